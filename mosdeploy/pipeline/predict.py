@@ -126,14 +126,15 @@ def predict(
     Raises
     ------
     ConfigError
-        If lines are to be read in windows that cannot be: of a translation, or two texts.
+        If `threads` is no positive whole number, or lines are to be read in windows that cannot
+        be: of a translation, or two texts.
     StaleInputError
         If there is no bundle.
     BundleError
         If it is damaged, or cannot be run here.
     """
     from ..runtime import BundleError as RuntimeBundleError
-    from ..runtime import InputError
+    from ..runtime.errors import InputError, LineError
     from ..runtime.manifest import read_manifest
 
     folder = require_bundle(Workspace(root), bundle)
@@ -143,6 +144,9 @@ def predict(
         answers = in_parts(model.answer, partial(progress.update, "predict"))(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
+    except LineError as error:
+        number = list(lines).index(error.line) + 1
+        raise ConfigError(f"line {number}: {error}") from error
     except InputError as error:
         raise ConfigError(str(error)) from error
     outputs = [model.line_of(answer) for answer in answers]

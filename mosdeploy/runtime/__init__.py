@@ -50,8 +50,8 @@ def open_model(
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
     InputError
-        If long lines are to become something that the family does not do, or `providers` is no
-        list.
+        If long lines are to become something that the family does not do, `threads` is no
+        positive whole number, or `providers` is no list.
     """
     from .manifest import read_manifest
 

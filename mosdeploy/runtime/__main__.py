@@ -13,11 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import open_model
 from .encoder_settings import CUT, LONG
-from .errors import BundleError, InputError
+from .errors import BundleError, InputError, LineError
 from .json_lines import decoded
 from .long_lines import LongLines
 
@@ -93,8 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
     """Answer the lines of stdin."""
     long_lines = LongLines()
-    for lines in _lines(options.jsonl):
-        answers = model.answer(lines)
+    for lines, answers in _answered(model, options.jsonl):
         long_lines.add(answers)
         for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
             _print({"input": line, **answer} if options.json else model.line_of(answer))
@@ -102,6 +101,23 @@ def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
         print(f"warning: {long_lines}", file=sys.stderr)
     if options.time:
         print(model.timing, file=sys.stderr)
+
+
+def _answered(
+    model: Encoder | Translator, are_json: bool
+) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Lines of stdin, some at a time, and their answers."""
+    num_answered = 0
+    for lines in _lines(are_json):
+        try:
+            answers = model.answer(lines)
+        except LineError as error:
+            # those before a line that cannot be answered are
+            before = lines[: lines.index(error.line)]
+            yield before, model.answer(before)
+            raise InputError(f"line {num_answered + len(before) + 1}: {error}") from error
+        yield lines, answers
+        num_answered += len(lines)
 
 
 def _lines(are_json: bool) -> Iterator[list[str]]:

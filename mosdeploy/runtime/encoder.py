@@ -18,6 +18,7 @@ from .encoder_settings import CUT, LONG, WINDOW, read_settings
 from .errors import InputError, ModelError
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, open_folder
 from .texts import check_texts
+from .threads import num_threads
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Encoder:
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
     InputError
-        If `long` is something else, or `providers` is no list.
+        If `long` is something else, `threads` is no positive whole number, or `providers` is no
+        list.
 
     Examples
     --------
@@ -103,15 +105,15 @@ class Encoder:
             takes_pairs=settings.takes_pairs,
             keeps_places=settings.kind == "tagging",
         )
-        is_on_cpu = not providers or providers[0] == CPU_PROVIDER
-        self._max_positions = MAX_CPU_POSITIONS if is_on_cpu else MAX_BATCH_POSITIONS
         self._session = ModelSession(
             folder / ONNX_MODEL_NAME,
             inputs=settings.inputs,
             outputs=(settings.output,),
-            threads=threads or self.manifest.threads,
+            threads=num_threads(threads, self.manifest.threads),
             providers=providers,
         )
+        is_on_cpu = not providers or providers[0] == CPU_PROVIDER
+        self._max_positions = MAX_CPU_POSITIONS if is_on_cpu else MAX_BATCH_POSITIONS
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Answer lines, each by one line, in the order given.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-NUM_DIGITS = 6
-"""Digits of a number, and decimals of a vector, in text."""
+NUM_DECIMALS = 6
+"""Of vectors and probabilities in text."""
 
 TINY = 1e-12
 """Least length that a vector is divided by, as in torch."""
@@ -150,7 +150,7 @@ def tags_of(
         before = tag
     for entity in entities:
         entity["text"] = line[entity["start"] : entity["end"]]
-        entity["score"] = round(entity["score"], NUM_DIGITS)
+        entity["score"] = round(entity["score"], NUM_DECIMALS)
     return {"tags": tags, "entities": entities}
 
 
@@ -191,7 +191,10 @@ def _first_pieces(starts: Sequence[int], ends: Sequence[int], pieces: Pieces) ->
 
 
 def _number(value: float) -> str:
-    return f"{value:.{NUM_DIGITS}g}"
+    """The shortest decimal number that is the same in fp32: the answers of a regression may be in
+    the thousands and differ by thousandths.
+    """
+    return np.format_float_positional(np.float32(value), trim="-")
 
 
 def _rows(labels: Sequence[str], answer: Sequence[float]) -> Floats:
@@ -205,4 +208,4 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, NUM_DIGITS) for value in values]
+    return [round(value, NUM_DECIMALS) for value in values]

@@ -6,6 +6,7 @@ BundleError               8   base of all; the number is the exit code
 └── ModelError                the model or the tokenizer cannot be read or run here
 
 InputError                2   a line, or what is asked of it
+└── LineError                 one line of several cannot be answered as is asked
 """
 
 from __future__ import annotations
@@ -33,3 +34,17 @@ class InputError(Exception):
     """A line cannot be read, or cannot be answered as is asked; the bundle is whole."""
 
     exit_code = 2
+
+
+class LineError(InputError):
+    """One line of several cannot be answered as is asked; others can.
+
+    Attributes
+    ----------
+    line
+        The line, as it was given.
+    """
+
+    def __init__(self, message: str, line: str) -> None:
+        super().__init__(message)
+        self.line = line

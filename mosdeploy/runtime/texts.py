@@ -5,6 +5,7 @@ and holds halves of characters, which no tokenizer reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import InputError
 
@@ -12,7 +13,7 @@ SHOWN = 60
 """Characters of a text that a message repeats."""
 
 
-def check_texts(given: Sequence[str], noun: str = "text") -> None:
+def check_texts(given: Any, noun: str = "text") -> None:
     """Make sure that texts come as a list of them, and each is one.
 
     Parameters
@@ -23,7 +24,8 @@ def check_texts(given: Sequence[str], noun: str = "text") -> None:
     Raises
     ------
     InputError
-        If it is one text, something in it is none, or one holds half of a character.
+        If it is one text or no list, something in it is no text, or one holds half of a
+        character.
 
     Examples
     --------
@@ -32,9 +34,12 @@ def check_texts(given: Sequence[str], noun: str = "text") -> None:
     if isinstance(given, str):
         start = repr(given if len(given) <= SHOWN else given[:SHOWN] + "...")
         raise InputError(f"{start} is one {noun}, not a list of them; write [{start}]")
+    # an array of numpy is no Sequence
+    if not isinstance(given, Sequence) and getattr(given, "ndim", 0) != 1:
+        raise InputError(f"{repr(given)[:SHOWN]} is no list of {noun}s; write a list or a tuple")
     for item in given:
         if not isinstance(item, str):
-            raise InputError(f"{repr(item)[:SHOWN]} is no {noun}; write a list of texts")
+            raise InputError(f"{repr(item)[:SHOWN]} is no {noun}; write a list of {noun}s")
         check_characters(item, repr(item[:SHOWN]))
 
 

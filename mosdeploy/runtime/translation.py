@@ -16,6 +16,7 @@ from .batches import group_by_length
 from .errors import ModelError
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
 from .texts import check_texts
+from .threads import num_threads
 from .timing import Timing
 from .translation_settings import TranslationSettings, read_settings
 
@@ -47,8 +48,9 @@ class Engine(Protocol):
 class Translator:
     """Translates with a bundle.
 
-    In fp32 the answer for a line does not depend on the lines beside it. In int8 it may, in rare
-    words: activations are quantised on the fly with one scale for all that is computed together.
+    In fp32 the answer for a line does not depend on the lines beside it. Where linear layers are
+    int8, as in int4 those of the encoder, it may, in rare words: activations are quantised on the
+    fly with one scale for all that is computed together.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class Translator:
     BundleError
         If the bundle is not whole, is not what its manifest says, or cannot be loaded.
     InputError
-        If `providers` is no list.
+        If `threads` is no positive whole number, or `providers` is no list.
 
     Examples
     --------
@@ -89,11 +91,12 @@ class Translator:
         folder = Path(bundle_dir)
         self.timing = Timing()
         self.manifest, self.settings = open_folder(folder, read_settings)
+        threads = num_threads(threads, self.manifest.threads)
         self.tokenizer = self._open_tokenizer(folder)
         if self.manifest.runtime == "tvm":
-            self._engine = self._open_tvm(folder, threads or self.manifest.threads, providers)
+            self._engine = self._open_tvm(folder, threads, providers)
         else:
-            self._engine = self._open_onnx(folder, threads or self.manifest.threads, providers)
+            self._engine = self._open_onnx(folder, threads, providers)
 
     def _open_tokenizer(self, folder: Path) -> Tokenizer:
         try:

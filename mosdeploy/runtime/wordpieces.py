@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
 
-from .errors import InputError, ModelError
+from .errors import LineError, ModelError
 
 OVERLAP_SHARE = 4
 """Of the pieces of a window, so many-th are those at the end of the window before."""
@@ -83,7 +83,7 @@ class WordPieces:
         with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
             self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
-            self._tokenizer.enable_truncation(max_len, strategy="longest_first")
+            self._tokenizer.no_truncation()  # see `kept_positions`
             special = self._tokenizer.encode("").ids
         found = self._tokenizer.get_vocab_size()
         if found > vocab_size:
@@ -108,8 +108,9 @@ class WordPieces:
         texts = text.split("\t", 1) if self._takes_pairs else [text]
         first, *second = map(self._as_trained, texts)
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
-            found = self._tokenizer.encode(first, second[0] if second else None)
-        return _pieces(found, bool(found.overflowing))
+            return _pieces(
+                self._tokenizer.encode(first, second[0] if second else None), self._max_len
+            )
 
     def split_whole(self, text: str) -> list[Pieces]:
         """Ids of a line, all of them: in one window if it is short enough, else in windows of
@@ -118,7 +119,7 @@ class WordPieces:
 
         Raises
         ------
-        InputError
+        LineError
             If two texts together are too long for one window: which part of one belongs to which of
             the other, nobody knows.
         ModelError
@@ -128,14 +129,15 @@ class WordPieces:
         if not whole.is_cut:
             return [whole]
         if self._takes_pairs and "\t" in text:
-            raise InputError(
+            raise LineError(
                 f"{text[:100]!r} holds two texts that have more than {self._max_len} tokens "
                 "together; only single texts are read in windows: shorten these, or have long "
-                "texts cut"
+                "texts cut",
+                line=text,
             )
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
             found = self._windowing.encode(self._as_trained(text))
-            return [_pieces(window, False) for window in (found, *found.overflowing)]
+            return [_pieces(window, self._max_len) for window in (found, *found.overflowing)]
 
     def _as_trained(self, text: str) -> str:
         """A text as training reads it, or as nearly as places of characters let be."""
@@ -150,8 +152,31 @@ class WordPieces:
         return tokenizer
 
 
-def _pieces(found: tokenizers.Encoding, is_cut: bool) -> Pieces:
-    return Pieces(list(found.ids), list(found.offsets), is_cut)
+def kept_positions(found: tokenizers.Encoding, max_len: int | None) -> Sequence[int]:
+    """Positions of the ids that stay where a text is cut to `max_len` ids; of two texts the longer
+    one is cut first, and the special tokens around them stay. None cuts nothing.
+
+    The library cuts in the same way, but makes windows of what it cuts off, of two texts each
+    window of one with each of the other: of two long ones millions.
+    """
+    owners = found.sequence_ids  # text 0 or 1 of each id; None for the special tokens around them
+    if max_len is None or len(owners) <= max_len:
+        return range(len(owners))
+    lengths = (owners.count(0), owners.count(1))
+    room = max_len - owners.count(None)
+    shorter = int(lengths[1] < lengths[0])  # where both are as long, the second keeps one more
+    fewer = min(lengths[shorter], room // 2)
+    kept = {shorter: fewer, 1 - shorter: room - fewer}
+    ends = {text: owners.index(text) + kept[text] for text in kept if lengths[text]}
+    return [i for i, text in enumerate(owners) if text is None or i < ends[text]]
+
+
+def _pieces(found: tokenizers.Encoding, max_len: int) -> Pieces:
+    positions = kept_positions(found, max_len)
+    ids = found.ids
+    spans = found.offsets
+    is_cut = len(positions) < len(ids)
+    return Pieces([ids[i] for i in positions], [spans[i] for i in positions], is_cut)
 
 
 @contextlib.contextmanager

@@ -75,6 +75,19 @@ def test_no_lines_have_no_vectors_of_the_usual_width(tmp_path: Path) -> None:
     assert shapes[1] == (0, *shapes[0][1:])
 
 
+def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
+    bundle = export_encoder(tmp_path, "classification")
+    lines = ["the cat", "the cat\ta house", "the cat\t" + "a house " * 9]
+    with pytest.raises(ConfigError, match=r"^line 3: 'the cat\\ta house .* holds two texts"):
+        predict(tmp_path, lines, bundle=bundle, long="window")
+
+
+def test_threads_are_a_positive_number(tmp_path: Path) -> None:
+    bundle = export_encoder(tmp_path, "classification")
+    with pytest.raises(ConfigError, match=r"threads is a positive whole number.* not -1"):
+        predict(tmp_path, ["the cat"], bundle=bundle, threads=-1)
+
+
 def test_a_translation_has_no_windows(walked: Path) -> None:
     with pytest.raises(ConfigError, match="windows are for encoders"):
         opened(walked).predict(["one two"], long="window")

@@ -7,6 +7,7 @@ from mosdeploy.runtime.encoder_answers import (
     answer_of,
     best_places,
     decode_answer,
+    line_of_answer,
     scores_of,
     tags_of,
     vector_of,
@@ -27,11 +28,19 @@ def pieces_of(spans: list[tuple[int, int]]) -> Pieces:
 
 def test_one_line_for_each_kind() -> None:
     assert decode_answer("classification", ("a", "b"), [0.1, 0.2]) == "b"
-    assert decode_answer("regression", (), [2.0000001]) == "2"
-    assert decode_answer("regression", (), [-1234567.0]) == "-1.23457e+06"
+    assert decode_answer("regression", (), [-1234567.0]) == "-1234567"
     assert decode_answer("tagging", TAGS, logits_of(["O", "I-LOC"])) == "O I-LOC"
     assert json.loads(decode_answer("embedding", (), [0.12345678, -1.0])) == [0.123457, -1.0]
     assert vector_of([0.12345678]) == {"vector": [0.123457]}
+
+
+def test_numbers_have_the_digits_of_fp32() -> None:
+    spelt = {2.0: "2", 2005.12345: "2005.1234", 0.1: "0.1", 1e-5: "0.00001", 16777216.0: "16777216"}
+    for value, text in spelt.items():
+        assert decode_answer("regression", (), [value]) == text
+        assert line_of_answer({"value": value}) == text
+    for value in np.random.default_rng(0).normal(3e5, 0.1, 100).astype(np.float32):
+        assert np.float32(decode_answer("regression", (), [float(value)])) == value
 
 
 def test_probabilities_by_hand() -> None:

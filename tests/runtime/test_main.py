@@ -133,6 +133,18 @@ def test_lines_before_one_that_cannot_be_read_are_answered(device: Path, fp32_bu
     assert done.stdout == whole.stdout != b""
 
 
+def test_lines_before_one_that_has_no_windows_are_answered(
+    device: Path, encoder_bundle: Path
+) -> None:
+    short = b"the cat\n" * 514
+    long = b"the cat\t" + b"a house " * 20 + b"\n"
+    whole = command(device, encoder_bundle, lines=short)
+    done = command(device, encoder_bundle, "--long", "window", lines=short + long + short)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: line 515: 'the cat\\ta house ")
+    assert done.stdout == whole.stdout and done.stdout.count(b"\n") == 514
+
+
 def test_a_model_that_does_not_load_leaves_the_output_empty(
     device: Path, bundle: Path, edit: Callable
 ) -> None:

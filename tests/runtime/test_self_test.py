@@ -145,3 +145,32 @@ def test_labels_far_from_zero_are_compared_in_their_spread() -> None:
     # answers that are all near the center count as one spread, not as next to nothing
     near = run_self_test(Numbers([[2005.1], [2004.8]], [[2005.6], [2004.3]], **scale))
     assert near.agreement == pytest.approx(0.95)
+
+
+class Leaking(Numbers):
+    """The same, whose answers are turned around by what is beside them."""
+
+    def predict_ids(self, inputs: list[tuple[int]]) -> list[list[float]]:
+        sign = 1 if len(inputs) == 1 else -1
+        return [[sign * x for x in row] for row in super().predict_ids(inputs)]
+
+
+def test_scores_in_int8_that_depend_on_their_neighbours_are_noticed() -> None:
+    scores = [[0.8, -0.4], [0.5, 0.1]]
+    (failure,) = run_self_test(Leaking(scores, scores)).failures
+    assert failure.startswith("the examples answered together, padded, are not answered as each")
+    # ids are those of a translation, which may depend on them in int8
+    assert run_self_test(Leaking([[4], [6]], [[4], [6]])).passed
+
+
+def test_numbers_of_six_digits_are_spelt_as_version_0_2_did() -> None:
+    numbers = [[2005.1234], [1234567.0]]
+    model = Numbers(numbers, numbers, kind="regression")
+    for test, output in zip(model.manifest.self_tests, ["2005.12", "1.23457e+06"], strict=True):
+        test.output = output
+    assert run_self_test(model).passed
+    model.manifest.self_tests[0].output = "2005.1"
+    assert "example 1: the answer is spelt differently" in run_self_test(model).failures
+    # of scores of classes there is no such spelling
+    model.manifest.settings = {"kind": "classification"}
+    assert len(run_self_test(model).failures) == 2

@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,8 @@ import tokenizers
 from encoder_bundles import CLS_ID, PIECES, SEP_ID, edit_manifest, write_tokenizer
 from tokenizers import models, pre_tokenizers, processors
 
-from mosdeploy.runtime import Encoder, InputError, ModelError
+from mosdeploy.runtime import Encoder, ModelError
+from mosdeploy.runtime.errors import LineError
 from mosdeploy.runtime.wordpieces import WordPieces
 
 
@@ -64,6 +66,36 @@ def test_of_two_texts_the_longer_is_cut(path: Path) -> None:
     assert tokenizer.encode("the the the the the\tcat") == [CLS_ID, 5, 5, 5, SEP_ID, 6, SEP_ID]
 
 
+@pytest.mark.parametrize("is_of_bytes", [False, True])
+@pytest.mark.parametrize("max_len", [4, 5, 6, 7, 13, 32])
+def test_pairs_are_cut_as_the_library_cuts(path: Path, max_len: int, is_of_bytes: bool) -> None:
+    if is_of_bytes:
+        write_byte_tokenizer(path)
+    library = tokenizers.Tokenizer.from_file(str(path))
+    library.enable_truncation(max_len, strategy="longest_first")
+    tokenizer = WordPieces(path, 300, max_len, takes_pairs=True)
+    rng = random.Random(max_len)
+    words = ["the", "cats", "houses", "a", "paris,", "xyz", "\u00e9\U0001f600"]
+    num_cut = 0
+    for _ in range(100):
+        texts = [" ".join(rng.choices(words, k=rng.choice([0, 1, 2, 3, 9, 30]))) for _ in "ab"]
+        expected = library.encode(*texts)
+        found = tokenizer.split("\t".join(texts))
+        assert (found.ids, found.spans) == (expected.ids, expected.offsets)
+        assert found.is_cut == bool(expected.overflowing)
+        num_cut += found.is_cut
+    assert 20 < num_cut < 100
+
+
+def test_long_pairs_make_no_windows(path: Path) -> None:
+    """The library would make 333 of the first text, each with all 500 of the second."""
+    tokenizer = WordPieces(path, len(PIECES), 10, takes_pairs=True)
+    found = tokenizer.split("the " * 1000 + "\t" + "cat " * 2000)
+    assert found.is_cut
+    assert found.ids == [CLS_ID, 5, 5, 5, SEP_ID, 6, 6, 6, 6, SEP_ID]
+    assert tokenizer._tokenizer.truncation is None
+
+
 @pytest.mark.parametrize("max_len", [4, 5, 6, 10])
 @pytest.mark.parametrize("num_words", [1, 2, 3, 8, 9, 50])
 def test_windows_hold_all_pieces_in_order(path: Path, max_len: int, num_words: int) -> None:
@@ -90,8 +122,9 @@ def test_two_texts_have_no_windows(path: Path) -> None:
         WordPieces(path, len(PIECES), 8, takes_pairs=takes_pairs) for takes_pairs in (True, False)
     )
     text = "the cat see\tthe small cat"
-    with pytest.raises(InputError, match=r"two texts that have more than 8 tokens together"):
+    with pytest.raises(LineError, match="two texts that have more than 8 tokens together") as error:
         pairs.split_whole(text)
+    assert error.value.line == text
     assert [x.ids for x in pairs.split_whole("the\tcat")] == [[CLS_ID, 5, SEP_ID, 6, SEP_ID]]
     assert len(singles.split_whole(f"{text} the cat")) == 2
 

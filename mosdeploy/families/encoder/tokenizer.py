@@ -15,6 +15,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from ...config.encoder import EncoderRunConfig
 from ...errors import ConfigError, StaleInputError
+from ...runtime.wordpieces import kept_positions
 from ...storage import atomic_write
 from .tasks import EncoderData
 
@@ -118,7 +119,6 @@ class EncoderTokenizer:
         self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
         self._tokenizer.no_truncation()
         self._path = path
-        self._max_tokens: int | None = None
         self.special = self._special_ids(path)
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         """Highest id plus one: rows that the embedding table needs."""
@@ -129,8 +129,7 @@ class EncoderTokenizer:
         """Ids of a text or of two, with special tokens, cut to `max_tokens`; of two texts the
         longer is cut first.
         """
-        self._cut_to(max_tokens)
-        return list(self._tokenizer.encode(text, pair).ids)
+        return _ids(self._tokenizer.encode(text, pair), max_tokens)
 
     def encode_many(
         self, texts: Sequence[tuple[str, str | None]], max_tokens: int | None = None
@@ -144,9 +143,9 @@ class EncoderTokenizer:
         """
         if any(pair is not None for _, pair in texts):
             self._check_pairs()
-        self._cut_to(max_tokens)
         inputs = [text if pair is None else (text, pair) for text, pair in texts]
-        return [list(found.ids) for found in self._tokenizer.encode_batch_fast(inputs)]
+        batch = self._tokenizer.encode_batch_fast(inputs)
+        return [_ids(found, max_tokens) for found in batch]
 
     def encode_words(self, words: Sequence[str], max_tokens: int | None = None) -> TaggedIds:
         """`encode` of words joined by spaces, and where each word begins.
@@ -154,33 +153,24 @@ class EncoderTokenizer:
         The words are not split apart beforehand, so that a device, which is given a line of text,
         finds the same ids.
         """
-        self._cut_to(max_tokens)
         found = self._tokenizer.encode(" ".join(words))
+        spans = found.offsets
         owners = [i for i, word in enumerate(words) for _ in range(len(word) + 1)]
         first_pieces = [-1] * len(words)
-        for position, (start, end) in enumerate(found.offsets):
+        for position, i in enumerate(kept_positions(found, max_tokens)):
+            start, end = spans[i]
             if end > start:  # not a special token
                 # by the last character: a piece may begin with the space before its word
                 word = owners[end - 1]
                 if first_pieces[word] < 0:
                     first_pieces[word] = position
-        return TaggedIds(list(found.ids), first_pieces)
+        return TaggedIds(_ids(found, max_tokens), first_pieces)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id."""
         return [self._tokenizer.id_to_token(i) or "" for i in ids]
 
-    def _cut_to(self, max_tokens: int | None) -> None:
-        if max_tokens == self._max_tokens:
-            return
-        if max_tokens is None:
-            self._tokenizer.no_truncation()
-        else:
-            self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
-        self._max_tokens = max_tokens
-
     def _check_pairs(self) -> None:
-        self._cut_to(None)
         empty = self._tokenizer.encode("", "").ids
         cls, sep = self.special.cls, self.special.sep
         # between the texts stands one separator or, as RoBERTa has it, two
@@ -210,6 +200,11 @@ class EncoderTokenizer:
                 "end; the file needs a post-processor that adds them"
             )
         return SpecialIds(pad, cls, sep, mask, frozenset(ids))
+
+
+def _ids(found: tokenizers.Encoding, max_tokens: int | None) -> list[int]:
+    ids = found.ids
+    return [ids[i] for i in kept_positions(found, max_tokens)]
 
 
 def _texts(data: EncoderData) -> list[str]:

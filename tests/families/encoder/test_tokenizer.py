@@ -86,6 +86,32 @@ def test_many_texts_are_encoded_as_each_alone(tokenizer: EncoderTokenizer) -> No
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "roberta"])
+@pytest.mark.parametrize("max_tokens", [4, 5, 6, 7, 13, 32])
+def test_pairs_are_cut_as_the_library_cuts(
+    name: str, max_tokens: int, request: pytest.FixtureRequest
+) -> None:
+    tokenizer: EncoderTokenizer = request.getfixturevalue(name)
+    library = Tokenizer.from_str(tokenizer._tokenizer.to_str())
+    library.enable_truncation(max_tokens, strategy="longest_first")
+    texts = ["", "red", *sentences(8), " ".join(sentences(3))]
+    pairs = [(first, second) for first in texts for second in texts]
+    expected = [library.encode(*pair).ids for pair in pairs]
+    assert [tokenizer.encode(*pair, max_tokens) for pair in pairs] == expected
+    assert tokenizer.encode_many(pairs, max_tokens) == expected
+
+
+def test_long_pairs_make_no_windows(tokenizer: EncoderTokenizer) -> None:
+    """The library would make each of the first text with each of the second."""
+    cls, the, sep = tokenizer.encode("the")
+    red = tokenizer.encode("red")[1]
+    pair = ("the " * 1000, "red " * 2000)
+    expected = [cls, the, the, the, sep, red, red, red, red, sep]
+    assert tokenizer.encode(*pair, max_tokens=10) == expected
+    assert tokenizer.encode_many([pair], max_tokens=10) == [expected]
+    assert tokenizer._tokenizer.truncation is None
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "roberta"])
 def test_words_begin_where_they_begin(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer: EncoderTokenizer = request.getfixturevalue(name)
     words = ["the", "redhouse", "is", "-", "new-house", "old"]
