@@ -138,7 +138,12 @@ class Workspace:
 
     @property
     def scores_path(self) -> Path:
+        """Of the workload of the run file."""
         return self.root / "scores.json"
+
+    def other_scores_path(self, label: str) -> Path:
+        """Of another workload, by its label: `-beam5`."""
+        return self.root / f"scores{label}.json"
 
     @property
     def bundles_dir(self) -> Path:

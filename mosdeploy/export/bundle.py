@@ -100,7 +100,8 @@ class BundleJob:
     limits
         How much of the score may be lost.
     tokenizer_sha256
-        Of that file as the network was trained with it; None where nothing says it.
+        Of that file as the network was trained with it, or of what is left of it; None where
+        nothing says it.
     readme
         The family's text for people who find the folder on a device; the manifest that it is
         written from has no hashes yet.
@@ -172,6 +173,7 @@ def export_bundle(
                 limits=job.limits,
                 precision=job.spec.workload.precision,
                 spread=cast("float", job.settings.get("spread", 1.0)),
+                center=cast("float | None", job.settings.get("center")),
             )
             empty = _manifest(job, draft.built, report=report, tests=())
             room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())
@@ -207,16 +209,16 @@ def build_draft(
     manifest = _manifest(job, built, report=report, tests=(example,))
     tokenizer_path = folder / TOKENIZER_NAMES[job.family]
     shutil.copyfile(job.tokenizer_path, tokenizer_path)
-    # of the copy: a training that ends meanwhile replaces the file
+    # of the copy: a training or another export that ends meanwhile replaces the file
     if job.tokenizer_sha256 not in (None, sha256_file(tokenizer_path)):
         raise ExportError(
-            f"{job.tokenizer_path} is not the tokenizer that the network was trained with; run the "
-            "same command again"
+            f"{job.tokenizer_path} is not the tokenizer that the network was trained with, or the "
+            "part of it that this export keeps; run the same command again"
         )
     opened = folder
     if built.checked_folder is not None:
         opened = built.checked_folder
-        shutil.copyfile(job.tokenizer_path, opened / TOKENIZER_NAMES[job.family])
+        shutil.copyfile(tokenizer_path, opened / TOKENIZER_NAMES[job.family])
     _write_manifest(opened, manifest)
     return DraftBundle(folder, built, open_bundle(opened))
 

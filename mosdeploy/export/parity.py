@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..config.sections import ExportConfig
 from ..errors import ExportError
 from ..records import ParityReport
-from ..runtime.self_test import Answer, is_same
+from ..runtime.self_test import MIN_AGREEMENT, Answer, Scale, is_same, mean_likeness
 from ..spaces.spec import Precision
 
 SCORE_TOLERANCE = 1e-4
@@ -95,6 +95,7 @@ def check_parity(
     precision: Precision,
     *,
     spread: float = 1.0,
+    center: float | None = None,
 ) -> ParityReport:
     """Answer the examples in torch and with the model, and compare.
 
@@ -103,12 +104,15 @@ def check_parity(
     spread
         Of the answers, where these are numbers on a scale of their own: what two of them may differ
         by is a part of it.
+    center
+        Of the same numbers.
 
     Raises
     ------
     ExportError
         fp32: if one answer differs. Otherwise: if the score is lower than in torch by more than
-        `limits.max_score_drop`. And if a shortcut costs more than it may, in torch.
+        `limits.max_score_drop`, or scores are unlike torch's where the score is 0 in torch. And if
+        a shortcut costs more than it may, in torch.
     """
     expected = examples.reference([list(ids) for ids in examples.input_ids])
     found = model.predict_ids([list(ids) for ids in examples.input_ids])
@@ -143,7 +147,27 @@ def check_parity(
             f"at most {limits.max_score_drop:g} is allowed. "
             "No bundle was written; raise export.max_score_drop, or export fp32"
         )
+    # no answers fall below that, whatever they are
+    if precision != "fp32" and report.torch_score <= 0:
+        scale = Scale() if center is None else Scale(center, spread, 1.0)
+        _check_likeness(f"{precision} answers", examples.metric, (found, expected), scale)
     return report
+
+
+def _check_likeness(
+    name: str, metric: str, answers: tuple[Sequence[Answer], Sequence[Answer]], scale: Scale
+) -> None:
+    """Refuse scores that are unlike torch's; of token ids the metric alone decides."""
+    found, expected = answers
+    if not any(isinstance(item, float) for answer in expected for item in answer):
+        return
+    likeness = mean_likeness(found, expected, scale)
+    if likeness < MIN_AGREEMENT:
+        raise ExportError(
+            f"{name} agree to {likeness:.2f} with torch's on {len(expected)} validation examples; "
+            f"{MIN_AGREEMENT} is needed where torch has no {metric} that they could lose. "
+            "No bundle was written; export fp32, or train longer or on other examples"
+        )
 
 
 def is_within(drop: float, allowed: float) -> bool:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.sections import ExportConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
 from ..records import Scores, ScoreTable
@@ -38,7 +40,8 @@ def evaluate(
 ) -> ScoreTable:
     """Score inherited subnets on the test examples, and what these became when trained alone; what
     an earlier or a killed run scored is not scored again, and stays in the run folder beside it, as
-    does what another command scores meanwhile.
+    does what another command scores meanwhile. Those of another beam than the workload's have a
+    file of their own.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """One table of scores; each is on disk before the next is computed."""
+    """One table of scores, that of a workload; each is on disk before the next is computed."""
 
     context: Context
     state: TrainedRun
@@ -142,7 +145,7 @@ class _Evaluation:
 
     def _add(self, scores: dict[str, Scores]) -> None:
         """Write scores beside those in the folder, which another command may have added to."""
-        path = self.context.files.scores_path
+        path = self._path
         busy = MosdeployError(
             f"another `mosdeploy evaluate` has held {path} for {WAIT_S:g} s; wait for it, or stop "
             "it, and run the same command again"
@@ -161,14 +164,24 @@ class _Evaluation:
         )
 
     @property
+    def _path(self) -> Path:
+        files = self.context.files
+        label = self.workload.label
+        is_usual = label == self.context.config.workload.label
+        return files.scores_path if is_usual else files.other_scores_path(label)
+
+    @property
     def _inputs_sha256(self) -> str:
         card = self.state.card
+        export = self.state.config.export
+        # how a bundle is checked, at which precision, changes no score; the family's limits may
+        checks = {name: field.default for name, field in ExportConfig.model_fields.items()}
         return fingerprint(
             __version__,
             card.supernet_sha256,
             card.data_sha256,
-            self.workload,
-            self.state.config.export,
+            self.workload.label,
+            export.model_copy(update=checks),
         )
 
     def _kept(self) -> dict[str, Scores]:
@@ -176,8 +189,7 @@ class _Evaluation:
         that were trained again since.
         """
         try:
-            path = self.context.files.scores_path
-            table = read_record(ScoreTable, path, "mosdeploy evaluate")
+            table = read_record(ScoreTable, self._path, "mosdeploy evaluate")
         except StaleInputError:
             return {}
         if table.inputs_sha256 != self._inputs_sha256:

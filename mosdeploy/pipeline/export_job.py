@@ -24,6 +24,7 @@ from .vocabulary import (
     exported_ids,
     exported_spec,
     exported_tokenizer,
+    exported_tokenizer_sha256,
     trained_ids,
 )
 
@@ -120,7 +121,7 @@ def bundle_job(
         settings=family.bundle_settings(state.config, workload, state.data),
         origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
         tokenizer_path=exported_tokenizer(state, chosen),
-        tokenizer_sha256=state.card.tokenizer_sha256 if chosen.vocabulary is None else None,
+        tokenizer_sha256=exported_tokenizer_sha256(state, chosen),
         limits=limits,
         readme=family.bundle_readme,
     )

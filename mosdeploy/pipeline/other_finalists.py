@@ -139,8 +139,8 @@ def export_in_place_of(context: Context, manifest: BundleManifest, other: OtherF
     options = ExportOptions(
         pick=other.candidate.arch.key,
         precision=manifest.workload.precision,
-        # its beam and its shortlist too
-        workload=manifest.workload.model_dump(mode="json", exclude={"precision"}),
+        # all fields, its beam and its shortlist too: a dump leaves a shortlist of 0 out
+        workload={name: value for name, value in manifest.workload if name != "precision"},
         weights=manifest.weights,
         device=manifest.device,
         max_score_drop=manifest.max_score_drop,

@@ -176,13 +176,16 @@ class SubnetTraining:
 
         held.enter_context(locked(self.path, self._busy))
         card = self._kept()
+        if self.seed is not None and (card is None or card.inputs_sha256 != self.inputs_sha256):
+            card = self._take_over_single() or card
         if card is not None:
             self._remove_leftovers(card)
         if card is not None and self._is_done(card, (self.config.seed,)):
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
-        self._take_over_finalist()
+        if self.weights == "finetuned":
+            self._take_over_steps(self.state.files.finalist_checkpoint_path(self.arch.key))
         check_inputs(self.checkpoint_path, self.inputs_sha256)
         state = self.state
         data = state.data
@@ -198,13 +201,30 @@ class SubnetTraining:
         )
         return _Start(finished=False, loss=loss).model_dump_json()
 
-    def _take_over_finalist(self) -> None:
-        """Go on from the steps that a search made of the same training."""
+    def _take_over_single(self) -> SubnetCard | None:
+        """Copy the subnet of the same training with one seed, or go on from that one's steps; gives
+        the card of the copy.
+        """
+        single = replace(self, seed=None)
+        with locked(single.path, single._busy):
+            card = single._kept()
+            if card is None or card.inputs_sha256 != self.inputs_sha256:
+                self._take_over_steps(single.checkpoint_path)
+                remove_tokens(single.path.parent)
+                return None
+            files = self.state.files
+            atomic_copy(single.path, self.path)
+            # if it is the best of several seeds, its card tells of all of them
+            own = card.model_copy(update={"seeds": ()})
+            write_record(files.subnet_card_path(self.arch.key, self.weights, self.seed), own)
+        return own
+
+    def _take_over_steps(self, path: Path) -> None:
+        """Go on from the state of the same training that a search or another `finetune` left."""
         from ..supernet.checkpoint import load_training_state
 
         files = self.state.files
-        path = files.finalist_checkpoint_path(self.arch.key)
-        if self.weights != "finetuned" or self.checkpoint_path.exists() or not path.exists():
+        if self.checkpoint_path.exists() or not path.exists():
             return
         with contextlib.suppress(StaleInputError):
             if load_training_state(path).get("inputs_sha256") == self.inputs_sha256:

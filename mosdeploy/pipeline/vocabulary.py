@@ -13,7 +13,7 @@ from ..config.sections import ExportConfig
 from ..errors import ConfigError
 from ..spaces import ModelSpec
 from ..spaces.spec import Workload
-from ..storage import atomic_write
+from ..storage import atomic_write, sha256_bytes
 from .subnets import SelectedSubnet
 from .trained_run import TrainedRun
 
@@ -69,6 +69,14 @@ def exported_tokenizer(state: TrainedRun, chosen: SelectedSubnet) -> Path:
     path = state.files.trimmed_tokenizer_path
     atomic_write(path, chosen.vocabulary.tokenizer.encode())
     return path
+
+
+def exported_tokenizer_sha256(state: TrainedRun, chosen: SelectedSubnet) -> str:
+    """Of that file; another export that trims writes its own to the same place."""
+    smaller = chosen.vocabulary
+    if smaller is None:
+        return state.card.tokenizer_sha256
+    return sha256_bytes(smaller.tokenizer.encode())
 
 
 def exported_ids(

@@ -112,6 +112,53 @@ def test_int8_may_lose_so_much_of_the_score(drop: float, passes: bool) -> None:
             check_parity(Model(1), check, limits=LIMITS, precision="int8")
 
 
+@pytest.mark.parametrize(
+    ("center", "spread", "found", "passes"),
+    [
+        (None, 1.0, [0.9, 2.1], True),
+        (None, 1.0, [2.0, 1.0], False),
+        # beside answers of a thousand both would pass; beside their spread they do not
+        (1000.0, 2.0, [1000.3, 1000.1], True),
+        (1000.0, 2.0, [1003.0, 1003.0], False),
+    ],
+)
+def test_scores_are_like_torchs_where_the_metric_tells_nothing(
+    center: float | None, spread: float, found: list[float], passes: bool
+) -> None:
+    class Numbers:
+        tokenizer = None
+
+        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+            return [found] * len(inputs)
+
+    wanted = [1.0, 2.0] if center is None else [1000.0, 1000.5]
+    check = dataclasses.replace(
+        examples(lambda texts: 0.0), reference=lambda inputs: [wanted] * len(inputs)
+    )
+    run = partial(
+        check_parity,
+        Numbers(),
+        limits=LIMITS,
+        precision="int8",
+        center=center,
+        spread=spread,
+    )
+    if passes:
+        assert run(check).identical == 0
+    else:
+        with pytest.raises(ExportError, match=r"int8 answers agree to 0\.\d\d with torch's on 40"):
+            run(check)
+    # where torch has a score, its fall decides
+    assert run(dataclasses.replace(check, score=lambda texts: 1.0)).bundle_score == 1.0
+
+
+def test_token_ids_are_held_against_the_metric_alone() -> None:
+    report = check_parity(
+        Model(*range(40)), examples(lambda texts: 0.0), limits=LIMITS, precision="int8"
+    )
+    assert report.identical == 1  # the answer [9] is right once
+
+
 @pytest.mark.parametrize(("exact", "is_refused"), [(60.0, False), (60.5, False), (60.75, True)])
 def test_a_shortcut_may_cost_so_much(exact: float, is_refused: bool) -> None:
     """The exact answers are forwards; with the shortcut, torch and the model answer backwards."""

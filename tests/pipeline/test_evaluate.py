@@ -12,6 +12,8 @@ from mosdeploy.records import ScoreTable
 from mosdeploy.storage import locked, read_record, write_record
 from mosdeploy.workspace import Workspace
 
+KNOWN = "already scored on the same examples"
+
 
 def test_scores_are_the_metrics_of_the_family(walked: Path) -> None:
     table = read_record(ScoreTable, Workspace(walked).scores_path, "mosdeploy evaluate")
@@ -53,7 +55,7 @@ def test_what_a_killed_run_scored_is_not_scored_again(
     assert opened(folder, progress).evaluate(("winner",)).subnets == {
         "winner": table.subnets["winner"]
     }
-    assert "already scored on the same examples" in progress.messages
+    assert KNOWN in progress.messages
     # of another workload, or by another version, it is not
     assert opened(folder).evaluate(beam=2).subnets["largest"].loss < 99.0
     write_record(Workspace(folder).scores_path, kept)
@@ -76,7 +78,33 @@ def test_a_pick_leaves_the_other_scores(folder: Path) -> None:
     assert "winner" in table.subnets
     assert "winner, finetuned" not in table.subnets
     assert list(run.evaluate(("1",), beam=2).subnets) == ["front 1"]
-    assert "winner" not in read_record(ScoreTable, path, "mosdeploy evaluate").subnets
+    assert read_record(ScoreTable, path, "mosdeploy evaluate") == table
+
+
+def test_each_beam_keeps_its_scores(folder: Path) -> None:
+    wide = opened(folder).evaluate(("largest",), beam=2)
+    usual = opened(folder).evaluate(("largest",))
+    assert (wide.subnets["largest"].setup, usual.subnets["largest"].setup) == ("beam 2", "greedy")
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    assert run.evaluate(("largest",), beam=2) == wide
+    assert run.evaluate(("largest",)) == usual
+    assert progress.messages.count(KNOWN) == 2
+
+
+def test_scores_stay_unless_answers_change(folder: Path) -> None:
+    path = folder / "mosdeploy.toml"
+    edit(path, "[export]\n", "[export]\nmax_score_drop = 0.1\nscore_examples = 5\n")
+    edit(path, "[workload]\n", "[workload]\nthreads = 2\n")
+    progress = KeptProgress()
+    table = opened(folder, progress).evaluate(("largest",))
+    assert KNOWN in progress.messages
+    # beside scores stands the workload of now, to which the report compares the search's
+    assert table.workload is not None and table.workload.threads == 2
+    edit(path, "max_decode_steps = 16", "max_decode_steps = 2")
+    progress = KeptProgress()
+    opened(folder, progress).evaluate(("largest",))
+    assert KNOWN not in progress.messages
 
 
 def test_two_commands_at_once_keep_each_others_scores(

@@ -33,6 +33,16 @@ def test_a_finalist_is_exported_for_the_device_of_the_other_bundle(folder: Path)
     assert (made.device, made.max_score_drop) == ("rpi", 100.0)
 
 
+def test_a_finalist_has_the_workload_of_the_other_bundle(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[export]\n", "[export]\nshortlist = 40\n")
+    replaced = opened(folder).export(workload={"shortlist": 0}).manifest
+    context = Context(open_run(folder))
+    other = other_finalists(context, replaced, deployed_ms=None)[0]
+    made = read_manifest(export_in_place_of(context, replaced, other))
+    assert made.workload == replaced.workload
+    assert made.workload.shortlist == 0
+
+
 def test_what_the_configuration_allows_is_not_written(folder: Path) -> None:
     path = opened(folder).export(precision="int8").path
     assert "max_score_drop" not in (path / "manifest.json").read_text()
@@ -58,6 +68,7 @@ def write_front(root: Path) -> None:
     write_record(path, result.model_copy(update=changes))
 
 
+@pytest.mark.slow
 def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_front(folder)
     run = opened(folder)

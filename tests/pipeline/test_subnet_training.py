@@ -54,6 +54,36 @@ def test_the_first_seed_trains_as_a_single_one(folder: Path, tmp_path: Path) -> 
     assert single.seeds == ()
 
 
+def test_what_a_single_seed_came_to_is_taken_over(folder: Path, tmp_path: Path) -> None:
+    killed = Path(shutil.copytree(folder, tmp_path / "killed"))
+    single = opened(folder).finetune(steps=STEPS)
+    progress = KeptProgress()
+    card = opened(folder, progress).finetune(steps=STEPS, seeds=2)
+    assert card.seeds[0] == SeedLoss(seed=1, loss=single.loss)
+    assert len(progress.updates) == STEPS
+    files = Workspace(folder)
+    of_first = files.subnet_card_path(card.arch.key, "finetuned", seed=1).read_text()
+    assert of_first == single.model_dump_json(indent=2) + "\n"
+    # so are the steps of one that was killed, after the last state that was saved
+    with pytest.raises(KeyboardInterrupt):
+        opened(killed, StopsAt(6)).finetune(steps=STEPS)
+    progress = KeptProgress()
+    again = opened(killed, progress).finetune(steps=STEPS, seeds=2)
+    assert (again.subnet_sha256, again.seeds) == (card.subnet_sha256, card.seeds)
+    assert len(progress.updates) == 2 * STEPS - 4
+    assert not list(killed.glob("subnets/*/tokens-*"))
+
+
+def test_a_single_seed_of_another_training_is_not_taken_over(folder: Path) -> None:
+    opened(folder).finetune(steps=2)
+    opened(folder).finetune(steps=3, seeds=2)
+    opened(folder).finetune(steps=2)
+    progress = KeptProgress()
+    # of seed 1, which stood in its folder after another training
+    opened(folder, progress).finetune(steps=2, seeds=2)
+    assert len(progress.updates) == 2
+
+
 def test_a_kill_in_the_second_seed_costs_nothing_else(folder: Path, tmp_path: Path) -> None:
     killed = Path(shutil.copytree(folder, tmp_path / "killed"))
     whole = opened(folder).finetune(steps=STEPS, seeds=2)

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from walking import edit, opened
 
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, ExportError
+from mosdeploy.export.bundle import build_draft
+from mosdeploy.pipeline.export_job import bundle_job, onnx_builder
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import select_subnet
+from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.pipeline.vocabulary import with_vocabulary
 from mosdeploy.runtime import open_model
 from mosdeploy.runtime.self_test import run_self_test
 
@@ -30,6 +36,21 @@ def test_a_trimmed_bundle_answers_as_the_whole_one(encoder_folder: Path) -> None
     scores = [open_model(x.path, threads=1).answer(LINES) for x in (whole, trimmed)]
     assert scores[0] == scores[1]
     assert run_self_test(open_model(trimmed.path, threads=1)).passed
+
+
+def test_the_tokenizer_of_another_export_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
+    state = trained_run(open_run(encoder_folder))
+    whole = select_subnet(state, state.config.space.smallest, "inherited")
+    limits = state.config.export.model_copy(update={"trim_vocabulary": True})
+    workload = state.config.workload
+    chosen = with_vocabulary(state, whole, limits)
+    job = bundle_job(state, chosen, workload, "name", limits)
+    build = onnx_builder(state, chosen, workload)
+    build_draft(job, build, state.family.open_bundle, tmp_path / "own")
+    # as one that keeps other texts writes it meanwhile
+    job.tokenizer_path.write_bytes(state.files.tokenizer_path.read_bytes())
+    with pytest.raises(ExportError, match="the part of it that this export keeps; run the same"):
+        build_draft(job, build, state.family.open_bundle, tmp_path / "other")
 
 
 def test_further_texts_keep_their_pieces(encoder_folder: Path) -> None:
