@@ -15,6 +15,8 @@ from .task import NO_HOOKS, MeasureHooks, MeasurementTask
 
 MIN_ROUNDS = 3
 """Fewer rounds cannot tell a difference between models from one between minutes."""
+MAX_AGE_S = 3600.0
+"""For how long what a killed comparison has timed counts."""
 
 
 def compare(
@@ -26,8 +28,8 @@ def compare(
 ) -> dict[str, Measurement]:
     """Measure every key in `MIN_ROUNDS` rounds or more over all of them.
 
-    A comparison that was killed goes on; one that is finished leaves no results on the device, so
-    that the next is measured anew.
+    A comparison that was killed goes on within `MAX_AGE_S`; one that is finished leaves no results
+    on the device, so that the next is measured anew.
 
     Raises
     ------
@@ -37,6 +39,8 @@ def compare(
     rounds = max(MIN_ROUNDS, profile.measure.rounds)
     measure = profile.measure.model_copy(update={"rounds": rounds})
     own = profile.model_copy(update={"measure": measure})
+    job = AgentJob(session, own, task.job_id)
+    job.remove_results(MAX_AGE_S)
     found = dict(collect(session, own, task, keys, hooks))
-    AgentJob(session, own, task.job_id).remove("results.jsonl")
+    job.remove("results.jsonl")
     return found

@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -51,6 +52,12 @@ class _Outcome(Record):
 
     rc: int
     error: str | None = None
+
+
+class _Clock(Record):
+    """What `date` prints."""
+
+    now_s: int
 
 
 class _ResultLine(Record):
@@ -197,6 +204,31 @@ class AgentJob:
         self._num_read += len(whole)
         return [self._parse(line, path) for line in whole.splitlines()]
 
+    def remove_results(self, max_age_s: float) -> None:
+        """Remove results that are older, by the device's clock, or of a time to come, since when it
+        was set back. Where an agent runs, all stay.
+
+        Raises
+        ------
+        CommandError
+            If a line is not a result.
+        """
+        if self.is_running():
+            return
+        path = f"{self.folder}/results.jsonl"
+        try:
+            content = self._session.read(path)
+        except FileNotFoundError:
+            return
+        clock = check_run(self._session, """date '+{"now_s": %s}'""", "reading the clock")
+        # rounded down, so that a result of this second would be of a time to come
+        now_s = 1 + parse_answer(_Clock, clock, "date").now_s
+        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        ages_s = [now_s - _made_s(self._parse(line, path)) for line in lines]
+        kept = [x for x, age_s in zip(lines, ages_s, strict=True) if 0 <= age_s <= max_age_s]
+        if len(kept) < len(lines):
+            self._session.put_bytes(b"".join(kept), path)
+
     def has_new_log(self) -> bool:
         """Tell whether the agent has printed anything since the last call."""
         try:
@@ -253,3 +285,11 @@ class AgentJob:
                 "command again"
             ) from error
         return AgentResult(found.key, found.measurement, found.measured_at)
+
+
+def _made_s(result: AgentResult) -> float:
+    """When a result was made, in seconds of Unix time; an older agent's tells none, and is old."""
+    try:
+        return datetime.fromisoformat(result.measured_at).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -22,9 +22,9 @@ from ..records import BoardCalibration, SessionCalibration, SessionRecord
 
 logger = logging.getLogger(__name__)
 
-MIN_STANDARD_ERRORS = 2.0
-"""By how many standard errors the medians of two sessions have to differ. By chance they do in one
-of fifteen pairs of sessions that timed the reference ten times each.
+CHANCE = 0.05
+"""In how many pairs of sessions of an unchanged board their medians may be taken to differ, as a
+share; with two to ten timings of the reference each they are in 2 to 5 of a hundred.
 """
 
 
@@ -51,6 +51,7 @@ def calibrate_sessions(
     timed = [(x, _times_ms(x)) for x in sessions if x.references]
     newest = {x.host or default_host: times_ms for x, times_ms in timed}
     spread = _spread_within(times_ms for _, times_ms in timed)
+    num_free = sum(len(times_ms) - 1 for _, times_ms in timed)
     found = []
     for session, times_ms in timed:
         host = session.host or default_host
@@ -58,7 +59,7 @@ def calibrate_sessions(
         ratio = statistics.median(times_ms) / statistics.median(newest[host])
         if not num_measured or spread is None:
             continue
-        if abs(ratio - 1) > _limit(spread, len(times_ms), len(newest[host])):
+        if abs(ratio - 1) > _limit(spread, num_free, len(times_ms), len(newest[host])):
             found.append(
                 SessionCalibration(
                     session=session.session,
@@ -71,12 +72,21 @@ def calibrate_sessions(
     return tuple(found)
 
 
-def _limit(spread: float, *num_timings: int) -> float:
-    """How far the medians of two sessions may lie apart by chance, relative to either."""
+def _limit(spread: float, num_free: int, *num_timings: int) -> float:
+    """How far the medians of two sessions may lie apart by chance, relative to either.
+
+    Parameters
+    ----------
+    num_free
+        Degrees of freedom of the spread.
+    """
+    from scipy.special import stdtrit  # here, as the command line imports this file
+
     # if Gaussian, 1.25 spreads are a standard deviation, and 1.25 of these over the root of n the
     # standard error of a median of n
     standard_error = 1.25 * 1.25 * spread * math.hypot(*(num**-0.5 for num in num_timings))
-    return max(spread, MIN_STANDARD_ERRORS * standard_error)
+    # Student's t: about two standard errors, and more where the spread is known from few timings
+    return max(spread, float(stdtrit(num_free, 1 - CHANCE / 2)) * standard_error)
 
 
 def calibrate_boards(
@@ -178,17 +188,16 @@ def spread_percent(times_ms: Sequence[float]) -> float:
 
 
 def _spread_within(groups: Iterable[Sequence[float]]) -> float | None:
-    """Mean distance of timings from the median of their group, relative to it; None where no group
-    has two.
+    """Mean distance of timings from the median of their group, relative to it, as of groups of many
+    timings; None where no group has two.
     """
     # a single timing is its own median and would only lower the spread
-    relative = [
-        time_ms / statistics.median(times_ms)
-        for times_ms in groups
-        for time_ms in times_ms
-        if len(times_ms) >= 2
-    ]
-    return spread_percent(relative) / 100 if relative else None
+    spreads = [(len(x), spread_percent(x) / 100) for x in groups if len(x) >= 2]
+    if not spreads:
+        return None
+    # few timings lie closer to their own median than to that of many
+    total = sum(count * spread * math.sqrt(count / (count - 1)) for count, spread in spreads)
+    return total / sum(count for count, _ in spreads)
 
 
 def _reference_ms(

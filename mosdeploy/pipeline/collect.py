@@ -17,7 +17,7 @@ from ..workspace import PREDICTOR_NAME
 from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
-from .enough_measured import excess_noise
+from .enough_measured import excess_noise, nothing_to_renew
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -47,7 +47,8 @@ class CollectRequest:
     look
         Ask the boards first whether they still are as they were when they measured before.
     since
-        What was measured before is measured again; None counts whatever its age.
+        What was measured before is measured again, also what a killed command has left on the
+        board; None counts whatever its age.
     """
 
     device: DeviceProfile
@@ -139,10 +140,12 @@ def _collect(
             "%s: the last line was cut short by a kill; it is measured again", request.path
         )
     if request.look and dataset.sessions:
-        _look(context, dataset, profiles)
+        _look(context, dataset, profiles, request.since)
     # after the boards have answered: what was measured is put away
     if request.renew_noise and (noise := excess_noise(dataset)):
         raise OtherConditionsError(f"{noise} there")
+    if request.renew_noise and dataset.records:
+        context.progress.say(nothing_to_renew(dataset))
     if missing := _missing(dataset, request):
         _measure(context, found, missing, profiles)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
@@ -165,11 +168,19 @@ def _missing(dataset: "LatencyDataset", request: CollectRequest) -> dict[str, Ar
     return replace(dataset, records=records).missing(request.archs)
 
 
-def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:
-    """Make sure, before an agent is started, that the boards are as they were when they measured.
+def _look(
+    context: Context,
+    dataset: "LatencyDataset",
+    profiles: Sequence[DeviceProfile],
+    since: datetime | None,
+) -> None:
+    """Make sure, before an agent is started, that the boards are as they were when they measured,
+    and hold no results of before a time, which a killed command has left.
 
     A fleet can do without a board that fails.
     """
+    from ..devices.job import AgentJob
+
     is_fleet = len(profiles) > 1
     for profile in profiles:
         with contextlib.suppress(*([DeviceError] if is_fleet else [])):
@@ -177,6 +188,10 @@ def _look(context: Context, dataset: "LatencyDataset", profiles: Sequence[Device
             state = board_state(context, profile, job_id)
             if state is not None:
                 dataset.check_board(profile.host_alias, state, is_fleet=is_fleet)
+            if since is not None:
+                max_age_s = (datetime.now(UTC) - since).total_seconds()
+                with lasting_session(context, profile) as session:
+                    AgentJob(session, profile, job_id).remove_results(max_age_s)
 
 
 def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:

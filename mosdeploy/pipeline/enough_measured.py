@@ -6,6 +6,7 @@ again or further. Nothing is measured.
 
 from typing import TYPE_CHECKING
 
+from ..config import RunConfig
 from ..config.device import DeviceProfile
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ def excess_noise(dataset: "LatencyDataset") -> str:
     )
 
 
+def nothing_to_renew(dataset: "LatencyDataset") -> str:
+    """Why measurements stay that were to be made again, in words."""
+    why = "the conditions are the same"
+    if (found_percent := dataset.noise_floor_percent) is not None:
+        most_percent = max_noise_percent(dataset.context.device)
+        why += (
+            f", and repeats of one subnet lie {found_percent:.2f}% from their median, of "
+            f"{most_percent:g}% that may be"
+        )
+    return f"nothing to measure again: {why}; to do so all the same, delete {dataset.path}"
+
+
 def profile_command(dataset: "LatencyDataset", *options: str) -> str:
     """What measures on the boards of a dataset."""
     hosts = sorted({x.host for x in dataset.sessions if x.host})
@@ -44,22 +57,32 @@ def profile_command(dataset: "LatencyDataset", *options: str) -> str:
     return " ".join((f"mosdeploy profile --device {dataset.context.device.name}", *fleet, *options))
 
 
-def further_command(dataset: "LatencyDataset", budget: int) -> str | None:
-    """What measures further where too few subnets could be timed for a predictor; None where they
-    are enough, and for an emulated device, which has none.
+def too_small(config: RunConfig) -> str:
+    """That a space has fewer architectures than a predictor needs, and what to do, in words; empty
+    where it has enough.
+    """
+    from ..latency.fitting import MIN_SAMPLES
 
-    Parameters
-    ----------
-    budget
-        That of the run file.
+    count = config.space.num_architectures
+    if count >= MIN_SAMPLES:
+        return ""
+    return (
+        f"the space holds only {count} of the {MIN_SAMPLES} architectures that a predictor needs; "
+        "give [space] more choices, or search with --max-parameters or --max-size"
+    )
+
+
+def further_command(dataset: "LatencyDataset", config: RunConfig) -> str | None:
+    """What measures further where too few subnets could be timed for a predictor; None where they
+    are enough, where the space has no more, and for an emulated device, which has none.
     """
     from ..latency.fitting import MIN_SAMPLES
 
     measured = len(dataset.measured)
     missing = MIN_SAMPLES - len(dataset.usable)
-    if missing <= 0 or dataset.context.device.emulated:
+    if missing <= 0 or dataset.context.device.emulated or too_small(config):
         return None
-    if budget > measured:
+    if config.profile.budget > measured:
         return profile_command(dataset)
     # beyond those that failed, and may fail again
     return profile_command(dataset, f"--budget {measured + missing}")

@@ -173,8 +173,8 @@ class _Parts:
         return WRITING_S + 2 * checked * self.answer_s
 
     def measuring_s(self, num_subnets: int) -> float:
-        """Every subnet and, between them, the reference, in all rounds; each as long as repeats
-        may go on.
+        """Every subnet and, between them, the reference, in all rounds; each as long as repeats go
+        on at most, unless the least number of them takes longer: nobody knows yet what a run takes.
         """
         protocol = self.device.measure
         num_references = 2 + num_subnets // protocol.reference_every

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..printable import plain
+from ..records import Limits
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
 from .devices import run_profile
-from .enough_measured import excess_noise, further_command, profile_command
+from .enough_measured import excess_noise, further_command, profile_command, too_small
 from .measured_folders import device_of
 from .parts import look_at, require, subnets
 from .summaries import Part
+from .train_command import limit_options
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -59,7 +61,10 @@ def _finished(found: "_Measured") -> Iterator[Part]:
             part = part.model_copy(update={"state": "noisy", "detail": detail, "command": command})
         yield part
     if not found.is_emulated:
-        yield look_at("predictor", found.device, found.predictor, found.fit_command)
+        part = look_at("predictor", found.device, found.predictor, found.fit_command)
+        if part.state != "ok" and (reason := too_small(found.context.config)):
+            part = part.model_copy(update={"detail": reason, "command": None})
+        yield part
 
 
 def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
@@ -80,7 +85,8 @@ def _profile_command(device: str) -> str:
 
 def middle_limit(context: Context, device: str | None = None) -> str:
     """Options of a search within a limit between the fastest and the slowest subnet of a device;
-    empty where neither is known.
+    empty where neither is known. In a space too small for a predictor, between the smallest and the
+    largest.
 
     Parameters
     ----------
@@ -89,9 +95,16 @@ def middle_limit(context: Context, device: str | None = None) -> str:
     """
     middles_ms = middle_times_ms(context)
     name = device or next(iter(middles_ms), None)
-    if name is None or name not in middles_ms:
+    if name is not None and name in middles_ms:
+        return f" --max-latency {plain(middles_ms[name], 2)}ms{context.run.device_option(name)}"
+    measured = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
+    if not measured or not too_small(context.config):
         return ""
-    return f" --max-latency {plain(middles_ms[name], 2)}ms{context.run.device_option(name)}"
+    space = context.config.space
+    sizes = [context.spec.num_parameters(arch) for arch in (space.smallest, space.largest)]
+    limits = Limits(max_parameters=sum(sizes) // 2)
+    options = " ".join(limit_options(limits, context.config.search.count))
+    return f" {options}{context.run.device_option(name or measured[0])}"
 
 
 def middle_times_ms(context: Context) -> dict[str, float]:
@@ -121,9 +134,14 @@ class _Measured:
         return LatencyDataset.load(self.path)
 
     @property
+    def has_predictor(self) -> bool:
+        """Whether one was fitted, corrected from another device's, or imported."""
+        return self.path.with_name("predictor.json").exists()
+
+    @property
     def is_begun(self) -> bool:
         """Whether a profile ended before its first subnet, and nothing else is there."""
-        if self.path.with_name("predictor.json").exists():
+        if self.has_predictor:
             return False
         # one line holds what all records have in common
         return not self.path.exists() or len(read_lines(self.path)[0]) <= 1
@@ -152,7 +170,7 @@ class _Measured:
         if self.command is None or not self.path.exists():
             return self.command
         with contextlib.suppress(StaleInputError):
-            if more := further_command(self.dataset, self.context.config.profile.budget):
+            if more := further_command(self.dataset, self.context.config):
                 return more
         return f"mosdeploy fit --device {self.device}"
 
@@ -166,7 +184,7 @@ class _Measured:
     @property
     def middle_ms(self) -> float | None:
         """Between the fastest and the slowest subnet; None where nothing tells it."""
-        if self.is_emulated:
+        if self.is_emulated or (too_small(self.context.config) and not self.has_predictor):
             return None
         with contextlib.suppress(MosdeployError):
             times_ms = _times_ms(self.dataset) if self.path.exists() else []

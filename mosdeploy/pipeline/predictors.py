@@ -4,20 +4,23 @@ In: a run and a device's name. Out: a `LatencyPredictor` that was checked agains
 measures nothing.
 """
 
+import contextlib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from ..config.device import TAIL_REPEATS
 from ..config.lookup import lookup_dirs
 from ..config.units import Statistic
 from ..errors import MosdeployError, PredictorError, StaleInputError
-from ..records import TransferTrial
+from ..records import LatencyRecord, TransferTrial
 from ..storage import fingerprint
-from .conditions import check_current
-from .enough_measured import excess_noise, profile_command
+from .conditions import check_current, latency_context
+from .devices import run_profile
+from .enough_measured import excess_noise, profile_command, too_small
 from .run import Run
 
 if TYPE_CHECKING:
@@ -92,6 +95,9 @@ def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = T
     """How many times the median another figure of the times is, as measured on a device: the median
     over its subnets. A predictor predicts medians.
 
+    Subnets count that were timed with as many repeats as the figure needs, as finalists of a search
+    for it are; where there are none all do, with a warning.
+
     Raises
     ------
     StaleInputError
@@ -99,17 +105,56 @@ def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = T
     """
     if statistic == "median":
         return 1.0
-    ratios = [
-        figure_ms / total.median_ms
-        for record in _measured(run, device, current=current).usable
-        if (total := record.measurement.total) and (figure_ms := total.of(statistic))
-    ]
-    if not ratios:
-        raise StaleInputError(
-            f"no {statistic} was measured on '{device}' here, which a limit on it needs; run "
-            f"`mosdeploy profile --device {device}`"
-        )
-    return median(ratios)
+    profiled = _measured(run, device, current=current).usable
+    finalists = _finalists(run, device, statistic, current=current)
+    for least in (TAIL_REPEATS[statistic], 0):
+        if ratios := list(_tail_ratios([*profiled, *finalists], statistic, least)):
+            if not least:
+                _warn_of_few_repeats(device, statistic)
+            return median(ratios)
+    raise StaleInputError(
+        f"no {statistic} was measured on '{device}' here, which a limit on it needs; run "
+        f"`mosdeploy profile --device {device}`"
+    )
+
+
+def _tail_ratios(
+    records: Sequence[LatencyRecord], statistic: Statistic, least: int
+) -> Iterator[float]:
+    """Of the subnets that were timed with at least so many repeats in each round."""
+    for record in records:
+        total = record.measurement.total
+        figure_ms = record.measurement.figure_ms(statistic)
+        # joined rounds tell the sum of their repeats, but the median of their figures
+        if total and figure_ms and total.repeats >= least * record.measurement.rounds:
+            yield figure_ms / total.median_ms
+
+
+def _finalists(
+    run: Run, device: str, statistic: Statistic, *, current: bool
+) -> Sequence[LatencyRecord]:
+    """Finalists of earlier searches that were timed for a figure; none that no longer count."""
+    from ..latency.dataset import LatencyDataset
+
+    path = run.workspace.verified_path(device, run.config.workload.name)
+    with contextlib.suppress(StaleInputError):
+        dataset = LatencyDataset.load(path)
+        if current:
+            profile = run_profile(run.workspace.root, device)
+            dataset.check(latency_context(run, profile.timed_for(statistic)))
+        return dataset.usable
+    return ()
+
+
+@functools.cache  # told once, as above
+def _warn_of_few_repeats(device: str, statistic: Statistic) -> None:
+    _log.warning(
+        "the %s on '%s' is predicted from fewer than %d repeats of each subnet, which miss most of "
+        "the rare long runs: it may be longer; a search that measures its finalists finds out",
+        statistic,
+        device,
+        TAIL_REPEATS[statistic],
+    )
 
 
 def fitted(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
@@ -168,6 +213,8 @@ def fit_again(
 
     dataset = _measured(run, device, current=current)
     if source is None:
+        if not dataset.context.device.emulated and (reason := too_small(run.config)):
+            raise PredictorError(reason)
         found = LatencyPredictor.fit_dataset(run.config.space, dataset)
     else:
         found = fit_transfer(run.config.space, dataset, _source(run, source, device))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..config import RunConfig
 from ..config.device import DeviceProfile
 from ..errors import DeviceError, PredictorError
 from ..records import PredictorCard
@@ -11,7 +12,7 @@ from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect, put_away
 from .context import Context
 from .devices import run_profile
-from .enough_measured import further_command, max_noise_percent
+from .enough_measured import further_command, max_noise_percent, too_small
 from .predictors import fitted
 from .summaries import ProfileSummary
 
@@ -64,7 +65,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     OtherConditionsError
         If what was measured was measured under other conditions, and is not to be renewed.
     PredictorError
-        If an error is asked of an emulated device.
+        If an error is asked of an emulated device, or in a space too small for a predictor.
     """
     options = options or ProfileOptions()
     name = context.run.device_name(options.device)
@@ -75,7 +76,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
         _put_finalists_away(context, name)
     results: list[CollectResult] = []
     reached: list[bool] = []
-    for part in [chosen] if limit is None else _parts(chosen, target):
+    for part in [chosen] if limit is None else _parts(chosen, target, context.config):
         path = context.files.latency_path(name, context.config.workload.name)
         is_first = not results
         request = CollectRequest(
@@ -96,8 +97,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     card = _card(context, name)
     summary = _summary(results, card, limit, reached[-1] if reached else None)
     # a predictor that is corrected from another device's takes fewer than one of its own
-    budget = context.config.profile.budget
-    further = further_command(results[-1].dataset, budget) if card is None else None
+    further = further_command(results[-1].dataset, context.config) if card is None else None
     return summary.model_copy(update={"further_command": further})
 
 
@@ -176,8 +176,12 @@ def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     return choose(context.spec, config.budget if budget is None else budget, config.seed)
 
 
-def _parts(chosen: list[ArchConfig], target: DeviceProfile) -> Iterator[list[ArchConfig]]:
+def _parts(
+    chosen: list[ArchConfig], target: DeviceProfile, config: RunConfig
+) -> Iterator[list[ArchConfig]]:
     """Growing parts of a design, ending with the whole; none for a device without a predictor."""
+    if reason := too_small(config):
+        raise PredictorError(reason)
     if target.emulated:
         raise PredictorError(
             f"{target.name} is an emulated device: its times mean nothing, so there is no error to "

@@ -94,9 +94,10 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
 
         def lead() -> str:
             try:
-                model = _predictor(context, name, limits)  # here, as it may be fitted and saved
                 statistic = options.statistic or context.config.search.statistic
-                task = _SearchTask(context, state, name, limits, model, options.verify, statistic)
+                # here, as it may be fitted and saved
+                found = _predictor(context, name, limits, statistic)
+                task = _SearchTask(context, state, name, limits, options.verify, statistic, *found)
                 return task.run(evaluator.measure).model_dump_json()
             finally:
                 evaluator.shutdown()
@@ -129,9 +130,10 @@ class _SearchTask:
     state: TrainedRun
     device: str
     limits: Limits
-    predictor: "LatencyPredictor | None"
     verify: bool
     statistic: Statistic
+    predictor: "LatencyPredictor | None"
+    tail_ratio: float  # one for all evolutions: what this search measures is in their `level`
 
     def run(self, measure: "Measure") -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
@@ -283,8 +285,7 @@ class _SearchTask:
         trained = self.state.card.limits
         predict_ms = None
         if self.predictor is not None:
-            ratio = tail_ratio(self.context.run, self.device, self.statistic)
-            predict_ms = _scaled(self.predictor.predict, ratio * level)
+            predict_ms = _scaled(self.predictor.predict, self.tail_ratio * level)
         return SearchOracle(
             losses=losses,
             cost=cost_of(self.state.spec, self.state.family, self.state.tokenizer_size),
@@ -298,14 +299,18 @@ def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
     return lambda genes: predict_ms(genes) * ratio
 
 
-def _predictor(context: Context, device: str, limits: Limits) -> "LatencyPredictor | None":
-    """The device's predictor; without a latency limit a search can do without."""
+def _predictor(
+    context: Context, device: str, limits: Limits, statistic: Statistic
+) -> "tuple[LatencyPredictor | None, float]":
+    """The device's predictor and what turns its medians into another figure; without a latency
+    limit a search can do without.
+    """
     try:
-        return predictor(context.run, device)
+        return predictor(context.run, device), tail_ratio(context.run, device, statistic)
     except (StaleInputError, PredictorError):
         if limits.max_latency_ms is not None:
             raise
-        return None
+        return None, 1.0
 
 
 def _cached_losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCache, Losses]":

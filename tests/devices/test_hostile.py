@@ -108,6 +108,8 @@ CALLS = {
     "busy": ({"busy": {"pid": 7, "job": "x", "since": "noon"}}, refuse_if_busy),
     "started": ({"pid": 7}, lambda s, p: job(s, p).start({}, {}, STAGES, threads=1)),
     "results": (RESULT, lambda s, p: job(s, p).results()),
+    "outdated": (RESULT, lambda s, p: job(s, p).remove_results(1.0)),
+    "clock": ({"now_s": 1}, lambda s, p: job(s, p).remove_results(1.0)),
     "end": ({"rc": 1, "error": "no numpy"}, lambda s, p: job(s, p).failure()),
     "pid": ({"pid": 1}, lambda s, p: job(s, p).kill()),
     "claimed": ({"target_counts": {"a": 1}}, lambda s, p: job(s, p).claimed_keys()),

@@ -1,6 +1,7 @@
 """The agent's files as the host writes and reads them; no agent runs here."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,24 @@ def test_results_are_read_on_from_the_last_whole_line(job, results):
     results.write_text(f"{line}\n{line}\n")
     assert len(job.results()) == 1
     assert job.results() == []
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_results_that_are_too_old_are_removed(job, results, monkeypatch, is_running):
+    monkeypatch.setattr(job, "is_running", lambda: is_running)
+    job.remove_results(60.0)
+    assert not results.exists()
+    ages_s = {"new": 0.0, "minute": 50.0, "old": 70.0, "set back": -3600.0}
+    now = datetime.now(UTC)
+    times = {key: (now - timedelta(seconds=x)).isoformat() for key, x in ages_s.items()}
+    lines = [
+        json.dumps({"key": key, "measured_at": time, "measurement": {"total": TIMING}})
+        for key, time in {**times, "untold": ""}.items()
+    ]
+    results.write_text("".join(f"{line}\n" for line in lines))
+    job.remove_results(60.0)
+    kept = [x.key for x in job.results()]
+    assert kept == ([*times, "untold"] if is_running else ["new", "minute"])
 
 
 def test_results_of_an_agent_of_0_1_0_keep_their_parts(job, results):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from walking import lines_of, opened
+from walking import KeptProgress, lines_of, opened
 
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline import collect
@@ -79,6 +79,7 @@ def test_what_a_search_has_measured_itself_counts_however_long_it_takes(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_an_outdated_timing_is_made_anew(folder: Path) -> None:
     timing = timing_of(folder)
     path = timing.first_path
@@ -93,6 +94,35 @@ def test_an_outdated_timing_is_made_anew(folder: Path) -> None:
     assert after.records[-1].session != old.session
 
 
+def test_what_a_killed_search_left_on_the_device_counts_for_an_hour(folder: Path) -> None:
+    """One finalist was timed three weeks ago and one just now; neither was read from the device."""
+    timing = timing_of(folder)
+    path = timing.first_path
+    before = LatencyDataset.load(path)
+    path.write_text(lines_of(path)[0] + "\n")
+    job_id = open_run(folder).job_id(before.context.dataset_id)
+    device = Path(before.context.device.work_dir)
+    results = device / "jobs" / job_id / "results.jsonl"
+    results.parent.mkdir(parents=True)
+    old, new = before.records[:2]
+    ages = {old.arch.key: timedelta(weeks=3), new.arch.key: timedelta(0)}
+    times = {"median_ms": 0.125, "p90_ms": 0.125, "minimum_ms": 0.125, "repeats": 10}
+    lines = [
+        {
+            "key": key,
+            "measured_at": (datetime.now(UTC) - age).isoformat(),
+            "measurement": {"total": times},
+        }
+        for key, age in ages.items()
+    ]
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chosen = [x for x in finalists_of(folder).finalists if x.arch in (old.arch, new.arch)]
+    measured = {x.arch.key: x.measured_ms for x in timing.timed(chosen, path)}
+    assert measured[new.arch.key] == 0.125
+    assert measured[old.arch.key] != 0.125
+
+
+@pytest.mark.slow
 def test_renewing_a_profile_puts_the_timings_of_finalists_away(folder: Path) -> None:
     """A device that was slow throughout told of no noise."""
     timing = timing_of(folder)
@@ -110,4 +140,7 @@ def test_renewing_a_profile_puts_the_timings_of_finalists_away(folder: Path) -> 
     assert [x.arch for x in LatencyDataset.load(timing.first_path).records] == [second[0].arch]
     # again, with nothing that is there
     assert not timing.again_path.exists()
-    assert opened(folder).profile(renew=True).measured_now == 0
+    told = KeptProgress()
+    assert opened(folder, progress=told).profile(renew=True).measured_now == 0
+    (line,) = (x for x in told.messages if x.startswith("nothing to measure again: "))
+    assert line.endswith(f"% that may be; to do so all the same, delete {profile}")

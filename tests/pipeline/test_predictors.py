@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import damage
+from walking import damage, lines_of
 
 import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.config.units import Statistic
 from mosdeploy.errors import PredictorError, StaleInputError
-from mosdeploy.pipeline.predictors import fitted, predictor
+from mosdeploy.pipeline.predictors import _warn_of_few_repeats, fitted, predictor, tail_ratio
 from mosdeploy.pipeline.run import Run, open_run
+from mosdeploy.records import LatencyContext
 from mosdeploy.spaces.translation_arch import (
     DecoderLayerConfig,
     EncoderLayerConfig,
@@ -153,3 +155,50 @@ def test_a_predictor_of_another_device_is_refused(folder: Path) -> None:
     shutil.copy(run.workspace.predictor_path("local", "sentence"), path)
     with pytest.raises(PredictorError, match="device was local, is rpi"):
         predictor(run, "rpi")
+
+
+def set_tail(path: Path, **changes: float) -> None:
+    """The fields of every timing of a dataset."""
+    first, *lines = lines_of(path)
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        record["measurement"]["total"].update(changes, median_ms=1.0)
+    path.write_text("\n".join([first, *map(json.dumps, records)]) + "\n")
+
+
+def time_for(path: Path, statistic: Statistic) -> None:
+    """As if finalists had been measured for a figure."""
+    first, rest = path.read_text().split("\n", 1)
+    context = LatencyContext.model_validate_json(first)
+    context = context.model_copy(update={"device": context.device.timed_for(statistic)})
+    path.write_text(f"{context.model_dump_json()}\n{rest}")
+
+
+def test_a_tail_is_that_of_subnets_with_enough_repeats(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A p99 of ten repeats is nearly the longest of them, and rare long runs are seldom there."""
+    run = open_run(folder)
+    profiled = run.workspace.latency_path("local", "sentence")
+    verified = run.workspace.verified_path("local", "sentence")
+    set_tail(profiled, p99_ms=1.1, repeats=10)
+    set_tail(verified, p99_ms=1.2, repeats=200)
+    _warn_of_few_repeats.cache_clear()
+    # the finalists were timed for a median
+    assert tail_ratio(run, "local", "p99") == 1.1
+    (warning,) = caplog.messages
+    assert "the p99 on 'local' is predicted from fewer than 200 repeats" in warning
+    caplog.clear()
+    _warn_of_few_repeats.cache_clear()
+    time_for(verified, "p99")
+    assert tail_ratio(run, "local", "p99") == 1.2
+    verified.unlink()
+    set_tail(profiled, p99_ms=1.3, repeats=200)
+    assert tail_ratio(run, "local", "p99") == 1.3
+    assert caplog.messages == []
+    # the repeats of four rounds are added up
+    content = profiled.read_text()
+    assert content.count('"rounds": 1,') > 1
+    profiled.write_text(content.replace('"rounds": 1,', '"rounds": 4,'))
+    assert tail_ratio(run, "local", "p99") == 1.3
+    assert len(caplog.messages) == 1

@@ -49,6 +49,7 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
         assert found.is_too_noisy is word
 
 
+@pytest.mark.slow
 def test_where_there_is_a_predictor_no_further_measuring_is_proposed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_what_is_there_already_counts_in_its_part_alone(folder: Path) -> None:
     assert judged == ["10 subnets", "15 subnets"]
 
 
+@pytest.mark.slow
 def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)
@@ -173,11 +175,11 @@ def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
 
 
 def test_parts_of_a_profile_grow_to_the_whole(walked: Path) -> None:
-    space = opened(walked).config.space
+    config = opened(walked).config
     device = DeviceProfile(name="board", host="board")
-    sizes = [len(part) for part in _parts([space.smallest] * 22, device)]
-    assert sizes == [10, 15, 20, 22]
-    assert [len(part) for part in _parts([space.smallest] * 4, device)] == [4]
+    for count, sizes in ((22, [10, 15, 20, 22]), (4, [4])):
+        parts = _parts([config.space.smallest] * count, device, config)
+        assert [len(part) for part in parts] == sizes
 
 
 def test_an_error_of_an_emulated_device_is_refused_first(emulated: Path) -> None:
@@ -185,6 +187,7 @@ def test_an_error_of_an_emulated_device_is_refused_first(emulated: Path) -> None
         opened(emulated).profile(until_error_percent=2.0, budget=20)
 
 
+@pytest.mark.slow
 def test_what_an_emulated_device_measured_is_not_fitted(emulated: Path) -> None:
     shutil.rmtree(emulated / "predictors")
     progress = KeptProgress()

@@ -116,6 +116,7 @@ def test_without_verification_the_result_says_so(folder: Path) -> None:
     assert result.winner.measured_ms is None
 
 
+@pytest.mark.slow
 def test_a_winner_far_below_its_limit_tells_what_may_help(folder: Path) -> None:
     result = opened(folder).search("10s", verify=False)
     assert result.winner.predicted_ms is not None
@@ -130,6 +131,7 @@ def test_a_winner_far_below_its_limit_tells_what_may_help(folder: Path) -> None:
     assert hint not in mosdeploy(*words, "10s", cwd=folder).stdout
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "[search]\n", '[search]\nstatistic = "p90"\n')
     run = opened(folder)
@@ -163,6 +165,16 @@ def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
     assert result.predictor_sha256 is None
     assert result.winner.num_parameters <= 40_000
     assert result.winner.arch.key in run.report().page.read_text()
+
+
+def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
+    """As where the predictor was imported: nothing that it was fitted to is here."""
+    next((folder / "predictors").glob("*/latency.jsonl")).unlink()
+    run = opened(folder)
+    assert run.search(max_parameters=40_000, verify=False).winner.predicted_ms is not None
+    assert run.search(max_parameters=40_000, verify=False, statistic="p90").predictor_sha256 is None
+    with pytest.raises(StaleInputError, match="mosdeploy profile"):
+        run.search("10s", verify=False, statistic="p90")
 
 
 def test_a_search_without_any_limit_is_refused(walked: Path) -> None:

@@ -36,6 +36,7 @@ TVM = "tvm"
 TOTAL = "total"
 """The stage that runs the model as deployed; the repeats end when its median is known."""
 
+CPUS = "/sys/devices/system/cpu/cpu"
 CPU = "CPUExecutionProvider"
 INDEPENDENT_ROWS = b"mosdeploy.independent_rows"
 """Metadata of a model whose rows the runtime shares out to as many calls as there are threads."""
@@ -117,8 +118,10 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     cpu_ms = dict(zip(inputs, columns[1::2]))  # noqa: B905
     for stage in job["stages"]:
         if stage["minus"] is not None:
-            wall_ms[stage["name"]] = wall_ms[TOTAL] - wall_ms[stage["minus"]]
-            cpu_ms[stage["name"]] = cpu_ms[TOTAL] - cpu_ms[stage["minus"]]
+            # of two runs, the longer of which may have been disturbed
+            for column in (wall_ms, cpu_ms):
+                left_ms = column[TOTAL] - column[stage["minus"]]
+                column[stage["name"]] = np.maximum(left_ms, 0.0)
     parts = {name: statistics(np, wall_ms[name], cpu_ms[name]) for name in wall_ms}
     peak_bytes = memory_bytes("VmHWM")
     own_bytes = peak_bytes - base_bytes if peak_bytes and base_bytes else None
@@ -209,25 +212,33 @@ def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
 
 
 def set_cpu_affinity(num_threads: int) -> None:
-    """Keep this process on the fastest processors, of equally fast ones on one of each core, and
-    then on the last, since interrupts prefer the first; without effect where that is not allowed.
+    """Keep this process on the fastest kind of processors, there on one of each core before both of
+    one, and then on the last, since interrupts prefer the first; without effect where that is not
+    allowed.
     """
 
-    def rank(cpu: int) -> tuple[int, bool, int]:
-        folder = f"/sys/devices/system/cpu/cpu{cpu}"
-        siblings = re.findall(r"\d+", read_text(f"{folder}/topology/thread_siblings_list"))
+    def rank(cpu: int) -> tuple[float, bool, int, int]:
+        siblings = re.findall(r"\d+", read_text(f"{CPUS}{cpu}/topology/thread_siblings_list"))
         # two threads of one core share what computes
         is_first = cpu == min({cpu, *map(int, siblings)} & allowed)
-        return int(read_text(f"{folder}/cpufreq/cpuinfo_max_freq") or 0), is_first, cpu
+        return highest[clocks[cpu]], is_first, clocks[cpu], cpu
 
     with contextlib.suppress(OSError, AttributeError):
         allowed = os.sched_getaffinity(0)
+        paths = {cpu: f"{CPUS}{cpu}/cpufreq/cpuinfo_max_freq" for cpu in allowed}
+        clocks = {cpu: int(read_text(path) or 0) for cpu, path in paths.items()}
+        highest = {}  # of a kind, by each clock of it: some cores may be favoured with a tenth more
+        kind = math.inf
+        for clock in sorted(clocks.values(), reverse=True):
+            kind = clock if clock < 0.9 * kind else kind
+            highest[clock] = kind
         os.sched_setaffinity(0, sorted(allowed, key=rank)[-num_threads:])
 
 
 def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[float]]:
     """Warm up until two runs agree, then run until the median of the first column is known to
-    `precision_percent`; both are bounded by `max_time_s` and by a number of runs.
+    `precision_percent`; both are bounded by a number of runs and, once `warmup` and `min_repeats`
+    are made, by `max_time_s`.
     """
     deadline = time.monotonic() + job["max_time_s"]
     last_ms = math.inf

@@ -115,6 +115,34 @@ def test_cpu_affinity_takes_the_fastest_and_last_processors(monkeypatch):
     benchmark.set_cpu_affinity(1)
 
 
+@pytest.mark.parametrize(
+    ("clocks", "num_threads", "held"),
+    [
+        # cores 2 and 5 are favoured
+        ([4800, 4800, 5000, 4800, 4800, 5000, 4800, 4800], 2, {2, 5}),
+        ([4800, 4800, 5000, 4800, 4800, 5000, 4800, 4800], 4, {2, 5, 6, 7}),
+        ([4800, 4800, 5000, 4800, 4800, 5000, 4800, 4800], 9, {0, 1, 2, 3, 4, 5, 6, 7, 13}),
+        # performance cores, one of them favoured, and efficiency cores
+        ([5000, 5200, 3800, 3800, 3800, 3800, 3800, 3800], 3, {0, 1, 9}),
+    ],
+)
+def test_cpu_affinity_takes_each_core_once_before_favoured_ones_twice(
+    monkeypatch, clocks, num_threads, held
+):
+    """Eight cores of two threads each: the second ones have the numbers from 8 on."""
+
+    def read_text(path: str) -> str:
+        core = int(path.split("/")[5].removeprefix("cpu")) % 8
+        return f"{core},{core + 8}" if path.endswith("_list") else str(clocks[core] * 1000)
+
+    kept = []
+    monkeypatch.setattr(benchmark, "read_text", read_text)
+    monkeypatch.setattr(benchmark.os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(benchmark.os, "sched_setaffinity", lambda pid, cpus: kept.append(cpus))
+    benchmark.set_cpu_affinity(num_threads)
+    assert set(kept[0]) == held
+
+
 def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):
     monkeypatch.setattr(benchmark, "die_with_parent", lambda: None)
     found = benchmark.check("CPUExecutionProvider")
@@ -183,6 +211,14 @@ def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkey
     assert found["parts"]["rest"]["minimum_ms"] == 6.0
     assert found["parts"]["rest"]["cpu_ms"] == 0.0
     assert runs == [4, 0] * (len(runs) // 2)  # `rest` is never run
+
+
+def test_what_is_left_of_a_disturbed_run_is_nothing_at_least(tmp_path, write_job, monkeypatch):
+    wall_ms = itertools.cycle([10.0, 4.0, 10.0, 15.0])  # every second run of the part is disturbed
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: lambda: None)
+    monkeypatch.setattr(benchmark, "time_run", lambda run, inputs: (next(wall_ms), 1.0))
+    write_job("model.onnx", max_repeats=10)
+    assert benchmark.measure(str(tmp_path), "a")["parts"]["rest"]["minimum_ms"] == 0.0
 
 
 @pytest.mark.parametrize(
