@@ -172,7 +172,7 @@ def test_progress_and_ssh_config_reach_the_verbs(tmp_path: Path) -> None:
         ("verify", {}, mosdeploy.StaleInputError, "nothing was deployed"),
         ("verify", {"max_latency": "9"}, mosdeploy.ConfigError, "not a duration"),
         ("predict", {"lines": ["hello"]}, mosdeploy.StaleInputError, "mosdeploy export"),
-        ("predict", {"lines": ["x"], "bundle": "gone"}, mosdeploy.BundleError, "gone does not"),
+        ("predict", {"lines": ["x"], "bundle": "gone"}, mosdeploy.StaleInputError, "gone does not"),
         ("report", {}, mosdeploy.StaleInputError, "mosdeploy train"),
     ],
 )

@@ -48,7 +48,7 @@ def devices_add(
     is_ready = not any(problem.blocking for problem in added.problems)
     next_command = f"mosdeploy devices setup {name}"
     if is_ready:
-        next_command = f"mosdeploy profile --device {name}"
+        next_command = _measuring(common, name)
     common.show(added, f"wrote {added.path}\n{_screen(added, name)}", next_command)
 
 
@@ -60,7 +60,7 @@ def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = Non
     checked = check_device(profile, common.ssh_config)
     is_ready = not any(problem.blocking for problem in checked.problems)
     hosts = f" --hosts {host}" if host is not None else ""
-    command = f"mosdeploy profile --device {name}{hosts}" if is_ready else None
+    command = _measuring(common, name, hosts) if is_ready else None
     common.show(checked, _screen(checked, host or name), command)
     if not is_ready:
         raise typer.Exit(5)
@@ -97,6 +97,15 @@ def devices_clean(
     text = "\n".join([*([table(("what", "size", "path"), rows)] if rows else []), end])
     again = f"mosdeploy devices clean {profile.cli_name}{' --earlier' if earlier else ''} --yes"
     common.show(found, text, again if rows and not yes else None)
+
+
+def _measuring(common: DeviceCommon, name: str, hosts: str = "") -> str:
+    """What measures a device that is ready; without a run file yet, what writes one for it."""
+    from ..workspace import Workspace
+
+    if not Workspace(common.directory).config_path.exists():
+        return f"mosdeploy init --device {name}"
+    return f"mosdeploy profile --device {name}{hosts}"
 
 
 def _screen(checked: "DeviceCheck", board: str) -> str:

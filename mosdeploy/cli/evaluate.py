@@ -27,7 +27,7 @@ def evaluate(
     Inherited ones, those that were trained alone, and the teacher. The same command resumes.
     """
     from ..pipeline.evaluate import evaluate as score_subnets
-    from ..pipeline.proposed_commands import report_command
+    from ..pipeline.status import following
 
     context = common.context()
     scores = score_subnets(context, tuple(pick) if pick else None, beam)
@@ -42,4 +42,4 @@ def evaluate(
         for name, x in scores.subnets.items()
     ]
     header = ("subnet", *metrics, "loss", "parameters")
-    common.show(scores, table(header, rows), report_command(context))
+    common.show(scores, table(header, rows), following(context))

@@ -56,10 +56,12 @@ def train(
     )
 
 
-def _following(context: "Context", card: "SupernetCard") -> str:
-    """What comes next: of a training within limits a search, on the device that they are of."""
+def _following(context: "Context", card: "SupernetCard") -> str | None:
+    """What comes next; of a training within limits a search, on the device that they are of."""
     if card.limits is None:
-        return "mosdeploy profile"
+        from ..pipeline.status import following
+
+        return following(context)
     from ..pipeline.proposed_commands import limited_search
 
     return limited_search(context, card.limits.device)

@@ -4,7 +4,7 @@ import contextlib
 from itertools import chain
 from pathlib import Path
 
-from ..errors import BundleError, StaleInputError
+from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BundleManifest
 from ..runtime.manifest import MODEL_NAMES, TOKENIZER_NAMES
@@ -44,15 +44,13 @@ def require_bundle(files: Workspace, named: Path | None = None) -> Path:
     Raises
     ------
     StaleInputError
-        If none is named, and there is none.
-    BundleError
-        If there is neither a folder nor a bundle of that name.
+        If there is none, or neither a folder nor a bundle of that name.
     """
     if named is not None:
         own = named_bundle(files, named)
         if not own.is_dir():
             there = ", ".join(path.parent.name for path in _manifests(files)) or "none"
-            raise BundleError(
+            raise StaleInputError(
                 f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, "
                 f"which holds: {there}"
             )

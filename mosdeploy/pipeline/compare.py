@@ -56,9 +56,9 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     ConfigError
         If there are fewer than two, one is named twice, or they do not do the same work.
     BundleError
-        If one is missing or damaged.
+        If one is damaged.
     StaleInputError
-        If the run is not trained: its data score the bundles.
+        If one is missing, or the run is not trained: its data score the bundles.
     PredictorError
         If the device is emulated: its times mean nothing.
     DeviceError

@@ -65,6 +65,11 @@ def status(context: Context, *, read_data: bool = True) -> RunStatus:
     )
 
 
+def following(context: Context) -> str | None:
+    """What a verb proposes at its end: what `status` would, without reading the data again."""
+    return status(context, read_data=False).next_command
+
+
 @dataclass(frozen=True)
 class _Look:
     """One look at a run folder."""
@@ -85,8 +90,12 @@ class _Look:
         yield from delivered_parts(self.context, lambda: self._trained)
         yield look_at("report", "", self._report, "mosdeploy report")
 
-    def next_command(self, parts: tuple[Part, ...]) -> str:
-        """The first thing to make, or to make again, that the walk needs."""
+    def next_command(self, parts: tuple[Part, ...]) -> str | None:
+        """The first thing to make, or to make again, that the walk needs; None where the data
+        cannot be read, which every command would refuse.
+        """
+        if any(part.what == "data" and part.state == "stale" for part in parts):
+            return None
         needed = (x for x in parts if x.what not in OPTIONAL and x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), None)
         if command is None:

@@ -86,7 +86,7 @@ class WalkEstimate(Record):
         winner = "the winner" if self.num_winners == 1 else f"each of {self.num_winners} winners"
         return {
             "train": trained,
-            "profile": f"at most, by the protocol of {self.device}",
+            "profile": f"by the protocol of {self.device}",
             "finetune": f"{self.steps['winner']:,} steps of {winner}, {times.winner_s:.2f} s each",
         }
 
@@ -144,7 +144,7 @@ class RunStatus(Record):
 
     root: str
     parts: tuple[Part, ...]
-    next_command: str
+    next_command: str | None
 
 
 class ProfileSummary(Record):

@@ -283,11 +283,13 @@ def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
 
 
 def _scored_by(subnet: Candidate, inputs: ReportInputs) -> str:
-    """What gives the winner its scores: an export, where weights were scored that were trained
-    since those of its bundle.
+    """What gives a subnet its scores: an export, where weights were scored that were trained since
+    those of its bundle.
     """
-    has_newer = _scores_of_kind(subnet, delivered_bundle(inputs), inputs)
-    return f"run mosdeploy {'export: there are newer weights' if has_newer else 'evaluate'}"
+    if _scores_of_kind(subnet, delivered_bundle(inputs), inputs):
+        return "run mosdeploy export: there are newer weights"
+    is_winner = subnet.arch == inputs.search.winner.arch
+    return f"run mosdeploy evaluate{'' if is_winner else f' --pick {subnet.arch.key}'}"
 
 
 def _scores_of_kind(

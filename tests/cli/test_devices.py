@@ -83,6 +83,9 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
     assert done.stderr == "next: mosdeploy profile --device rpi\n"
     done = ask("devices.check_device", READY, "devices", "check", "rpi", "--host", "pi2")
     assert done.stderr == "next: mosdeploy profile --device rpi --hosts pi2\n"
+    Path("mosdeploy.toml").unlink()  # a profile needs one
+    done = ask("devices.check_device", READY, "devices", "check", "rpi")
+    assert done.stderr == "next: mosdeploy init --device rpi\n"
 
 
 def test_what_disturbs_is_told_with_its_cure(ask: Callable[..., Any]) -> None:

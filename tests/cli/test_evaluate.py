@@ -1,35 +1,25 @@
 """`mosdeploy evaluate`: a row a subnet, a column a metric."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import score_table
 
-from mosdeploy.storage import atomic_write
-
 EVALUATE = "evaluate.evaluate"
 
 
 def test_metrics_of_the_family_are_columns(
-    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = ask(EVALUATE, score_table(largest=30.12, smallest=20.08), "evaluate")
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["subnet", "BLEU", "chrF", "loss", "parameters"]
     assert lines[2] == ["largest", "30.1", "60.2", "2.346", "1,234,567"]
     assert lines[3][:3] == ["smallest", "20.1", "40.2"]
-    # a report is about a search that counts
-    assert done.stderr == "next: mosdeploy status\n"
-    atomic_write(tmp_path / "search" / "result.json", "{}")
+    monkeypatch.setattr("mosdeploy.pipeline.status.following", lambda _: "mosdeploy export")
     done = ask(EVALUATE, score_table(largest=30.12), "evaluate")
-    assert done.stderr == "next: mosdeploy status\n"
-    monkeypatch.setattr(
-        "mosdeploy.pipeline.proposed_commands.report_command", lambda _: "mosdeploy report"
-    )
-    done = ask(EVALUATE, score_table(largest=30.12), "evaluate")
-    assert done.stderr == "next: mosdeploy report\n"
+    assert done.stderr == "next: mosdeploy export\n"
 
 
 def test_subnets_and_beam_can_be_named(ask: Callable[..., Any]) -> None:

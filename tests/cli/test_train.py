@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command_line import run_folder
 from example_spaces import SMALL
 
@@ -37,6 +38,13 @@ def cost(step_s: float) -> TrainingCost:
     )
 
 
+@pytest.fixture
+def measured_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder whose device was not profiled."""
+    monkeypatch.setattr("mosdeploy.pipeline.status.following", lambda _: "mosdeploy profile")
+
+
+@pytest.mark.usefixtures("measured_next")
 def test_a_supernet_is_told_by_its_losses(ask: Callable[..., Any]) -> None:
     done = ask("train.train", CARD, "train")
     losses = "validation loss 2.346 (largest subnet), 3.457 (smallest)"
@@ -87,6 +95,7 @@ def test_a_supernet_of_limits_is_searched_next(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy search --device rpi\n"
 
 
+@pytest.mark.usefixtures("measured_next")
 def test_a_folder_that_was_named_is_named_again(ask: Callable[..., Any], tmp_path: Path) -> None:
     elsewhere = tmp_path / "another one"
     elsewhere.mkdir()

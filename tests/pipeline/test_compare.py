@@ -9,7 +9,7 @@ from walking import damage, edit, opened
 
 from mosdeploy.devices import comparison
 from mosdeploy.devices.task import MeasurementTask
-from mosdeploy.errors import BundleError, ConfigError, PredictorError
+from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_bundle_that_is_damaged_or_missing_is_named(two: Path) -> None:
     with pytest.raises(BundleError, match=r"model\.onnx"):
         opened(two).compare([first, second])
     shutil.rmtree(two / "bundles" / second)
-    with pytest.raises(BundleError, match="does not exist"):
+    with pytest.raises(StaleInputError, match="does not exist"):
         opened(two).compare([first, second])
 
 

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from walking import KeptProgress, damage, edit, make_run_folder, opened
 
+from mosdeploy.cli import main
 from mosdeploy.errors import OtherConditionsError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
@@ -56,6 +58,21 @@ def test_after_a_walk_all_is_there_and_nothing_is_written(walked: Path) -> None:
     details = {x.what: x.detail for x in found.parts}
     assert "12 subnets" in details["measurements"]
     assert "limit 10000 ms" in details["search"]
+
+
+@pytest.mark.parametrize("words", ["train", "evaluate --pick smallest"])
+def test_verbs_end_with_what_status_proposes(words: str, folder: Path, monkeypatch, capsys) -> None:
+    for path in (folder / "bundles", folder / "deployments", folder / "reports"):
+        shutil.rmtree(path, ignore_errors=True)
+    if words == "train":
+        shutil.rmtree(folder / "search")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", *words.split()])
+    with pytest.raises(SystemExit):
+        main()
+    proposed = opened(folder).status().next_command
+    assert capsys.readouterr().err.endswith(f"next: {proposed}\n")
+    assert proposed.startswith(f"mosdeploy {'search' if words == 'train' else 'finetune'}")
 
 
 def change_data(root: Path) -> None:
@@ -154,6 +171,7 @@ def test_data_that_is_gone_is_told_and_not_read_if_asked(folder: Path) -> None:
     (folder / "data" / "train.de").unlink()
     assert part(folder, "data").state == "stale"
     assert "no such file" in part(folder, "data").detail
+    assert opened(folder).status().next_command is None  # as every command would refuse them
     assert opened(folder).status(read_data=False).parts[0].detail == "not read"
 
 

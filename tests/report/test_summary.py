@@ -131,6 +131,16 @@ def test_scores_of_weights_that_were_trained_again_do_not_count() -> None:
         assert (found.headline.metrics, found.headline.unscored) == (metrics, told)
 
 
+def test_what_scores_another_finalist_than_the_winner_names_it() -> None:
+    inputs = dataclasses.replace(full_inputs(), scores=None)
+    assert summarise(inputs).headline.unscored == "run mosdeploy evaluate"
+    other = next(x for x in inputs.search.front if x.arch != inputs.search.winner.arch)
+    assert inputs.manifest is not None
+    bundle = inputs.manifest.model_copy(update={"arch": other.arch, "limit_ms": 20.0})
+    found = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
+    assert found.unscored == f"run mosdeploy evaluate --pick {other.arch.key}"
+
+
 def test_newest_of_two_deployments_counts() -> None:
     old = deployment(9.0).model_copy(update={"deployed_at": "2025-02-01T00:00:00Z"})
     for order in ((old, deployment(11.4)), (deployment(11.4), old)):
