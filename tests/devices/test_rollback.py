@@ -47,6 +47,7 @@ def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profi
     assert live(bundles) == "one"
 
 
+@pytest.mark.slow
 def test_a_rollback_tells_of_channels_that_an_old_name_may_have(
     put, bundles, make_profile, tmp_path
 ):

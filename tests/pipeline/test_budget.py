@@ -90,6 +90,7 @@ def make_budgeted(root: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_another_budget_is_another_training(tmp_path: Path) -> None:
     path = make_budgeted(tmp_path)
     opened(tmp_path).search(max_parameters=10**6, verify=False)

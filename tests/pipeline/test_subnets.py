@@ -82,6 +82,7 @@ def test_weights_of_another_supernet_do_not_count(finetuned) -> None:
         select_subnet(state, card.arch, "finetuned")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [("max_positions = 24", "max_positions = 25"), ("max_tokens = 24", "max_tokens = 12")],

@@ -180,6 +180,7 @@ def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_pat
     assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
 
 
+@pytest.mark.slow
 def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

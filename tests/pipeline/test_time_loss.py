@@ -174,6 +174,7 @@ def test_what_trains_slowly_stops_no_evaluation_of_what_trains_fast(timed: Path)
     assert told == [2.0 + of(fast), None, 2.0 + of(fast)]
 
 
+@pytest.mark.slow
 def test_a_search_takes_what_trains_fast(timed: Path) -> None:
     # worth so much that depth decides
     loss_at(timed, {6: 300.0, 12: 3.0})

@@ -12,6 +12,7 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.runtime_selection import RuntimeCandidate, select_fastest
 
 
+@pytest.mark.slow
 def test_another_command_of_the_folder_keeps_the_device(folder: Path) -> None:
     context = Context(open_run(folder))
     device = resolve_profile(folder, "local", None)

@@ -122,6 +122,7 @@ def test_a_killed_rank_ends_the_others_and_any_number_resumes(
     same_way(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_silent_rank_is_given_up(tmp_path: Path) -> None:
     brief = CONFIG.model_copy(update={"rank_timeout_s": 3.0})
     survivor, _ = train(2, tmp_path, SMALL, brief, signal="SIGSTOP", stop_at=1, stopped_rank=1)

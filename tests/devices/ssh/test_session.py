@@ -70,6 +70,7 @@ def test_what_arrives_with_the_end_is_read():
     assert output.text() == ("the answer", "")
 
 
+@pytest.mark.slow
 def test_a_stalled_link_is_noticed_by_every_call(make_profile, client_files, proxy, tmp_path):
     local = tmp_path / "large"
     local.write_bytes(bytes(3_000_000))
