@@ -77,6 +77,7 @@ class BundleOrigin:
     device: str | None
     provenance: Mapping[str, str]
     weights: WeightOrigin = "inherited"
+    picked: bool = False
     limit_ms: float | None = None
     search_limits: Limits | None = None
     statistic: Statistic = "median"
@@ -269,6 +270,7 @@ def _manifest(
         num_parameters=spec.num_parameters(job.arch),
         workload=spec.workload,
         device=job.origin.device,
+        picked=job.origin.picked,
         limit_ms=job.origin.limit_ms,
         search_limits=job.origin.search_limits,
         statistic=job.origin.statistic,

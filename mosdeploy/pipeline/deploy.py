@@ -1,5 +1,6 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .subnets import VERBS
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -255,14 +258,16 @@ def _limits(
     from ..devices.release import LatencyLimit
 
     limits = manifest.search_limits
+    limit_ms = manifest.limit_ms
     statistic = manifest.statistic
     path = context.files.search_result_path
     known = manifest.provenance.get("search")
     if known is not None and path.exists():
         result = read_record(SearchResult, path, "mosdeploy search")
         # older manifests do not tell their limits
+        is_told = limits is not None or limit_ms is not None
         is_held = result.device == manifest.device and (not is_named or limits is None)
-        if sha256_file(path) != known:
+        if sha256_file(path) != known and (is_held or is_told):
             held = "the limits of that one hold" if is_held else "its own limits hold"
             context.progress.say(
                 f"{manifest.name} was exported for another search than the one at hand: {held}; "
@@ -270,8 +275,16 @@ def _limits(
             )
         if is_held:
             limits, statistic = result.limits, result.statistic
-    limit_ms = limits.max_latency_ms if limits is not None else None
-    if manifest.limit_ms is not None:
-        limit_ms, statistic = manifest.limit_ms, manifest.statistic
+    if limit_ms is not None:
+        statistic = manifest.statistic
+    elif limits is not None:
+        limit_ms = limits.max_latency_ms
+    elif known is not None:
+        _log.warning(
+            "%s was exported by an older mosdeploy, which did not write the limits of its search "
+            "into it, and the search at hand does not tell them: they are not known, and none is "
+            "checked; `mosdeploy verify --max-latency` checks one",
+            manifest.name,
+        )
     limit = LatencyLimit(limit_ms, statistic) if limit_ms is not None else None
     return limit, limits.max_memory_bytes if limits is not None else None

@@ -282,6 +282,7 @@ class _Export:
         origin = dataclasses.replace(
             job.origin,
             device=self.device,
+            picked=_is_pick(self.options),
             provenance=provenance,
             max_score_drop=self.options.max_score_drop,
         )

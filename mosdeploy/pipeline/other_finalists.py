@@ -50,7 +50,7 @@ def other_finalists(
     from ..search import quality
 
     path = context.files.search_result_path
-    if manifest.limit_ms is not None:  # who picked it wants it, and no other
+    if manifest.is_pick:  # who picked it wants it, and no other
         return []
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []

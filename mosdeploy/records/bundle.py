@@ -48,9 +48,10 @@ class BundleManifest(Record):
 
     `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
     `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
-    examples with the outputs that it must give. `limit_ms` is the latency limit, about the figure
-    `statistic`, that a pick is held to; None of a winner, which is held to `search_limits`, those
-    of the search that it was exported for (None in older manifests).
+    examples with the outputs that it must give. `picked` says that the user asked for this very
+    subnet, and `limit_ms` is the latency limit, about the figure `statistic`, that a pick is held
+    to; None of a winner, which is held to `search_limits`, those of the search that it was exported
+    for (None in older manifests).
     `max_score_drop` is what the export was told that a quantised bundle may lose; None of what the
     configuration says.
     """
@@ -67,6 +68,7 @@ class BundleManifest(Record):
     num_parameters: int
     workload: AnyWorkload
     device: str | None
+    picked: bool = Field(False, exclude_if=lambda picked: not picked)
     limit_ms: float | None = Field(None, gt=0, exclude_if=lambda limit_ms: limit_ms is None)
     search_limits: Limits | None = Field(None, exclude_if=lambda limits: limits is None)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
@@ -76,6 +78,11 @@ class BundleManifest(Record):
     parity: ParityReport
     self_test: tuple[SelfTest, ...]
     sha256: dict[str, str]
+
+    @property
+    def is_pick(self) -> bool:
+        """Whether it was picked; of an older manifest its limit alone tells it."""
+        return self.picked or self.limit_ms is not None
 
 
 class Deployment(Record):

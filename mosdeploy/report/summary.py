@@ -96,12 +96,12 @@ class Headline(Record):
     which a bundle of another precision gives nearly. As long as there are none, `unscored` says
     what to run.
     `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
-    else the candidate that the search measured there. `limit_ms` is what the deployed bundle is
-    held to, that of the search unless it was picked by another one; `limit_kept` is None where
-    there is no limit, no measurement or no real device; `memory_kept` says the same of memory, of
-    a deployed bundle alone. `statistic` is the figure of the times that
-    the limit is about, and that `measured_ms` is. `noise` says why the times of the profile
-    are not to be trusted, empty where they are.
+    else the candidate that the search measured there; `predicted_ms` is what the predictor says,
+    without the search's correction. `limit_ms` is what the deployed bundle was held to, or else
+    that of the search; `limit_kept` is None where there is no limit, no measurement or no real
+    device; `memory_kept` says the same of memory, of a deployed bundle alone. `statistic` is the
+    figure of the times that the limit is about, and that `measured_ms` is. `noise` says why the
+    times of the profile are not to be trusted, empty where they are.
     """
 
     device: str
@@ -195,7 +195,7 @@ def delivered(inputs: ReportInputs) -> Candidate:
     manifest = inputs.manifest
     if manifest is None or not _deployments(inputs):
         return search.winner
-    possible = search.kept if manifest.limit_ms is None else search.deliverable
+    possible = search.deliverable if manifest.is_pick else search.kept
     return next((x for x in possible if x.arch == manifest.arch), search.winner)
 
 
@@ -226,7 +226,7 @@ def _headline(inputs: ReportInputs) -> Headline:
     subnet = delivered(inputs)
     scores = _scores_of(subnet, inputs)
     deployment = delivery(inputs)
-    limit_ms, statistic = _limit(inputs)
+    limit_ms, statistic = _limit(search, deployment)
     deployed_ms = deployment.measurement.figure_ms(statistic) if deployment else None
     # the search predicted and measured its own figure alone
     is_its_figure = statistic == search.statistic
@@ -249,7 +249,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         metrics=scores.metrics if scores else {},
         scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
         unscored="" if scores else _scored_by(subnet, inputs),
-        predicted_ms=subnet.predicted_ms if is_its_figure else None,
+        predicted_ms=_uncorrected_ms(subnet, search) if is_its_figure else None,
         measured_ms=measured_ms,
         measured=measured,
         limit_ms=limit_ms,
@@ -262,14 +262,20 @@ def _headline(inputs: ReportInputs) -> Headline:
     )
 
 
-def _limit(inputs: ReportInputs) -> tuple[float | None, Statistic]:
-    """The latency limit that what was delivered is held to, and the figure that it is about: those
-    of the search, or of a bundle that was picked.
+def _limit(search: SearchResult, deployment: Deployment | None) -> tuple[float | None, Statistic]:
+    """The latency limit that what was delivered was held to, and the figure that it is about: those
+    of the search, as long as nothing is deployed.
     """
-    manifest = inputs.manifest
-    if manifest is None or manifest.limit_ms is None or delivery(inputs) is None:
-        return inputs.search.limits.max_latency_ms, inputs.search.statistic
-    return manifest.limit_ms, manifest.statistic
+    if deployment is None:
+        return search.limits.max_latency_ms, search.statistic
+    if deployment.limit_ms is None:
+        return None, search.statistic  # that of the deployment is about nothing
+    return deployment.limit_ms, deployment.statistic
+
+
+def _uncorrected_ms(subnet: Candidate, search: SearchResult) -> float | None:
+    """What the predictor says; the search corrected it by what finalists took."""
+    return None if subnet.predicted_ms is None else subnet.predicted_ms / search.level
 
 
 def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
@@ -306,7 +312,7 @@ def _scores_of_kind(
 
 
 def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
-    statistic = inputs.search.statistic
+    search = inputs.search
     points = [
         Agreement(
             key=record.arch.key,
@@ -315,18 +321,19 @@ def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
             fitted=True,
         )
         for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True)
-        if (measured_ms := record.measurement.figure_ms(statistic)) is not None
+        if (measured_ms := record.measurement.figure_ms(search.statistic)) is not None
     ]
     fitted = {point.key for point in points}
     points += [
         Agreement(
             key=x.arch.key,
-            # as the predictor says; the search corrected it by what finalists took
-            predicted_ms=x.predicted_ms / inputs.search.level,
+            predicted_ms=predicted_ms,
             measured_ms=x.measured_ms,
             fitted=False,
         )
-        for x in inputs.search.finalists
-        if x.predicted_ms is not None and x.measured_ms is not None and x.arch.key not in fitted
+        for x in search.finalists
+        if (predicted_ms := _uncorrected_ms(x, search)) is not None
+        and x.measured_ms is not None
+        and x.arch.key not in fitted
     ]
     return tuple(points)

@@ -345,6 +345,25 @@ def test_a_bundle_of_an_earlier_search_is_held_to_the_limit_of_the_last_one(
     assert run.deploy().limit_ms == 10_000.0
 
 
+def test_a_bundle_whose_limits_nothing_tells_is_checked_for_none(
+    folder: Path, timed: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    timed(lambda arch: 20_000.0)
+    path = require_bundle(Workspace(folder)) / "manifest.json"
+    manifest = read_manifest(path.parent)
+    # as an older mosdeploy wrote it, and a later search for another device
+    write_record(path, manifest.model_copy(update={"search_limits": None}))
+    result_path = Workspace(folder).search_result_path
+    write_record(result_path, found_in(folder).model_copy(update={"device": "rpi"}))
+    for bundle in (None, path.parent):
+        caplog.clear()
+        assert run.deploy(bundle=bundle).limit_ms is None
+        assert f"{manifest.name} was exported by an older mosdeploy" in caplog.text
+    assert not [said for said in progress.messages if "its own limits hold" in said]
+
+
 @pytest.mark.slow
 def test_a_bundle_that_is_named_is_held_to_the_limits_of_its_own_search(
     folder: Path, timed: Callable[..., list[str]]

@@ -16,7 +16,7 @@ from mosdeploy.pipeline.other_finalists import (
     other_finalists,
 )
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.records import Measurement, SearchResult, Timing
+from mosdeploy.records import Limits, Measurement, SearchResult, Timing
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
@@ -30,7 +30,7 @@ def test_a_finalist_is_exported_for_the_device_of_the_other_bundle(folder: Path)
     other = other_finalists(context, replaced, deployed_ms=None)[0]
     made = read_manifest(export_in_place_of(context, replaced, other))
     assert made.arch == other.candidate.arch
-    assert (made.device, made.max_score_drop) == ("rpi", 100.0)
+    assert (made.device, made.max_score_drop, made.picked) == ("rpi", 100.0, False)
 
 
 def test_a_finalist_has_the_workload_of_the_other_bundle(folder: Path) -> None:
@@ -46,6 +46,19 @@ def test_a_finalist_has_the_workload_of_the_other_bundle(folder: Path) -> None:
 def test_what_the_configuration_allows_is_not_written(folder: Path) -> None:
     path = opened(folder).export(precision="int8").path
     assert "max_score_drop" not in (path / "manifest.json").read_text()
+
+
+def test_none_takes_the_place_of_a_pick_that_has_no_latency_limit(folder: Path) -> None:
+    path = Workspace(folder).search_result_path
+    result = read_record(SearchResult, path, "mosdeploy search")
+    limits = Limits(max_memory_bytes=10**9)
+    write_record(path, result.model_copy(update={"limits": limits}))
+    context = Context(open_run(folder))
+    for pick, is_pick in (("winner", False), (result.winner.arch.key, True)):
+        manifest = opened(folder).export(pick).manifest
+        assert (manifest.arch, manifest.limit_ms) == (result.winner.arch, None)
+        assert manifest.picked is is_pick
+        assert (other_finalists(context, manifest, deployed_ms=None) == []) is is_pick
 
 
 def write_front(root: Path) -> None:

@@ -317,6 +317,14 @@ def test_a_subnet_that_stands_by_the_loss_of_a_narrower_one_is_marked(tmp_path: 
     assert f"<small>larger than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
 
 
+def test_corrected_predictions_say_so(tmp_path: Path) -> None:
+    inputs = full_inputs()
+    told = "Predictions for rpi are multiplied here by 1.250, which is what finalists took"
+    assert told not in words(build(inputs, tmp_path))
+    search = inputs.search.model_copy(update={"level": 1.25})
+    assert told in words(build(dataclasses.replace(inputs, search=search), tmp_path))
+
+
 def test_losses_that_count_the_time_of_steps_say_so(tmp_path: Path) -> None:
     inputs = full_inputs()
     assert inputs.search is not None

@@ -4,7 +4,7 @@ import pytest
 from synthetic import LIMIT_MS, SPACE, deployment, full_inputs, manifest
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.records import Limits
+from mosdeploy.records import Candidate, Limits, SearchResult
 from mosdeploy.report.summary import delivery, is_emulated, summarise
 
 
@@ -51,11 +51,37 @@ def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
     assert summarise(exported).headline.winner == inputs.search.winner.arch.key
 
 
+def beyond_the_finalists(search: SearchResult) -> Candidate:
+    return next(x for x in search.front if x.arch not in [c.arch for c in search.kept])
+
+
+def test_a_picked_bundle_without_a_latency_limit_stands_there() -> None:
+    full = full_inputs()
+    search = full.search.model_copy(update={"limits": Limits(max_memory_bytes=10**9)})
+    beyond = beyond_the_finalists(search)
+    held = deployment(11.4).model_copy(update={"limit_ms": None})
+    for picked, subnet in ((True, beyond), (False, search.winner)):
+        bundle = manifest(beyond.arch).model_copy(update={"picked": picked})
+        inputs = dataclasses.replace(full, search=search, manifest=bundle, deployments=(held,))
+        assert summarise(inputs).headline.winner == subnet.arch.key
+
+
+@pytest.mark.parametrize("limit_ms", [LIMIT_MS - 4.0, None])
+def test_a_deployed_bundle_is_judged_by_what_it_was_held_to(limit_ms: float | None) -> None:
+    held = deployment(LIMIT_MS - 1.0).model_copy(update={"limit_ms": limit_ms})
+    inputs = dataclasses.replace(full_inputs(), deployments=(held,))
+    headline = summarise(inputs).headline
+    assert (headline.limit_ms, headline.limit_kept) == (limit_ms, held.limit_kept)
+    assert headline.predicted_ms == inputs.search.winner.predicted_ms
+
+
 @pytest.mark.parametrize(("limit_ms", "kept"), [(18.0, True), (9.0, False)])
 def test_a_picked_bundle_is_held_to_its_own_limit(limit_ms: float, kept: bool) -> None:
     full = full_inputs(bundle_ms=11.4)
     winner = full.search.winner
-    beyond = next(x for x in full.search.front if x.arch not in [c.arch for c in full.search.kept])
+    held = deployment(11.4).model_copy(update={"limit_ms": limit_ms})
+    full = dataclasses.replace(full, deployments=(held,))
+    beyond = beyond_the_finalists(full.search)
     for subnet in (winner, beyond):
         picked = manifest(subnet.arch).model_copy(update={"limit_ms": limit_ms})
         headline = summarise(dataclasses.replace(full, manifest=picked)).headline
@@ -72,7 +98,9 @@ def test_a_picked_bundle_is_judged_by_its_own_figure() -> None:
     full = full_inputs(bundle_ms=10.0)
     picked = {"limit_ms": 10.5, "statistic": "p90"}
     bundle = manifest(full.search.winner.arch).model_copy(update=picked)
-    headline = summarise(dataclasses.replace(full, manifest=bundle)).headline
+    held = deployment(10.0).model_copy(update=picked)
+    inputs = dataclasses.replace(full, manifest=bundle, deployments=(held,))
+    headline = summarise(inputs).headline
     assert (headline.measured_ms, headline.limit_kept) == (10.0 * 1.06, False)
 
 
@@ -194,12 +222,15 @@ def test_finalists_are_new_to_the_predictor() -> None:
 def test_a_finalist_is_compared_as_the_predictor_says() -> None:
     inputs = full_inputs()
     corrected = inputs.search.model_copy(update={"level": 2.0})
-    now = summarise(dataclasses.replace(inputs, search=corrected)).agreement
+    now = summarise(dataclasses.replace(inputs, search=corrected))
     ratios = [
         (old.fitted, old.predicted_ms / new.predicted_ms)
-        for old, new in zip(summarise(inputs).agreement, now, strict=True)
+        for old, new in zip(summarise(inputs).agreement, now.agreement, strict=True)
     ]
     assert set(ratios) == {(True, 1.0), (False, 2.0)}
+    # the headline says the same of one net
+    shown = {x.key: x.predicted_ms for x in now.agreement}
+    assert now.headline.predicted_ms == shown[now.headline.winner]
 
 
 def test_failed_measurement_is_left_out() -> None:
