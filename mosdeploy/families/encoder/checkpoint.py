@@ -142,7 +142,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
     ------
     ConfigError
         If there is no such folder, a file is missing or damaged, the kind is not supported, or a
-        weight is missing or of another shape than config.json says.
+        weight is quantised, missing or of another shape than config.json says.
 
     Examples
     --------
@@ -153,8 +153,8 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
     folder = resolve_folder(path, root, key)
     config = _read_config(folder / "config.json")
     kind = config["model_type"]
-    tensors = _read_weights(folder / "model.safetensors")
-    body, heads = rename_weights(kind, config, tensors)
+    weights_path = folder / "model.safetensors"
+    body, heads = rename_weights(kind, config, _read_weights(weights_path), weights_path)
     pad_id: int | None = config.get("pad_token_id")
     if pad_id is None:
         pad_id = 1 if kind == "roberta" else 0
@@ -226,6 +226,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: model_type {kind!r} is not supported; supported: {KINDS}")
     if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder"):
         raise ConfigError(f"{path}: only encoders with absolute positions are supported")
+    if config.get("quantization_config"):
+        quantised = json.dumps(config["quantization_config"])[:100]
+        raise ConfigError(
+            f"{path}: quantization_config is {quantised}; weights must be of floating point: give "
+            "the checkpoint as it was before it was quantised"
+        )
     result: dict[str, Any] = config
     return result
 

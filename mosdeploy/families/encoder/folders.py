@@ -13,6 +13,10 @@ from ...errors import ConfigError
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What a checkpoint's folder must hold."""
 
+CROSS_ENCODER_NAME = "config_sentence_transformers.json"
+"""Says how a CrossEncoder of sentence-transformers answers; in a checkpoint's folder if it is one.
+"""
+
 
 def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
     """The folder that a path in a run file means.
@@ -57,7 +61,7 @@ def _download(name: str, key: str) -> Path:
             f"{key}: {HUB}{name} needs huggingface_hub: pip install 'mosdeploy[hub]'"
         ) from error
     try:
-        wanted = [*FILES, MODULES_NAME, "*_Pooling/config.json"]
+        wanted = [*FILES, CROSS_ENCODER_NAME, MODULES_NAME, "*_Pooling/config.json"]
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
     # a missing repository, a name that is none, no network
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:

@@ -20,10 +20,10 @@ from ...supernet.elastic import StateDict
 from ...supernet.layers import ACTIVATIONS
 from .checkpoint import Checkpoint, load_checkpoint
 from .dataset import BatchLayout
-from .folders import resolve_folder
+from .folders import CROSS_ENCODER_NAME, resolve_folder
 from .network import Activation, EncoderSubnet, PooledHead
 from .scoring import outputs_of
-from .targets import joined_tag
+from .targets import output_order
 from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
@@ -88,12 +88,15 @@ def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
     ------
     ConfigError
         If there is none in the folder; if its head is not that of the task, by kind, number or
-        names of the outputs; if its tokenizer cannot be used; or, where the task tags words, if
-        its tokenizer is another than the checkpoint's or it reads fewer tokens than subnets do.
+        names of the outputs; if its numbers go through an activation; if its tokenizer cannot be
+        used; or, where the task tags words, if its tokenizer is another than the checkpoint's or it
+        reads fewer tokens than subnets do.
     """
     path = config.teacher.path
     assert path is not None  # else none is given
     checkpoint = load_checkpoint(path, root, KEY)
+    if config.task.kind == "regression":
+        _check_activation(checkpoint.folder)
     network = _network(checkpoint, config.space.head, config.task)
     tokenizer = _tokenizer(checkpoint)
     max_positions = network.positions.num_embeddings
@@ -161,24 +164,37 @@ def _load(network: EncoderSubnet, weights: StateDict, folder: Path) -> None:
 
 
 def _order(checkpoint: Checkpoint, task: TaskConfig) -> list[int]:
-    """For each output of the task, which of the teacher's it is; as they come where one side has
-    no names. Names may differ in case, and in `_` for a space.
-    """
-    names = list(checkpoint.labels)
-    wanted = list(task.tag_names)
-    if not names or not wanted:
-        return list(range(task.num_outputs))
-    if set(names) != set(wanted):
-        names = [joined_tag(name.casefold()) for name in names]
-        wanted = [joined_tag(name.casefold()) for name in wanted]
-    if sorted(names) != sorted(wanted):
+    """As in `output_order`, of names that must match."""
+    order = output_order(checkpoint.labels, task)
+    if order is None:
         kind = "task.labels"
         raise ConfigError(
             f"{KEY}: the outputs in {checkpoint.folder} are called {', '.join(checkpoint.labels)}, "
             f"those of {kind} {', '.join(task.tag_names)}; write its names in {kind}, or the "
             "task's in id2label of its config.json"
         )
-    return [names.index(name) for name in wanted]
+    return order
+
+
+def _check_activation(folder: Path) -> None:
+    """Make sure that numbers are answered as they leave the head; a CrossEncoder of
+    sentence-transformers may have an activation behind it.
+    """
+    config = read_json(folder / "config.json")
+    newest = folder / CROSS_ENCODER_NAME
+    places = (
+        (read_json(newest) if newest.is_file() else None, "activation_fn"),
+        (config.get("sentence_transformers"), "activation_fn"),
+        (config, "sbert_ce_default_activation_function"),
+    )
+    said = [str(place[key]) for place, key in places if isinstance(place, dict) and place.get(key)]
+    if said and said[0].rpartition(".")[2] != "Identity":
+        raise ConfigError(
+            f"{KEY}: the numbers of {folder} go through {said[0]} (activation_fn of its "
+            "CrossEncoder), which a subnet does not compute; give a network whose activation_fn is "
+            "Identity or none, or write the answers of this one into the column task.label of "
+            f"task.train, and leave {KEY} out"
+        )
 
 
 def _tokenizer(checkpoint: Checkpoint) -> EncoderTokenizer:

@@ -6,6 +6,7 @@ This file reads no file.
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +32,12 @@ class PlacedTarget:
         if isinstance(self.target, tuple):
             return self.target
         return (self.target,) if isinstance(self.target, str) else ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes in it, or the types of its tags' entities."""
+        is_tagged = isinstance(self.target, tuple)
+        return tuple(re.sub("^[BI]-", "", x) for x in self.names) if is_tagged else self.names
 
 
 def cell_text(cell: Any) -> str:
@@ -74,6 +81,37 @@ def joined_tag(tag: str) -> str:
     'B-JOB_TITLE'
     """
     return "_".join(tag.split())
+
+
+def output_order(names: Sequence[str], config: TaskConfig) -> list[int] | None:
+    """For each output of the task, which of another head's it is.
+
+    Parameters
+    ----------
+    names
+        Of the other head's outputs. They may differ from the task's in case, and in `_` for a
+        space.
+
+    Returns
+    -------
+    list[int] | None
+        The outputs as they come where one side has no names; None if the names are others.
+
+    Examples
+    --------
+    >>> output_order(["Yes", "No"], TaskConfig(train="a.csv", labels=("no", "yes")))
+    [1, 0]
+    """
+    wanted = list(config.tag_names)
+    if not names or not wanted:
+        return list(range(config.num_outputs))
+    if set(names) != set(wanted):
+        names = [joined_tag(name.casefold()) for name in names]
+        wanted = [joined_tag(name.casefold()) for name in wanted]
+    # of two that are alike, nobody knows which is which
+    if sorted(names) != sorted(wanted) or len(set(names)) < len(names):
+        return None
+    return [names.index(name) for name in wanted]
 
 
 def cell_number(cell: Any, place: str, column: str) -> float:
@@ -141,17 +179,17 @@ def check_targets(
     if config.kind == "regression":
         taught = {str(placed.target) for placed in train}
     else:
-        taught = {_label(name) for placed in train for name in placed.names}
+        taught = {label for placed in train for label in placed.labels}
     if len(taught) < 2:
         raise ConfigError(
             f"task.train '{config.train}': all {len(train)} examples have the label "
             f"'{next(iter(taught), '')}'; there is nothing to tell apart"
         )
     for placed in held_out:
-        for name in placed.names:
-            if _label(name) not in taught:
+        for label in placed.labels:
+            if label not in taught:
                 raise ConfigError(
-                    f"{placed.place}: no training example has the label '{_label(name)}' of this "
+                    f"{placed.place}: no training example has the label '{label}' of this "
                     "one, so it cannot be learned; add such examples to task.train, or leave out "
                     "those that are held out"
                 )
@@ -166,18 +204,13 @@ def teach_all(
     """Move examples that were split off the training examples back to them where no other has their
     label, with all of their key: a rare class cannot be learned of examples that are held out.
     """
-    taught = {_label(name) for example in train for name in place(example).names}
+    taught = {label for example in train for label in place(example).labels}
     for part in split_off:
         moved = set()
         for example in part:
-            labels = {_label(name) for name in place(example).names}
+            labels = set(place(example).labels)
             if not labels <= taught:
                 moved.add(key(example))
                 taught |= labels
         train += [example for example in part if key(example) in moved]
         part[:] = [example for example in part if key(example) not in moved]
-
-
-def _label(name: str) -> str:
-    """A class, or the type of a tag's entity."""
-    return name.removeprefix("B-").removeprefix("I-")

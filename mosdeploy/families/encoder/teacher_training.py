@@ -20,14 +20,16 @@ from ...record import Record
 from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
 from ...storage import fingerprint, read_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
+from ...supernet.elastic import StateDict
 from ...training.trainer import TrainingJob, TrainingSummary, train
 from .batch import EncoderBatch
-from .checkpoint import check_fits, load_checkpoint
+from .checkpoint import Checkpoint, check_fits, load_checkpoint
 from .dataset import EncoderDataset
 from .elastic import fit_scale, fresh_subnet, skeleton, teacher_network
 from .given_teacher import load_given_teacher, same_folder
 from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .network import EncoderSubnet
+from .targets import output_order
 from .teacher import VALIDATION_TOKENS, EncoderTeacher
 
 _log = logging.getLogger(__name__)
@@ -243,8 +245,35 @@ def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
     check_fits(checkpoint, space, config.vocab_size)
     if config.task.kind == "embedding":
         _check_vectors(checkpoint.folder, config)
-    weights = checkpoint.weights(space.head)
+    weights = _in_order(checkpoint, config)
     return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+
+
+def _in_order(checkpoint: Checkpoint, config: EncoderRunConfig) -> StateDict:
+    """The checkpoint's weights, the outputs of its head in the order of the task's; without outputs
+    of other classes or tags.
+    """
+    task = config.task
+    weights = checkpoint.weights(config.space.head)
+    outputs = {name: x for name, x in weights.items() if name.startswith("head.out.")}
+    if not task.labels or {len(x) for x in outputs.values()} != {task.num_outputs}:
+        return weights  # outputs of another number are drawn anew
+    own = ", ".join(checkpoint.labels)
+    wanted = ", ".join(task.tag_names)
+    order = output_order(checkpoint.labels, task)
+    if order is None:
+        _log.info("%s has outputs for %s, not %s: left out", checkpoint.folder, own, wanted)
+        return {name: x for name, x in weights.items() if name not in outputs}
+    if not own:
+        _log.warning(
+            "the outputs of %s have no names and are taken for %s, in this order; if theirs is "
+            "another, write the names in id2label of its config.json",
+            checkpoint.folder,
+            wanted,
+        )
+    elif order != sorted(order):
+        _log.info("outputs of %s, %s, put in the order %s", checkpoint.folder, own, wanted)
+    return weights | {name: x[order] for name, x in outputs.items()}
 
 
 def _check_vectors(folder: Path, config: EncoderRunConfig) -> None:

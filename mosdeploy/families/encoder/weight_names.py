@@ -5,8 +5,12 @@ In: tensors as a checkpoint's file names them. Out: the same under the names of 
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
+from ...errors import ConfigError
 from ...spaces.encoder_choices import Head
 from ...supernet.elastic import StateDict
 
@@ -81,7 +85,7 @@ _CLASSES: dict[str, dict[str, tuple[HeadKind, str]]] = {
 
 
 def rename_weights(
-    kind: str, config: Mapping[str, Any], tensors: StateDict
+    kind: str, config: Mapping[str, Any], tensors: StateDict, path: Path
 ) -> tuple[StateDict, dict[HeadKind, StateDict]]:
     """Give weights our names, as float32.
 
@@ -91,11 +95,18 @@ def rename_weights(
         `model_type` of the checkpoint.
     config
         Its config.json, which names the class that `classifier` belongs to.
+    path
+        Of the weights, for messages.
 
     Returns
     -------
     tuple[StateDict, dict[HeadKind, StateDict]]
         The body, and what there is of each kind of head. All else is left out.
+
+    Raises
+    ------
+    ConfigError
+        If weights are no floating-point numbers.
     """
     stack, layer = r"encoder\.layer", _BERT_LAYER
     if kind == "distilbert":
@@ -121,10 +132,21 @@ def rename_weights(
             head, ours = heads_of[module]
             # only the bias stands in the module itself: its matrix is the embedding table
             if ours != "head" or part == "bias":
-                heads.setdefault(head, {})[f"{ours}.{part}"] = tensor.float()
+                floats = _floats(tensor, full_name, path)
+                heads.setdefault(head, {})[f"{ours}.{part}"] = floats
             continue
         for theirs, ours in names.items():
             match = re.fullmatch(theirs, module)
             if match:
-                body[f"{match.expand(ours)}.{part}"] = tensor.float()
+                body[f"{match.expand(ours)}.{part}"] = _floats(tensor, full_name, path)
     return body, heads
+
+
+def _floats(tensor: Tensor, name: str, path: Path) -> Tensor:
+    if not tensor.is_floating_point():
+        raise ConfigError(
+            f"{path}: {name} is of {tensor.dtype}, as quantised weights are; weights must be of "
+            "floating point (float32, float16, bfloat16): give the checkpoint as it was before it "
+            "was quantised"
+        )
+    return tensor.float()

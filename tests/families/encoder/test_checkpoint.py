@@ -128,7 +128,7 @@ def test_a_checkpoint_of_berts_base_size_fits_its_recipes(recipe: str, tmp_path:
     config = transformers.BertConfig()
     with torch.device("meta"):
         tensors = transformers.BertForMaskedLM(config).state_dict()
-    body, heads = rename_weights("bert", config.to_dict(), tensors)
+    body, heads = rename_weights("bert", config.to_dict(), tensors, tmp_path)
     constants = {
         "embed_dim": 768,
         "layers": 12,
@@ -304,6 +304,10 @@ def drop_weight(folder: Path) -> None:
         (
             change_config(intermediate_size=25),
             r"layers\.0\.fc1\.weight is \[24, 16\], but config.json says \[25, 16\]",
+        ),
+        (
+            change_config(quantization_config={"quant_method": "bitsandbytes"}),
+            r'quantization_config is {"quant_method": "bitsandbytes"}; weights must be of floating',
         ),
         (drop_weight, r"lacks the weights of layers\.1\.fc2\.bias"),
         (lambda x: (x / "model.safetensors").write_bytes(b"12345678"), "not a safetensors file"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.folders import CROSS_ENCODER_NAME
 from mosdeploy.families.encoder.given_teacher import load_given_teacher, same_folder
 from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.teacher import warn_of_answers
@@ -88,6 +89,54 @@ def test_a_network_of_several_classes_a_text_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(several))
     with pytest.raises(ConfigError, match="multi_label_classification: a text may have several"):
         load_given_teacher(config_of(tmp_path), tmp_path)
+
+
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def write_activation(folder: Path, name: str, where: str) -> None:
+    """As sentence-transformers writes it since 6, from 4 on and before."""
+    contents = {
+        "newest": {"activation_fn": name},
+        "newer": {"sentence_transformers": {"activation_fn": name, "version": "4.0.1"}},
+        "older": {"sbert_ce_default_activation_function": name},
+    }
+    if where == "newest":
+        (folder / CROSS_ENCODER_NAME).write_text(json.dumps(contents[where]))
+        return
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | contents[where]))
+
+
+@pytest.mark.parametrize("where", ["newest", "newer", "older"])
+def test_a_number_behind_an_activation_is_refused(where: str, tmp_path: Path) -> None:
+    given(tmp_path, "bert", SEQUENCES, num_labels=1)
+    config = config_of(tmp_path, kind="regression")
+    write_activation(tmp_path, IDENTITY, where)
+    load_given_teacher(config, Path())
+    write_activation(tmp_path, SIGMOID, where)
+    with pytest.raises(ConfigError, match=rf"go through {SIGMOID} .*; give a network whose"):
+        load_given_teacher(config, Path())
+
+
+def test_what_a_cross_encoder_of_today_says_is_read(tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    transformers = pytest.importorskip("transformers")
+    given(tmp_path / "plain", "bert", SEQUENCES, num_labels=1)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "plain" / "tokenizer.json"), pad_token="[PAD]"
+    )
+    tokenizer.save_pretrained(tmp_path / "plain")
+    for activation in (torch.nn.Identity(), torch.nn.Sigmoid()):
+        folder = tmp_path / type(activation).__name__
+        encoder = sentence_transformers.CrossEncoder(
+            str(tmp_path / "plain"), activation_fn=activation, device="cpu"
+        )
+        encoder.save_pretrained(str(folder))
+    load_given_teacher(config_of(tmp_path / "Identity", kind="regression"), Path())
+    with pytest.raises(ConfigError, match=r"go through .*Sigmoid"):
+        load_given_teacher(config_of(tmp_path / "Sigmoid", kind="regression"), Path())
 
 
 def test_a_teacher_that_knows_less_than_a_constant_is_told(

@@ -7,21 +7,37 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from encoder_checkpoints import saved
-from encoder_task import trained_tokenizer
+from encoder_task import encoder_config, sentences, trained_tokenizer
 from encoder_walking import make_encoder_folder, opened_encoder
 from walking import KeptProgress, edit, opened
 
-from mosdeploy.config.encoder import EncoderRunConfig
+from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
+from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
-from mosdeploy.families.encoder.teacher_training import TeacherCard, training_alone
+from mosdeploy.families.encoder.checkpoint import load_checkpoint
+from mosdeploy.families.encoder.dataset import tokenize
+from mosdeploy.families.encoder.tasks import Example
+from mosdeploy.families.encoder.teacher_training import TeacherCard, open_teacher, training_alone
+from mosdeploy.family import TeacherTask
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.storage import fingerprint, read_record, write_record
 
 slow = pytest.mark.slow
+
+SIZES = {
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": 96,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+"""Of the largest architecture of `encoder_config`."""
 
 NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
 
@@ -67,6 +83,74 @@ def test_a_teacher_of_an_older_version_stays_that_of_its_supernet(tmp_path: Path
     edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 13")
     opened(root).train()
     assert read_record(TeacherCard, path, "").inputs_sha256 == card.inputs_sha256
+
+
+def barely_trained(folder: Path, **task: Any) -> Any:
+    """The network that a checkpoint starts as; its training changes nothing that can be seen."""
+    tokenizer = trained_tokenizer(folder / "tokenizer.json")
+    config = encoder_config(**task).model_copy(
+        update={
+            "checkpoint": CheckpointConfig(path=str(folder), vocab_size=96),
+            "teacher": TeacherConfig(steps=1, learning_rate=1e-9),
+            "training": TrainingConfig(threads=1, amp="none"),
+        }
+    )
+    texts = [
+        Example(text, label=i % 2, words=tuple(text.split()), tags=(0,) * len(text.split()))
+        for i, text in enumerate(sentences(8))
+    ]
+    data = tokenize(tokenizer, texts, config)
+    made = TeacherTask(config, folder, folder / "teacher", data_sha256="", train=data, valid=data)
+    made.folder.mkdir()
+    return open_teacher(made).subnet(config.space.largest).eval(), data.batch(np.arange(8))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "names", "task", "order", "said"),
+    [
+        ("Sequence", ["no", "yes"], {}, [0, 1], ""),
+        ("Sequence", ["Yes", "No"], {}, [1, 0], "Yes, No, put in the order no, yes"),
+        ("Sequence", ["LABEL_0", "LABEL_1"], {}, [0, 1], "taken for no, yes, in this order; if"),
+        (
+            "Token",
+            ["I-A B", "O", "B-A B"],
+            {"kind": "tagging", "labels": ["A_B"]},
+            [1, 2, 0],
+            "put in the order O, B-A_B, I-A_B",
+        ),
+    ],
+)
+def test_a_checkpoints_head_starts_in_the_order_of_the_task(
+    tmp_path: Path, caplog: Any, suffix: str, names: Any, task: Any, order: list[int], said: str
+) -> None:
+    caplog.set_level("INFO", logger="mosdeploy")
+    labels = dict(enumerate(names))
+    theirs = saved(tmp_path, "bert", f"For{suffix}Classification", id2label=labels, **SIZES)
+    net, batch = barely_trained(tmp_path, **task)
+    ids, mask, types = batch.inputs()
+    with torch.no_grad():
+        found = net(ids, mask, types)
+        expected = theirs(ids, attention_mask=mask, token_type_ids=types).logits[..., order]
+    if suffix == "Token":
+        found = found[mask.bool()]
+        expected = expected[mask.bool()]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert "drawn anew" not in caplog.text
+    assert said in caplog.text
+    assert bool(said) == ("outputs of" in caplog.text)
+
+
+def test_outputs_for_other_classes_are_drawn_anew(tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level("INFO", logger="mosdeploy")
+    labels = {0: "cat", 1: "dog"}
+    saved(tmp_path, "bert", "ForSequenceClassification", id2label=labels, **SIZES)
+    net, _ = barely_trained(tmp_path)
+    state = net.state_dict()
+    own = load_checkpoint(str(tmp_path), tmp_path).heads["pooled"]
+    torch.testing.assert_close(state["head.dense.weight"], own["head.dense.weight"])
+    assert state["head.out.weight"].std() < own["head.out.weight"].std() / 2
+    assert "has outputs for cat, dog, not no, yes: left out" in caplog.text
+    assert "drawn anew: head.out.bias, head.out.weight" in caplog.text
 
 
 @pytest.fixture(scope="module")

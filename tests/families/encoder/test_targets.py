@@ -1,0 +1,54 @@
+"""Targets: what counts as one label, and which output of another head stands for which."""
+
+import pytest
+from encoder_task import encoder_config
+
+from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.targets import (
+    PlacedTarget,
+    Target,
+    check_targets,
+    output_order,
+    teach_all,
+)
+
+
+def placed(*targets: Target) -> list[PlacedTarget]:
+    return [PlacedTarget("a.csv, line 2", target) for target in targets]
+
+
+def test_classes_that_begin_like_tags_are_told_apart() -> None:
+    task = encoder_config(labels=["B-cell", "I-cell"]).task
+    check_targets(placed("B-cell", "I-cell"), placed("I-cell"), task)
+    with pytest.raises(ConfigError, match="all 2 examples have the label 'B-cell'"):
+        check_targets(placed("B-cell", "B-cell"), [], task)
+    train = placed("B-cell")
+    split_off = placed("I-cell")
+    teach_all(train, [split_off], lambda x: x, lambda x: str(x.target))
+    assert (len(train), split_off) == (2, [])
+
+
+def test_begin_and_inside_are_one_type_of_entity() -> None:
+    task = encoder_config(kind="tagging", labels=["UI", "I-KEY"]).task
+    train = placed(("O", "B-UI"), ("B-I-KEY",))
+    check_targets(train, placed(("I-UI", "I-I-KEY")), task)
+    with pytest.raises(ConfigError, match="no training example has the label 'I-KEY'"):
+        check_targets(train[:1], placed(("I-I-KEY",)), task)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        ([], [0, 1, 2]),
+        (["b c", "A", "D"], [1, 0, 2]),
+        (["a", "b c"], None),
+        (["a", "d", "e"], None),
+        (["a", "A", "b_c", "d"], None),
+    ],
+)
+def test_outputs_are_found_by_name(names: list[str], order: list[int] | None) -> None:
+    assert output_order(names, encoder_config(labels=["a", "b_c", "d"]).task) == order
+
+
+def test_names_that_fold_to_one_have_no_order() -> None:
+    assert output_order(["YES", "yes"], encoder_config(labels=["Yes", "yes"]).task) is None
