@@ -180,6 +180,8 @@ class RunFolder:
         teacher
             `largest`: the largest subnet of this supernet, after `finetune("largest")`; a bundle;
             or the folder of a CTranslate2 model.
+        beam
+            Hypotheses of its beam search, from 1; None takes 5, or what a bundle was exported for.
         """
         from ..pipeline.distill import DistillOptions, distill
 

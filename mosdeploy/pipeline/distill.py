@@ -4,16 +4,22 @@ In: a run folder, and a teacher. Out: training examples with its answers for tar
 card. A killed run goes on with the same command, and has nothing answered twice.
 """
 
+import contextlib
 import functools
+import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
@@ -39,6 +45,8 @@ from .trained_run import trained_run
 
 CHUNK = 256
 """Examples that are handed to a process at a time, and that a kill costs at most."""
+
+_main_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,8 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
     Raises
     ------
     ConfigError
-        If the family has no teachers, there is none in the folder, the run file names an unknown
-        device, or all that it answers is left out.
+        If the family has no teachers, there is none in the folder, the beam is below 1, the run
+        file names an unknown device, or all that the teacher answers is left out.
     StaleInputError
         If the largest subnet is to be the teacher and is not trained alone, or the folder holds the
         work of another teacher or for other data.
@@ -79,6 +87,7 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         If another process does the same, a process of its own is killed, or the disk is full.
     """
     options = _with_folder(context, options or DistillOptions())
+    _check_beam(options.beam)
     run = context.run
     check_has_teachers(run)
     check_named(context)
@@ -110,6 +119,14 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         )
         write_record(context.files.distilled_card_path, card)
     return card
+
+
+def _check_beam(beam: int | None) -> None:
+    if beam is not None and beam < 1:
+        raise ConfigError(
+            f"--beam {beam}: a beam search has 1 hypothesis or more; give a number from 1, or "
+            "leave it out"
+        )
 
 
 def _with_folder(context: Context, options: DistillOptions) -> DistillOptions:
@@ -164,13 +181,18 @@ def _answers(
     )
     root = run.workspace.root
     try:
-        numbers: dict[Future[list[Any]], int] = {
-            executor.submit(_answer_chunk, root, options, examples): number
-            for number, examples in chunks.items()
-        }
+        with _main_hidden():  # processes are started as chunks are submitted
+            numbers: dict[Future[_Answered], int] = {
+                executor.submit(_answer_chunk, root, options, examples): number
+                for number, examples in chunks.items()
+            }
         # in order, so that the same teacher leaves the same file
         for future, number in numbers.items():
-            yield number, future.result()
+            answered = future.result()
+            for record in answered.logged:
+                if (log := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+                    log.handle(record)
+            yield number, answered.examples
     except BrokenProcessPool as error:
         raise MosdeployError(
             "a process that ran the teacher was killed, perhaps for want of memory: set [training] "
@@ -184,6 +206,20 @@ def _answers(
         executor.shutdown(cancel_futures=True)
         writer.close()
         reader.close()
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the user's program from the processes that are spawned in the block: each would run a
+    script without `if __name__ == "__main__"` again. Nothing that they are sent is of that module.
+    """
+    with _main_lock:  # two at once would put back each other's
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # of no file and no name to import
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _num_processes(run: Run, options: DistillOptions) -> int:
@@ -208,8 +244,24 @@ def end_when_closed(reader: Connection) -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> list[Any]:
-    return list(_opened(root, options).answer(examples))
+@dataclass(frozen=True)
+class _Answered:
+    """A chunk's answers, and what was logged meanwhile in a process that has no handlers."""
+
+    examples: list[Any]
+    logged: list[logging.LogRecord]
+
+
+def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> _Answered:
+    logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(logged)  # makes records that can be sent
+    log = logging.getLogger("mosdeploy")
+    log.addHandler(handler)
+    try:
+        answers = list(_opened(root, options).answer(examples))
+    finally:
+        log.removeHandler(handler)
+    return _Answered(answers, [logged.get() for _ in range(logged.qsize())])
 
 
 @functools.cache

@@ -132,7 +132,32 @@ def test_a_bundle_teaches_by_its_name_as_by_its_folder(root: Path) -> None:
     assert progress.messages == ["already distilled from the same data by the same teacher"]
 
 
+SCRIPT = """
+import sys
+import mosdeploy
+
+run = mosdeploy.open_run(sys.argv[1])
+print(run.distill().num_inputs)
+"""
+
+
+def test_a_script_needs_no_main_guard(root: Path, tmp_path: Path) -> None:
+    shutil.rmtree(Workspace(root).distilled_path.parent)
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, path, root], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # once: no process of the pool runs the script too
+    assert done.stdout == f"{len(data_of(root).train)}\n"
+
+
 # -- what it refuses
+
+
+@pytest.mark.parametrize("beam", [0, -1])
+def test_a_beam_below_1_is_refused(folder: Path, beam: int) -> None:
+    with pytest.raises(ConfigError, match=rf"--beam {beam}: a beam search has 1 hypothesis or"):
+        opened(folder).distill(beam=beam)
 
 
 def test_the_largest_subnet_must_be_trained_alone(folder: Path) -> None:

@@ -5,6 +5,8 @@ In: a subnet in torch, the folder of a bundle, or that of a CTranslate2 model. O
 translates the sources of training pairs.
 """
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,12 @@ SOURCE_MODELS = ("source.spm", "source.model", "sentencepiece.model", "spm.model
 first, then those of models with one for both languages.
 """
 TARGET_MODELS = ("target.spm", "target.model", "sentencepiece.model", "spm.model")
+VOCABULARIES = ("shared_vocabulary", "source_vocabulary")
+"""Names without .json or .txt of what holds the tokens of the source."""
+LANGUAGE = re.compile(r">>([^<>\s]+)<<")
+"""The token for a target language that a source of a multilingual OPUS-MT model begins with."""
+OTHER_LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{3}_[A-Z][a-z]{3}|[a-z]{2}_XX")
+"""A token for a language of M2M-100, NLLB or mBART: `__fr__`, `fra_Latn`, `fr_XX`."""
 
 MAX_BATCH_TOKENS = 2048
 """Source tokens that CTranslate2 translates at a time."""
@@ -39,6 +47,9 @@ UNKNOWN = "\u2047"
 """What SentencePiece writes for an unknown token."""
 
 Translate = Callable[[Sequence[str]], Sequence[str]]
+_Pieces = list[list[str]]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,8 +95,8 @@ def open_teacher(
     Raises
     ------
     ConfigError
-        If the folder holds neither, ctranslate2 is not installed, SentencePiece models are missing,
-        or a bundle was exported for another beam.
+        If the folder holds neither, ctranslate2 or a SentencePiece model is missing, a multilingual
+        model does not know the target language, or a bundle was exported for another beam.
     BundleError
         If a bundle is damaged, or cannot be run here.
 
@@ -166,6 +177,7 @@ def _ctranslate2_teacher(
             f"{folder} is a CTranslate2 model, and ctranslate2 cannot be imported ({error}); run: "
             "pip install 'mosdeploy[teacher]'"
         ) from error
+    language = _language_token(folder, config.corpus.target_lang)
     source_model = _pieces(folder, SOURCE_MODELS)
     target_model = _pieces(folder, TARGET_MODELS)
     try:
@@ -176,23 +188,89 @@ def _ctranslate2_teacher(
     end = [] if _adds_end(folder) else ["</s>"]
     limit = config.export.max_decode_steps
 
+    def translated(pieces: _Pieces) -> _Pieces:
+        results = translator.translate_batch(
+            pieces,
+            beam_size=beam,
+            batch_type="tokens",
+            max_batch_size=MAX_BATCH_TOKENS,
+            max_decoding_length=limit,
+        )
+        return [result.hypotheses[0] for result in results]
+
     def run(sources: Sequence[str]) -> list[str]:
-        pieces = [[*row, *end] for row in source_model.encode(list(sources), out_type=str)]
-        try:
-            results = translator.translate_batch(
-                pieces,
-                beam_size=beam,
-                batch_type="tokens",
-                max_batch_size=MAX_BATCH_TOKENS,
-                max_decoding_length=limit,
-            )
-        except RuntimeError as error:  # more tokens than the model has positions for
-            raise MosdeployError(f"{folder}: CTranslate2 failed: {error}") from error
-        found = [result.hypotheses[0] for result in results]
+        rows = source_model.encode(list(sources), out_type=str)
+        found = _readable(translated, [[*language, *row, *end] for row in rows], folder)
         # what is as long was cut
         return [str(target_model.decode(row)) if len(row) < limit else "" for row in found]
 
-    return TranslationTeacher(f"beam {beam}, at most {limit} tokens", run, config)
+    setup = ", ".join([f"beam {beam}", f"at most {limit} tokens", *language])
+    return TranslationTeacher(setup, run, config)
+
+
+def _readable(translated: Callable[[_Pieces], _Pieces], pieces: _Pieces, folder: Path) -> _Pieces:
+    """Translations, empty for sources with more tokens than the model has positions for.
+
+    Raises
+    ------
+    MosdeployError
+        If that is not why it fails: it translates no source, not even one of one token.
+    """
+    try:
+        return translated(pieces)
+    except RuntimeError as error:
+        reason = error
+    found: _Pieces = []
+    num_failed = 0
+    for row in pieces:
+        try:
+            found += translated([row])
+        except RuntimeError:
+            found.append([])
+            num_failed += 1
+    try:
+        if num_failed == len(pieces):
+            translated([pieces[0][:1]])
+    except RuntimeError as error:
+        raise MosdeployError(f"{folder}: CTranslate2 failed: {error}") from error
+    if num_failed:
+        text = "%s: left out %d of %d sources, which it cannot translate: %s"
+        _log.warning(text, folder, num_failed, len(pieces), reason)
+    return found
+
+
+def _language_token(folder: Path, target_lang: str) -> list[str]:
+    """What a source begins with so that it is translated into a language; nothing for a model of
+    one target language.
+    """
+    tokens = _source_vocabulary(folder)
+    if sum(OTHER_LANGUAGE.fullmatch(token) is not None for token in tokens) > 1:
+        raise ConfigError(
+            f"{folder} is a multilingual model like NLLB, M2M-100 or mBART, which is not supported "
+            "as a teacher; use an OPUS-MT model"
+        )
+    codes = sorted(match[1] for token in tokens if (match := LANGUAGE.fullmatch(token)))
+    if not codes:
+        return []
+    found = [code for code in codes if code == target_lang]
+    found = found or [code for code in codes if code.startswith(target_lang)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{folder} translates into several languages, and corpus.target_lang '{target_lang}' "
+            f"is the code of none, or the beginning of several; set it to one of: "
+            f"{', '.join(codes)}"
+        )
+    return [f">>{found[0]}<<"]
+
+
+def _source_vocabulary(folder: Path) -> list[str]:
+    for name in VOCABULARIES:
+        if (path := folder / f"{name}.json").is_file():
+            tokens = read_json(path)
+            return list(map(str, tokens)) if isinstance(tokens, list) else []
+        if (path := folder / f"{name}.txt").is_file():
+            return path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return []
 
 
 def _pieces(folder: Path, names: Sequence[str]) -> sentencepiece.SentencePieceProcessor:

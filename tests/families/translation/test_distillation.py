@@ -10,14 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from walking import make_run_folder
+from walking import edit, make_run_folder, opened
 
 from mosdeploy.config import load_run_config
 from mosdeploy.config.translation import TranslationRunConfig
-from mosdeploy.errors import BundleError, ConfigError
+from mosdeploy.errors import BundleError, ConfigError, MosdeployError
 from mosdeploy.families.translation.corpus import load_data
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.distillation import _adds_end, _bundle_teacher, open_teacher
+from mosdeploy.families.translation.distillation import (
+    _adds_end,
+    _bundle_teacher,
+    _language_token,
+    _readable,
+    open_teacher,
+)
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.tokenizer import (
     EOS_ID,
@@ -168,6 +174,111 @@ def test_ctranslate2_answers_as_the_same_weights_in_torch(
     assert {len(row) < 16 for row in ids} == {True, False}
     texts = [tokenizer.decode(row) if len(row) < 16 else "" for row in ids]
     assert theirs.translate(sources) == texts
+
+
+def test_ctranslate2_leaves_out_what_is_too_long_for_it(
+    ct2_folder: Path,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    pairs: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    sources = [source for source, _ in pairs]
+    alone = teacher.translate(sources)
+    too_long = "one " * 80  # the model has 64 positions
+    assert teacher.translate([too_long, *sources, too_long]) == ["", *alone, ""]
+    assert f"left out 2 of {len(sources) + 2} sources, which" in caplog.text
+    # nothing but what is too long: a last chunk may be so
+    assert teacher.translate([too_long]) == [""]
+
+
+def test_a_ctranslate2_that_always_fails_is_told(tmp_path: Path) -> None:
+    def fail(pieces: list[list[str]]) -> list[list[str]]:
+        raise RuntimeError("no memory")
+
+    with pytest.raises(MosdeployError, match=r"CTranslate2 failed: no memory"):
+        _readable(fail, [["one"], ["two"]], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_what_is_too_long(
+    ct2_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_run_folder(tmp_path / "run")
+    for path, word in ((root / "data/train.en", "one "), (root / "data/train.de", "eins ")):
+        # some are for validation or the test
+        path.write_text(path.read_text() + "".join(word * (70 + i) + "\n" for i in range(3)))
+    edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 100")
+    card = opened(root).distill(ct2_folder, beam=1)
+    assert 0 < card.num_examples < card.num_inputs
+    # from the process that translated
+    assert "sources, which it cannot translate: No position encodings" in caplog.text
+
+
+def with_tokens(folder: Path, tokens: list[str]) -> None:
+    """Put tokens in the place of the vocabulary's last ones."""
+    path = folder / "shared_vocabulary.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[: -len(tokens)] + tokens))
+
+
+def test_a_multilingual_model_is_told_the_language(
+    ct2_folder: Path,
+    subnet: Subnet,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    pairs: Any,
+) -> None:
+    with_tokens(ct2_folder, [">>fra<<", ">>deu<<"])
+    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    assert teacher.setup == "beam 1, at most 16 tokens, >>deu<<"
+    sources = [source for source, _ in pairs]
+    # the token has the last id
+    inputs = [[tokenizer.vocab_size - 1, *row] for row in tokenizer.encode_many(sources)]
+    ids = translate(subnet, inputs, 1, 16, 0.0)
+    texts = [tokenizer.decode(row) if len(row) < 16 else "" for row in ids]
+    assert any(texts)
+    assert teacher.translate(sources) == texts
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "target_lang", "found"),
+    [
+        ("shared_vocabulary.json", ["de", ">>", "<<", "__init__", ">>\u2581<"], "de", []),
+        ("shared_vocabulary.json", [">>fra<<", ">>deu<<"], "deu", [">>deu<<"]),
+        ("source_vocabulary.json", [">>fra<<", ">>deu<<"], "fr", [">>fra<<"]),
+        ("source_vocabulary.txt", [">>frm<<", ">>fr<<", ">>fra<<"], "fr", [">>fr<<"]),
+        ("shared_vocabulary.txt", [">>cmn_Hans<<", ">>yue_Hans<<"], "cmn", [">>cmn_Hans<<"]),
+        ("target_vocabulary.json", [">>fra<<"], "fr", []),
+    ],
+)
+def test_a_models_languages_are_in_its_vocabulary(
+    tmp_path: Path, name: str, tokens: list[str], target_lang: str, found: list[str]
+) -> None:
+    text = json.dumps(tokens) if name.endswith("json") else "\n".join(tokens) + "\n"
+    (tmp_path / name).write_text(text)
+    assert _language_token(tmp_path, target_lang) == found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([">>spa<<", ">>fra<<"], r"target_lang 'de' is the code of none.*one of: fra, spa$"),
+        ([">>deu<<", ">>den<<"], r"or the beginning of several; set it to one of: den, deu$"),
+        (["__en__", "__de__"], r"like NLLB, M2M-100 or mBART, which is not supported"),
+        (["eng_Latn", "deu_Latn"], r"is not supported as a teacher; use an OPUS-MT model"),
+    ],
+)
+def test_a_multilingual_model_without_the_language_is_refused(
+    ct2_folder: Path,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    tokens: list[str],
+    message: str,
+) -> None:
+    with_tokens(ct2_folder, tokens)
+    with pytest.raises(ConfigError, match=message):
+        open_teacher(ct2_folder, tokenizer, config)
 
 
 def test_ctranslate2_models_come_with_their_tokenizers(
