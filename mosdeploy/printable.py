@@ -1,6 +1,7 @@
 """Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal
 
 _SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f"))
@@ -106,6 +107,25 @@ def byte_size(num_bytes: float, digits: int | None = None) -> str:
     return f"{number:{style}} {unit}" if digits is None else f"{plain(number, digits)} {unit}"
 
 
+def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -> tuple[str, str]:
+    """A figure and the limit on it, with so many digits that they look as different as they are.
+
+    Parameters
+    ----------
+    tell
+        Makes text of a number, given how many digits.
+
+    Examples
+    --------
+    >>> told_apart(latency, 20.04, 20.0), told_apart(latency, 20.000004, 20.0)
+    (('20.04 ms', '20 ms'), ('20.000004 ms', '20 ms'))
+    """
+    # the order of two doubles shows in 17 digits
+    digits = (n for n in range(6, 18) if tell(figure, n) != tell(limit, n))
+    enough = next(digits, 6)
+    return tell(figure, enough), tell(limit, enough)
+
+
 def loss_mark(narrow_loss: float | None) -> str:
     """What stands behind the loss of a candidate that stands by that of a smaller one.
 
@@ -129,17 +149,20 @@ def figure_note(statistic: str) -> str:
 
 
 def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "median") -> str:
-    """Whether a limit is kept, as the end of a line; empty where there is nothing to compare.
+    """Whether a limit is kept, as the end of a line that holds the figure with two decimals; empty
+    where there is nothing to compare.
 
     Examples
     --------
-    >>> kept(19.5, 20.0, "p99")
-    ', limit 20 ms (p99) kept'
+    >>> kept(19.5, 20.0, "p99"), kept(20.004, 20.0)
+    (', limit 20 ms (p99) kept', ', limit 20 ms NOT kept (20.004 ms)')
     """
     if measured_ms is None or limit_ms is None:
         return ""
     word = "kept" if measured_ms <= limit_ms else "NOT kept"
-    return f", limit {latency(limit_ms)}{figure_note(statistic)} {word}"
+    taken, limit = told_apart(latency, measured_ms, limit_ms)
+    looks_equal = f"{measured_ms:.2f}" == f"{limit_ms:.2f}" and taken != limit
+    return f", limit {limit}{figure_note(statistic)} {word}{f' ({taken})' if looks_equal else ''}"
 
 
 def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
@@ -147,4 +170,7 @@ def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
     if taken_bytes is None or most_bytes is None:
         return ""
     word = "kept" if taken_bytes <= most_bytes else "NOT kept"
-    return f", {byte_size(taken_bytes)} of memory, limit {byte_size(most_bytes, 6)} {word}"
+    taken, limit = told_apart(byte_size, taken_bytes, most_bytes)
+    if byte_size(taken_bytes) != byte_size(most_bytes):
+        taken = byte_size(taken_bytes)
+    return f", {taken} of memory, limit {limit} {word}"

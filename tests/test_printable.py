@@ -1,6 +1,14 @@
 """Text for people."""
 
-from mosdeploy.printable import byte_size, duration, kept, latency, printable
+from mosdeploy.printable import (
+    byte_size,
+    duration,
+    kept,
+    latency,
+    memory_kept,
+    printable,
+    told_apart,
+)
 
 
 def test_what_steers_a_terminal_is_replaced() -> None:
@@ -23,5 +31,22 @@ def test_no_number_is_told_in_powers_of_ten() -> None:
     told = [latency(x) for x in (1e-9, 0.5, 150.0, 20.5, 1e9)]
     assert told == ["0.000000001 ms", "0.5 ms", "150 ms", "20.5 ms", "1000000000 ms"]
     assert latency(12_345.678, 4) == "12350 ms"
-    assert kept(1e-10, 1e-9) == ", limit 0.000000001 ms kept"
+    assert kept(1e-10, 1e-9) == ", limit 0.000000001 ms kept (0.0000000001 ms)"
     assert byte_size(123_456 * 2**30, 4) == "123500 GiB"
+
+
+def test_a_figure_near_its_limit_never_looks_equal_to_it() -> None:
+    assert told_apart(latency, 12_345.0, 12_344.9) == ("12345 ms", "12344.9 ms")
+    assert told_apart(latency, 20.0, 20.0) == ("20 ms", "20 ms")
+    assert told_apart(latency, 20.0000001, 20.0) == ("20.0000001 ms", "20 ms")
+    assert kept(20.004, 20.0, "p99") == ", limit 20 ms (p99) NOT kept (20.004 ms)"
+    assert kept(19.9955, 19.996) == ", limit 19.996 ms kept (19.9955 ms)"
+    assert kept(20.0, 20.0) == ", limit 20 ms kept"
+    limit = 200 * 2**20
+    told = [memory_kept(limit + more, limit) for more in (-(2**20), 0, 30, 30_000)]
+    assert told == [
+        ", 199.0 MiB of memory, limit 200 MiB kept",
+        ", 200 MiB of memory, limit 200 MiB kept",
+        ", 200.00003 MiB of memory, limit 200 MiB NOT kept",
+        ", 200.029 MiB of memory, limit 200 MiB NOT kept",
+    ]

@@ -80,7 +80,7 @@ def parse_count(text: str) -> int:
             f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB "
             "(k, M, G count thousands; KiB, MiB, GiB, B are bytes)"
         )
-    return int(value)
+    return round(value)  # 2.01 * 10**6 is a little less than it should be
 
 
 def parse_percent(text: str) -> float:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
-from ..printable import byte_size, figure_note, latency
+from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
 from ..spaces.spec import TimingStage
@@ -98,7 +98,7 @@ def benchmark(
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(
-            f"{profile.name}: slower than the limit of {latency(limit.ms, 4)}"
+            f"{profile.name}: slower than the limit of {latency(limit.ms)}"
             f"{figure_note(limit.statistic)}; timing it twice more"
         )
         times += [_measured(session, profile, task) for _ in range(2)]
@@ -127,14 +127,11 @@ def missed_limits(
     taken_bytes = measurement.memory_bytes or 0
     missed = []
     if limit is not None and limit.is_missed(profile, measurement):
-        taken_ms = measurement.figure_ms(limit.statistic)
-        missed.append(
-            f"the bundle takes {latency(taken_ms, 4)} there ({limit.statistic}), the limit is "
-            f"{latency(limit.ms, 4)}"
-        )
+        taken_ms = measurement.figure_ms(limit.statistic) or 0.0
+        taken, allowed = told_apart(latency, taken_ms, limit.ms)
+        missed.append(f"the bundle takes {taken} there ({limit.statistic}), the limit is {allowed}")
     most = max_memory_bytes
     if most is not None and taken_bytes > most and not profile.emulated:
-        taken = byte_size(taken_bytes, 4)
-        allowed = byte_size(most, 4)
+        taken, allowed = told_apart(byte_size, taken_bytes, most)
         missed.append(f"the bundle takes {taken} of memory there, the limit is {allowed}")
     return "; ".join(missed)

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from pydantic import ConfigDict
@@ -157,16 +158,16 @@ def _stage_and_benchmark(
     task = model_task(remote_dir, manifest, release.stages, channel.owner)
     free_device(session, profile, task)
     channel.claim(session, profile, version)
-    session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
-    missing = channel.missing(session, profile, version)
-    to_send = {name: path for name, (path, _) in files.items() if name in missing}
-    if to_send:
-        size = byte_size(sum(path.stat().st_size for path in to_send.values()))
-        notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size}")
-    for name, path in to_send.items():
-        session.put(path, f"{remote_dir}/{name}")
-    notify(f"{profile.name}: self-test, then timing")
     try:
+        session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
+        missing = channel.missing(session, profile, version)
+        to_send = {name: path for name, (path, _) in files.items() if name in missing}
+        if to_send:
+            size = byte_size(sum(path.stat().st_size for path in to_send.values()))
+            notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size}")
+        for name, path in to_send.items():
+            session.put(path, f"{remote_dir}/{name}")
+        notify(f"{profile.name}: self-test, then timing")
         # the upload may have taken minutes
         refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
@@ -278,8 +279,19 @@ def time_current(
     return benchmark(session, profile, task, limit, notify)
 
 
+def is_of_0_1_0(deployment: Deployment) -> bool:
+    """Whether mosdeploy 0.1.0 made a deployment: it put all versions into `bundles` itself, which
+    is no channel.
+    """
+    return PurePosixPath(deployment.remote_dir).parents[1].name != "bundles"
+
+
 def _renamed(deployment: Deployment, channel: Channel) -> str:
-    """Where a deployment stands whose run folder has another name now; empty if it has not."""
+    """Where a deployment stands that is not in its run folder's channel of today; empty if it is
+    there.
+    """
+    if is_of_0_1_0(deployment):
+        return ", what was deployed from here stands where mosdeploy 0.1.0 put it"
     name = deployment.channel
     if name == channel.name:
         return ""

@@ -131,11 +131,14 @@ class _Delivered:
         return ""
 
     def _deployment(self, path: Path) -> str:
+        from ..devices.deploy import is_of_0_1_0
         from ..export.bundle import read_manifest
 
         found = read_record(Deployment, path, "mosdeploy deploy")
         channel = channel_of(self.context.run).name
         if found.channel != channel:
+            if is_of_0_1_0(found):
+                raise StaleInputError("mosdeploy 0.1.0 deployed it, into another place there")
             raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
         newest = newest_bundle(self.context.files)
         if (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from ..config.sections import ExportConfig
 from ..errors import ConfigError
-from ..printable import byte_size
+from ..printable import byte_size, told_apart
 from ..record import parse
 from ..records import PrecisionChoice, Runtime, SearchResult
 from ..spaces.spec import Workload
@@ -200,10 +200,11 @@ class _Export:
         if not self.options.replaces_winner:
             note_newest(self.context.files, out_dir)
         most = self.search.limits.max_size_bytes if self.search is not None else None
-        if most is not None and (taken := limited_bytes(out_dir)) > most:
+        if most is not None and (taken_bytes := limited_bytes(out_dir)) > most:
+            taken, limit = told_apart(byte_size, taken_bytes, most)
             self.context.progress.say(
-                f"model and tokenizer of {self.name} take {byte_size(taken, 4)}, more than the "
-                f"limit on their size, {byte_size(most, 4)}: search again with a lower --max-size"
+                f"model and tokenizer of {self.name} take {taken}, more than the limit on their "
+                f"size, {limit}: search again with a lower --max-size"
             )
         return ExportResult(out_dir, manifest, folder_bytes(out_dir), self.precision_choice)
 

@@ -36,7 +36,8 @@ def telling_differences(
             raise
         # the options alone: what else changed has to be restored in the run file
         same = (
-            found.settings == wanted.settings
+            found.settings is not None
+            and not setting_differences(found.settings, config)
             and found.data_sha256 == wanted.data_sha256
             and _predictor(found) in (None, _predictor(wanted))
         )

@@ -27,24 +27,14 @@ def trained_settings(config: RunConfig) -> dict[str, JsonValue]:
     >>> trained_settings(load_recipe("tiny"))["training.grad_accum_steps"]
     1
     """
-    sections = {
-        "space": config.space,
-        "supernet": config.supernet,
-        "training": config.training.unlimited.fingerprinted,
-    }
-    settings: dict[str, JsonValue] = {
-        "vocab_size": config.vocab_size,
-        "max_tokens": config.max_tokens,
-    }
-    for name, section in sections.items():
-        settings |= dict(_flat(section, name))
-    return settings
+    return {name: value for name, value, _ in _keys(config)}
 
 
 def setting_differences(
     kept: Mapping[str, JsonValue] | None, config: RunConfig, section: str = ""
 ) -> list[str]:
-    """In which keys the run file differs from what was kept; none where nothing was.
+    """In which keys the run file differs from what was kept; none where nothing was. A key that
+    came later was at its default then.
 
     Parameters
     ----------
@@ -53,12 +43,12 @@ def setting_differences(
     """
     if kept is None:
         return []
+    then = {name: default for name, _, default in _keys(config)} | dict(kept)
     now = trained_settings(config)
-    names = [name for name in {**kept, **now} if name.startswith(section)]
     return [
-        _changed(name, kept.get(name), now.get(name))
-        for name in names
-        if kept.get(name) != now.get(name)
+        _changed(name, value, now.get(name))
+        for name, value in then.items()
+        if name.startswith(section) and value != now.get(name)
     ]
 
 
@@ -87,13 +77,23 @@ def _limits(limits: TrainingLimits | None) -> dict[str, JsonValue]:
     return {**limits.limits.model_dump(exclude_none=True), **device}
 
 
-def _flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue]]:
+def _keys(config: RunConfig) -> Iterator[tuple[str, JsonValue, JsonValue]]:
+    """Each key with its value and its default; None for one that has none."""
+    yield "vocab_size", config.vocab_size, None
+    yield "max_tokens", config.max_tokens, None
+    yield from _flat(config.space, "space")
+    yield from _flat(config.supernet, "supernet")
+    yield from _flat(config.training.unlimited.fingerprinted, "training")
+
+
+def _flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue, JsonValue]]:
     for name, field in type(record).model_fields.items():
         value = getattr(record, name)
         if isinstance(value, Record):
             yield from _flat(value, f"{section}.{name}")
         elif not field.exclude:
-            yield f"{section}.{name}", to_jsonable_python(value)
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield f"{section}.{name}", to_jsonable_python(value), to_jsonable_python(default)
 
 
 def _changed(name: str, then: JsonValue, now: JsonValue) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ..config.units import Statistic
-from ..printable import figure_note, latency, loss_mark, score
+from ..printable import figure_note, latency, loss_mark, score, told_apart
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     EMULATED,
@@ -40,8 +40,15 @@ def headline_title(line: Headline, task: str) -> str:
     title = f"On {device}, the {what} {task} in {_timed(line)}"
     if line.limit_kept is None:
         return f"{title}."
+    assert line.limit_ms is not None
     verb = "within" if line.limit_kept else "which breaks"
-    limit = latency(line.limit_ms).replace(" ", "\N{NO-BREAK SPACE}")
+    exact, limit = (
+        text.replace(" ", "\N{NO-BREAK SPACE}")
+        for text in told_apart(latency, line.measured_ms, line.limit_ms)
+    )
+    if not line.limit_kept and milliseconds(line.measured_ms) == milliseconds(line.limit_ms):
+        # with three digits it would be the limit itself
+        title = title.replace(milliseconds(line.measured_ms), exact)
     return f"{title}, {verb} the limit of {limit}."
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..config.units import Statistic
 from ..errors import InfeasibleError
-from ..printable import byte_size, figure_note, latency
+from ..printable import byte_size, figure_note, latency, told_apart
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig
 from .constraints import utilisation
@@ -161,16 +161,18 @@ def choose_winner(
             f"none of the {len(measured)} finalists could be measured; "
             "run `mosdeploy devices check`"
         )
+    fastest = latency(fastest_ms)
     limit = ""
     if limits.max_latency_ms is not None:
-        limit = f", the limit is {latency(limits.max_latency_ms, 4)}"
+        fastest, most = told_apart(latency, fastest_ms, limits.max_latency_ms)
+        limit = f", the limit is {most}"
     least_bytes = min(map(_memory_bytes, timed))
     if limits.max_memory_bytes is not None and least_bytes > limits.max_memory_bytes:
-        least, most = (byte_size(n, 4) for n in (least_bytes, limits.max_memory_bytes))
+        least, most = told_apart(byte_size, least_bytes, limits.max_memory_bytes)
         limit += f", and the least memory was {least}, the limit is {most}"
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
-        f"{latency(fastest_ms, 4)}{figure_note(statistic)}{limit}; raise the limit, or measure "
+        f"{fastest}{figure_note(statistic)}{limit}; raise the limit, or measure "
         "more subnets with `mosdeploy profile --budget` for a closer predictor",
         fastest_latency_ms=fastest_ms,
     )

@@ -95,6 +95,8 @@ def test_bad_percent_says_what_is_allowed(text: str) -> None:
         ("1G", 10**9),
         ("1GiB", 2**30),
         ("64B", 64),
+        ("2.01M", 2_010_000),
+        ("1.13k", 1130),
     ],
 )
 def test_count(text: str, expected: int) -> None:

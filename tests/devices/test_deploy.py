@@ -13,6 +13,7 @@ from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import acceptance
 from mosdeploy.devices import deploy as module
 from mosdeploy.devices.acceptance import self_test
+from mosdeploy.devices.clean import find_leftovers
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history
@@ -329,6 +330,29 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     elsewhere = two.remote_dir.replace("/en-de/", "/before/")
     with pytest.raises(CommandError, match='Write name = "before" under'):
         now(two.model_copy(update={"remote_dir": elsewhere}))
+    before_channels = two.remote_dir.replace("/en-de/", "/")
+    told = "stands where mosdeploy 0.1.0 put it; run `mosdeploy deploy`$"
+    with pytest.raises(CommandError, match=told):
+        now(two.model_copy(update={"remote_dir": before_channels}))
+
+
+def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, make_profile):
+    class FullSession(LocalSession):
+        def put(self, local_path, remote_path):
+            if local_path.name == "model.onnx":
+                raise CommandError("dev: No space left on device")
+            super().put(local_path, remote_path)
+
+    with pytest.raises(CommandError, match="No space left"):
+        put("one", session=FullSession("dev"))
+    version = next(bundles.glob("*-*"))
+    listed = [x.path for x in find_leftovers(LocalSession("dev"), make_profile())]
+    assert f"bundles/{bundles.name}/{version.name}" in listed
+    # and what was stored of it is not sent again
+    session = CountingSession()
+    stored = {path.name for path in version.rglob("*") if path.is_file()}
+    put("one", session=session)
+    assert stored and not stored & set(session.uploads)
 
 
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):

@@ -10,6 +10,7 @@ from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.config import RunConfig, load_recipe
 from mosdeploy.errors import StaleInputError
+from mosdeploy.pipeline.replacing import telling_differences
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.trained_settings import (
@@ -18,8 +19,8 @@ from mosdeploy.pipeline.trained_settings import (
     setting_differences,
     trained_settings,
 )
-from mosdeploy.records import Limits, TrainingLimits
-from mosdeploy.storage import fingerprint
+from mosdeploy.records import BegunTraining, Limits, TrainingLimits
+from mosdeploy.storage import fingerprint, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -64,6 +65,40 @@ def test_differences_are_told_with_both_values() -> None:
     assert setting_differences(None, then) == []
     assert because([]) == ""
     assert because(["a", "b"]) == ": a, b"
+
+
+def test_a_key_that_came_after_the_record_differs_where_it_is_set() -> None:
+    config = load_recipe("tiny")
+    before = trained_settings(config)
+    assert before.pop("training.num_winners") == 1
+    assert setting_differences(before, config) == []
+    training = config.training.model_copy(update={"num_winners": 2})
+    found = setting_differences(before, config.model_copy(update={"training": training}))
+    assert found == ["training.num_winners was 1, is 2 now"]
+
+
+def test_a_training_of_an_older_mosdeploy_goes_on_as_it_is_told(tmp_path: Path) -> None:
+    config = load_recipe("tiny")
+    settings = trained_settings(config)
+    now = BegunTraining(inputs_sha256="now", data_sha256="data", settings=settings)
+    limits = TrainingLimits(
+        device=None,
+        limits=Limits(max_size_bytes=2048),
+        predictor_sha256=None,
+        largest=SMALL.largest,
+        smallest=SMALL.smallest,
+    )
+    older = {name: x for name, x in settings.items() if name != "training.num_winners"}
+    then = BegunTraining(inputs_sha256="then", data_sha256="data", settings=older, limits=limits)
+    files = Workspace(tmp_path)
+    write_record(files.begun_path, then)
+    told = r"^refused \(max_size_bytes was 2048, is unset now\); `mosdeploy train --max-size 2KiB`"
+    with pytest.raises(StaleInputError, match=told), telling_differences(files, config, now):
+        raise StaleInputError("refused")
+    other = {**older, "training.steps": 9}
+    write_record(files.begun_path, then.model_copy(update={"settings": other}))
+    with pytest.raises(StaleInputError, match=r" now\)$"), telling_differences(files, config, now):
+        raise StaleInputError("refused")
 
 
 def test_limits_are_told_as_they_are_named() -> None:

@@ -35,6 +35,10 @@ def test_title_says_what_was_measured() -> None:
     assert headline_title(headline(), "runs once") == f"{sentence}, within {limit}"
     broken = headline(limit_kept=False)
     assert headline_title(broken, "runs once") == f"{sentence}, which breaks {limit}"
+    narrowly = headline(measured_ms=12.0004, limit_ms=12.0, limit_kept=False)
+    space = "\N{NO-BREAK SPACE}"
+    told = f"in 12.0004{space}ms, which breaks the limit of 12{space}ms."
+    assert headline_title(narrowly, "runs once").endswith(told)
     assert headline_title(headline(limit_kept=None), "runs once") == f"{sentence}."
     assert headline_title(headline(measured="candidate"), "runs").startswith("On rpi, the winner")
 

@@ -292,8 +292,12 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Put something in the place of a file in one step."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    write(new)
-    new.replace(path)
+    try:
+        write(new)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)  # on a full disk it would take what is left
+        raise
 
 
 def link_or_copy(source: Path, target: Path) -> None:

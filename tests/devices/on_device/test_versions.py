@@ -214,6 +214,24 @@ def test_what_is_removed_meanwhile_is_no_source(folder, make_version, monkeypatc
     assert versions.deduplicate(folder, name) == {"missing": ["file"]}
 
 
+def test_a_copy_that_a_full_disk_ends_leaves_nothing(folder, make_version, monkeypatch):
+    make_version("one", folder.parent / "en-fr")
+    name = make_version("one")
+    (folder / name / "file").unlink()
+
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    def full(source, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(versions.os, "link", no_links)
+    monkeypatch.setattr(versions.shutil, "copyfile", full)
+    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
+    assert [path.name for path in (folder / name).iterdir()] == [versions.SUMS_NAME]
+
+
 def test_a_command_prints_one_line_of_json(folder, capsys):
     versions.main("previous", str(folder), "me", "no")
     assert json.loads(capsys.readouterr().out) == {"current": None, "previous": None}

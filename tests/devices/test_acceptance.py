@@ -1,0 +1,20 @@
+"""What a bundle takes on a device, beside its limits."""
+
+from mosdeploy.devices.acceptance import missed_limits
+from mosdeploy.devices.release import LatencyLimit
+from mosdeploy.records import Measurement, Timing
+
+
+def test_what_misses_its_limit_by_little_does_not_look_equal(make_profile):
+    def missed(median_ms, limit_ms, more_bytes=0):
+        total = Timing(median_ms=median_ms, p90_ms=99.0, minimum_ms=1.0, repeats=1)
+        taken = Measurement(total=total, memory_bytes=200 * 2**20 + more_bytes)
+        return missed_limits(make_profile(), taken, LatencyLimit(limit_ms), 200 * 2**20)
+
+    assert missed(20.004, 20.0) == ("the bundle takes 20.004 ms there (median), the limit is 20 ms")
+    assert missed(12_345.6, 12_345.0) == (
+        "the bundle takes 12345.6 ms there (median), the limit is 12345 ms"
+    )
+    assert missed(1.0, 1.0, 30) == (
+        "the bundle takes 200.00003 MiB of memory there, the limit is 200 MiB"
+    )
