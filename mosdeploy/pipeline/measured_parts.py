@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import RunConfig
 from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..printable import plain
 from ..records import Limits
+from ..spaces import ModelSpec
 from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
@@ -100,11 +102,15 @@ def middle_limit(context: Context, device: str | None = None) -> str:
     measured = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
     if not measured or not too_small(context.config):
         return ""
-    space = context.config.space
-    sizes = [context.spec.num_parameters(arch) for arch in (space.smallest, space.largest)]
-    limits = Limits(max_parameters=sum(sizes) // 2)
-    options = " ".join(limit_options(limits, context.config.search.count))
+    options = middle_size(context.config, context.spec)
     return f" {options}{context.run.device_option(name or measured[0])}"
+
+
+def middle_size(config: RunConfig, spec: ModelSpec) -> str:
+    """Options of a limit on parameters between those of the smallest and the largest subnet."""
+    sizes = [spec.num_parameters(arch) for arch in (config.space.smallest, config.space.largest)]
+    limits = Limits(max_parameters=sum(sizes) // 2)
+    return " ".join(limit_options(limits, config.search.count))
 
 
 def middle_times_ms(context: Context) -> dict[str, float]:

@@ -7,15 +7,15 @@ import contextlib
 
 from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import BegunTraining, Limits, SupernetCard
+from ..records import BegunTraining, SupernetCard
 from ..spaces import ModelSpec
 from ..storage import read_record
 from ..workspace import Workspace
 from .context import Context
 from .devices import run_profile
-from .measured_parts import middle_limit, middle_times_ms
+from .measured_parts import middle_limit, middle_size, middle_times_ms
 from .replacing import begun_training
-from .train_command import TRAIN, limit_options, train_command
+from .train_command import TRAIN, train_command
 from .trained_run import trained_run
 
 
@@ -45,7 +45,8 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     ending = _emulated_ending(context, device)
     limit = middle_limit(context, device)
     if ending and not limit:
-        limit = f" {_middle_size(context, card)}{_device_option(context, device)}"
+        spec = ModelSpec(config.space, card.vocab_size, config.workload)
+        limit = f" {middle_size(config, spec)}{_device_option(context, device)}"
     return f"mosdeploy search{limit}{ending}" if limit else None
 
 
@@ -75,15 +76,6 @@ def _is_emulated(context: Context, device: str) -> bool:
     with contextlib.suppress(ConfigError):
         return run_profile(context.files.root, device).emulated
     return False
-
-
-def _middle_size(context: Context, card: SupernetCard) -> str:
-    """Options of a limit on parameters between those of the smallest and the largest subnet."""
-    config = context.config
-    spec = ModelSpec(config.space, card.vocab_size, config.workload)
-    sizes = [spec.num_parameters(arch) for arch in (config.space.smallest, config.space.largest)]
-    limits = Limits(max_parameters=sum(sizes) // 2)
-    return " ".join(limit_options(limits, config.search.count))
 
 
 def _training(context: Context, device: str | None) -> str:
