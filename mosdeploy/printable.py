@@ -148,6 +148,18 @@ def figure_note(statistic: str) -> str:
     return "" if statistic == "median" else f" ({statistic})"
 
 
+def predicted(level: float) -> str:
+    """What the predicted times of a search are called, which are multiplied by `level`: corrected
+    where its finalists took longer or less than was predicted.
+
+    Examples
+    --------
+    >>> predicted(1.0), predicted(1.25)
+    ('predicted', 'corrected prediction')
+    """
+    return "predicted" if level == 1.0 else "corrected prediction"
+
+
 def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "median") -> str:
     """Whether a limit is kept, as the end of a line that holds the figure with two decimals; empty
     where there is nothing to compare.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size, figure_note, kept, loss_mark
+from ..printable import byte_size, figure_note, kept, loss_mark, predicted
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -106,11 +106,12 @@ def _text(result: "SearchResult") -> str:
             limit = kept(winner.measured_ms, result.limits.max_latency_ms, result.statistic)
             measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
         figure = figure_note(result.statistic)
-        lines.append(f"  predicted {winner.predicted_ms:.2f} ms{figure}, {measured}")
-    return "\n".join([*lines, *_front(front_members(result), figure_note(result.statistic))])
+        word = predicted(result.level)
+        lines.append(f"  {word} {winner.predicted_ms:.2f} ms{figure}, {measured}")
+    return "\n".join([*lines, *_front(result, front_members(result))])
 
 
-def _front(front: "Sequence[Candidate]", figure: str) -> list[str]:
+def _front(result: "SearchResult", front: "Sequence[Candidate]") -> list[str]:
     """A few members of the front, from the fastest to the best, if there are several."""
     if len(front) < 2:
         return []
@@ -127,7 +128,8 @@ def _front(front: "Sequence[Candidate]", figure: str) -> list[str]:
         )
         for i in numbers
     ]
-    times = (f"predicted{figure}", f"measured{figure}")
+    figure = figure_note(result.statistic)
+    times = (f"{predicted(result.level)}{figure}", f"measured{figure}")
     loss = "validation loss" + (", with time" if front[0].time_loss is not None else "")
     header = ("--pick", *times, loss, "parameters", "architecture")
     lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..printable import latency, score
+from ..printable import latency, predicted, score
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -52,7 +52,7 @@ def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
     limits = outcome.search.limits.model_dump(exclude_none=True)
     limit_ms = limits.pop("max_latency_ms", None)
     return [
-        ("predicted", _milliseconds(found.predicted_ms)),
+        (predicted(outcome.search.level), _milliseconds(found.predicted_ms)),
         ("measured", _milliseconds(found.measured_ms)),
         ("bundle measured", _milliseconds(deployment.measurement.figure_ms(deployment.statistic))),
         *([("limit", f"{latency(limit_ms)}{_kept(outcome)}")] if limit_ms else []),

@@ -149,25 +149,36 @@ def check_parity(
         )
     # no answers fall below that, whatever they are
     if precision != "fp32" and report.torch_score <= 0:
-        scale = Scale() if center is None else Scale(center, spread, 1.0)
-        _check_likeness(f"{precision} answers", examples.metric, (found, expected), scale)
+        likeness = score_likeness(found, expected, answer_scale(spread, center))
+        if not is_alike(likeness):
+            raise ExportError(
+                f"{precision} answers agree to {likeness:.2f} with torch's on {len(expected)} "
+                f"validation examples; {MIN_AGREEMENT} is needed where torch has no "
+                f"{examples.metric} that they could lose. "
+                "No bundle was written; export fp32, or train longer or on other examples"
+            )
     return report
 
 
-def _check_likeness(
-    name: str, metric: str, answers: tuple[Sequence[Answer], Sequence[Answer]], scale: Scale
-) -> None:
-    """Refuse scores that are unlike torch's; of token ids the metric alone decides."""
-    found, expected = answers
+def answer_scale(spread: float, center: float | None) -> Scale:
+    """The scale of answers, from what a bundle's settings say of them."""
+    return Scale() if center is None else Scale(center, spread, 1.0)
+
+
+def score_likeness(
+    found: Sequence[Answer], expected: Sequence[Answer], scale: Scale
+) -> float | None:
+    """How like torch's the scores are, for where torch's metric is 0, which no answers fall below;
+    None of token ids, where the metric alone decides.
+    """
     if not any(isinstance(item, float) for answer in expected for item in answer):
-        return
-    likeness = mean_likeness(found, expected, scale)
-    if likeness < MIN_AGREEMENT:
-        raise ExportError(
-            f"{name} agree to {likeness:.2f} with torch's on {len(expected)} validation examples; "
-            f"{MIN_AGREEMENT} is needed where torch has no {metric} that they could lose. "
-            "No bundle was written; export fp32, or train longer or on other examples"
-        )
+        return None
+    return mean_likeness(found, expected, scale)
+
+
+def is_alike(likeness: float | None) -> bool:
+    """Whether scores are as like torch's as they have to be, as far as they have to."""
+    return likeness is None or likeness >= MIN_AGREEMENT
 
 
 def is_within(drop: float, allowed: float) -> bool:

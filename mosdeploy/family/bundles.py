@@ -44,6 +44,8 @@ class FormatJob:
         The run file.
     tokenizer_path
         The file that turns text into ids.
+    tokenizer_sha256
+        As in a `BundleJob`.
     """
 
     spec: "ModelSpec"
@@ -51,6 +53,7 @@ class FormatJob:
     weights: Mapping[str, Any]
     config: Any
     tokenizer_path: Path
+    tokenizer_sha256: str | None = None
 
 
 class BundleModel(Protocol):

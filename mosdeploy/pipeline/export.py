@@ -27,7 +27,13 @@ from .picking import pick
 from .subnets import SelectedSubnet, is_trained, select_subnet
 from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
-from .vocabulary import exported_arrays, exported_spec, exported_tokenizer, with_vocabulary
+from .vocabulary import (
+    exported_arrays,
+    exported_spec,
+    exported_tokenizer,
+    exported_tokenizer_sha256,
+    with_vocabulary,
+)
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
@@ -221,6 +227,7 @@ class _Export:
             weights=exported_arrays(self.chosen),
             config=self.context.config,
             tokenizer_path=exported_tokenizer(self.state, self.chosen),
+            tokenizer_sha256=exported_tokenizer_sha256(self.state, self.chosen),
         )
         self._say_weights()
         write(job, out_dir)

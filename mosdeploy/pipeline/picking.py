@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config.units import parse_duration_ms
 from ..errors import ConfigError, InfeasibleError
-from ..printable import figure_note, latency
+from ..printable import figure_note, latency, predicted
 from ..records import Candidate, SearchResult
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -96,4 +96,5 @@ def _latency(candidate: Candidate, search: SearchResult) -> str:
     measured = "not measured"
     if candidate.measured_ms is not None:
         measured = f"measured {candidate.measured_ms:.2f} ms"
-    return f"predicted {candidate.predicted_ms:.2f} ms{figure} on {search.device}, {measured}"
+    time = f"{predicted(search.level)} {candidate.predicted_ms:.2f} ms{figure}"
+    return f"{time} on {search.device}, {measured}"

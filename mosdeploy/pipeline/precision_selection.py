@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..config.device import DeviceProfile
 from ..config.sections import ExportConfig
@@ -34,6 +34,7 @@ from .workloads import changed_workload
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
     from ..export.parity import ParityExamples
+    from ..runtime.self_test import Answer, Scale
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,17 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
 
 
 def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
-    """Take the fastest whose score is at most `max_score_drop` below torch's; say why of each."""
-    from ..export.parity import is_within
+    """Take the fastest whose score is at most `max_score_drop` below torch's, by the rule of the
+    parity check; say why of each.
+    """
+    from ..export.parity import is_alike, is_within
+    from ..runtime.self_test import MIN_AGREEMENT
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_score - (candidate.score or 0.0)
 
     timed = [x for x in choice.candidates if x.latency_ms is not None]
-    fit = [x for x in timed if is_within(drop(x), max_score_drop)]
+    fit = [x for x in timed if is_within(drop(x), max_score_drop) and is_alike(x.likeness)]
     best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
 
     def verdict(candidate: PrecisionCandidate) -> str:
@@ -146,6 +150,8 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
             return f"failed: {candidate.error}"
         if candidate in fit:
             return "slower"
+        if is_within(drop(candidate), max_score_drop):
+            return f"agrees to {candidate.likeness:.2f} with torch, {MIN_AGREEMENT} needed"
         return f"loses {drop(candidate):.2f} {choice.metric}, {max_score_drop:g} allowed"
 
     judged = tuple(x.model_copy(update={"verdict": verdict(x)}) for x in choice.candidates)
@@ -274,6 +280,8 @@ def _measurement_task(
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Answer validation examples with each that runs on the device and has no score yet."""
+    from ..export.parity import score_likeness
+
     missing = [
         x.precision for x in choice.candidates if x.latency_ms is not None and x.score is None
     ]
@@ -282,28 +290,38 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     progress = task.context.progress
     limit = task.limits.score_examples
     examples = parity_examples(task.state, task.chosen, task.workload, limit)
-    if choice.num_examples == 0:
+    is_first = choice.num_examples == 0
+    if is_first or choice.torch_score <= 0:
         progress.say(f"answering {len(examples.inputs)} validation examples in torch")
-        answers = examples.reference([list(ids) for ids in examples.input_ids])
-        found = {
+        expected = examples.reference([list(ids) for ids in examples.input_ids])
+    if is_first:
+        facts = {
             "metric": examples.metric,
-            "torch_score": examples.score_answers(answers),
+            "torch_score": examples.score_answers(expected),
             "num_examples": len(examples.inputs),
         }
-        choice = choice.model_copy(update=found)
-    for done, (precision, size_bytes, score) in enumerate(_scores(task, examples, missing), 1):
+        choice = choice.model_copy(update=facts)
+    for done, (precision, size_bytes, found, scale) in enumerate(
+        _answers(task, examples, missing), 1
+    ):
+        score = examples.score_answers(found)
         choice = _replace(choice, precision, size_bytes=size_bytes, score=score)
+        if precision != "fp32" and choice.torch_score <= 0:
+            choice = _replace(choice, precision, likeness=score_likeness(found, expected, scale))
         write_record(task.path, choice)
         note = f"{precision}: {choice.metric} {score:.2f}, {choice.torch_score:.2f} in torch"
         progress.update("score", done, len(missing), note)
     return choice
 
 
-def _scores(
+def _answers(
     task: PrecisionTask, examples: "ParityExamples", precisions: Sequence[Precision]
-) -> Iterable[tuple[Precision, int, float]]:
-    """Each precision's model file size and score, from a bundle that is thrown away."""
+) -> "Iterable[tuple[Precision, int, Sequence[Answer], Scale]]":
+    """Each precision's model file size and answers with their scale, from a bundle that is thrown
+    away.
+    """
     from ..export.bundle import MODEL_NAME, build_draft
+    from ..export.parity import answer_scale
 
     scratch_dir = task.context.files.bundles_dir / f"precision.{task.path.stem}"
     busy = MosdeployError(
@@ -326,4 +344,6 @@ def _scores(
                     answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
                 size_bytes = (folder / MODEL_NAME).stat().st_size
             # not before the folder is gone: what is scored is not tried again, and removes nothing
-            yield precision, size_bytes, examples.score_answers(answers)
+            spread = cast("float", job.settings.get("spread", 1.0))
+            center = cast("float | None", job.settings.get("center"))
+            yield precision, size_bytes, answers, answer_scale(spread, center)

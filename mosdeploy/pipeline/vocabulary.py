@@ -33,6 +33,8 @@ def with_vocabulary(
         If the family cannot do with a part, or the file of texts cannot be read.
     ExportError
         If this tokenizer cannot.
+    StaleInputError
+        If the file of the tokenizer is no longer that of the supernet.
     """
     if not limits.trim_vocabulary:
         return chosen
@@ -44,6 +46,8 @@ def with_vocabulary(
         )
     examples = [*state.data.train, *state.data.valid]
     smaller = trim(state.files.tokenizer_path, examples, _texts(state, limits))
+    # a training that ends meanwhile replaces the file: this refuses another one
+    state.tokenizer_bytes()
     return dataclasses.replace(chosen, vocabulary=smaller)
 
 

@@ -130,7 +130,8 @@ class Deployment(Record):
 
 class PrecisionCandidate(Record):
     """One precision on one device: its latency there or why it has none, and its score; `verdict`
-    says that it was taken, or why not.
+    says that it was taken, or why not. `likeness`, to torch's answers, counts where torch's score
+    is 0.
     """
 
     precision: Precision
@@ -138,6 +139,7 @@ class PrecisionCandidate(Record):
     error: str | None = None
     size_bytes: int | None = None
     score: float | None = None
+    likeness: float | None = Field(None, exclude_if=lambda likeness: likeness is None)
     verdict: str = ""
 
 

@@ -285,6 +285,11 @@ def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
     bundle = delivered_bundle(inputs)
     subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
     found = _scores_of_kind(subnet, bundle, inputs)
+    if bundle and subnet_sha256 is None and inputs.scores is not None:
+        # inherited weights are those of a supernet, which may have been trained again too
+        supernet_sha256 = inputs.scores.supernet_sha256
+        if bundle.provenance.get("supernet", supernet_sha256) != supernet_sha256:
+            return None
     return next((x for x in found if x.subnet_sha256 == subnet_sha256), None)
 
 

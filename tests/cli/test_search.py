@@ -1,6 +1,7 @@
 """`mosdeploy search`: its limits, and how a winner is told."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,13 @@ def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
         "  predicted 120.00 ms, measured 121.50 ms on the device, limit 150 ms kept",
     ]
     assert done.stderr == "next: mosdeploy finetune\n"
+
+
+def test_corrected_predictions_are_told_as_such(ask: Callable[..., Any]) -> None:
+    other = candidate(arch=ARCH.model_copy(update={"encoder_embed_dim": 8}), predicted_ms=100.0)
+    told = ask(SEARCH, search_result(front=(other, candidate()), level=1.25), "search").stdout
+    assert "  corrected prediction 120.00 ms, measured 121.50 ms on the device" in told
+    assert re.search("^--pick +corrected prediction +measured ", told, re.MULTILINE)
 
 
 def test_the_loss_of_a_trained_finalist_is_told_beside_the_inherited_one(

@@ -47,6 +47,11 @@ def test_without_test_examples_there_are_no_scores(ask: Callable[..., Any]) -> N
     assert [row[0] for row in rows(done.stdout)][2:5] == ["winner", "parameters", "predicted"]
 
 
+def test_a_corrected_prediction_is_told_as_such(ask: Callable[..., Any]) -> None:
+    found = SUMMARY.model_copy(update={"search": search_result(level=1.25)})
+    assert ["corrected prediction", "120.00 ms"] in rows(ask("walk.walk", found, "walk").stdout)
+
+
 @pytest.mark.parametrize(("num_bytes", "kept"), [(1024, "kept"), (1025, "NOT kept")])
 def test_a_limit_on_size_is_judged_by_the_files(
     ask: Callable[..., Any], tmp_path: Path, num_bytes: int, kept: str

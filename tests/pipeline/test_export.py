@@ -9,7 +9,9 @@ from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConfigError, ExportError, PredictorError
 from mosdeploy.export.bundle import read_manifest
+from mosdeploy.families.encoder import formats
 from mosdeploy.families.translation import scoring
+from mosdeploy.family import FormatJob
 from mosdeploy.pipeline.bundles import folder_bytes, limited_bytes, newest_bundle
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
@@ -195,6 +197,24 @@ def test_a_format_holds_what_the_bundle_holds(encoder_folder: Path) -> None:
     assert written.vocab_size == json.loads((folder / "config.json").read_text())["vocab_size"]
     assert written.size_bytes == sum(path.stat().st_size for path in folder.iterdir())
     assert run.export_format("optimum", "largest", precision="int8").precision == "int8"
+
+
+@pytest.mark.parametrize("trims", [True, False])
+def test_a_format_refuses_a_tokenizer_that_was_written_meanwhile(
+    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch, trims: bool
+) -> None:
+    files = Workspace(encoder_folder)
+    path = files.trimmed_tokenizer_path if trims else files.tokenizer_path
+    write = formats.write_optimum
+
+    def written_over(job: FormatJob, out_dir: Path) -> None:
+        path.write_text(path.read_text() + "\n")
+        write(job, out_dir)
+
+    monkeypatch.setattr(formats, "write_optimum", written_over)
+    with pytest.raises(ExportError, match="is not the tokenizer that the network was trained"):
+        opened(encoder_folder).export_format("optimum", "largest", trim_vocabulary=trims)
+    assert not list(files.formats_dir.glob("[!.]*"))
 
 
 @pytest.mark.slow

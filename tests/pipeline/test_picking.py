@@ -42,7 +42,12 @@ class Searched(TrainedRun):
         )
         unmeasured = slow.model_copy(update={"measured_ms": None})
         return result.model_copy(
-            update={"winner": slow, "finalists": (slow,), "front": (fast, unmeasured)}
+            update={
+                "winner": slow,
+                "finalists": (slow,),
+                "front": (fast, unmeasured),
+                "level": 1.0,
+            }
         )
 
     def search_result(self) -> SearchResult:
@@ -73,6 +78,13 @@ def test_a_tail_is_said_to_be_one(state: Searched) -> None:
     state.__dict__["found"] = state.found.model_copy(update={"statistic": "p90"})
     assert picked(state, "1")[2] == [
         "picked 1 of the front: predicted 10.00 ms (p90) on local, not measured"
+    ]
+
+
+def test_a_corrected_prediction_is_told_as_such(state: Searched) -> None:
+    state.__dict__["found"] = state.found.model_copy(update={"level": 1.25})
+    assert picked(state, "2")[2] == [
+        "picked 2 of the front: corrected prediction 20.00 ms on local, measured 22.00 ms"
     ]
 
 

@@ -1,5 +1,6 @@
 """`export --precision auto`: the fastest precision on the device that is good enough."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,17 @@ from typing import Any
 import pytest
 from walking import PROTOCOL, KeptProgress, edit, opened
 
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import measure
 from mosdeploy.errors import ConfigError, ExportError
-from mosdeploy.pipeline.precision_selection import decide
+from mosdeploy.export.parity import ParityExamples
+from mosdeploy.pipeline import precision_selection
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.export_job import parity_examples
+from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored, decide
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.subnets import select_subnet
+from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Measurement, PrecisionCandidate, PrecisionChoice
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
@@ -70,6 +79,40 @@ def test_a_loss_of_just_what_is_allowed_is_taken_in_spite_of_rounding() -> None:
 def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
     assert decide(weighed(INT8.model_copy(update={"score": 31.0})), 0.0).precision == "int8"
     assert decide(weighed(INT4, BROKEN), 0.3).precision is None
+
+
+def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
+    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(open_run(encoder_folder))
+    state = trained_run(context.run)
+    chosen = select_subnet(state, state.config.space.smallest, "inherited")
+    device = DeviceProfile(name="local", kind="local")
+    workload = state.config.workload
+    task = PrecisionTask(context, state, chosen, workload, device, state.config.export)
+
+    def worthless(*arguments: Any) -> ParityExamples:
+        """No answer is worth anything, and torch's are the opposite."""
+        made = parity_examples(*arguments)
+
+        def opposite(inputs: list[list[int]]) -> list[list[float]]:
+            return [[-x for x in row] for row in made.reference(inputs)]
+
+        return dataclasses.replace(made, score=lambda texts: 0.0, reference=opposite)
+
+    monkeypatch.setattr(precision_selection, "parity_examples", worthless)
+    timed = [x.model_copy(update={"score": None}) for x in (FP32, INT8)]
+    nothing = weighed(*timed).model_copy(update={"num_examples": 0, "torch_score": 0.0})
+    choice = decide(_scored(task, nothing), 0.5)
+    assert [(x.score, x.verdict) for x in choice.candidates] == [
+        (0.0, "chosen"),
+        (0.0, "agrees to 0.00 with torch, 0.8 needed"),
+    ]
+    # a run that goes on where another was killed has to ask torch again
+    first, second = choice.candidates
+    second = second.model_copy(update={"score": None, "likeness": None})
+    killed = choice.model_copy(update={"candidates": (first, second)})
+    assert decide(_scored(task, killed), 0.5) == choice
 
 
 def use_device(root: Path, settings: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from walking import edit, opened
 
-from mosdeploy.errors import ConfigError, ExportError
+from mosdeploy.errors import ConfigError, ExportError, StaleInputError
 from mosdeploy.export.bundle import build_draft
 from mosdeploy.pipeline.export_job import bundle_job, onnx_builder
 from mosdeploy.pipeline.run import open_run
@@ -51,6 +51,17 @@ def test_the_tokenizer_of_another_export_is_refused(encoder_folder: Path, tmp_pa
     job.tokenizer_path.write_bytes(state.files.tokenizer_path.read_bytes())
     with pytest.raises(ExportError, match="the part of it that this export keeps; run the same"):
         build_draft(job, build, state.family.open_bundle, tmp_path / "other")
+
+
+def test_only_the_tokenizer_of_the_supernet_is_trimmed(encoder_folder: Path) -> None:
+    state = trained_run(open_run(encoder_folder))
+    whole = select_subnet(state, state.config.space.smallest, "inherited")
+    limits = state.config.export.model_copy(update={"trim_vocabulary": True})
+    # as a training that ends meanwhile writes it
+    path = state.files.tokenizer_path
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(StaleInputError, match="has changed while this command ran"):
+        with_vocabulary(state, whole, limits)
 
 
 def test_further_texts_keep_their_pieces(encoder_folder: Path) -> None:

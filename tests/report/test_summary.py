@@ -159,6 +159,27 @@ def test_scores_of_weights_that_were_trained_again_do_not_count() -> None:
         assert (found.headline.metrics, found.headline.unscored) == (metrics, told)
 
 
+def test_scores_of_a_supernet_trained_again_do_not_count() -> None:
+    inputs = full_inputs()
+    assert inputs.scores is not None
+    assert inputs.manifest is not None
+    provenance = {**inputs.manifest.provenance, "supernet": "1" * 64}
+    bundle = inputs.manifest.model_copy(update={"provenance": provenance})
+    assert bundle.weights == "inherited"
+    headline = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
+    told = "run mosdeploy export: there are newer weights"
+    assert (headline.metrics, headline.unscored) == ({}, told)
+    # the same bundle, of weights that do not come from a supernet
+    scored = inputs.scores.subnets["winner"].model_copy(
+        update={"weights": "scratch", "subnet_sha256": "2" * 64}
+    )
+    table = inputs.scores.model_copy(update={"subnets": {"winner, scratch": scored}})
+    provenance["subnet"] = "2" * 64
+    bundle = bundle.model_copy(update={"weights": "scratch", "provenance": provenance})
+    headline = summarise(dataclasses.replace(inputs, scores=table, manifest=bundle)).headline
+    assert (headline.metrics, headline.unscored) == (scored.metrics, "")
+
+
 def test_what_scores_another_finalist_than_the_winner_names_it() -> None:
     inputs = dataclasses.replace(full_inputs(), scores=None)
     assert summarise(inputs).headline.unscored == "run mosdeploy evaluate"

@@ -24,7 +24,7 @@ from ...family import FormatJob
 from ...folders import remove_scratch, replace_folder, restore_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
-from ...storage import disk_errors, locked
+from ...storage import disk_errors, locked, sha256_file
 from .label_scale import folded
 from .onnx_graph import build_graph
 
@@ -72,7 +72,7 @@ def write_optimum(job: FormatJob, out_dir: Path) -> None:
     ------
     ExportError
         For vectors and masked-lm, whose outputs are not those that Optimum's classes expect; if
-        `out_dir` holds something else, or a weight does not fit.
+        `out_dir` holds something else, a weight does not fit, or the tokenizer is another one.
     MosdeployError
         If the disk is full, or another export writes this folder.
     """
@@ -84,8 +84,8 @@ def write_optimum(job: FormatJob, out_dir: Path) -> None:
 
     def write(folder: Path) -> None:
         write_model(build_graph(job.spec, _arch(job), job.weights), folder / "model.onnx")
-        _write_json(folder / CONFIG_NAME, _config(job))
-        _write_tokenizer(job, folder)
+        tokenizer_path = _write_tokenizer(job, folder)
+        _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
 
     _write_whole(out_dir, write)
 
@@ -97,8 +97,8 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
     Raises
     ------
     ExportError
-        If no BERT computes what this subnet computes, the precision is not fp32, or `out_dir` holds
-        something else.
+        If no BERT computes what this subnet computes, the precision is not fp32, `out_dir` holds
+        something else, or the tokenizer is another one.
     MosdeployError
         If the disk is full, or another export writes this folder.
     """
@@ -108,8 +108,8 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
         kind = _config_of(job).task.kind
         tensors = bert_weights(folded(job.weights), kind, _space(job))
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-        _write_json(folder / CONFIG_NAME, _config(job))
-        _write_tokenizer(job, folder)
+        tokenizer_path = _write_tokenizer(job, folder)
+        _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
         if kind == "embedding":
             _write_sentence_transformer(job, folder)
 
@@ -197,7 +197,7 @@ def _check_bert(job: FormatJob) -> None:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _config(job: FormatJob) -> dict[str, Any]:
+def _config(job: FormatJob, tokenizer_path: Path) -> dict[str, Any]:
     """config.json; of a subnet whose layers differ it says the largest."""
     arch = _arch(job)
     space = _space(job)
@@ -215,7 +215,7 @@ def _config(job: FormatJob) -> dict[str, Any]:
         "layer_norm_eps": space.norm_epsilon,
         "max_position_embeddings": space.max_positions,
         "type_vocab_size": max(1, space.num_types),
-        "pad_token_id": _special_ids(job.tokenizer_path).get("pad_token", 0),
+        "pad_token_id": _special_ids(tokenizer_path).get("pad_token", 0),
     }
     if task.kind in ("classification", "regression", "tagging"):
         config["id2label"] = {str(i): name for i, name in enumerate(names)}
@@ -226,10 +226,18 @@ def _config(job: FormatJob) -> dict[str, Any]:
     return config
 
 
-def _write_tokenizer(job: FormatJob, folder: Path) -> None:
-    shutil.copyfile(job.tokenizer_path, folder / TOKENIZER_NAME)
+def _write_tokenizer(job: FormatJob, folder: Path) -> Path:
+    """Copy the tokenizer and say how it is used; returns the copy."""
+    path = folder / TOKENIZER_NAME
+    shutil.copyfile(job.tokenizer_path, path)
+    # of the copy, as for a bundle: a training or another export replaces the file
+    if job.tokenizer_sha256 not in (None, sha256_file(path)):
+        raise ExportError(
+            f"{job.tokenizer_path} is not the tokenizer that the network was trained with, or the "
+            "part of it that this export keeps; run the same command again"
+        )
     types = ["token_type_ids"] if _space(job).num_types else []
-    tokens = _special_tokens(job.tokenizer_path)
+    tokens = _special_tokens(path)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": _config_of(job).export.max_input_len,
@@ -238,6 +246,7 @@ def _write_tokenizer(job: FormatJob, folder: Path) -> None:
         **tokens,
     }
     _write_json(folder / TOKENIZER_CONFIG_NAME, config)
+    return path
 
 
 def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:

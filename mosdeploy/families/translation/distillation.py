@@ -194,6 +194,7 @@ def _ctranslate2_teacher(
             beam_size=beam,
             batch_type="tokens",
             max_batch_size=MAX_BATCH_TOKENS,
+            max_input_length=0,  # the default cuts a source after 1,024 tokens
             max_decoding_length=limit,
         )
         return [result.hypotheses[0] for result in results]

@@ -1,6 +1,8 @@
+import dataclasses
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,7 +24,7 @@ from mosdeploy.errors import ExportError, MosdeployError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
-from mosdeploy.storage import locked
+from mosdeploy.storage import locked, sha256_file
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
@@ -209,6 +211,18 @@ def test_a_model_that_a_kill_left_aside_is_put_back_before_another_is_written(
     with pytest.raises(MosdeployError, match="the disk fails"):
         write_hf(job, folder)
     assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize("write", [write_hf, write_optimum])
+def test_another_tokenizer_than_the_networks_is_refused(tmp_path: Path, write: Any) -> None:
+    job = make_job(tmp_path, "classification")
+    own = dataclasses.replace(job, tokenizer_sha256=sha256_file(job.tokenizer_path))
+    write(own, tmp_path / "own")
+    # as another export that trims writes it meanwhile
+    job.tokenizer_path.write_text(job.tokenizer_path.read_text() + "\n")
+    with pytest.raises(ExportError, match=r"made\.json is not the tokenizer that the network"):
+        write(own, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:

@@ -139,8 +139,16 @@ def test_a_bundle_has_no_answer_where_a_part_was_cut(config: TranslationRunConfi
 
 
 @pytest.fixture
-def ct2_folder(subnet: Subnet, tokenizer_path: Path, tokenizer: Tokenizer, tmp_path: Path) -> Path:
-    """The subnet's weights as a CTranslate2 model whose vocabulary is that of the tokenizer."""
+def ct2_folder(
+    request: pytest.FixtureRequest,
+    subnet: Subnet,
+    tokenizer_path: Path,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> Path:
+    """The subnet's weights as a CTranslate2 model whose vocabulary is that of the tokenizer; it has
+    64 positions, or as many as a test says.
+    """
     pytest.importorskip("ctranslate2")
     path = ROOT / "benchmarks" / "ctranslate2_model.py"
     spec = importlib.util.spec_from_file_location("ctranslate2_model", path)
@@ -148,7 +156,7 @@ def ct2_folder(subnet: Subnet, tokenizer_path: Path, tokenizer: Tokenizer, tmp_p
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     folder = tmp_path / "opus"
-    module.convert(subnet, 64, "float32", folder)
+    module.convert(subnet, getattr(request, "param", 64), "float32", folder)
     pieces = [tokenizer._processor.id_to_piece(i) for i in range(tokenizer.vocab_size)]
     (folder / "shared_vocabulary.json").write_text(json.dumps(pieces))
     shutil.copy(tokenizer_path, folder / "sentencepiece.model")
@@ -191,6 +199,19 @@ def test_ctranslate2_leaves_out_what_is_too_long_for_it(
     assert f"left out 2 of {len(sources) + 2} sources, which" in caplog.text
     # nothing but what is too long: a last chunk may be so
     assert teacher.translate([too_long]) == [""]
+
+
+@pytest.mark.parametrize("ct2_folder", [1040], indirect=True)
+def test_ctranslate2_translates_no_part_of_a_source(
+    ct2_folder: Path,
+    tokenizer: Tokenizer,
+    config: TranslationRunConfig,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of its own accord it leaves out what is behind the first 1,024 tokens."""
+    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    assert teacher.translate(["one " * 1050, "one"])[0] == ""
+    assert "left out 1 of 2 sources, which" in caplog.text
 
 
 def test_a_ctranslate2_that_always_fails_is_told(tmp_path: Path) -> None:
