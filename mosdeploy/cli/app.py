@@ -6,9 +6,10 @@ import os
 import sys
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..errors import MosdeployError
 from ..printable import printable
@@ -78,9 +79,25 @@ app.add_typer(devices_app, name="devices")
 latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
 app.add_typer(latency_app, name="latency")
 
+
+class _Command(TyperCommand):
+    """A verb that repeats a value which is refused: pydantic, which checks it, leaves it out."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **settings)
+        except typer.BadParameter as error:
+            if (found := getattr(error.__cause__, "errors", None)) is not None:
+                value = repr(found()[0]["input"])
+                error.message = error.message.removeprefix("Value error, ")
+                if value not in error.message:
+                    error.message += f", got {value}"
+            raise
+
+
 for verb in (*VERBS, demo):
-    app.command()(spread(verb))
-app.command("translate", hidden=True)(spread(predict))  # its name in 0.1.0
+    app.command(cls=_Command)(spread(verb))
+app.command("translate", cls=_Command, hidden=True)(spread(predict))  # its name in 0.1.0
 devices_app.command("list")(spread(devices_list))
 devices_app.command("show")(spread(devices_show))
 devices_app.command("add")(spread(devices_add))

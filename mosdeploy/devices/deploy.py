@@ -16,7 +16,13 @@ from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
-from ..errors import CommandError, DeviceBusyError, InfeasibleError, StaleInputError
+from ..errors import (
+    CommandError,
+    CommandTimeoutError,
+    DeviceBusyError,
+    InfeasibleError,
+    StaleInputError,
+)
 from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
@@ -104,13 +110,12 @@ def deploy(
             f"{profile.name} does not tell how much memory a process takes: the limit on it is not "
             "verified"
         )
-    remote_dir = f"{channel.folder(session, profile)}/{version}"
     deployment = Deployment(
         device=profile,
         state=probe(session, profile),
         bundle=release.bundle_dir.name,
         bundle_sha256=sha256_file(release.bundle_dir / "manifest.json"),
-        remote_dir=remote_dir,
+        remote_dir=f"{channel.folder(session, profile)}/{version}",
         self_test_passed=True,
         measurement=measurement,
         limit_ms=release.limit.ms if release.limit else None,
@@ -172,7 +177,7 @@ def _stage_and_benchmark(
         refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
         timing = benchmark(session, profile, task, release.limit, notify)
-    except (CommandError, DeviceBusyError):
+    except (CommandError, CommandTimeoutError, DeviceBusyError):
         channel.release(session, profile, version)
         raise
     return version, timing
@@ -334,9 +339,8 @@ def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:
     try:
         return session.read(path)
     except FileNotFoundError as error:
-        raise CommandError(
-            f"{profile.name}: {path} is missing; deploy that bundle again"
-        ) from error
+        told = f"{profile.name}: {path} is missing; deploy that bundle again"
+        raise CommandError(told) from error
 
 
 def _others(session: Session, profile: DeviceProfile, channel: Channel) -> str:

@@ -29,6 +29,11 @@ search has just measured is not measured again.
 """
 
 
+def oldest() -> datetime:
+    """When the oldest timing was made that counts in what begins now."""
+    return datetime.now(UTC) - RECENT
+
+
 @dataclass
 class FinalistTiming:
     """Timings of one search on one device.
@@ -47,7 +52,7 @@ class FinalistTiming:
     device: str
     statistic: Statistic = "median"
     noise: float = MIN_NOISE
-    since: datetime = field(default_factory=lambda: datetime.now(UTC) - RECENT)
+    since: datetime = field(default_factory=oldest)
     _asked: dict[Path, list[str]] = field(default_factory=dict)
 
     @property

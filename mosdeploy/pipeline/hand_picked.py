@@ -16,6 +16,7 @@ from ..storage import atomic_write
 from .collect import CollectRequest, collect
 from .context import Context
 from .devices import run_profile
+from .finalist_timing import oldest
 from .finetune import FinetuneOptions, finetune
 from .run import Run
 from .summaries import HandPicked
@@ -84,7 +85,9 @@ def _measured(
     workload = context.config.workload
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
-    dataset = collect(context, CollectRequest(profile, archs, path, renew=True)).dataset
+    # the winner beside which they stand was timed by the same rule
+    request = CollectRequest(profile, archs, path, renew=True, since=oldest())
+    dataset = collect(context, request).dataset
     totals = {arch: dataset.measured[arch.key].measurement.total for arch in archs}
     return {arch: total.median_ms for arch, total in totals.items() if total is not None}
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,15 +27,18 @@ MAX_TIME_S = 5.0
 LEAST, MOST = 0.5, 3.0
 """Times as many steps, whatever the trial says."""
 
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class StepRatio(Record):
-    """Steps of an architecture in the time of one of the reference architecture; what that depends
-    on.
+    """Steps of an architecture in the time of one of the reference architecture when it was first
+    timed; what that depends on; and the same by the key of each reference that it was timed beside.
     """
 
     version: Literal[1] = 1
     inputs_sha256: str
-    ratio: float = Field(gt=0, allow_inf_nan=False)
+    ratio: Ratio
+    by_reference: dict[str, Ratio] = Field(default_factory=dict)
 
 
 def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
@@ -45,7 +48,11 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     steps = state.config.finetune.steps
     if not state.config.finetune.same_time:
         return steps
-    (found,) = step_ratios(state, [arch], progress)
+    # what is trained keeps its steps: its workload may have had another reference
+    if (known := _known(state, arch)) is not None:
+        found = known.ratio
+    else:
+        (found,) = step_ratios(state, [arch], progress)
     ratio = min(max(found, LEAST), MOST)
     own = max(1, round(ratio * steps))
     bound = "" if ratio == found else f" (not {found:.2f} times as many: {LEAST:g} to {MOST:g} are)"
@@ -65,14 +72,14 @@ def reference(state: TrainedRun) -> ArchConfig:
 
 def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progress) -> list[float]:
     """Steps of each architecture in the time of one of the reference architecture; what is timed is
-    known afterwards.
+    known afterwards. Ratios to an earlier reference are not mixed with those to this one.
     """
     other = reference(state)
     known = {other.key: 1.0}
-    for arch in archs:
-        # that of a winner first: its workload may have had another reference
-        if (found := _known_ratio(state, arch)) is not None:
-            known[arch.key] = found
+    records = {arch.key: _known(state, arch) for arch in archs}
+    for key, record in records.items():
+        if record is not None and key != other.key and other.key in record.by_reference:
+            known[key] = record.by_reference[other.key]
     new = [arch for arch in archs if arch.key not in known]
     if new:
         if told := busy():
@@ -81,18 +88,21 @@ def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progre
         progress.say(f"timing steps of {names} and of the reference architecture by turns")
     for arch in new:
         ratio = median(_turn(state, other, arch) for _ in range(TURNS))
-        record = StepRatio(inputs_sha256=_inputs_sha256(state, arch), ratio=ratio)
+        inputs = _inputs_sha256(state, arch)
+        first = records[arch.key] or StepRatio(inputs_sha256=inputs, ratio=ratio)
+        ratios = {**first.by_reference, other.key: ratio}
+        record = first.model_copy(update={"by_reference": ratios})
         write_record(state.files.step_ratio_path(arch.key), record)
         known[arch.key] = ratio
     return [known[arch.key] for arch in archs]
 
 
-def _known_ratio(state: TrainedRun, arch: ArchConfig) -> float | None:
+def _known(state: TrainedRun, arch: ArchConfig) -> StepRatio | None:
     path = state.files.step_ratio_path(arch.key)
     with contextlib.suppress(StaleInputError):
         known = read_record(StepRatio, path, "mosdeploy finetune")
         if known.inputs_sha256 == _inputs_sha256(state, arch):
-            return known.ratio
+            return known
     return None
 
 

@@ -202,6 +202,7 @@ class _SearchTask:
             num_evaluated=evolution.num_evaluated,
             num_early_stopped=0,
             num_predicted=evolution.num_predicted,
+            weighs_time=self.state.weighs_time,
             seed=self.context.config.search.seed,
         )
 

@@ -276,13 +276,21 @@ class TrainedRun:
         except StaleInputError:
             return None
 
+    @property
+    def weighs_time(self) -> bool:
+        """Whether `same_time` of [finetune] can change what a search chooses."""
+        finetune = self.config.finetune
+        is_weighed = finetune.inherited_share < 1 or self.config.search.finalist_steps > 0
+        return finetune.same_time and is_weighed
+
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet.
 
         Raises
         ------
         StaleInputError
-            If there is no result, or it was found in another supernet or for another workload.
+            If there is no result, or it was found in another supernet, for another workload or for
+            winners of other steps.
         """
         path = self.files.search_result_path
         # the architecture of a task comes with its folder
@@ -295,6 +303,11 @@ class TrainedRun:
             raise StaleInputError(
                 f"{path} was found for another workload than [workload] says now; restore it, or "
                 f"run `{command}` again"
+            )
+        if result.weighs_time not in (None, self.weighs_time):
+            raise StaleInputError(
+                f"{path} was found before `same_time` of [finetune], or what it depends on, was "
+                f"changed; restore it, or run `{command}` again"
             )
         return result
 

@@ -70,7 +70,8 @@ class SearchResult(Record):
     since they were clearly worse than an incumbent. Those of `num_predicted` were only predicted,
     by the predictor of the card `quality`. Times of candidates are the figure `statistic`. The
     predicted times of all are multiplied by `level`, which is what the finalists took over what
-    was predicted of them.
+    was predicted of them. `weighs_time`: that winners are trained for a time could change what was
+    chosen; None in older records.
     """
 
     version: Literal[2] = 2
@@ -90,6 +91,7 @@ class SearchResult(Record):
     num_predicted: int = 0
     quality: QualityCard | None = None
     level: float = 1.0
+    weighs_time: bool | None = Field(None, exclude_if=lambda found: found is None)
     seed: int
 
     @property

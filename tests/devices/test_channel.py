@@ -33,7 +33,8 @@ def during_probe(monkeypatch):
 
 def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_probe, make_profile):
     put("one")
-    during_probe(lambda: put("three", keep=1, tokenizer="good three"))
+    other = replace(CHANNEL, owner="pc:/other", is_shared=True)
+    during_probe(lambda: put("three", keep=1, channel=other, tokenizer="good three"))
     put("two", keep=2, tokenizer="good two")
     assert live(bundles) == "two"
     roll_back(LocalSession("dev"), make_profile(), CHANNEL)

@@ -16,11 +16,13 @@ from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.clean import find_leftovers
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.versions import deduplicate, history
+from mosdeploy.devices.on_device.versions import deduplicate, history, is_in_work
 from mosdeploy.devices.release import LatencyLimit
 from mosdeploy.errors import (
     BundleError,
     CommandError,
+    CommandTimeoutError,
+    ConnectionLostError,
     DeviceBusyError,
     InfeasibleError,
     StaleInputError,
@@ -353,6 +355,29 @@ def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, ma
     stored = {path.name for path in version.rglob("*") if path.is_file()}
     put("one", session=session)
     assert stored and not stored & set(session.uploads)
+
+
+def test_what_an_upload_over_a_dead_link_left_goes_with_the_next(put, bundles):
+    class DeadSession(LocalSession):
+        def put(self, local_path, remote_path):
+            raise ConnectionLostError("dev: no answer within 60 s; gave up after 5 reconnects")
+
+    with pytest.raises(ConnectionLostError):
+        put("one", session=DeadSession("dev"))
+    left = next(bundles.glob("*-*"))
+    assert is_in_work(left)
+    put("two", tokenizer="good two")
+    assert not left.exists()
+
+
+def test_a_self_test_that_takes_too_long_leaves_nothing_in_work(put, bundles, monkeypatch):
+    def too_long(*_):
+        raise CommandTimeoutError("dev: the self-test did not end within 600 s")
+
+    monkeypatch.setattr(module, "self_test", too_long)
+    with pytest.raises(CommandTimeoutError):
+        put("one")
+    assert not is_in_work(next(bundles.glob("*-*")))
 
 
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):

@@ -1,6 +1,7 @@
 """Timings of finalists: how long they count, and what makes them anew."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from walking import KeptProgress, lines_of, opened
 
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import collect
+from mosdeploy.pipeline import collect, hand_picked
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.run import open_run
@@ -64,6 +65,20 @@ def test_each_timing_counts_for_an_hour(
     # under a new name: the device holds results of the first one
     assert asked == ([] if counts else [f"{old.arch.key}-1"])
     assert len(LatencyDataset.load(path).records) == len(lines_of(path)) - 1
+
+
+def test_nets_picked_by_hand_are_timed_by_the_same_rule(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(open_run(folder))
+    path = context.files.verified_path("local", "sentence-fp32-by-hand")
+    shutil.copy(timing_of(folder).first_path, path)
+    set_age(path, {0: timedelta(minutes=120), 1: timedelta(minutes=30)})
+    old, other = LatencyDataset.load(path).records[:2]
+    asked: list[str] = []
+    monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
+    hand_picked._measured(context, "local", [old.arch, other.arch])
+    assert asked == [f"{old.arch.key}-1"]
 
 
 def test_what_a_search_has_measured_itself_counts_however_long_it_takes(

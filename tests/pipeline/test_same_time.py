@@ -1,5 +1,6 @@
 """Subnets that have as many steps as take as long as those of one of middling work."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from walking import KeptProgress, edit, opened
 from mosdeploy.pipeline import same_time as module
 from mosdeploy.pipeline.finalist_training import FinalistTraining
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.same_time import own_steps
+from mosdeploy.pipeline.same_time import own_steps, step_ratios
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.genes import ArchConfig
 
@@ -95,3 +96,26 @@ def test_a_trial_is_not_trusted_beyond_bounds(
     assert steps_of(timed, "smallest") == 5
     edit(path, '"ratio": 0.1', '"ratio": -1')
     assert steps_of(timed, "smallest") == 20  # timed anew
+
+
+def test_ratios_to_two_references_are_not_mixed(
+    timed: Path, turns: list[tuple[ArchConfig, ArchConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = trained_run(open_run(timed))
+    ends = [state.arch("smallest"), state.arch("largest")]
+    assert step_ratios(state, ends[:1], KeptProgress()) == [2.0]
+    path = state.files.step_ratio_path(ends[0].key)
+    old = json.loads(path.read_text())
+    # another reference, of a workload or limits that changed since, whose steps take less time
+    monkeypatch.setattr(module, "reference", lambda _: ends[1])
+    monkeypatch.setattr(module, "_turn", lambda *_: 1.5)
+    for _ in range(2):
+        assert step_ratios(state, ends, KeptProgress()) == [1.5, 1.0]
+        monkeypatch.setattr(module, "_turn", lambda *_: 9.0)  # it is timed once
+    # what was trained for a time keeps its steps
+    assert steps_of(timed, "smallest") == 20
+    # of an earlier mosdeploy, that did not say what the ratio is of
+    path.write_text(json.dumps({key: old[key] for key in ("version", "inputs_sha256", "ratio")}))
+    assert steps_of(timed, "smallest") == 20
+    assert step_ratios(state, ends, KeptProgress()) == [9.0, 1.0]
+    assert steps_of(timed, "smallest") == 20

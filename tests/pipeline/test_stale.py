@@ -88,6 +88,9 @@ def change_budget(root: Path) -> None:
     edit(root / "mosdeploy.toml", "budget = 171", "budget = 400")
 
 
+change_same_time = config(
+    "[training]", "[finetune]\nsame_time = true\ninherited_share = 0.4\n[training]"
+)
 change_beam = config("decode_steps = 6", "decode_steps = 6\nbeam = 2")
 
 ROWS = (
@@ -111,6 +114,13 @@ ROWS = (
     Row("`[space]`", config("qkv_dim = 32", "qkv_dim = 64"), REFUSED, REFUSED, REFUSED),
     Row("`[workload]`, its beam too", change_beam, COUNTS, REFUSED, REFUSED),
     Row("`[workload]`, and `search` again", both(change_beam), COUNTS, COUNTS, LEFT_OUT),
+    Row(
+        "`[finetune] same_time`, of parts of the inherited weights",
+        change_same_time,
+        COUNTS,
+        REFUSED,
+        REFUSED,
+    ),
     Row("`train` again", train_again, COUNTS, REFUSED, REFUSED),
     Row("`train` and `search` again", both(train_again), COUNTS, COUNTS, LEFT_OUT),
 )
@@ -142,6 +152,21 @@ def test_what_goes_stale(walked: Path, tmp_path: Path, row: Row) -> None:
         scores=outcome(lambda: opened(root).report().report.headline.metrics),
     )
     assert found == row
+
+
+def test_a_search_that_would_choose_the_same_counts(walked: Path, tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("device")
+    root = Path(shutil.copytree(walked, tmp_path / "run", ignore=ignored))
+    # all is inherited and no finalist is trained: the time of steps decides nothing
+    edit(root / "mosdeploy.toml", "[training]", "[finetune]\nsame_time = true\n[training]")
+    result = trained_run(open_run(root)).search_result()
+    edit(root / "mosdeploy.toml", "[search]", "[search]\nfinalist_steps = 4")
+    with pytest.raises(StaleInputError, match=r"`same_time` .*run `mosdeploy search` again"):
+        trained_run(open_run(root)).search_result()
+    # an earlier mosdeploy did not say
+    early = result.model_copy(update={"weighs_time": None})
+    write_record(root / "search" / "result.json", early)
+    assert trained_run(open_run(root)).search_result() == early
 
 
 def test_the_documentation_quotes_the_table() -> None:

@@ -89,8 +89,13 @@ def claim(folder: Path, version: str, owner: str, is_shared: str) -> dict[str, A
         if other:
             return {"owner": other}
         replace(folder / "owner", lambda new: new.write_bytes(os.fsencode(owner)))
+        own = os.fsencode(f"\n{owner}")
+        for name in versions(folder):  # a run folder works at one: the rest a cut-off command left
+            with contextlib.suppress(OSError):
+                if (folder / name / MARK_NAME).read_bytes().endswith(own):
+                    release(folder, name)
         (folder / version).mkdir(exist_ok=True)
-        replace(folder / version / MARK_NAME, lambda new: new.write_text(mark()))
+        replace(folder / version / MARK_NAME, lambda new: new.write_bytes(mark().encode() + own))
     return {}
 
 
@@ -257,8 +262,8 @@ def other_owner(folder: Path, owner: str, is_shared: str) -> str:
 
 
 def mark() -> str:
-    """What a mark says: this start of the device, and the seconds since then. No date, for the
-    clock of a board without a battery jumps.
+    """What a mark says, before its owner: this start of the device, and the seconds since then. No
+    date, for the clock of a board without a battery jumps.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -271,7 +276,7 @@ def mark() -> str:
 def is_in_work(version: Path) -> bool:
     """Tell whether a version was marked not long ago, and since the device was started."""
     try:
-        boot, since_s = (version / MARK_NAME).read_text().split()
+        boot, since_s = (version / MARK_NAME).read_text("latin-1").split("\n")[0].split()
     except (OSError, ValueError):
         return False
     now_boot, now_s = mark().split()

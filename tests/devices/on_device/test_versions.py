@@ -143,8 +143,8 @@ def test_only_the_last_few_versions_are_kept(folder, make_version):
 
 def test_a_version_that_another_command_works_at_is_spared(folder, make_version, monkeypatch):
     first, second, third = (make_version(content) for content in ("one", "two", "three"))
-    for name in (first, second):
-        assert versions.claim(folder, name, "me", "no") == {}
+    for name, owner in ((first, "pc:/one"), (second, "pc:/two")):
+        assert versions.claim(folder, name, owner, "yes") == {}
     assert activate(folder, third) == {"removed": []}
     assert versions.release(folder, first) == {}
     assert activate(folder, third) == {"removed": [first]}
@@ -153,9 +153,21 @@ def test_a_version_that_another_command_works_at_is_spared(folder, make_version,
     monkeypatch.setattr(versions, "mark", lambda: later)  # its host was killed long ago
     assert activate(folder, third) == {"removed": [second]}
     fourth = make_version("four")
-    versions.claim(folder, fourth, "me", "no")
+    versions.claim(folder, fourth, "pc:/two", "yes")
     monkeypatch.setattr(versions, "mark", lambda: f"another-boot {now_s}")
     assert activate(folder, third) == {"removed": [fourth]}
+
+
+def test_a_claim_ends_what_a_cut_off_one_of_the_same_owner_left(folder, make_version):
+    names = [make_version(content) for content in ("one", "two", "three", "four")]
+    owners = ("pc:/one", "pc:/two\nnew\udcff", "pc:/one")
+    for name, owner in zip(names, owners, strict=False):
+        assert versions.claim(folder, name, owner, "yes") == {}
+    (folder / names[3] / versions.MARK_NAME).write_text(versions.mark())  # of an earlier mosdeploy
+    assert activate(folder, names[2]) == {"removed": [names[0]]}
+    assert versions.claim(folder, names[2], owners[1], "yes") == {}
+    assert activate(folder, names[2]) == {"removed": [names[1]]}
+    assert versions.is_in_work(folder / names[3])
 
 
 def test_the_user_s_own_folders_stay(folder, make_version):
