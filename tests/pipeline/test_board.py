@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
 from encoder_walking import make_encoder_folder, opened_encoder
+from made_once import made_once
 from walking import edit, make_run_folder
 
+import mosdeploy
 from mosdeploy.config.device import load_profile
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import run_python
+from mosdeploy.errors import PredictorError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.records import Deployment
 from mosdeploy.runtime import Encoder, Translator
@@ -61,12 +64,18 @@ TEXTS = [
     "was it warm",
     "it was a long and bright story " * 9,
 ]
-ANSWER = (
-    "import json, sys; from mosdeploy_runtime import open_model; "
-    "bundle, long, *texts = sys.argv[1:]; m = open_model(bundle, 1, **json.loads(long)); "
-    "ids = [m.predict_ids([m.tokenizer.encode(text)])[0] for text in texts]; "
-    "print(json.dumps([ids, m.answer(texts) if long != '{}' else None]))"
-)
+ANSWER = """
+import json, sys
+from mosdeploy_runtime import open_model
+from mosdeploy_runtime.self_test import run_self_test
+bundles, further, texts = map(json.loads, sys.argv[1:])
+said = []
+for bundle in bundles:
+    m = open_model(bundle, 1, **further)
+    ids = [m.predict_ids([m.tokenizer.encode(text)])[0] for text in texts]
+    said.append([run_self_test(m).failures, ids, m.answer(texts) if further else None])
+print(json.dumps(said))
+"""
 WINDOW = {"long": "window"}
 
 
@@ -87,7 +96,12 @@ def board(tmp_path_factory):
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """A trained run folder with a bundle of each precision, and the board's profiles."""
-    root = make_run_folder(tmp_path_factory.mktemp("walk"))
+    made = made_once(tmp_path_factory, "trained-for-boards", make_trained_folder)
+    return shutil.copytree(made, tmp_path_factory.mktemp("walk") / "run")
+
+
+def make_trained_folder(root):
+    make_run_folder(root)
     config = root / "mosdeploy.toml"
     edit(config, "\nsteps = 12", "\nsteps = 300")
     edit(config, "budget = 12", "budget = 4")
@@ -96,7 +110,6 @@ def folder(tmp_path_factory):
     typed(root, "train")
     for precision in ("fp32", "int8"):
         typed(root, "export", "--pick", "largest", "--precision", precision)
-    return root
 
 
 def write_profiles(root):
@@ -163,23 +176,28 @@ def test_what_the_board_measures_enters_no_predictor(board, folder):
     assert session["after"]["machine"] == "aarch64"
     summary = json.loads(typed(folder, "profile", "--device", "board", *ssh, "--json")[0])
     assert (summary["measured_now"], summary["emulated"], summary["card"]) == (0, True, None)
-    for words in (
-        ("fit", "--device", "board"),
-        ("search", "--device", "board", "--max-latency", "9s", *ssh),
-        ("search", "--device", "board", "--max-latency", "9s", "--no-verify"),
-        ("search", "--device", "board", "--max-parameters", "9M", *ssh),
+    run = mosdeploy.open_run(folder, ssh_config=board.files.config)
+    reason = "board is an emulated device: its times mean nothing"
+    for refused in (
+        lambda: run.fit("board"),
+        lambda: run.search("9s", device="board"),
+        lambda: run.search("9s", device="board", verify=False),
+        lambda: run.search(max_parameters=9_000_000, device="board"),
     ):
-        assert (
-            "board is an emulated device: its times mean nothing"
-            in typed(folder, *words, exit_code=6)[1]
-        )
+        with pytest.raises(PredictorError, match=reason):
+            refused()
     assert not path.with_name("predictor.json").exists()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_bundle_answers_on_the_board_as_here(board, folder, precision):
+def test_bundles_answer_on_the_board_as_here(board, folder):
+    bundles = [onnx_bundle(folder, precision) for precision in ("int8", "fp32")]
+    here = [Translator(bundle, threads=1) for bundle in bundles]
+    deploy_and_compare(board, folder, bundles, here)
+
+
+def onnx_bundle(folder, precision):
     (bundle,) = (folder / "bundles").glob(f"*{precision}-beam1")
-    deploy_and_compare(board, folder, bundle, Translator(bundle, threads=1))
+    return bundle
 
 
 @pytest.mark.skipif(
@@ -187,30 +205,37 @@ def test_a_bundle_answers_on_the_board_as_here(board, folder, precision):
 )
 def test_a_compiled_bundle_answers_on_the_board_as_onnx_here(board, folder):
     pytest.importorskip("tvm")
-    (onnx_bundle,) = (folder / "bundles").glob("*fp32-beam1")
     typed(folder, "export", "--pick", "largest", "--runtime", "tvm", "--device", "board")
     (bundle,) = (folder / "bundles").glob("*-tvm-board")
     assert read_manifest(bundle).processor == "aarch64 cortex-a72"
-    deploy_and_compare(board, folder, bundle, Translator(onnx_bundle, threads=1))
+    deploy_and_compare(
+        board, folder, [bundle], [Translator(onnx_bundle(folder, "fp32"), threads=1)]
+    )
 
 
-@pytest.mark.parametrize(
-    ("kind", "precisions"),
-    # the layers, and so what int8 does, are the same for all kinds
-    [("classification", ("fp32", "int8")), ("tagging", ("fp32",)), ("embedding", ("fp32",))],
-)
-def test_an_encoder_answers_on_the_board_as_here(board, tmp_path, kind, precisions):
-    root = make_encoder_folder(tmp_path / kind, kind, steps="200")
-    write_profiles(root)
-    run = opened_encoder(root)
-    run.train()
-    for precision in precisions:
-        bundle = run.export("largest", precision=precision).path
-        deployment = deployed(board, root, bundle)
-        scores, answers = on_the_board(board, root, deployment.remote_dir, TEXTS, WINDOW)
-        compare_scores(scores, Encoder(bundle, threads=1))
-        if precision == "fp32":
+def test_encoders_answer_on_the_board_as_here(board, tmp_path):
+    bundles = [
+        # the layers, and so what int8 does, are the same for all kinds
+        *encoder_bundles(tmp_path / "classification", "fp32", "int8"),
+        *encoder_bundles(tmp_path / "tagging", "fp32"),
+        *encoder_bundles(tmp_path / "embedding", "fp32"),
+    ]
+    root = tmp_path / "classification"
+    deployment = deployed(board, root, bundles[0])
+    said = on_the_board(board, root, deployment, bundles[1:], TEXTS, WINDOW)
+    for bundle, (scores, answers) in zip(bundles, said, strict=True):
+        here = Encoder(bundle, threads=1)
+        compare_scores(scores, here)
+        if here.manifest.precision == "fp32":
             assert_alike(answers, Encoder(bundle, threads=1, **WINDOW).answer(TEXTS))
+
+
+def encoder_bundles(root, *precisions):
+    """Bundles of an encoder of the kind that the folder is named by, which is trained there."""
+    run = opened_encoder(make_encoder_folder(root, root.name, steps="200"))
+    write_profiles(root)
+    run.train()
+    return [run.export("largest", precision=precision).path for precision in precisions]
 
 
 def assert_alike(found, expected):
@@ -237,13 +262,17 @@ def compare_scores(found, here):
         assert row == pytest.approx(wanted, abs=tolerance)
 
 
-def deploy_and_compare(board, folder, bundle, here):
-    deployment = deployed(board, folder, bundle)
-    expected = [here.predict_ids([here.tokenizer.encode(line)])[0] for line in LINES]
-    # a network that always says the same would prove nothing
-    assert len({tuple(ids) for ids in expected}) > 3
-    found, _ = on_the_board(board, folder, deployment.remote_dir, LINES)
-    assert found == expected
+def deploy_and_compare(board, folder, bundles, here):
+    """Deploy the first bundle, send the others along, and compare what each answers with the model
+    here that stands for it.
+    """
+    deployment = deployed(board, folder, bundles[0])
+    said = on_the_board(board, folder, deployment, bundles[1:], LINES)
+    for model, (found, _) in zip(here, said, strict=True):
+        expected = [model.predict_ids([model.tokenizer.encode(line)])[0] for line in LINES]
+        # a network that always says the same would prove nothing
+        assert len({tuple(ids) for ids in expected}) > 3
+        assert found == expected
 
 
 def deployed(board, folder, bundle):
@@ -259,18 +288,27 @@ def deployed(board, folder, bundle):
     return deployment
 
 
-def on_the_board(board, folder, remote_dir, lines, further=None):
-    """Token ids or scores of each line as the bundle there gives them; and its answers, if it is
-    opened with something further.
+def on_the_board(board, folder, deployment, others, lines, further=None):
+    """Token ids or scores of each line as the deployed bundle gives them there, and its answers, if
+    it is opened with something further; then those of other bundles, which are sent along. All
+    pass their self-tests there, in one process.
     """
     profile = load_profile("board", folder)
-    words = (f"{remote_dir}/bundle", json.dumps(further or {}), *lines)
     with open_session(profile, Path(board.files.config)) as session:
+        paths = [f"{deployment.remote_dir}/bundle"]
+        for number, bundle in enumerate(others):
+            paths.append(f"{session.home()}/sent/{folder.name}/{number}")
+            for file in bundle.iterdir():
+                session.put(file, f"{paths[-1]}/{file.name}")
+        words = (json.dumps(each) for each in (paths, further or {}, lines))
         result = run_python(
             session,
             profile,
             shlex.join(["-c", ANSWER, *words]),
-            environment=f"PYTHONPATH={shlex.quote(remote_dir)}",
+            timeout_s=900,
+            environment=f"PYTHONPATH={shlex.quote(deployment.remote_dir)}",
         )
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert [failures for failures, *_ in said] == [[]] * len(paths)
+    return [found for _, *found in said]
