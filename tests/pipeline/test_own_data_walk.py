@@ -5,30 +5,16 @@ from pathlib import Path
 
 import pytest
 from encoder_walking import examples, write_checkpoint
-from walking import edit, opened, write_corpus
+from short_walks import ENCODER, TRANSLATION, shorten, write_profiles
+from walking import opened, write_corpus
 
 import mosdeploy
 
 pytestmark = pytest.mark.slow
 
 
-def shorten(root: Path, steps: int) -> None:
-    """Fewer steps than the least that `init` plans, and a device that is timed briefly."""
-    path = root / "mosdeploy.toml"
-    lines = path.read_text().splitlines()
-    short = {"budget = 1500": f"budget = {steps}", "steps = 120": "steps = 12"}
-    path.write_text(
-        "\n".join(next((new for old, new in short.items() if x.startswith(old)), x) for x in lines)
-    )
-    edit(path, "[search]", "[search]\nfinalists = 2")
-    (root / "device_profiles").mkdir()
-    (root / "device_profiles" / "local.toml").write_text(
-        f'name = "local"\nkind = "local"\nwork_dir = "{root / "device"}"\n'
-        "[measure]\nmin_time_s = 0.0\nmax_time_s = 0.1\nmax_drift_percent = 1e6\n"
-    )
-
-
-def walk(root: Path) -> Path:
+def walk(root: Path) -> None:
+    write_profiles(root / "device_profiles", "local", work_dir=str(root / "device"))
     run = opened(root)
     run.train()
     summary = run.profile()
@@ -41,14 +27,13 @@ def walk(root: Path) -> Path:
     status = run.status()
     assert [x for x in status.parts if x.state != "ok" and x.what != "scores"] == []
     assert status.next_command == "mosdeploy verify"
-    return root
 
 
 def test_two_files_of_parallel_text(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data")
     files = [tmp_path / "data" / f"train.{language}" for language in ("en", "de")]
     mosdeploy.init(tmp_path, train=files)
-    shorten(tmp_path, steps=100)
+    shorten(tmp_path, TRANSLATION)
     walk(tmp_path)
 
 
@@ -57,5 +42,6 @@ def test_labelled_texts_and_a_checkpoint(tmp_path: Path) -> None:
     lines = "".join(f"{json.dumps(row)}\n" for row in examples("classification", 800))
     (tmp_path / "texts.jsonl").write_text(lines)
     mosdeploy.init(tmp_path, train=[tmp_path / "texts.jsonl"], checkpoint=str(tmp_path / "bert"))
-    shorten(tmp_path, steps=100)
+    # what int8 may cost stays the default
+    shorten(tmp_path, {x: ENCODER[x] for x in ENCODER if x != "export.max_score_drop"})
     walk(tmp_path)

@@ -196,10 +196,8 @@ def test_what_an_emulated_device_measured_is_not_fitted(emulated: Path) -> None:
     assert (summary.num_records, summary.emulated, summary.card) == (4, True, None)
     assert [session.emulated for session in read_sessions(Path(summary.path))] == [True]
     assert progress.messages[-1].startswith("no predictor yet: local is an emulated device")
-    assert all(
-        note.endswith(" ms, emulated")
-        for stage, note in progress.updates
-        if stage == "measure on local"
-    )
+    notes = [note for stage, note in progress.updates if stage == "measure on local"]
+    assert notes
+    assert all(note.endswith(" ms, emulated") for note in notes)
     with pytest.raises(PredictorError, match="local is an emulated device"):
         run.fit()

@@ -139,6 +139,7 @@ def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -
     assert tail.statistic == "p90"
     path = Workspace(folder).verified_path("local", tail.workload.name)
     measured = LatencyDataset.load(path).measured
+    assert tail.finalists
     firsts = [measured[c.arch.key].measurement.total.p90_ms for c in tail.finalists]
     assert all(c.measured_ms >= first for c, first in zip(tail.finalists, firsts, strict=True))
     # without verification, which may correct the level of the predictions

@@ -4,7 +4,6 @@ stops the other.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-from walking import edit, make_run_folder
+from walking import edit, make_run_folder, opened
+
+from mosdeploy.pipeline.run import open_run
+from mosdeploy.records import SupernetCard
 
 pytestmark = pytest.mark.slow
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mosdeploy"]
-ONE = [sys.executable, "-m", "mosdeploy"]
+LOG = Path("supernet", "log.jsonl")
 
 
 def in_folder(root: Path, command: list[str], *words: str) -> "subprocess.Popen[str]":
@@ -39,7 +41,7 @@ import mosdeploy
 run = mosdeploy.open_run(".")
 run.train()
 for pick in ("smallest", "largest"):
-    run.finetune(pick, steps=4)
+    run.finetune(pick, steps=6)
 """
 
 
@@ -57,49 +59,59 @@ def losses(path: Path, name: str = "loss") -> list[float]:
     return [json.loads(line)[name] for line in path.read_text().splitlines()]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def make_folder(root: Path) -> Path:
     """A run folder whose steps have two batches."""
-    root = make_run_folder(tmp_path / "run")
+    make_run_folder(root)
     changed = "tokens_per_batch = 128\ngrad_accum_steps = 2"
     edit(root / "mosdeploy.toml", "tokens_per_batch = 256", changed)
     return root
 
 
-def test_two_processes_train_finetune_and_search_as_one(folder: Path, tmp_path: Path) -> None:
-    alone = Path(shutil.copytree(folder, tmp_path / "alone"))
-    card = json.loads(finish(folder, TWO, "train", "--json"))
-    single = json.loads(finish(alone, ONE, "train", "--json"))
-    assert card["inputs_sha256"] == single["inputs_sha256"]
-    assert card["largest_loss"] == pytest.approx(single["largest_loss"], rel=1e-4)
-    log = Path("supernet", "log.jsonl")
-    assert losses(folder / log) == pytest.approx(losses(alone / log), rel=1e-5)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder that one process trained."""
+    root = make_folder(tmp_path_factory.mktemp("alone") / "run")
+    opened(root).train()
+    return root
+
+
+def card_of(root: Path) -> SupernetCard:
+    return open_run(root).whole_supernet_card()
+
+
+def test_two_processes_train_finetune_and_search_as_one(folder: Path, alone: Path) -> None:
+    # a script calls one verb after another
+    (folder / "verbs.py").write_text(VERBS)
+    finish(folder, [*TWO[:-2], "verbs.py"])
+    card, single = card_of(folder), card_of(alone)
+    assert card.inputs_sha256 == single.inputs_sha256
+    assert card.largest_loss == pytest.approx(single.largest_loss, rel=1e-4)
+    assert losses(folder / LOG) == pytest.approx(losses(alone / LOG), rel=1e-5)
     assert list((folder / "supernet").glob("*.npy")) == []
-    words = ("finetune", "--pick", "smallest", "--steps", "6")
-    tuned = json.loads(finish(folder, TWO, *words, "--json"))
-    assert tuned["loss"] < tuned["start_loss"]
+    tuned = [json.loads(path.read_text()) for path in folder.glob("subnets/*/subnet.json")]
+    assert len(tuned) == 2
+    assert all(subnet["loss"] < subnet["start_loss"] for subnet in tuned)
     # it was done already, and one process speaks
+    words = ("finetune", "--pick", "smallest", "--steps", "6")
     assert finish(folder, TWO, *words).count("\n") == 1
     words = ("search", "--max-parameters", "60000", "--no-verify", "--json")
     found = json.loads(finish(folder, TWO, *words))
     quality = folder / "search" / "quality.jsonl"
     lines = quality.read_text()
     quality.unlink()
-    assert json.loads(finish(folder, ONE, *words)) == found
+    result = opened(folder).search(max_parameters=60_000, verify=False)
+    assert json.loads(result.model_dump_json()) == found
     assert quality.read_text() == lines
 
 
-def test_a_script_calls_one_verb_after_another(folder: Path) -> None:
-    (folder / "verbs.py").write_text(VERBS)
-    finish(folder, [*TWO[:-2], "verbs.py"])
-    assert len(list((folder / "subnets").glob("*/subnet.json"))) == 2
-
-
-def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, tmp_path: Path) -> None:
-    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
-    finish(whole, ONE, "train")
+def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, alone: Path) -> None:
     launcher = in_folder(folder, TWO, "train")
-    log = folder / "supernet" / "log.jsonl"
+    log = folder / LOG
     for _ in range(20_000):
         if log.exists() and log.read_bytes().count(b"\n") >= 5:
             break
@@ -109,5 +121,6 @@ def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, tmp_pat
     _, errors = launcher.communicate(timeout=120)
     assert launcher.returncode != 0
     assert "Signal 9 (SIGKILL)" in errors
-    finish(folder, TWO, "train")
-    assert losses(log) == pytest.approx(losses(whole / "supernet" / "log.jsonl"), rel=1e-5)
+    resumed = json.loads(finish(folder, TWO, "train", "--json"))
+    assert resumed["inputs_sha256"] == card_of(alone).inputs_sha256
+    assert losses(log) == pytest.approx(losses(alone / LOG), rel=1e-5)

@@ -13,6 +13,8 @@ from encoder_walking import make_encoder_folder
 from openssh import SSHD, OpenSSHServer, SSHClientFiles
 from walking import copy_trained, edit
 
+from mosdeploy.cli import main
+
 pytestmark = [
     pytest.mark.ssh,
     pytest.mark.skipif(not SSHD.exists(), reason="no OpenSSH server here"),
@@ -49,19 +51,36 @@ def typed(line: str, folder: Path, home: Path) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.fixture
+def said(home, monkeypatch, capsys):
+    """Types a line in this process, which must end well: what it prints."""
+    monkeypatch.setenv("HOME", str(home))
+
+    def say(line: str, folder: Path) -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", line.split())
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        assert not end.value.code, f"{line}: {printed.err}"
+        return printed.out
+
+    return say
+
+
+def typed_well(line: str, folder: Path, home: Path) -> str:
+    done = typed(line, folder, home)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout
+
+
 @pytest.mark.timeout(900)
-def test_profile_search_export_deploy_over_ssh(folder, home):
-    lines = [
-        "mosdeploy devices check rpi",
-        "mosdeploy profile --device rpi",
-        "mosdeploy search --max-latency 150ms",
-        "mosdeploy export",
-        "mosdeploy deploy",
-        "mosdeploy report",
-    ]
-    for line in lines:
-        done = typed(line, folder, home)
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+def test_profile_search_export_deploy_over_ssh(folder, home, said):
+    said("mosdeploy profile --device rpi", folder)
+    typed_well("mosdeploy search --max-latency 150ms", folder, home)
+    said("mosdeploy export", folder)
+    typed_well("mosdeploy deploy", folder, home)
     result = json.loads((folder / "search" / "result.json").read_text())
     assert result["device"] == "rpi"
     assert result["verified"]
@@ -71,39 +90,30 @@ def test_profile_search_export_deploy_over_ssh(folder, home):
     assert deployment["limit_ms"] == 150.0
     assert Path(deployment["remote_dir"], "bundle", "model.onnx").is_file()
     for line in ("mosdeploy export --precision int8", "mosdeploy deploy --device rpi"):
-        assert typed(line, folder, home).returncode == 0, line
-    back = typed("mosdeploy deploy --rollback --json", folder, home)
-    assert json.loads(back.stdout) == deployment
+        said(line, folder)
+    assert json.loads(said("mosdeploy deploy --rollback --json", folder)) == deployment
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
     config = home / ".ssh" / "config"
     config.write_text(config.read_text() + config.read_text().replace("Host rpi", "Host pi2"))
-    second = typed("mosdeploy deploy --device rpi --host pi2", folder, home)
-    assert second.returncode == 0, second.stderr
-    assert " on pi2:" in second.stdout
+    assert " on pi2:" in said("mosdeploy deploy --device rpi --host pi2", folder)
     second_record = json.loads((folder / "deployments" / "rpi@pi2.json").read_text())
     assert second_record["device"]["host"] == "pi2"
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
-    assert typed("mosdeploy report", folder, home).returncode == 0
+    said("mosdeploy report", folder)
     assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()
-    again = typed("mosdeploy profile --device rpi --json", folder, home)
-    assert json.loads(again.stdout)["measured_now"] == 0
+    again = json.loads(said("mosdeploy profile --device rpi --json", folder))
+    assert again["measured_now"] == 0
 
 
 @pytest.mark.timeout(900)
-def test_an_encoder_over_ssh(tmp_path, home):
+def test_an_encoder_over_ssh(tmp_path, home, said):
     root = make_encoder_folder(tmp_path / "encoder", "classification", steps="200")
     edit(root / "mosdeploy.toml", 'device = "local"\n', "")
-    lines = [
-        "mosdeploy train",
-        "mosdeploy profile --device rpi",
-        "mosdeploy search --max-latency 5ms",
-        "mosdeploy finetune",
-        "mosdeploy export",
-        "mosdeploy deploy",
-    ]
-    for line in lines:
-        done = typed(line, root, home)
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+    said("mosdeploy train", root)
+    said("mosdeploy profile --device rpi", root)
+    typed_well("mosdeploy search --max-latency 5ms", root, home)
+    said("mosdeploy export", root)
+    typed_well("mosdeploy deploy", root, home)
     deployment = json.loads((root / "deployments" / "rpi.json").read_text())
     assert deployment["device"]["requirements"] == ["numpy", "onnxruntime", "tokenizers>=0.20"]
     assert deployment["self_test_passed"] and deployment["limit_ms"] == 5.0
@@ -119,8 +129,7 @@ def test_an_encoder_over_ssh(tmp_path, home):
         timeout=60,
     )
     assert ran.stdout.splitlines() == ["good", "bad"], ran.stderr
-    answered = typed("mosdeploy predict bright", root, home)
-    assert answered.stdout.strip() == "good"
+    assert said("mosdeploy predict bright", root).strip() == "good"
 
 
 def test_an_unreachable_board_has_its_exit_code_and_its_remedy(folder, home):

@@ -3,7 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from networks import run_part
+from onnx_parts import run_part
 
 from mosdeploy.export.onnx.blocks import (
     MASKED,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from networks import run_part
 from onnx import TensorProto
+from onnx_parts import run_part
 
 from mosdeploy.export.onnx.builder import GraphBuilder, LoopState
 from mosdeploy.export.onnx.initializers import InlineInitializers, TensorSpec

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from networks import open_model
 from onnx import TensorProto, helper
+from onnx_parts import open_model
 
 from mosdeploy.export.onnx.builder import GraphBuilder
 from mosdeploy.export.onnx.decoding import (

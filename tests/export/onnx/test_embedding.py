@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from networks import run_part
+from onnx_parts import run_part
 
 from mosdeploy.export.onnx.embedding import TiedEmbedding
 from mosdeploy.export.quantize import quantize_table

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from networks import run_part
+from onnx_parts import run_part
 
 from mosdeploy.export.onnx.builder import GraphBuilder
 from mosdeploy.export.onnx.initializers import ExternalInitializers
@@ -74,7 +74,9 @@ def test_largest_products_do_not_saturate(number_format: str) -> None:
 def test_nor_do_they_on_a_processor_without_vnni() -> None:
     """The test above, on an emulated processor whose byte kernels add two products in 16 bits."""
     command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
-    command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "saturate"]
+    # without what else is slow to load there
+    command += ["-m", "pytest", "--noconftest", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    command += ["-q", "-p", "no:cacheprovider", __file__, "-k", "saturate"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
 

@@ -11,8 +11,8 @@ from encoders import (
     random_weights,
     uneven_arch,
 )
-from networks import open_model
 from onnx import TensorProto, checker
+from onnx_parts import open_model
 
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.candidate import build_candidate, bundle_bytes

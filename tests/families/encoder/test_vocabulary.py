@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 from encoder_bundles import PIECES, SPECIAL, WORDS, write_tokenizer
 from encoders import encoder_space, encoder_spec, padded, random_weights
-from networks import open_model
+from onnx_parts import open_model
 from tokenizers import models, pre_tokenizers, processors
 
 from mosdeploy.errors import ExportError
