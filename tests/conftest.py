@@ -6,6 +6,9 @@ import os
 # the time would go into waiting at barriers. Set before torch, numpy or a subprocess starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# TVM would keep this process, and all that it starts, on some processors.
+os.environ.setdefault("TVM_BIND_THREADS", "0")
+
 # Tests measure at the same time, on boards that are folders of this machine.
 os.environ["MOSDEPLOY_MACHINE_LOCK"] = ""
 

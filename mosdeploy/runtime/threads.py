@@ -1,7 +1,8 @@
-"""How many threads a bundle may use."""
+"""How many threads a bundle may use, and where they run."""
 
 from __future__ import annotations
 
+import os
 from numbers import Integral
 
 from .errors import InputError
@@ -28,3 +29,12 @@ def num_threads(asked: object, measured: int) -> int:
             f"with, not {asked!r}"
         )
     return int(asked)
+
+
+def leave_tvm_threads_unbound() -> None:
+    """Let TVM's threads run on all processors, unless `TVM_BIND_THREADS` says otherwise.
+
+    By default TVM keeps the thread that calls it, and so each process which that starts later, on
+    some of them: of an x86 machine with two, on the first.
+    """
+    os.environ.setdefault("TVM_BIND_THREADS", "0")

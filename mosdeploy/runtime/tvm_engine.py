@@ -21,6 +21,7 @@ from tvm.runtime.vm import VirtualMachine
 from .errors import ModelError
 from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
 from .step_search import Floats, Ids, SearchSettings, Step, search
+from .threads import leave_tvm_threads_unbound
 from .translation_settings import TranslationSettings
 
 TILE_ROWS = 8
@@ -54,6 +55,7 @@ class TvmEngine:
         self._name = manifest.name
         self._vocab_size = manifest.vocab_size
         self._settings = settings
+        leave_tvm_threads_unbound()
         tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
             self._load(folder)

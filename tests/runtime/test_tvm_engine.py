@@ -1,6 +1,9 @@
 """Compiled subnets as devices run them; all need apache-tvm."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +44,19 @@ def test_a_bundle_is_opened_by_its_manifest(tmp_path: Path) -> None:
     model = open_model(export_tvm(tmp_path), threads=1)
     assert model.manifest.runtime == "tvm" and run_self_test(model).passed
     assert model.translate(["the cat.", ""])[1] == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="asks Linux for processors")
+def test_the_process_stays_on_all_processors(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from mosdeploy.runtime import open_model; "
+        "model = open_model(sys.argv[1], threads=1); model.translate(['the cat.']); "
+        "print(sorted(os.sched_getaffinity(0)))"
+    )
+    environment = {key: x for key, x in os.environ.items() if key != "TVM_BIND_THREADS"}
+    command = [sys.executable, "-c", script, str(export_tvm(tmp_path))]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout == f"{sorted(os.sched_getaffinity(0))}\n"
 
 
 def test_a_run_replaces_the_last_id_by_the_end_token(small: Path) -> None:

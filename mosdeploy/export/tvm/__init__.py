@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ExportError
+from ...runtime.threads import leave_tvm_threads_unbound
 from .options import (
     LIBRARY_NAME,
     PRECISIONS,
@@ -40,7 +41,8 @@ ModuleBuilder = Callable[[Sequence[int]], Any]
 
 
 def import_tvm() -> None:
-    """Make sure that TVM is there, before anything is made for it.
+    """Make sure that TVM is there, and leaves this process on all processors, before anything is
+    made for it.
 
     Raises
     ------
@@ -53,6 +55,7 @@ def import_tvm() -> None:
         raise ExportError(
             f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'"
         ) from error
+    leave_tvm_threads_unbound()
 
 
 def build_library(
