@@ -5,7 +5,6 @@ the internet; when the device has none, wheels for its platform are downloaded h
 """
 
 import contextlib
-import posixpath
 import secrets
 import shlex
 import subprocess
@@ -15,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError, DeviceBusyError, DeviceError
+from ..errors import CommandError, DeviceError
 from ..records import DeviceState
 from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
 from .probe import check, probe
-from .session import CommandResult, Session, check_run, last_lines
+from .session import Session, check_run, last_lines
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
@@ -43,22 +42,6 @@ for name in set(glob.glob("venv-*")) - {new}:
 """
 """Points `venv` to an environment that is whole, and removes all others."""
 
-_OTHER_SETUP = 75  # EX_TEMPFAIL
-_ALONE = f"""
-import fcntl, os, sys
-path, *command = sys.argv[1:]
-lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit({_OTHER_SETUP})
-except OSError:
-    pass  # a file system without locks
-os.set_inheritable(lock, True)
-os.execvp(command[0], command)
-"""
-"""Runs a command that holds a lock until it ends, or ends where another one holds it."""
-
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
@@ -74,7 +57,7 @@ def setup(
     Raises
     ------
     DeviceBusyError
-        If a measurement or another setup runs there.
+        If a measurement runs there.
     CommandError
         If there is no Python, no way to make an environment, or no package for the device's
         platform.
@@ -115,7 +98,8 @@ def setup(
 
 def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
     python = python_in_shell(profile_python(profile))
-    result = _run_alone(session, python, venv, f"-m venv {shlex.quote(venv)}", VENV_TIMEOUT_S)
+    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv {shlex.quote(venv)}'
+    result = session.run(command, VENV_TIMEOUT_S)
     if result.returncode == 0:
         return
     output = f"{result.stdout} {result.stderr}"
@@ -131,26 +115,11 @@ def _install(
     session: Session, venv: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
     """Run the environment's pip; None, or the end of its output if it failed."""
-    always = "-m pip install --quiet --disable-pip-version-check --only-binary :all:"
-    arguments = f"{always} {options} {shlex.join(requirements)}"
-    python = f"{shlex.quote(venv)}/bin/python"
-    result = _run_alone(session, python, venv, arguments, INSTALL_TIMEOUT_S)
+    pip = f"cd / && {shlex.quote(venv)}/bin/python -m pip install"
+    always = "--quiet --disable-pip-version-check --only-binary :all:"
+    command = f"{pip} {always} {options} {shlex.join(requirements)}"
+    result = session.run(command, INSTALL_TIMEOUT_S)
     return None if result.returncode == 0 else last_lines(result, 1)
-
-
-def _run_alone(
-    session: Session, python: str, venv: str, arguments: str, timeout_s: float
-) -> CommandResult:
-    """Run a Python, given as shell text, while no other setup of the same work folder does so."""
-    lock = f"{posixpath.dirname(venv)}/setup.lock"
-    alone = f'"$PY" -c {shlex.join((_ALONE, lock))} "$PY" {arguments}'
-    result = session.run(f"PY={python}; {FROM_ROOT} {alone}", timeout_s)
-    if result.returncode == _OTHER_SETUP:
-        raise DeviceBusyError(
-            f"{session.name}: another `mosdeploy devices setup` works there and holds {lock}; "
-            "wait until it is over"
-        )
-    return result
 
 
 def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:

@@ -1,7 +1,5 @@
 """The runtime gets onto a device that has none, with or without internet."""
 
-import fcntl
-import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -14,7 +12,7 @@ from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
-from mosdeploy.errors import CommandError, CommandTimeoutError, DeviceBusyError
+from mosdeploy.errors import CommandError, CommandTimeoutError
 from mosdeploy.records import DeviceState
 
 
@@ -135,36 +133,6 @@ def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile
     with pytest.raises(CommandError, match=r"another setup has ended.*run the same command again"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
     assert python_path(LocalSession("dev"), make_profile()) == "quick"
-
-
-def test_beside_another_setup_nothing_is_installed(make_profile, bare_python, tmp_path):
-    profile = make_profile(python=bare_python, requirements=("nothing",))
-    folder = Path(profile.work_dir)
-    folder.mkdir()
-    told = r"another `mosdeploy devices setup` works there .*setup\.lock.*wait until it is over"
-    with (folder / "setup.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DeviceBusyError, match=told):
-            setup(LocalSession("dev"), profile)
-        assert not list(folder.glob("venv*"))
-        # one that began in between
-        (folder / "venv-a").symlink_to(Path(bare_python).parents[1])
-        with pytest.raises(DeviceBusyError, match=told):
-            room._install(LocalSession("dev"), f"{folder}/venv-a", "--no-index", ("nothing",))
-
-
-def test_while_an_environment_is_made_it_is_locked(make_profile, bare_python, tmp_path):
-    profile = make_profile()
-    lock = Path(profile.work_dir) / "setup.lock"
-    python = tmp_path / "python"
-    take = f"import fcntl; fcntl.flock(open({str(lock)!r}), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    take = f"{bare_python} -c {shlex.quote(take)}"
-    python.write_text(f'#!/bin/sh\n[ "$2" = venv ] && exec {take}\nexec {bare_python} "$@"\n')
-    python.chmod(0o755)
-    with pytest.raises(CommandError, match=r"could not make .*BlockingIOError"):
-        setup(LocalSession("dev"), make_profile(python=str(python)))
-    lock.write_text("left there")  # of a setup that is over
-    assert LocalSession("dev").run(take).returncode == 0
 
 
 @pytest.fixture
