@@ -24,6 +24,9 @@ MAX_CLASSES = 200
 MAX_NUMBERED_CLASSES = 20
 """More different numbers are measured on a scale, not classes."""
 
+MAX_STRANGE_SHARE = 0.05
+"""Fewer cells that hold no number, among numbers on a scale, are no class of their own."""
+
 
 @dataclass(frozen=True)
 class TaskColumns:
@@ -113,12 +116,12 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
             f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
             "rows; there is nothing to tell apart. Name another column with --label"
         )
-    numbers = [_number(value) for value in counts]
-    is_numeric = all(math.isfinite(number) for number in numbers)
-    if is_numeric and (
-        len(counts) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers)
-    ):
-        return TaskColumns("regression", columns, counts=counts)
+    numbers = [x for x in map(_number, counts) if math.isfinite(x)]
+    is_numeric = len(numbers) == len(counts)
+    if len(numbers) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers):
+        _check_strange(rows, values, label)
+        if is_numeric:
+            return TaskColumns("regression", columns, counts=counts)
     if len(counts) > MAX_CLASSES:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "
@@ -126,6 +129,18 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
         )
     labels = sorted(counts, key=(lambda value: (_number(value), value)) if is_numeric else None)
     return TaskColumns("classification", columns, tuple(labels), counts)
+
+
+def _check_strange(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
+    """Make sure that a few cells do not make classes of numbers on a scale."""
+    strange = [i for i, value in enumerate(values) if not math.isfinite(_number(value))]
+    if 0 < len(strange) < MAX_STRANGE_SHARE * len(values):
+        first = strange[0]
+        raise ConfigError(
+            f"{rows[first].place}: column '{label}' holds '{values[first][:100]}' there, and no "
+            f"number in {len(strange):,} of {len(values):,} rows; fill the numbers in, or leave "
+            "these rows out (if the numbers stand for classes, write them as words)"
+        )
 
 
 def _number(value: Any) -> float:

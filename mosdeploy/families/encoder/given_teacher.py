@@ -23,7 +23,7 @@ from .dataset import BatchLayout
 from .folders import CROSS_ENCODER_NAME, resolve_folder
 from .network import Activation, EncoderSubnet, PooledHead
 from .scoring import outputs_of
-from .targets import output_order
+from .targets import output_order, warn_of_order
 from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
@@ -111,6 +111,24 @@ def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
         ),
         max_tokens=min(config.max_tokens, max_positions),
     )
+
+
+def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
+    """Warn where the outputs of a teacher have no names, so that nobody knows their order.
+
+    Raises
+    ------
+    ConfigError
+        If the task tags words: most have no entity, and a wrong order is not seen in the scores.
+    """
+    if checkpoint.labels or not task.labels:
+        return
+    if task.kind == "tagging":
+        raise ConfigError(
+            f"{KEY}: the outputs in {checkpoint.folder} have no names; write them in id2label of "
+            f"its config.json, in the order it was fine-tuned in: {', '.join(task.tag_names)}"
+        )
+    warn_of_order(checkpoint.folder, task)
 
 
 def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSubnet:

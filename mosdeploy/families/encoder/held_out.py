@@ -5,11 +5,13 @@ one, and why files that lie beside the training file are not read.
 """
 
 from pathlib import Path
+from typing import Any
 
+from ...errors import ConfigError
 from ...family import DataRequest
 from .columns import TaskColumns
 from .tables import read_rows
-from .targets import cell_text
+from .targets import cell_number, cell_text
 
 _NAMES = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
 
@@ -46,8 +48,18 @@ def _lack(source: str, root: Path, columns: TaskColumns) -> str:
     for name in columns.columns.values():
         if name not in row.cells:
             return f"has no column '{name}'"
-    if columns.kind == "classification":
-        label = cell_text(row.cells[columns.columns["label"]]).strip()
-        if label not in columns.labels:
-            return f"begins with the label '{label}'"
-    return ""
+    if columns.kind == "tagging":
+        words, tags = (row.cells[columns.columns[key]] for key in ("tokens", "tags"))
+        return "begins with words without tags" if words and not tags else ""
+    cell = row.cells[columns.columns["label"]]
+    label = cell_text(cell).strip()
+    is_label = label in columns.labels if columns.labels else _is_number(cell)
+    return "" if is_label else f"begins with the label '{label}'"
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        cell_number(cell, "", "")
+    except ConfigError:
+        return False
+    return True

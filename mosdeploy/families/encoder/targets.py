@@ -5,14 +5,18 @@ This file reads no file.
 """
 
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ...config.encoder import TaskConfig
 from ...errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 E = TypeVar("E")
 Target = str | float | tuple[str, ...] | None
@@ -112,6 +116,16 @@ def output_order(names: Sequence[str], config: TaskConfig) -> list[int] | None:
     if sorted(names) != sorted(wanted) or len(set(names)) < len(names):
         return None
     return [names.index(name) for name in wanted]
+
+
+def warn_of_order(folder: Path, config: TaskConfig) -> None:
+    """Warn that outputs which have no names are taken for those of the task."""
+    _log.warning(
+        "the outputs of %s have no names and are taken for %s, in this order; if theirs is "
+        "another, write the names in id2label of its config.json",
+        folder,
+        ", ".join(config.tag_names),
+    )
 
 
 def cell_number(cell: Any, place: str, column: str) -> float:

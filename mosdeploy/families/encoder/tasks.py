@@ -251,6 +251,8 @@ def _text_columns(row: Row, task: TaskConfig) -> tuple[str, str | None]:
 
 def _text(row: Row, column: str) -> str:
     cell = row.cell(column)
+    if not cell_text(cell):
+        return ""  # a missing one as one of no words
     if not isinstance(cell, str):
         raise ConfigError(f"{row.place}: column '{column}' holds {cell!r}, no text")
     return " ".join(cell.split())

@@ -92,7 +92,7 @@ class EncoderTeacher:
             network = self._network if self.is_largest else self._given.network
             layout = dataset.layout if self.is_largest else self._given.layout.of(examples)
             labels.compute(network, layout, self._config.training, self._show)
-            if not self.is_largest:
+            if self._config.teacher.path is not None:
                 warn_of_answers(self._config.task.kind, dataset.labels, labels.outputs)
         return dataset.with_teacher(labels.outputs)
 

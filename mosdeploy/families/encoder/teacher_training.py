@@ -26,10 +26,11 @@ from .batch import EncoderBatch
 from .checkpoint import Checkpoint, check_fits, load_checkpoint
 from .dataset import EncoderDataset
 from .elastic import fit_scale, fresh_subnet, skeleton, teacher_network
-from .given_teacher import load_given_teacher, same_folder
+from .given_teacher import GivenTeacher, check_names, load_given_teacher, same_folder
 from .importance import ContrastBatch, Importance, measure_importance, reorder
+from .kept_head import put_on_scale
 from .network import EncoderSubnet
-from .targets import output_order
+from .targets import output_order, warn_of_order
 from .teacher import VALIDATION_TOKENS, EncoderTeacher
 
 _log = logging.getLogger(__name__)
@@ -152,17 +153,16 @@ def _make(
     config: EncoderRunConfig = task.config
     # before anything is removed: it may not fit
     given = None if config.teacher.path is None else load_given_teacher(config, task.root)
+    if given is not None:
+        check_names(given.checkpoint, config.task)
     for outputs in path.parent.glob("outputs-*"):
         outputs.unlink()  # of another teacher
-    network = _start(config, task.root)
-    is_largest = given is None
-    if given is not None and given.is_of_family and same_folder(config, task.root):
-        is_largest = True
-        # with the outputs of its head in the order of the task's
-        weights = given.network.state_dict()
-        seed = config.training.seed
-        network = teacher_network(config.space, config.vocab_size, config.supernet, weights, seed)
+    is_largest = given is None or (given.is_of_family and same_folder(config, task.root))
+    network = _start(config, task.root, given, is_largest)
     examples = cast("EncoderDataset", task.train)
+    # what a training resumes from has a head that was put on its scale
+    if given is None and not _checkpoint_path(path.parent).exists():
+        put_on_scale(network, examples, config)
     fit_scale(network, examples.labels)
     batches = Batches(examples, training.tokens_per_batch, training.seed)
     loss = 0.0
@@ -231,8 +231,12 @@ def _checkpoint_path(folder: Path) -> Path:
     return folder / "checkpoint.pt"
 
 
-def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
-    """The largest network with the checkpoint's weights, or with random ones."""
+def _start(
+    config: EncoderRunConfig, root: Path, given: GivenTeacher | None, is_largest: bool
+) -> EncoderSubnet:
+    """The largest network with the checkpoint's weights, or with random ones; beside a teacher that
+    is another network, with a fresh head.
+    """
     space = config.space
     seed = config.training.seed
     if config.checkpoint.path is None:
@@ -245,7 +249,13 @@ def _start(config: EncoderRunConfig, root: Path) -> EncoderSubnet:
     check_fits(checkpoint, space, config.vocab_size)
     if config.task.kind == "embedding":
         _check_vectors(checkpoint.folder, config)
-    weights = _in_order(checkpoint, config)
+    if given is None:
+        weights = _in_order(checkpoint, config)
+    elif is_largest:
+        weights = given.network.state_dict()  # the outputs of its head are in the task's order
+    else:
+        weights = checkpoint.weights(config.space.head)
+        weights = {name: x for name, x in weights.items() if not name.startswith("head.out.")}
     return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
 
 
@@ -265,12 +275,7 @@ def _in_order(checkpoint: Checkpoint, config: EncoderRunConfig) -> StateDict:
         _log.info("%s has outputs for %s, not %s: left out", checkpoint.folder, own, wanted)
         return {name: x for name, x in weights.items() if name not in outputs}
     if not own:
-        _log.warning(
-            "the outputs of %s have no names and are taken for %s, in this order; if theirs is "
-            "another, write the names in id2label of its config.json",
-            checkpoint.folder,
-            wanted,
-        )
+        warn_of_order(checkpoint.folder, task)
     elif order != sorted(order):
         _log.info("outputs of %s, %s, put in the order %s", checkpoint.folder, own, wanted)
     return weights | {name: x[order] for name, x in outputs.items()}

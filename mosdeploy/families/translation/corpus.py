@@ -284,8 +284,8 @@ def _read_tsv(path: Path) -> Iterator[Pair]:
 
 
 def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
-    """The .mo files that a config entry means; below LC_MESSAGES folders, those of the target
-    language.
+    """The .mo files that a config entry means; below LC_MESSAGES folders and their like, those of
+    the target language.
     """
     if name.startswith(_PACKAGE_PREFIX):
         paths = _package_catalogs(name.removeprefix(_PACKAGE_PREFIX))
@@ -322,7 +322,7 @@ def _package_catalogs(package: str) -> list[Path]:
 
 
 def _is_of_language(path: Path, lang: str) -> bool:
-    if path.parent.name != "LC_MESSAGES":
+    if not path.parent.name.startswith("LC_"):  # LC_TIME may have a catalog too
         return True
     folder, wanted = (
         re.split(r"[_@.-]", tag.casefold()) for tag in (path.parent.parent.name, lang)

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 import sacrebleu
 
 USUAL_WORDS = "13a"
-_WORDS = {"zh": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
-"""By target language that has no spaces between words, what tells its words apart for BLEU: 13a
-would take a clause for a word. sacrebleu's own choice for Japanese needs a package.
+_WORDS = dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu"), "zh") | dict.fromkeys(
+    ("ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bur"), "char"
+)
+"""By target language that has no spaces between words, as two letters or three, what tells its
+words apart for BLEU: 13a would take a clause for a word. sacrebleu's own choice for Japanese needs
+a package.
 """
 
 
@@ -16,7 +19,7 @@ def words_of(target_lang: str) -> str:
 
     Examples
     --------
-    >>> words_of("fr"), words_of("zh_CN"), words_of("ja")
+    >>> words_of("fr"), words_of("zh_CN"), words_of("jpn_Jpan")
     ('13a', 'zh', 'char')
     """
     return _WORDS.get(target_lang.replace("-", "_").partition("_")[0].lower(), USUAL_WORDS)

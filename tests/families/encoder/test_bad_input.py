@@ -3,6 +3,7 @@ is written. The files behind it have finer tests of their own.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -131,13 +132,15 @@ def test_words_and_tags_of_other_lengths_are_refused(
 
 def test_empty_texts_are_counted_and_long_ones_are_cut(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification", steps="1")
-    odd = [{"text": " ", "label": "good"}, {"text": LONG, "label": "good"}]
+    odd: list[dict[str, object]] = [
+        {"text": x, "label": "good"} for x in (" ", None, math.nan, LONG)
+    ]
     write_rows(root, "train.jsonl", [*examples("classification"), *odd])
     progress = KeptProgress()
     run = mosdeploy.open_run(root, progress=progress)
     run.train()
     data = next(line for line in progress.messages if line.startswith("data: "))
-    assert data.endswith("empty 1")  # long texts are cut, so that none has too many tokens
+    assert data.endswith("empty 3")  # long texts are cut, so that none has too many tokens
     run.export("largest")
     (cut,) = run.answer([LONG])
     assert cut["is_cut"]

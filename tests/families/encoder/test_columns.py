@@ -98,6 +98,30 @@ def test_a_column_that_is_not_there_is_named() -> None:
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
 
 
+@pytest.mark.parametrize(("strange", "first"), [("NA", 9), ("nan", 0), ("inf", 50)])
+@pytest.mark.parametrize(("step", "count"), [(1, 30), (0.5, 10)])
+def test_a_few_words_among_numbers_are_no_class(
+    strange: str, first: int, step: float, count: int
+) -> None:
+    values = [str(step * (i % count)) for i in range(100)]
+    values[first] = values[-1] = strange
+    table = rows(text=["t"] * 100, score=values)
+    message = (
+        rf"line {first + 2}: column 'score' holds '{strange}' there, and no number in 2 of 100"
+    )
+    with pytest.raises(ConfigError, match=message):
+        task_columns(table, None, None)
+
+
+@pytest.mark.parametrize(("num_numbers", "num_words"), [(20, 1), (30, 5)])
+def test_a_word_among_numbers_of_classes_is_one(num_numbers: int, num_words: int) -> None:
+    values = [str(i % num_numbers) for i in range(100)]
+    values[-num_words:] = ["other"] * num_words
+    found = task_columns(rows(text=["t"] * 100, label=values), None, None)
+    assert found.kind == "classification"
+    assert found.counts["other"] == num_words
+
+
 @pytest.mark.parametrize("missing", ["", None, math.nan])
 def test_rows_without_a_label_are_no_class(missing: Any) -> None:
     found = rows(text=list("abcd"), label=["no", " ", "yes", missing])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.errors import ConfigError
+from mosdeploy.families.encoder.checkpoint import load_checkpoint
 from mosdeploy.families.encoder.folders import CROSS_ENCODER_NAME
-from mosdeploy.families.encoder.given_teacher import load_given_teacher, same_folder
+from mosdeploy.families.encoder.given_teacher import (
+    check_names,
+    load_given_teacher,
+    same_folder,
+)
 from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.teacher import warn_of_answers
 
@@ -203,6 +209,23 @@ def test_outputs_come_in_the_order_of_the_task(
     for row, output in enumerate(teacher.outputs(examples())):
         expected = expected_logits(theirs, ids[row].tolist(), teacher.tokenizer.special.sep)
         torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
+
+
+def test_outputs_without_names_are_told_or_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given(tmp_path / "texts", "bert", SEQUENCES, num_labels=2)
+    given(tmp_path / "numbers", "bert", SEQUENCES, num_labels=1)
+    given(tmp_path / "words", "bert", "ForTokenClassification", num_labels=3)
+    tagging = config_of(tmp_path, **TAGS).task
+    named = replace(load_checkpoint("texts", tmp_path), labels=("yes", "no"))
+    check_names(named, config_of(tmp_path).task)
+    check_names(load_checkpoint("numbers", tmp_path), config_of(tmp_path, kind="regression").task)
+    assert not caplog.records
+    check_names(load_checkpoint("texts", tmp_path), config_of(tmp_path).task)
+    assert "have no names and are taken for no, yes, in this order; if theirs" in caplog.text
+    with pytest.raises(ConfigError, match=r"write them in id2label .* O, B-PLACE, I-PLACE$"):
+        check_names(load_checkpoint("words", tmp_path), tagging)
 
 
 def test_types_of_tags_may_have_spaces(tmp_path: Path) -> None:

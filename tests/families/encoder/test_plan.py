@@ -96,21 +96,29 @@ def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("kind", "row", "told"),
     [
-        ({"id": 1, "text": "unlabelled"}, "test.jsonl has no column 'label'"),
-        ({"text": "of a contest", "label": -1}, "test.jsonl begins with the label '-1'"),
+        ("classification", {"id": 1, "text": "unlabelled"}, "has no column 'label'"),
+        ("classification", {"text": "of a contest", "label": -1}, "begins with the label '-1'"),
+        ("regression", {"text": "unlabelled", "label": ""}, "begins with the label ''"),
+        ("regression", {"text": "unlabelled", "label": None}, "begins with the label ''"),
+        ("regression", {"text": "unlabelled", "label": "?"}, "begins with the label '?'"),
+        ("tagging", {"tokens": ["unlabelled"], "tags": []}, "begins with words without tags"),
+        ("tagging", {"tokens": ["unlabelled"], "tags": None}, "begins with words without tags"),
     ],
 )
 def test_a_file_beside_it_without_labels_is_not_read(
-    root: Path, tmp_path: Path, row: dict[str, object], told: str
+    root: Path, tmp_path: Path, kind: str, row: dict[str, object], told: str
 ) -> None:
-    shutil.copy(root / "classification.jsonl", tmp_path / "train.jsonl")
+    lines = [json.dumps(x) for x in examples(kind)]
+    if kind == "regression":
+        lines = [json.dumps({**x, "label": i / 7}) for i, x in enumerate(examples(kind))]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
     (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n")
     request = DataRequest(("train.jsonl",), tmp_path, checkpoint=str(root / "bert"))
     plan = plan_run(request)
     assert parsed(plan, tmp_path).task.test is None
-    assert plan.facts["not read"] == told
+    assert plan.facts["not read"] == f"test.jsonl {told}"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ SIZES = {
 }
 """Of the largest architecture of `encoder_config`."""
 
+BARELY = TeacherConfig(steps=1, learning_rate=1e-9)
 NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
 
 
@@ -85,13 +86,13 @@ def test_a_teacher_of_an_older_version_stays_that_of_its_supernet(tmp_path: Path
     assert read_record(TeacherCard, path, "").inputs_sha256 == card.inputs_sha256
 
 
-def barely_trained(folder: Path, **task: Any) -> Any:
+def barely_trained(folder: Path, teacher: TeacherConfig = BARELY, **task: Any) -> Any:
     """The network that a checkpoint starts as; its training changes nothing that can be seen."""
     tokenizer = trained_tokenizer(folder / "tokenizer.json")
     config = encoder_config(**task).model_copy(
         update={
             "checkpoint": CheckpointConfig(path=str(folder), vocab_size=96),
-            "teacher": TeacherConfig(steps=1, learning_rate=1e-9),
+            "teacher": teacher,
             "training": TrainingConfig(threads=1, amp="none"),
         }
     )
@@ -151,6 +152,17 @@ def test_outputs_for_other_classes_are_drawn_anew(tmp_path: Path, caplog: Any) -
     assert state["head.out.weight"].std() < own["head.out.weight"].std() / 2
     assert "has outputs for cat, dog, not no, yes: left out" in caplog.text
     assert "drawn anew: head.out.bias, head.out.weight" in caplog.text
+
+
+def test_a_given_teacher_without_names_is_told_or_refused(tmp_path: Path, caplog: Any) -> None:
+    saved(tmp_path, "bert", "ForSequenceClassification", **SIZES)
+    barely_trained(tmp_path, TeacherConfig(path=str(tmp_path)))
+    assert caplog.text.count("have no names and are taken for no, yes, in this order") == 1
+    folder = tmp_path / "tags"
+    saved(folder, "bert", "ForTokenClassification", num_labels=3, **SIZES)
+    with pytest.raises(ConfigError, match=r"teacher\.path: .* have no names; write them in id2l"):
+        barely_trained(folder, TeacherConfig(path=str(folder)), kind="tagging", labels=["UI"])
+    assert not list((folder / "teacher").iterdir())
 
 
 @pytest.fixture(scope="module")

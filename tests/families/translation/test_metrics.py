@@ -32,5 +32,5 @@ def test_scores_refuse_unequal_numbers(hypotheses: list[str], references: list[s
 def test_a_language_without_spaces_has_words_of_its_own() -> None:
     reference, near = "\u6211\u4eec\u4fdd\u5b58\u6587\u4ef6", "\u6211\u4eec\u6253\u5f00\u6587\u4ef6"
     assert bleu_chrf([near], [reference])["BLEU"] == 0  # one word, which is wrong
-    for lang in ("zh", "ja"):
+    for lang in ("zh", "ja", "zho_Hans", "yue-Hant", "jpn_Jpan", "tha", "bur"):
         assert bleu_chrf([near] * 2, [reference, near], words_of(lang))["BLEU"] > 40
