@@ -14,6 +14,7 @@ from ..errors import CommandError
 from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
 from ..records import BundleManifest, Measurement, Runtime
+from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from .answers import parse_answer
 from .interpreter import run_python
@@ -23,7 +24,6 @@ from .rounds import aggregate_rounds
 from .session import Session, last_lines
 from .task import ModelTask, ignore
 
-MODEL_NAME = "model.onnx"
 SELF_TEST_TIMEOUT_S = 600.0
 CPU_PROVIDER = "CPUExecutionProvider"
 """What the runtime takes unless it is told."""
@@ -68,7 +68,9 @@ def model_task(
     remote_dir: str, manifest: BundleManifest, stages: tuple[TimingStage, ...], owner: str
 ) -> ModelTask:
     """What is timed of a version: a graph, or for TVM the whole bundle."""
-    path = f"{remote_dir}/bundle" + (f"/{MODEL_NAME}" if manifest.runtime == "onnxruntime" else "")
+    path = f"{remote_dir}/bundle"
+    if manifest.runtime == "onnxruntime":
+        path += f"/{ONNX_MODEL_NAME}"
     return ModelTask(
         remote_path=path,
         stages=stages,

@@ -23,28 +23,28 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_bounded(file: _Readable, name: str, path: str, num_expected: int = 0) -> bytes:
+def read_bounded(file: _Readable, name: str, path: str) -> bytes:
     """Read the rest of a file of a device.
 
     Raises
     ------
     CommandError
-        If it is longer than `MAX_READ_BYTES` and than what is expected.
+        If it is longer than `MAX_READ_BYTES`.
     """
-    data = file.read(max(MAX_READ_BYTES, num_expected) + 1)
-    refuse_too_long(len(data), name, path, num_expected)
+    data = file.read(MAX_READ_BYTES + 1)
+    refuse_too_long(len(data), name, path)
     return data
 
 
-def refuse_too_long(num_bytes: int, name: str, what: str, num_expected: int = 0) -> None:
+def refuse_too_long(num_bytes: int, name: str, what: str) -> None:
     """Make sure that what was read is no more than a device has to say.
 
     Raises
     ------
     CommandError
-        If it is longer than `MAX_READ_BYTES` and than what is expected.
+        If it is longer than `MAX_READ_BYTES`.
     """
-    if num_bytes > max(MAX_READ_BYTES, num_expected):
+    if num_bytes > MAX_READ_BYTES:
         raise CommandError(
             f"{name}: {what} is longer than {byte_size(MAX_READ_BYTES)}, more than mosdeploy "
             "ever puts there; look at it on the device"

@@ -5,28 +5,31 @@ and the current version of each project, is never listed.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import Field
 
 from ..config.device import DeviceProfile
 from ..records import Leftover
 from .busy import refuse_if_busy
-from .channel import HASHING_TIMEOUT_S, VERSIONS_PATH, Version
+from .channel import HASHING_TIMEOUT_S, VERSIONS_PATH
 from .interpreter import work_dir
+from .on_device.versions import VERSION
 from .scripts import ON_DEVICE, Answer, call_agent
 from .session import Session
 
 CLEAN_PATH = ON_DEVICE / "clean.py"
 MAX_PATHS = 200  # on one command line
 
+_VersionPath = Annotated[str, Field(pattern=rf"^(?:[^/]+/)?(?:{VERSION.pattern})$")]
+
 
 class _Found(Answer):
     leftovers: tuple[Leftover, ...] = ()
-    channels: tuple[str, ...] = ()
 
 
 class _Unused(Answer):
-    unused: dict[Version, int] = Field(default_factory=dict)
+    unused: dict[_VersionPath, int] = Field(default_factory=dict)
 
 
 class _Removed(Answer):
@@ -53,16 +56,13 @@ def find_leftovers(
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
     found = call_agent(session, profile, _Found, "list", folder, scripts=(CLEAN_PATH,))
-    leftovers = list(found.leftovers)
-    # what 0.1.0 deployed stands in `bundles` itself
-    for place in ("bundles", *(f"bundles/{name}" for name in found.channels)):
-        words = ("unused", f"{folder}/{place}", "yes" if with_earlier else "no")
-        unused = call_agent(session, profile, _Unused, *words, scripts=(VERSIONS_PATH,))
-        leftovers += [
-            Leftover(path=f"{place}/{name}", what="version", size_bytes=size)
-            for name, size in unused.unused.items()
-        ]
-    return tuple(leftovers)
+    words = ("unused", f"{folder}/bundles", "yes" if with_earlier else "no")
+    unused = call_agent(session, profile, _Unused, *words, scripts=(VERSIONS_PATH,)).unused
+    versions = (
+        Leftover(path=f"bundles/{path}", what="version", size_bytes=size)
+        for path, size in unused.items()
+    )
+    return (*found.leftovers, *versions)
 
 
 def remove_leftovers(
@@ -76,11 +76,13 @@ def remove_leftovers(
         If the device fails, or a measurement has begun.
     """
     folder = work_dir(session, profile)
-    by_place: dict[str, list[str]] = {"": [x.path for x in leftovers if x.what != "version"]}
+    by_place: dict[str, list[str]] = {}
     for leftover in leftovers:
         if leftover.what == "version":
             place, _, name = leftover.path.rpartition("/")
             by_place.setdefault(place, []).append(name)
+    # last, for what removes the versions is among it
+    by_place[""] = [x.path for x in leftovers if x.what != "version"]
     for place, names in by_place.items():
         script = VERSIONS_PATH if place else CLEAN_PATH
         command = ("drop", f"{folder}/{place}") if place else ("remove", folder)

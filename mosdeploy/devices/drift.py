@@ -61,7 +61,7 @@ class DriftWatch:
     >>> watch = DriftWatch(["a"], MeasureProtocol(rounds=1))
     >>> watch.target_counts
     {'a': 1}
-    >>> watch.add(AgentResult("a", Measurement(error="out of memory")))[0][0]
+    >>> watch.add(AgentResult(key="a", measurement=Measurement(error="out of memory")))[0][0]
     'a'
     >>> watch.target_counts
     {}

@@ -8,7 +8,6 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -60,8 +59,8 @@ class _Clock(Record):
     now_s: int
 
 
-class _ResultLine(Record):
-    """One line of results.jsonl."""
+class AgentResult(Record):
+    """One line of a job's results; `measured_at` by the device's clock."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -80,15 +79,6 @@ class _ResultLine(Record):
         if total is not None and total.minimum_ms <= 0:
             raise ValueError("every run takes longer than 0 ms")
         return self
-
-
-@dataclass(frozen=True)
-class AgentResult:
-    """One line of a job's results; `measured_at` by the device's clock."""
-
-    key: str
-    measurement: Measurement
-    measured_at: str = ""
 
 
 class AgentJob:
@@ -278,13 +268,12 @@ class AgentJob:
 
     def _parse(self, line: bytes, path: str) -> AgentResult:
         try:
-            found = parse_answer(_ResultLine, line, path)
+            return parse_answer(AgentResult, line, path)
         except CommandError as error:
             raise CommandError(
                 f"{self._profile.name}: {error}; remove that file on the device and run the same "
                 "command again"
             ) from error
-        return AgentResult(found.key, found.measurement, found.measured_at)
 
 
 def _made_s(result: AgentResult) -> float:

@@ -92,15 +92,19 @@ def collect(
             raise ValueError(f"not a safe file name: {name!r}; use letters, digits, '.', '_', '-'")
     job = AgentJob(session, profile, task.job_id)
     watch = DriftWatch(unique_keys, profile.measure)
-    uploaded = set[str]()
+    uploaded: dict[str, str] = {}  # key to path
+    paths: dict[str, str] = {}  # digest to path: the reference may be one of the models
 
     def start() -> None:
         job.refuse_if_busy()
         needed = [REFERENCE, *sorted(watch.target_counts)]
         for key in needed:
             if key not in uploaded:
-                job.add(key, task.build(key))
-                uploaded.add(key)
+                model = task.build(key)
+                digest = sha256_bytes(model)
+                if digest not in paths:
+                    job.add(key, model)
+                uploaded[key] = paths.setdefault(digest, f"candidates/{key}.onnx")
         rounds = profile.measure.rounds
         repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
         if repeated:
@@ -110,7 +114,7 @@ def collect(
             )
             hooks.repeat(repeated)
         job.start(
-            {key: f"candidates/{key}.onnx" for key in needed},
+            {key: uploaded[key] for key in needed},
             watch.target_counts,
             task.stages,
             threads=task.threads,

@@ -63,7 +63,7 @@ class Session(Protocol):
         ...
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
-        """Upload a small file whole or not at all; raises as `put`."""
+        """Upload bytes as a file, whole or not at all; raises as `put`."""
         ...
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:

@@ -7,8 +7,6 @@ the internet; when the device has none, wheels for its platform are downloaded h
 import contextlib
 import secrets
 import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
+from .wheels import WheelTarget, download_wheels, linux_markers
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
@@ -124,27 +123,17 @@ def _install(
 
 def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:
     """Download wheels for the device here, and put them into its work folder."""
-    version = profile.wheel_python or ".".join((state.python_version or "").split(".")[:2])
-    tags = _platforms(profile, state)
-    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-    options += ["--python-version", version]
-    options += [word for tag in tags for word in ("--platform", tag)]
+    device_python = state.python_version or ""
+    version = profile.wheel_python or ".".join(device_python.split(".")[:2])
+    markers = linux_markers(device_python or version, state.machine or "")
+    target = WheelTarget(version, _platforms(profile, state), markers)
     with tempfile.TemporaryDirectory() as name:
-        # -P: no pip.py of the folder where the user is
-        command = [sys.executable, "-P", "-m", "pip", "download", "--dest", name, *options]
-        done = subprocess.run(
-            [*command, *profile.requirements],
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["pip printed nothing"]
+        error = download_wheels(Path(name), profile.requirements, target)
+        if error:
             raise CommandError(
-                f"{profile.name}: no wheels for Python {version} on {', '.join(tags)}: "
-                f"{lines[-1]}; set wheel_platform, wheel_python or requirements in the profile, or "
-                "give the device internet access"
+                f"{profile.name}: no wheels for Python {version} on "
+                f"{', '.join(target.platforms)}: {error}; set wheel_platform, wheel_python or "
+                "requirements in the profile, or give the device internet access"
             )
         check_run(session, f"rm -rf {shlex.quote(folder)}/wheels", "removing old wheels")
         for wheel in sorted(Path(name).iterdir()):

@@ -62,6 +62,52 @@ def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, liste
     assert (device / "my-notes").exists()
 
 
+def disk_bytes(folder):
+    """What the files of a folder take, whatever links there are to them."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum({path.stat().st_ino: path.stat().st_size for path in files}.values())
+
+
+@pytest.mark.parametrize("with_earlier", [False, True])
+def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier):
+    (device / "jobs" / "one" / "weights.bin").hardlink_to(device / "weights" / "uniform-4.bin")
+    (device / "venv-2" / "kept").write_bytes(bytes(11))
+    (device / "venv-1" / "kept").hardlink_to(device / "venv-2" / "kept")
+    (device / "venv-1" / "python").symlink_to(device / "my-notes")
+    bundles = device / "bundles"
+    old, earlier, unused, current = (f"{x * 16}-{x * 8}" for x in "0123")
+    shared = device / "shared"  # by all versions, the current one, too
+    shared.write_bytes(bytes(70))
+    for version, size in (
+        (bundles / "en-de" / current, 1),
+        (bundles / "en-de" / earlier, 100),
+        (bundles / "en-de" / unused, 10_000),
+        (bundles / old, 100_000),
+        (bundles / "en-fr" / unused, 1_000_000),
+    ):
+        version.mkdir(parents=True)
+        (version.parent / ".lock").touch()
+        (version / "own").write_bytes(bytes(size))
+        (version / "shared").hardlink_to(shared)
+    shared.unlink()
+    (bundles / "en-fr" / unused / "same").hardlink_to(bundles / old / "own")
+    (bundles / "en-fr" / unused / "copy").hardlink_to(bundles / "en-fr" / unused / "own")
+    (bundles / "en-de" / earlier / "deployment.json").touch()
+    (bundles / "en-de" / "history").write_text(f"{earlier}\n{current}\n")
+    (bundles / "en-de" / "current").symlink_to(current)
+    session, profile = LocalSession("dev"), make_profile()
+    find_leftovers(session, profile)  # stores the scripts there
+    before, found = disk_bytes(device), find_leftovers(session, profile, with_earlier=with_earlier)
+    assert {x.path: x.size_bytes for x in found if x.what == "version"} == {
+        f"bundles/{old}": 100_000,
+        f"bundles/en-de/{unused}": 10_000,
+        f"bundles/en-fr/{unused}": 1_000_000,
+        **({f"bundles/en-de/{earlier}": 100} if with_earlier else {}),
+    }
+    remove_leftovers(session, profile, found)
+    assert sum(x.size_bytes for x in found) == before - disk_bytes(device) > 1_000_000
+
+
 @pytest.mark.slow
 def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, listed):
     for name in ("one", "two"):

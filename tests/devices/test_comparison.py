@@ -15,6 +15,19 @@ from mosdeploy.devices.task import MeasurementTask
 TIMING = {"median_ms": 1e6, "p90_ms": 1e6, "minimum_ms": 1e6, "repeats": 10}
 
 
+class CountingSession(LocalSession):
+    """Knows which models were sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.models = []
+
+    def put_bytes(self, data, remote_path):
+        if remote_path.endswith(".onnx"):
+            self.models.append(Path(remote_path).name)
+        super().put_bytes(data, remote_path)
+
+
 def test_a_comparison_takes_no_rounds_of_last_week(make_profile):
     profile = make_profile(measure=MeasureProtocol(**QUICK))
     path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
@@ -23,6 +36,8 @@ def test_a_comparison_takes_no_rounds_of_last_week(make_profile):
     left = {"key": "a", "measured_at": then, "measurement": {"total": TIMING}}
     path.write_text((json.dumps(left) + "\n") * MIN_ROUNDS)
     task = MeasurementTask("job", STAGES, threads=1, build=lambda _: tiny_model())
-    found = compare(LocalSession(), profile, task, ["a"])
+    session = CountingSession()
+    found = compare(session, profile, task, ["a"])
     assert found["a"].total.median_ms < 1e6
     assert not path.exists()
+    assert session.models == ["reference.onnx"]  # which `a` is, too

@@ -174,8 +174,8 @@ def test_any_leftovers_are_listed_or_refused(make_profile, data):
     leftover = {"path": "jobs/one", "what": "job", "size_bytes": 7}
     answers = {
         "busy": {},
-        "list": {"leftovers": [leftover], "channels": ["en-fr"]},
-        "unused": {"unused": {VERSION: 7}},
+        "list": {"leftovers": [leftover]},
+        "unused": {"unused": {VERSION: 7, f"en-fr/{VERSION}": 7}},
         "remove": {"removed": ["jobs/one"]},
         "drop": {"removed": [VERSION]},
     }
@@ -269,15 +269,15 @@ def test_a_time_that_cannot_be_is_refused(make_profile, timing, reason):
 
 
 def test_no_file_is_read_without_end(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_READ_BYTES", 1 << 16)
+    monkeypatch.setattr(answers, "MAX_READ_BYTES", 1 << 20)
     path = tmp_path / "large"
     with path.open("wb") as file:
-        file.truncate(1 << 16)
-        assert len(session.read(str(path))) == 1 << 16
-        file.truncate((1 << 16) + 1)
-    with pytest.raises(CommandError, match=r"large is longer than 64 KiB"):
+        file.truncate(1 << 20)
+        assert len(session.read(str(path))) == 1 << 20
+        file.truncate((1 << 20) + 1)
+    with pytest.raises(CommandError, match=r"large is longer than 1\.0 MiB"):
         session.read(str(path))
-    content = bytes((1 << 16) + 1)
+    content = bytes((1 << 20) + 1)
     session.put_bytes(content, str(tmp_path / "sent"))  # what is sent may be as long as it is
     assert (tmp_path / "sent").read_bytes() == content
 

@@ -156,7 +156,7 @@ class SilentJob:
     """An agent that checks the runtime for ever, or measures for ever after a first result."""
 
     def __init__(self, num_results):
-        self.fresh = [[AgentResult("a", Measurement(error="no"))]] * num_results
+        self.fresh = [[AgentResult(key="a", measurement=Measurement(error="no"))]] * num_results
 
     def results(self):
         return self.fresh.pop() if self.fresh else []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mosdeploy.devices import setup as room
+from mosdeploy.devices import wheels
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
@@ -16,12 +17,14 @@ from mosdeploy.errors import CommandError, CommandTimeoutError
 from mosdeploy.records import DeviceState
 
 
-def write_wheel(folder, name, tag="py3-none-any"):
+def write_wheel(folder, name, *requires, version="1.0", tag="py3-none-any"):
     folder.mkdir(exist_ok=True)
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as wheel:
+    info = f"{name}-{version}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {text}" for text in requires]
+    with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as wheel:
         wheel.writestr(f"{name}.py", "answer = 42\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/METADATA", "\n".join([*lines, ""]))
         wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
         wheel.writestr(f"{info}/RECORD", "")
 
@@ -80,6 +83,53 @@ def test_no_wheel_for_the_device_leaves_no_half_environment(
     ):
         setup(LocalSession("dev"), profile)
     assert not (Path(profile.work_dir) / "venv").exists()
+
+
+def test_wheels_that_only_the_device_s_python_needs_are_sent(make_profile, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    old = 'python_version < "3.11"'
+    write_wheel(index, "tiny_runtime", f"helper; {old}", f"inner<2; {old}", 'new; extra == "new"')
+    write_wheel(index, "helper", 'inner; platform_machine == "riscv64"')
+    for version in ("1.0", "2.0"):
+        write_wheel(index, "inner", version=version)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    profile = make_profile(requirements=("tiny_runtime",))
+    state = DeviceState(python_version="3.10.4", machine="riscv64")  # we are later
+    room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+    sent = sorted(path.name for path in Path(profile.work_dir, "wheels").iterdir())
+    assert [name.removesuffix("-py3-none-any.whl") for name in sent] == [
+        "helper-1.0",
+        "inner-1.0",
+        "tiny_runtime-1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "missing"),
+    [
+        (("a",), ["b", "c>=2"]),
+        (("a[fast]",), ["b", "c>=2", "f"]),
+        (("A", "c==1.0"), ["b", "c==1.0,>=2"]),
+        (("a", "d==1.5"), ["b", "d==1.5"]),
+        (("a; sys_platform == 'win32'",), []),
+        (("c", "./local.whl"), []),
+    ],
+)
+def test_what_the_wheels_lack_for_a_device(tmp_path, requirements, missing):
+    write_wheel(
+        tmp_path,
+        "a",
+        'b; python_full_version < "3.10.5" and implementation_name == "cpython"',
+        'no; python_full_version >= "3.10.5" or platform_machine == "x86_64"',
+        'f; extra == "fast"',
+        "d",
+    )
+    write_wheel(tmp_path, "d", "c")
+    write_wheel(tmp_path, "d", "c>=2", "a", version="2.0")
+    write_wheel(tmp_path, "c")
+    markers = wheels.linux_markers("3.10.4", "aarch64")
+    assert wheels.missing_requirements(tmp_path, requirements, markers) == missing
 
 
 @pytest.fixture

@@ -24,6 +24,6 @@ def test_a_deployed_model_runs_on_onnxruntime_by_default():
 
 def test_hooks_do_nothing_by_default():
     NO_HOOKS.notify("message")
-    NO_HOOKS.observe(AgentResult("a", Measurement()))
+    NO_HOOKS.observe(AgentResult(key="a", measurement=Measurement(error="no")))
     NO_HOOKS.pause(0.0)
     NO_HOOKS.repeat({"a": 2})

@@ -61,10 +61,15 @@ class Server(paramiko.ServerInterface):
 
 class Handle(paramiko.SFTPHandle):
     num_written = 0
+    num_reads = 0
 
     def write(self, offset, data):
         Handle.num_written += len(data)
         return super().write(offset, data)
+
+    def read(self, offset, length):
+        Handle.num_reads += 1
+        return super().read(offset, length)
 
 
 class Files(paramiko.SFTPServerInterface):
@@ -107,6 +112,7 @@ class SSHDouble:
 
     def __init__(self, home, allowed_keys):
         self.host_key = paramiko.ECDSAKey.generate()
+        self.more_keys = []
         keys = ("PATH", "MOSDEPLOY_MACHINE_LOCK")
         self.environment = {"HOME": str(home), **{key: os.environ[key] for key in keys}}
         self.allowed = allowed_keys
@@ -120,13 +126,18 @@ class SSHDouble:
     def num_written(self):
         return Handle.num_written
 
+    @property
+    def num_reads(self):
+        return Handle.num_reads
+
     def accept(self):
         with contextlib.suppress(OSError):
             while True:
                 link, _ = self.socket.accept()
                 self.num_logins += 1
                 transport = paramiko.Transport(link)
-                transport.add_server_key(self.host_key)
+                for key in (self.host_key, *self.more_keys):
+                    transport.add_server_key(key)
                 transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
                 self.transports.append(transport)
                 with contextlib.suppress(paramiko.SSHException, EOFError, OSError):

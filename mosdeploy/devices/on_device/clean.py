@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,19 @@ def main(command: str, work_dir: str, *paths: str) -> None:
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """{"leftovers": [{"path", "what", "size_bytes"}], "channels": names of folders of bundles}."""
+    """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees."""
     used = [(folder / "venv").resolve(), Path(__file__).resolve().parent]
-    leftovers = [
-        {"path": str(path.relative_to(folder)), "what": what, "size_bytes": num_bytes(path)}
+    whats = {
+        path: what
         for pattern, what in PLACES
         for path in sorted(folder.glob(pattern))
         if path.resolve() not in used
+    }
+    leftovers = [
+        {"path": str(path.relative_to(folder)), "what": whats[path], "size_bytes": size}
+        for path, size in freed_bytes(list(whats)).items()
     ]
-    channels = sorted(path.parent.name for path in folder.glob("bundles/*/.lock"))
-    return {"leftovers": leftovers, "channels": channels}
+    return {"leftovers": leftovers}
 
 
 def remove(folder: Path, *paths: str) -> dict[str, Any]:
@@ -69,11 +73,19 @@ def remove(folder: Path, *paths: str) -> dict[str, Any]:
     return {"removed": listed}
 
 
-def num_bytes(path: Path) -> int:
-    """Size of a file, or of all files in a folder; one with several names counts once."""
-    files = [path] if path.is_file() else [x for x in path.rglob("*") if x.is_file()]
-    sizes = {(x.stat().st_dev, x.stat().st_ino): x.stat().st_size for x in files}
-    return sum(sizes.values())
+def freed_bytes(paths: list[Path]) -> dict[Path, int]:
+    """How much each of some files or folders frees when all of them go: what has several names
+    counts once, with the first, and not at all if one of its names stays.
+    """
+    named: dict[tuple[int, int], list[tuple[Path, os.stat_result]]] = {}
+    for path in paths:
+        for state in (x.lstat() for x in (path, *path.rglob("*"))):
+            named.setdefault((state.st_dev, state.st_ino), []).append((path, state))
+    freed = dict.fromkeys(paths, 0)
+    for (path, state), *others in named.values():
+        if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):
+            freed[path] += state.st_size
+    return freed
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of J
         make the one before current again
     versions.py others FOLDER
         print the other channels with a current version, and the run folders that deploy there
-    versions.py unused FOLDER WITH_EARLIER
-        print the sizes of versions that nothing goes back to, or of all but the current one
+    versions.py unused BUNDLES WITH_EARLIER
+        print of every channel the versions that nothing goes back to, or all but the current one
     versions.py drop FOLDER VERSION...
         remove versions, but the current one and those in work
 
@@ -42,6 +42,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -60,18 +61,8 @@ VERSION = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
 
 def main(command: str, folder: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]]
-    commands = {
-        "claim": claim,
-        "deduplicate": deduplicate,
-        "activate": activate,
-        "release": release,
-        "previous": previous,
-        "rollback": rollback,
-        "others": others,
-        "unused": unused,
-        "drop": drop,
-    }
+    verbs = (claim, deduplicate, activate, release, previous, rollback, others, unused, drop)
+    commands: dict[str, Callable[..., dict[str, Any]]] = {verb.__name__: verb for verb in verbs}
     try:
         answer = commands[command](Path(folder), *arguments)
     except OSError as error:
@@ -178,22 +169,20 @@ def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
 
 
 def others(folder: Path) -> dict[str, Any]:
-    """{"others": the run folder that deploys to each other channel with a current version, by the
-    channel's name}.
-    """
+    """{"others": by the name of each other channel with a current version, who deploys there}."""
     found = [path.parent for path in folder.parent.glob("*/current") if path.parent != folder]
     return {"others": {other.name: other_owner(other, "", "no") for other in sorted(found)}}
 
 
-def unused(folder: Path, with_earlier: str) -> dict[str, Any]:
-    """{"unused": bytes of each version that can be removed, by its name}."""
-    used = history(folder)
-    if with_earlier == "yes":
-        used = used[-1:]
-    names = [
-        name for name in versions(folder) if name not in used and not is_in_work(folder / name)
-    ]
-    return {"unused": {name: num_bytes(folder / name) for name in names}}
+def unused(bundles: Path, with_earlier: str) -> dict[str, Any]:
+    """{"unused": bytes that each version frees which can be removed, by its path in `bundles`}."""
+    paths: list[Path] = []
+    # what 0.1.0 deployed stands in `bundles` itself
+    for folder in (bundles, *sorted(lock.parent for lock in bundles.glob("*/.lock"))):
+        used = history(folder)[-1 if with_earlier == "yes" else 0 :]
+        paths += (folder / name for name in versions(folder) if name not in used)
+    freed = freed_bytes([path for path in paths if not is_in_work(path)])
+    return {"unused": {str(path.relative_to(bundles)): size for path, size in freed.items()}}
 
 
 def drop(folder: Path, *names: str) -> dict[str, Any]:
@@ -218,11 +207,6 @@ def drop_all(folder: Path, names: list[str]) -> dict[str, Any]:
     for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
     return {"removed": names}
-
-
-def num_bytes(version: Path) -> int:
-    """Size of all files of a version."""
-    return sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
 
 
 def last_two(folder: Path) -> dict[str, Any]:
@@ -316,6 +300,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     replace(target, write)
+
+
+def freed_bytes(paths: list[Path]) -> dict[Path, int]:
+    """How much each of some files or folders frees when all of them go: what has several names
+    counts once, with the first, and not at all if one of its names stays.
+    """
+    named: dict[tuple[int, int], list[tuple[Path, os.stat_result]]] = {}
+    for path in paths:
+        for state in (x.lstat() for x in (path, *path.rglob("*"))):
+            named.setdefault((state.st_dev, state.st_ino), []).append((path, state))
+    freed = dict.fromkeys(paths, 0)
+    for (path, state), *others in named.values():
+        if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):
+            freed[path] += state.st_size
+    return freed
 
 
 def read_sums(folder: Path) -> dict[str, str]:

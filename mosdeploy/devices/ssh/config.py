@@ -17,6 +17,7 @@ DEFAULT_PATH = Path("~/.ssh/config")
 DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh/id_rsa"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+DEFAULT_PORT = 22
 _PORTS = range(1, 1 << 16)
 _INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.+)", re.IGNORECASE)
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?")
@@ -36,6 +37,15 @@ class SSHTarget:
     known_hosts_paths: tuple[Path, ...]
     keepalive_s: int
     jumps: tuple[str, ...]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """What known_hosts calls the host; the second counts where the first is not known."""
+        if self.host_key_name is not None:
+            return (self.host_key_name,)
+        if self.port == DEFAULT_PORT:
+            return (self.hostname,)
+        return (f"[{self.hostname}]:{self.port}", self.hostname)
 
 
 def read_ssh_config(path: Path) -> str:
@@ -109,7 +119,7 @@ def make_target(
     return SSHTarget(
         alias=alias,
         hostname=options.get("hostname", alias),
-        port=port or _number(alias, "Port", options.get("port", "22"), _PORTS),
+        port=port or _number(alias, "Port", options.get("port", str(DEFAULT_PORT)), _PORTS),
         user=user or options.get("user") or getpass.getuser(),
         host_key_name=options.get("hostkeyalias"),
         identity_paths=tuple(identity_paths),

@@ -1,15 +1,19 @@
 """Which host keys the user knows, from files as OpenSSH writes and reads them.
 
-In: the paths of known_hosts files. Out: keys by host, and those that are revoked. Nothing is
+In: the paths of known_hosts files. Out: the keys of a host, and those that are revoked. Nothing is
 opened here but these files.
 """
 
+import base64
+import contextlib
+import fnmatch
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from ...errors import ConfigError
 
@@ -20,17 +24,27 @@ class KnownHosts:
 
     Attributes
     ----------
-    keys
-        Keys by host, without those that are revoked.
+    lines
+        Of each line what names its hosts, and their key; no line whose key is revoked.
     revoked
         Base64 of the keys that are marked `@revoked`, for whatever hosts.
     has_authority
         Some lines name an authority that signs host keys, which paramiko does not know.
     """
 
-    keys: HostKeys
+    lines: tuple[tuple[str, paramiko.PKey], ...]
     revoked: frozenset[str]
     has_authority: bool
+
+    def keys(self, name: str) -> list[paramiko.PKey]:
+        """Keys of all lines that are about a host, which OpenSSH takes one as well as another.
+
+        Parameters
+        ----------
+        name
+            As OpenSSH writes it: `[NAME]:PORT` where the port is not 22.
+        """
+        return [key for names, key in self.lines if _is_about(names, name.lower())]
 
 
 def load_known_hosts(paths: Iterable[Path]) -> KnownHosts:
@@ -42,7 +56,7 @@ def load_known_hosts(paths: Iterable[Path]) -> KnownHosts:
     ConfigError
         If a file is there and cannot be read.
     """
-    entries: list[HostKeyEntry] = []
+    lines: list[tuple[str, paramiko.PKey]] = []
     revoked: set[str] = set()
     has_authority = False
     for path in paths:
@@ -52,16 +66,27 @@ def load_known_hosts(paths: Iterable[Path]) -> KnownHosts:
             elif words[0] == "@cert-authority":
                 has_authority = True
             elif not words[0].startswith("@"):
-                entries += _entry(words)
-    keys = HostKeys()
-    for entry in entries:
-        key = entry.key
-        for host in entry.hostnames or ():
-            known = keys.lookup(host)
-            is_first = known is None or key.get_name() not in known.keys()  # noqa: SIM118
-            if is_first and key.get_base64() not in revoked:
-                keys.add(host, key.get_name(), key)
-    return KnownHosts(keys, frozenset(revoked), has_authority)
+                lines += ((words[0], key) for key in _keys(words))
+    kept = ((names, key) for names, key in lines if key.get_base64() not in revoked)
+    return KnownHosts(tuple(kept), frozenset(revoked), has_authority)
+
+
+def _is_about(names: str, name: str) -> bool:
+    """Tell whether the names of a line, patterns between commas or a hash, are about a host."""
+    if names.startswith("|"):
+        with contextlib.suppress(ValueError):  # not base64, or another number of parts
+            _, kind, salt, digest = names.split("|")
+            found = hmac.digest(base64.b64decode(salt), name.encode(), "sha1")
+            return kind == "1" and found == base64.b64decode(digest)
+        return False
+    is_named = False
+    for pattern in names.lower().split(","):
+        # of what fnmatch knows, OpenSSH knows * and ?
+        if fnmatch.fnmatchcase(name, pattern.removeprefix("!").replace("[", "[[]")):
+            if pattern.startswith("!"):
+                return False
+            is_named = True
+    return is_named
 
 
 def _lines(path: Path) -> Iterable[list[str]]:
@@ -78,9 +103,10 @@ def _lines(path: Path) -> Iterable[list[str]]:
             yield words
 
 
-def _entry(words: list[str]) -> list[HostKeyEntry]:
+def _keys(words: list[str]) -> list[paramiko.PKey]:
+    """The key of a line, if it has one."""
     try:
         entry = HostKeyEntry.from_line(" ".join(words))
     except (InvalidHostKey, paramiko.SSHException, ValueError):
         return []
-    return [] if entry is None or entry.key is None else [entry]
+    return [] if entry is None or entry.key is None else [entry.key]

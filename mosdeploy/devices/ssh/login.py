@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Never
+from typing import Any
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,7 +20,7 @@ from paramiko.pkey import UnknownKeyType
 from ...config.device import DeviceProfile
 from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
 from .config import SSHTarget, make_target, parse_jump, read_ssh_config
-from .known_hosts import KnownHosts, load_known_hosts
+from .known_hosts import load_known_hosts
 from .session import SSHSession
 
 _MAX_JUMPS = 8
@@ -96,17 +96,16 @@ def _connect(
 ) -> paramiko.SSHClient:
     """Open one hop; `by_hand` is the command with which a user does the same."""
     client = paramiko.SSHClient()
-    known = load_known_hosts(target.known_hosts_paths)
-    client.set_missing_host_key_policy(_Reject(target, known, by_hand))
-    client.get_host_keys().update(known.keys)
+    host_key = _HostKey(target, by_hand)
+    client.set_missing_host_key_policy(host_key)  # asked about every key: the client knows none
     keys = _Keys(target)
     with contextlib.ExitStack() as stack:
         stack.callback(client.close)
-        with _login_errors(target, known, keys, timeout_s, by_hand):
+        with _login_errors(target, keys, timeout_s, by_hand):
             client.connect(
-                # With a socket given, name and port serve only to look up the host key.
-                hostname=target.host_key_name or target.hostname,
-                port=22 if target.host_key_name else target.port,
+                hostname=target.hostname,
+                port=target.port,
+                transport_factory=host_key.make_transport,
                 auth_strategy=keys,
                 sock=_open_link(target, through, timeout_s),
                 timeout=timeout_s,
@@ -134,34 +133,60 @@ def _open_link(
     return link
 
 
-class _Reject(paramiko.RejectPolicy):
-    """Refuse a host whose key is not known; the error tells how to accept it."""
+class _HostKey(paramiko.MissingHostKeyPolicy):
+    """Accept the key that a host shows if OpenSSH would; the error tells what else to do."""
 
-    def __init__(self, target: SSHTarget, known: KnownHosts, by_hand: str) -> None:
-        self._target = target
-        self._known = known
+    def __init__(self, target: SSHTarget, by_hand: str) -> None:
+        self._where = f"{target.key_names[0]} ('{target.alias}')"
+        self._paths = [path for path in target.known_hosts_paths if path.is_file()]
         self._by_hand = by_hand
+        self._files = load_known_hosts(target.known_hosts_paths)
+        name, *others = target.key_names
+        self._known = self._files.keys(name)
+        self._known_otherwise = [key for other in others for key in self._files.keys(other)]
+
+    def make_transport(self, link: Any, /, **options: Any) -> paramiko.Transport:
+        """A transport that asks for a key of a kind that is known, where the host has one."""
+        transport = paramiko.Transport(link, **options)
+        kinds = {key.get_name() for key in self._known or self._known_otherwise}
+        if "ssh-rsa" in kinds:  # how keys of this kind sign
+            kinds |= {"rsa-sha2-512", "rsa-sha2-256"}
+        security = transport.get_security_options()
+        security.key_types = sorted(security.key_types, key=lambda kind: kind not in kinds)
+        return transport
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
-    ) -> Never:
-        _refuse_revoked(f"{hostname} ('{self._target.alias}')", key, self._known)
-        authority = ""
-        if self._known.has_authority:
-            authority = "; what @cert-authority has signed is not known by that"
-        raise HostKeyError(
-            f"the host key of {hostname} ('{self._target.alias}') is not known: {key.get_name()} "
-            f"{key.fingerprint}{authority}; if it is the right one, accept it once by hand with "
-            f"`{self._by_hand}`, then run the same command again"
+    ) -> None:
+        if key.get_base64() in self._files.revoked:
+            raise HostKeyError(
+                f"the host key of {self._where} is REVOKED (@revoked in known_hosts): "
+                f"{key.get_name()} {key.fingerprint}; somebody who has stolen it may stand there. "
+                "The host needs a new key"
+            )
+        if self._known and key not in self._known:
+            raise self._changed(key)
+        if key not in (*self._known, *self._known_otherwise):
+            raise self._unknown(key)
+
+    def _changed(self, key: paramiko.PKey) -> HostKeyError:
+        same_kind = [known for known in self._known if known.get_name() == key.get_name()]
+        expected = (same_kind or self._known)[0].fingerprint
+        return HostKeyError(
+            f"the host key of {self._where} HAS CHANGED: known is {expected}, shown was "
+            f"{key.fingerprint}; somebody may stand in between. Only if you know why (a new system "
+            f"on the device), remove the old key from {', '.join(map(str, self._paths))} "
+            f"(`ssh-keygen -R`) and accept the new one with `{self._by_hand}`"
         )
 
-
-def _refuse_revoked(where: str, key: paramiko.PKey, known: KnownHosts) -> None:
-    if key.get_base64() in known.revoked:
-        raise HostKeyError(
-            f"the host key of {where} is REVOKED (@revoked in known_hosts): {key.get_name()} "
-            f"{key.fingerprint}; somebody who has stolen it may stand there. The host needs a new "
-            "key"
+    def _unknown(self, key: paramiko.PKey) -> HostKeyError:
+        authority = ""
+        if self._files.has_authority:
+            authority = "; what @cert-authority has signed is not known by that"
+        return HostKeyError(
+            f"the host key of {self._where} is not known: {key.get_name()} {key.fingerprint}"
+            f"{authority}; if it is the right one, accept it once by hand with `{self._by_hand}`, "
+            "then run the same command again"
         )
 
 
@@ -214,22 +239,11 @@ def _read_public(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _login_errors(
-    target: SSHTarget, known: KnownHosts, keys: _Keys, timeout_s: float, by_hand: str
-) -> Iterator[None]:
+def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str) -> Iterator[None]:
     """Translate everything that goes wrong before a session exists."""
     where = f"{target.hostname} port {target.port} ('{target.alias}')"
     try:
         yield
-    except paramiko.BadHostKeyException as error:
-        _refuse_revoked(where, error.key, known)
-        files = ", ".join(str(path) for path in target.known_hosts_paths if path.is_file())
-        raise HostKeyError(
-            f"the host key of {where} HAS CHANGED: known is {error.expected_key.fingerprint}, "
-            f"shown was {error.key.fingerprint}; somebody may stand in between. Only if you know "
-            f"why (a new system on the device), remove the old key from {files} (`ssh-keygen -R`) "
-            f"and accept the new one with `{by_hand}`"
-        ) from error
     except paramiko.AuthenticationException as error:
         tried = ", ".join(keys.tried) or "none found"
         if keys.locked:

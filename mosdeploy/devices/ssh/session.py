@@ -12,7 +12,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +33,10 @@ from .output import CHUNK_BYTES, PRINT_GROUP, CommandOutput
 
 _log = logging.getLogger(__name__)
 
+MAX_READ_BACK_BYTES = 1 << 20
+"""Larger files are checked by a command on the device, which costs more than a few reads: these
+wait for one another, each for as long as the link takes to and fro.
+"""
 _GRACE_S = 5.0  # for ending a command that ran into its time-out, or was interrupted
 
 
@@ -132,33 +136,15 @@ class SSHSession(Session):
 
     def put(self, local_path: Path, remote_path: str) -> None:
         digest = sha256_file(local_path)
-
-        def is_whole(path: str) -> bool:
-            path = shlex.quote(path)
-            result = self.run(f"sha256sum {path} || shasum -a 256 {path}")
-            return result.stdout.startswith(digest)
-
         with read_errors(local_path):
             opened = local_path.open("rb")
         with opened as source:
-            self._store(source, local_path.stat().st_size, digest, remote_path, is_whole)
+            self._store(source, local_path.stat().st_size, digest, remote_path)
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
-        def is_whole(path: str) -> bool:  # cheaper than a command that hashes
-            with contextlib.suppress(FileNotFoundError, CommandError):
-                return self._read(path, 0, len(data)) == data
-            return False
+        self._store(io.BytesIO(data), len(data), sha256_bytes(data), remote_path)
 
-        self._store(io.BytesIO(data), len(data), sha256_bytes(data), remote_path, is_whole)
-
-    def _store(
-        self,
-        source: BinaryIO,
-        size: int,
-        digest: str,
-        remote_path: str,
-        is_whole: Callable[[str], bool],
-    ) -> None:
+    def _store(self, source: BinaryIO, size: int, digest: str, remote_path: str) -> None:
         """Upload a file by way of a part file, and once more if that comes to nothing.
 
         The first part file is named by the content: an upload that was cut is continued, never that
@@ -169,7 +155,7 @@ class SSHSession(Session):
             part = f"{remote_path}.{name}.part"
             try:
                 self._send(source, part, size)
-                if is_whole(part):
+                if self._is_whole(part, size, digest):
                     return self._rename(part, remote_path)
                 problem = CommandError(
                     f"{self.name}: {remote_path} arrived damaged twice; check the device's disk "
@@ -178,19 +164,26 @@ class SSHSession(Session):
             except _PartError as error:
                 problem = error
             self._remove(part)
-            if is_whole(remote_path):  # by another upload
+            if self._is_whole(remote_path, size, digest):  # by another upload
                 return None
         raise problem
 
-    def read(self, remote_path: str, offset: int = 0) -> bytes:
-        return self._read(remote_path, offset, 0)
+    def _is_whole(self, path: str, size: int, digest: str) -> bool:
+        """Tell whether a file holds what was sent."""
+        if size <= MAX_READ_BACK_BYTES:
+            with contextlib.suppress(FileNotFoundError, CommandError):
+                return sha256_bytes(self.read(path)) == digest
+            return False
+        path = shlex.quote(path)
+        result = self.run(f"sha256sum {path} || shasum -a 256 {path}")
+        return result.stdout.startswith(digest)
 
-    def _read(self, remote_path: str, offset: int, num_expected: int) -> bytes:
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
         with self._bounded(f"reading {remote_path}", self._timeout_s):
             try:
                 with self._files().open(remote_path, "rb") as file:
                     file.seek(offset)
-                    return answers.read_bounded(file, self.name, remote_path, num_expected)
+                    return answers.read_bounded(file, self.name, remote_path)
             except FileNotFoundError:
                 raise
             except OSError as error:

@@ -10,6 +10,7 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.ssh.output import CommandOutput
+from mosdeploy.devices.ssh.session import MAX_READ_BACK_BYTES
 from mosdeploy.errors import (
     CommandError,
     CommandTimeoutError,
@@ -110,6 +111,23 @@ def test_an_upload_is_continued_where_it_was_cut(make_profile, client_files, dou
         session.put(local, str(remote))
         assert remote.read_bytes() == data
         assert not part.exists()
+
+
+@pytest.mark.parametrize(("size", "most_reads"), [(1 << 16, 4), (MAX_READ_BACK_BYTES + 1, 0)])
+def test_what_was_sent_is_not_read_back_in_many_pieces(
+    make_profile, client_files, double, tmp_path, size, most_reads
+):
+    data, remote = os.urandom(size), tmp_path / "remote"
+    part = tmp_path / f"remote.{sha256_bytes(data)[:16]}.part"
+    with open_session(make_profile("ssh"), client_files.config) as session:
+        before = double.num_reads
+        session.put_bytes(data, str(remote))
+        assert double.num_reads - before <= most_reads  # each waits for the one before
+        assert remote.read_bytes() == data
+        part.write_bytes(bytes(size))  # damaged, as a power cut leaves it
+        session.put_bytes(data, str(remote))
+    assert remote.read_bytes() == data
+    assert [path.name for path in tmp_path.glob("remote*")] == ["remote"]
 
 
 def test_a_lasting_session_reconnects_and_gives_up_in_the_end(
