@@ -166,7 +166,7 @@ def tf_idf_scores(state: TrainedRun) -> dict[str, float]:
         metrics = dict[str, float]()
         for split in ("valid", "test"):
             answers = [int(x) for x in model.predict(vectors[split])]
-            scored = classification_metrics(answers, labels[split], len(config.task.labels))
+            scored = classification_metrics(answers, labels[split])
             metrics |= {f"{split} {name}": score for name, score in scored.items()}
         found.append(metrics)
     return max(found, key=lambda metrics: metrics["valid accuracy"])

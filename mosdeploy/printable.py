@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Callable
 from decimal import Decimal
 
+EMULATED = "emulated: not a latency"
+
 _SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f"))
 """Bytes of each unit, the largest first, and how a number of it is written."""
 

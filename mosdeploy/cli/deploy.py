@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ..printable import kept, memory_kept
+from ..printable import EMULATED, kept, memory_kept
 from .options import BundleOption, DeviceCommon, ExportedDeviceOption, HostOption
-from .printing import EMULATED, timing
+from .printing import timing
 
 
 def deploy(

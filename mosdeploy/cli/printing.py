@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 MIN_FOLDED = 16
 """How wide a folded column is at least."""
 
-EMULATED = "emulated: not a latency"
-
 
 def card_line(card: "PredictorCard") -> str:
     """A predictor's errors on held-out subnets, on one line."""

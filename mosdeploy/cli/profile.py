@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printable import EMULATED
 from .options import DeviceCommon, DeviceOption
-from .printing import EMULATED, card_line, rescaled_lines
+from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
     from ..pipeline.summaries import ProfileSummary

@@ -7,7 +7,8 @@ and only if what runs it on devices answers as the subnet does in torch. This fi
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -32,7 +33,6 @@ from ..storage import (
 from .parity import ParityExamples, PredictsIds, check_parity
 from .self_tests import choose_self_tests
 
-MODEL_NAME = "model.onnx"
 MANIFEST_NAME = "manifest.json"
 README_NAME = "README.md"
 
@@ -75,7 +75,7 @@ class BundleOrigin:
 
     name: str
     device: str | None
-    provenance: Mapping[str, str]
+    provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
     picked: bool = False
     limit_ms: float | None = None
@@ -123,7 +123,6 @@ class BundleJob:
 class DraftBundle:
     """A bundle that was not checked yet, and its model, opened."""
 
-    folder: Path
     built: BuiltModel
     model: PredictsIds
 
@@ -156,35 +155,58 @@ def export_bundle(
     MosdeployError
         If the disk is full, or another export writes this bundle.
     """
-    _check_place(out_dir)
     if not examples.input_ids:
         raise ExportError(
             "no validation example to check the bundle with; give the data a validation set"
         )
+    with whole_folder(out_dir, MANIFEST_NAME, "is not a bundle") as folder:
+        draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
+        report = check_parity(
+            draft.model,
+            examples,
+            limits=job.limits,
+            precision=job.spec.workload.precision,
+            spread=cast("float", job.settings.get("spread", 1.0)),
+            center=cast("float | None", job.settings.get("center")),
+        )
+        empty = _manifest(job, draft.built, report=report, tests=())
+        room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())
+        tests = choose_self_tests(draft.model, examples, room)
+        manifest = empty.model_copy(update={"self_test": tests})
+        (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
+        manifest = _write_manifest(folder, manifest)
+        _check_readable(folder)
+    return manifest
+
+
+@contextmanager
+def whole_folder(out_dir: Path, marker: str, refusal: str) -> Iterator[Path]:
+    """Give the path of a folder to make; when the block ends, it takes the place of `out_dir`.
+
+    Parameters
+    ----------
+    marker
+        A file of what may be replaced.
+    refusal
+        What is said of a folder without it.
+
+    Raises
+    ------
+    ExportError
+        If `out_dir` is a folder without it.
+    MosdeployError
+        If the disk is full, or another export writes this folder.
+    """
+    if out_dir.exists() and not (out_dir / marker).is_file():
+        raise ExportError(f"{out_dir} exists and {refusal}; move it away, or choose another folder")
     busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
     with locked(out_dir, busy), disk_errors(out_dir):
         restore_folder(out_dir)
         remove_scratch(out_dir)
         with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
             folder = Path(scratch) / "new"
-            draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
-            report = check_parity(
-                draft.model,
-                examples,
-                limits=job.limits,
-                precision=job.spec.workload.precision,
-                spread=cast("float", job.settings.get("spread", 1.0)),
-                center=cast("float | None", job.settings.get("center")),
-            )
-            empty = _manifest(job, draft.built, report=report, tests=())
-            room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())
-            tests = choose_self_tests(draft.model, examples, room)
-            manifest = empty.model_copy(update={"self_test": tests})
-            (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
-            manifest = _write_manifest(folder, manifest)
-            _check_readable(folder)
+            yield folder
             replace_folder(folder, out_dir)
-    return manifest
 
 
 def build_draft(
@@ -209,19 +231,30 @@ def build_draft(
     report = ParityReport(metric="", num_examples=0, identical=0, torch_score=0.0, bundle_score=0.0)
     manifest = _manifest(job, built, report=report, tests=(example,))
     tokenizer_path = folder / TOKENIZER_NAMES[job.family]
-    shutil.copyfile(job.tokenizer_path, tokenizer_path)
-    # of the copy: a training or another export that ends meanwhile replaces the file
-    if job.tokenizer_sha256 not in (None, sha256_file(tokenizer_path)):
-        raise ExportError(
-            f"{job.tokenizer_path} is not the tokenizer that the network was trained with, or the "
-            "part of it that this export keeps; run the same command again"
-        )
+    copy_tokenizer(job.tokenizer_path, tokenizer_path, job.tokenizer_sha256)
     opened = folder
     if built.checked_folder is not None:
         opened = built.checked_folder
         shutil.copyfile(tokenizer_path, opened / TOKENIZER_NAMES[job.family])
     _write_manifest(opened, manifest)
-    return DraftBundle(folder, built, open_bundle(opened))
+    return DraftBundle(built, open_bundle(opened))
+
+
+def copy_tokenizer(source: Path, target: Path, sha256: str | None) -> None:
+    """Copy a tokenizer.
+
+    Raises
+    ------
+    ExportError
+        If the copy has another hash than the one that is given.
+    """
+    shutil.copyfile(source, target)
+    # of the copy: a training or another export that ends meanwhile replaces the file
+    if sha256 not in (None, sha256_file(target)):
+        raise ExportError(
+            f"{source} is not the tokenizer that the network was trained with, or the part of it "
+            "that this export keeps; run the same command again"
+        )
 
 
 def read_manifest(bundle_dir: Path) -> BundleManifest:
@@ -246,21 +279,14 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
     return manifest
 
 
-def _check_place(out_dir: Path) -> None:
-    if out_dir.exists() and not (out_dir / MANIFEST_NAME).is_file():
-        raise ExportError(
-            f"{out_dir} exists and is not a bundle; move it away, or choose another folder"
-        )
-
-
 def _manifest(
     job: BundleJob, built: BuiltModel, report: ParityReport, tests: tuple[SelfTest, ...]
 ) -> BundleManifest:
     """The manifest, without hashes."""
     spec = job.spec
     return BundleManifest(
+        **vars(job.origin),
         family=job.family,
-        name=job.origin.name,
         runtime=built.runtime,
         processor=built.processor,
         precision=spec.workload.precision,
@@ -269,14 +295,6 @@ def _manifest(
         arch=job.arch,
         num_parameters=spec.num_parameters(job.arch),
         workload=spec.workload,
-        device=job.origin.device,
-        picked=job.origin.picked,
-        limit_ms=job.origin.limit_ms,
-        search_limits=job.origin.search_limits,
-        statistic=job.origin.statistic,
-        max_score_drop=job.origin.max_score_drop,
-        provenance=dict(job.origin.provenance),
-        weights=job.origin.weights,
         parity=report,
         self_test=tests,
         sha256={},

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
+from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
 from .bundles import bundle_spec, folder_bytes, require_bundle
@@ -20,7 +21,6 @@ from .predict import predict
 from .summaries import ComparedBundle, Comparison
 from .trained_run import TrainedRun, trained_run
 
-MODEL_NAME = "model.onnx"
 ASKED = frozenset(("kind", "labels", "takes_pairs"))
 """Settings of a bundle that say what it answers, where its family has them."""
 
@@ -163,7 +163,7 @@ def _measure(
     from ..devices.task import MeasureHooks, MeasurementTask
     from ..latency.conditions import board_conditions
 
-    models = [folder / MODEL_NAME for folder in folders]
+    models = [folder / ONNX_MODEL_NAME for folder in folders]
     keys = [f"bundle-{number}" for number in range(len(models))]
     # the first is the reference too, which shows whether the device was stable
     files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}

@@ -1,12 +1,15 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
+import json
 import logging
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..config.device import DeviceProfile
 from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
 from ..printable import latency
 from ..records import BundleManifest, Deployment, SearchResult
@@ -20,6 +23,7 @@ from .subnets import VERBS
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
+    from ..devices.session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -170,18 +174,42 @@ def _deploy(
         max_memory_bytes=max_memory_bytes,
         strict=options.strict,
     )
-    with sole_deployment(context, target):
-        with lasting_session(context, target) as session:
-            deployment = put_on_device(
-                session,
-                target,
-                channel_of(context.run),
-                release,
-                context.config.deploy,
-                context.progress.say,
-            )
+    with sole_deployment(context, target), lasting_session(context, target) as session:
+        deployment = put_on_device(
+            session,
+            target,
+            channel_of(context.run),
+            release,
+            context.config.deploy,
+            context.progress.say,
+        )
         write_record(files.deployment_path(target.name, options.host), deployment)
+        _say_provider(context, session, target, deployment)
     return deployment
+
+
+def _say_provider(
+    context: Context, session: "Session", target: DeviceProfile, deployment: Deployment
+) -> None:
+    """Say how what was deployed runs as it was timed, where the runtime would take the CPU unless
+    it is told.
+    """
+    from ..devices.acceptance import CPU_PROVIDER
+    from ..devices.interpreter import python_path
+    from ..devices.release import RUNTIME_NAME
+
+    if target.provider == CPU_PROVIDER:
+        return
+    manifest = json.loads(session.read(f"{deployment.remote_dir}/bundle/manifest.json"))
+    if manifest.get("runtime") == "tvm":  # which runs on CPUs alone
+        return
+    current = PurePosixPath(deployment.remote_dir).parent / "current"
+    words = (python_path(session, target), "-m", RUNTIME_NAME, "bundle")
+    command = shlex.join((*words, "--provider", target.provider))
+    context.progress.say(
+        f"to run it on {target.host_alias} as it was timed: "
+        f"cd {shlex.quote(str(current))} && {command}"
+    )
 
 
 def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
@@ -213,10 +241,10 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     name, host = deployed_to(context, options)
     target = resolve_profile(context.files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
-    with sole_deployment(context, target):
-        with lasting_session(context, target) as session:
-            deployment = roll_back_there(session, target, channel_of(context.run))
+    with sole_deployment(context, target), lasting_session(context, target) as session:
+        deployment = roll_back_there(session, target, channel_of(context.run))
         write_record(context.files.deployment_path(target.name, host), deployment)
+        _say_provider(context, session, target, deployment)
     return deployment
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from ..config import RunConfig
 from ..config.device import DeviceProfile
 from ..family import DataSizes
-from .budget import split_steps, with_budget
+from .budget import tried_budget, with_budget
 from .context import Context
 from .finetune import CURVE_POINTS
 from .same_time import MAX_TIME_S, NUM_TIMED, TURNS
@@ -40,7 +40,7 @@ def estimate_walk(
     sizes
         How many examples there are.
     """
-    config = _budgeted(context)
+    config = with_budget(context.run, tried_budget(context, None)).config
     num_winners = context.config.training.num_winners
     parts = _Parts(context, config, times, device, sizes)
     of_each = {
@@ -179,11 +179,3 @@ class _Parts:
         protocol = self.device.measure
         num_references = 2 + num_subnets // protocol.reference_every
         return protocol.rounds * (num_subnets + num_references) * (START_S + protocol.max_time_s)
-
-
-def _budgeted(context: Context) -> RunConfig:
-    """The run file with its budget, if it has one, turned into steps."""
-    training = context.config.training
-    if training.budget is None:
-        return context.config
-    return with_budget(context.run, split_steps(training.budget, training.num_winners)).config

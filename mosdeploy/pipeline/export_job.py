@@ -129,8 +129,9 @@ def bundle_job(
 
 def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) -> "ModelBuilder":
     """What writes a subnet's `model.onnx` into a folder."""
-    from ..export.bundle import MODEL_NAME, BuiltModel
+    from ..export.bundle import BuiltModel
     from ..export.onnx.model import write_model
+    from ..runtime.manifest import ONNX_MODEL_NAME
 
     family = state.family
     spec = exported_spec(state, chosen, workload)
@@ -138,7 +139,7 @@ def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) 
     def build(folder: Path) -> BuiltModel:
         options = state.graph_options(workload)
         model = family.build_graph(spec, chosen.arch, exported_arrays(chosen), options)
-        write_model(model, folder / MODEL_NAME)
+        write_model(model, folder / ONNX_MODEL_NAME)
         return BuiltModel("onnxruntime")
 
     return build

@@ -17,6 +17,7 @@ from ..config.units import Statistic
 from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
+from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
 from ..storage import disk_errors, fingerprint, locked, read_record, write_record
@@ -26,6 +27,7 @@ from .conditions import board_state
 from .context import Context
 from .devices import lasting_session
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
+from .precision_verdicts import decide, needs_likeness
 from .subnets import SelectedSubnet
 from .trained_run import TrainedRun
 from .vocabulary import exported_spec
@@ -127,40 +129,6 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
         told = "; ".join(f"{x.precision}: {x.verdict}" for x in choice.candidates)
         raise ExportError(f"no precision runs on {task.device.name} and keeps the limit: {told}")
     return choice
-
-
-def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
-    """Take the fastest whose score is at most `max_score_drop` below torch's, by the rule of the
-    parity check; say why of each.
-    """
-    from ..export.parity import is_alike, is_within
-    from ..runtime.self_test import MIN_AGREEMENT
-
-    def drop(candidate: PrecisionCandidate) -> float:
-        return choice.torch_score - (candidate.score or 0.0)
-
-    timed = [x for x in choice.candidates if x.latency_ms is not None]
-    fit = [x for x in timed if is_within(drop(x), max_score_drop) and is_alike(x.likeness)]
-    best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
-
-    def verdict(candidate: PrecisionCandidate) -> str:
-        if candidate is best:
-            return "chosen"
-        if candidate.latency_ms is None:
-            return f"failed: {candidate.error}"
-        if candidate in fit:
-            return "slower"
-        if is_within(drop(candidate), max_score_drop):
-            return f"agrees to {candidate.likeness:.2f} with torch, {MIN_AGREEMENT} needed"
-        return f"loses {drop(candidate):.2f} {choice.metric}, {max_score_drop:g} allowed"
-
-    judged = tuple(x.model_copy(update={"verdict": verdict(x)}) for x in choice.candidates)
-    changes = {
-        "candidates": judged,
-        "precision": best and best.precision,
-        "max_score_drop": max_score_drop,
-    }
-    return choice.model_copy(update=changes)
 
 
 def _known(task: PrecisionTask) -> PrecisionChoice:
@@ -280,10 +248,16 @@ def _measurement_task(
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Answer validation examples with each that runs on the device and has no score yet."""
-    from ..export.parity import score_likeness
+    from ..export.parity import tells_loss
+    from ..runtime.self_test import mean_likeness
 
+    max_drop = task.limits.max_score_drop
     missing = [
-        x.precision for x in choice.candidates if x.latency_ms is not None and x.score is None
+        x.precision
+        for x in choice.candidates
+        if x.latency_ms is not None
+        # one that was scored may have been held to another limit
+        and (x.score is None or (x.likeness is None and needs_likeness(choice, x, max_drop)))
     ]
     if not missing:
         return choice
@@ -291,7 +265,7 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     limit = task.limits.score_examples
     examples = parity_examples(task.state, task.chosen, task.workload, limit)
     is_first = choice.num_examples == 0
-    if is_first or choice.torch_score <= 0:
+    if is_first or any(needs_likeness(choice, x, max_drop) for x in choice.candidates):
         progress.say(f"answering {len(examples.inputs)} validation examples in torch")
         expected = examples.reference([list(ids) for ids in examples.input_ids])
     if is_first:
@@ -306,8 +280,8 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     ):
         score = examples.score_answers(found)
         choice = _replace(choice, precision, size_bytes=size_bytes, score=score)
-        if precision != "fp32" and choice.torch_score <= 0:
-            choice = _replace(choice, precision, likeness=score_likeness(found, expected, scale))
+        if precision != "fp32" and not tells_loss(choice.torch_score, max_drop):
+            choice = _replace(choice, precision, likeness=mean_likeness(found, expected, scale))
         write_record(task.path, choice)
         note = f"{precision}: {choice.metric} {score:.2f}, {choice.torch_score:.2f} in torch"
         progress.update("score", done, len(missing), note)
@@ -320,7 +294,7 @@ def _answers(
     """Each precision's model file size and answers with their scale, from a bundle that is thrown
     away.
     """
-    from ..export.bundle import MODEL_NAME, build_draft
+    from ..export.bundle import build_draft
     from ..export.parity import answer_scale
 
     scratch_dir = task.context.files.bundles_dir / f"precision.{task.path.stem}"
@@ -342,7 +316,7 @@ def _answers(
                 with runtime_errors():
                     draft = build_draft(job, build, open_bundle, folder)
                     answers = draft.model.predict_ids([list(ids) for ids in examples.input_ids])
-                size_bytes = (folder / MODEL_NAME).stat().st_size
+                size_bytes = (folder / ONNX_MODEL_NAME).stat().st_size
             # not before the folder is gone: what is scored is not tried again, and removes nothing
             spread = cast("float", job.settings.get("spread", 1.0))
             center = cast("float | None", job.settings.get("center"))

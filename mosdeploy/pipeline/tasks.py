@@ -17,7 +17,7 @@ import tomli_w
 from ..config import RunConfig, parse_run_config
 from ..errors import ConfigError, StaleInputError
 from ..record import read_toml
-from ..records import Candidate, ScoreTable, SearchResult, SupernetCard
+from ..records import NO_LIMITS, Candidate, ScoreTable, SearchResult, SupernetCard
 from ..spaces.genes import ArchConfig
 from ..storage import (
     atomic_write,
@@ -31,7 +31,7 @@ from ..workspace import Workspace
 from .context import Context
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
-from .limits import NO_LIMITS, cost_of
+from .limits import cost_of
 from .picking import Picked, pick
 from .run import Run, open_run
 from .summaries import TaskSummary

@@ -28,7 +28,7 @@ from .latency import (
     Timing,
     TransferTrial,
 )
-from .search import Candidate, Limits, QualityCard, SearchResult
+from .search import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from .training import (
     BegunTraining,
     DataCard,
@@ -46,6 +46,7 @@ from .training import (
 )
 
 __all__ = [
+    "NO_LIMITS",
     "BegunTraining",
     "BoardCalibration",
     "BundleManifest",

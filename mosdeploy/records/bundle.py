@@ -131,7 +131,7 @@ class Deployment(Record):
 class PrecisionCandidate(Record):
     """One precision on one device: its latency there or why it has none, and its score; `verdict`
     says that it was taken, or why not. `likeness`, to torch's answers, counts where torch's score
-    is 0.
+    is no more than may be lost.
     """
 
     precision: Precision

@@ -142,7 +142,7 @@ class Problem(Record):
 
 class Leftover(Record):
     """Something on a device that nothing needs any more: its path in the work folder, what it is,
-    and its size.
+    and how much is freed by it when all that is listed goes.
     """
 
     path: str

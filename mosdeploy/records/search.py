@@ -51,6 +51,9 @@ class Limits(Record):
     max_memory_bytes: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
 
 
+NO_LIMITS = Limits()
+
+
 class QualityCard(Record):
     """How well a quality predictor did on subnets that it had not seen (cross-validation).
 

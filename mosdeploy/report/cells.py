@@ -17,8 +17,6 @@ Cell = str | int | Markup
 Facts = tuple[tuple[str, Cell | None], ...]
 """Names and values; a value of None is not shown."""
 
-EMULATED = "emulated: not a latency"
-
 
 @dataclass(frozen=True)
 class Table:
@@ -78,6 +76,11 @@ def moment(text: str) -> str:
 def code(text: str) -> Markup:
     """Set a key or a fingerprint in a fixed-width font."""
     return Markup("<code>{}</code>").format(text)
+
+
+def noted(value: str, note: str) -> Markup:
+    """Put a note in small letters behind a figure."""
+    return Markup("{}<small>{}</small>").format(value, note)
 
 
 def wide(text: str) -> Markup:

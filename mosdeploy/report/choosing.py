@@ -10,8 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..printable import figure_note, score
-from .cells import EMULATED, Facts, Table, byte_size, device_name, estimate, milliseconds
+from ..printable import EMULATED, figure_note, score
+from .cells import Facts, Table, byte_size, device_name, estimate, milliseconds, noted
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
 from .summary import FamilyPage, Report
@@ -147,12 +147,9 @@ def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
         *scores,
         (metric_title, missing),
         *((f"On {device_name(x.device)}{figure}", _time(x)) for x in choice.latencies),
-        (
-            "Parameters",
-            _noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}"),
-        ),
-        ("Size", _noted(byte_size(choice.size_bytes), "model and tokenizer")),
-        ("Memory", None if memory is None else _noted(byte_size(memory), "with activations")),
+        ("Parameters", noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}")),
+        ("Size", noted(byte_size(choice.size_bytes), "model and tokenizer")),
+        ("Memory", None if memory is None else noted(byte_size(memory), "with activations")),
     )
 
 
@@ -163,15 +160,11 @@ def _loss(choice: Choice) -> str | Markup:
     if choice.narrow_loss is not None:
         notes.append(f"larger than one of {choice.narrow_loss:.4f}, taken before it")
     loss = f"{choice.loss:.4f}"
-    return _noted(loss, "; ".join(notes)) if notes else loss
+    return noted(loss, "; ".join(notes)) if notes else loss
 
 
 def _time(latency: DeviceLatency) -> Markup:
     predicted = estimate(latency.predicted_ms, latency.error_percent)
     if latency.measured_ms is None:
-        return _noted(predicted, "predicted, not measured")
-    return _noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")
-
-
-def _noted(value: str, note: str) -> Markup:
-    return Markup("{}<small>{}</small>").format(value, note)
+        return noted(predicted, "predicted, not measured")
+    return noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .. import printable
-from ..printable import figure_note, latency
+from ..printable import EMULATED, figure_note, latency
 from ..records import Deployment, DeviceState
 from .cells import (
-    EMULATED,
     Cell,
     Facts,
     Table,

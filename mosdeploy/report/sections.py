@@ -6,13 +6,10 @@ between its words.
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
 from ..config.units import Statistic
-from ..printable import figure_note, latency, loss_mark, score, told_apart
+from ..printable import EMULATED, figure_note, latency, loss_mark, score, told_apart
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
-    EMULATED,
     Cell,
     Facts,
     Table,
@@ -21,6 +18,7 @@ from .cells import (
     device_name,
     limit_verdict,
     milliseconds,
+    noted,
     wide,
 )
 from .charts import BAND_PERCENT
@@ -62,34 +60,30 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         "nothing": f"run mosdeploy {'deploy' if line.predicted_ms is None else 'search'}",
     }
     note = f"test set, {line.scored}".removesuffix(", ")
-    metrics = {name: _tile(score(value), note) for name, value in line.metrics.items()}
+    metrics = {name: noted(score(value), note) for name, value in line.metrics.items()}
     predicted = None
     if line.predicted_ms is not None:
         note = EMULATED if line.emulated else "before measuring"
         figure = figure_note(line.statistic)
-        predicted = _tile(f"{milliseconds(line.predicted_ms)}{figure}", note)
+        predicted = noted(f"{milliseconds(line.predicted_ms)}{figure}", note)
     measured = "not yet" if line.measured_ms is None else _timed(line)
     limit = None
     if line.limit_ms is not None:
         text = f"{latency(line.limit_ms)}{figure_note(line.statistic)}"
         limit = limit_verdict(text, line.limit_kept)
     return (
-        *(metrics or {metric_title: _tile("not yet", line.unscored)}).items(),
+        *(metrics or {metric_title: noted("not yet", line.unscored)}).items(),
         ("Predicted", predicted),
-        ("Measured", _tile(measured, EMULATED if line.emulated else source[line.measured])),
+        ("Measured", noted(measured, EMULATED if line.emulated else source[line.measured])),
         ("Limit", limit),
-        ("Parameters", _tile(f"{line.num_parameters / 1e6:.2f} M", f"{line.num_parameters:,}")),
-        ("Size", _tile(byte_size(line.size_bytes), "on disk")),
+        ("Parameters", noted(f"{line.num_parameters / 1e6:.2f} M", f"{line.num_parameters:,}")),
+        ("Size", noted(byte_size(line.size_bytes), "on disk")),
     )
 
 
 def _timed(line: Headline) -> str:
     """What was measured, with the figure of the times that it is."""
     return f"{milliseconds(line.measured_ms)}{figure_note(line.statistic)}"
-
-
-def _tile(value: str, note: str) -> Markup:
-    return Markup("{}<small>{}</small>").format(value, note)
 
 
 def candidates_table(choices: Sequence[Choice], statistic: Statistic) -> Table:

@@ -2,8 +2,9 @@
 [--long cut|window] [--provider NAME] [--time]`.
 
 Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
-when the self-test did not pass; 2 wrong usage, or input that is not UTF-8, not JSON or cannot be
-read in windows; 8 something is wrong with the bundle; 130 interrupted.
+when the self-test did not pass; 2 wrong usage, input that is not UTF-8, not JSON or cannot be
+read in windows, or a stdin or stdout that is closed or fails, on a full disk say; 8 something is
+wrong with the bundle; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import open_model
 from .encoder_settings import CUT, LONG
@@ -28,10 +29,17 @@ LINES_AT_A_TIME = 512
 INTERRUPTED = 130
 
 
+class _StreamError(Exception):
+    """Lines cannot be read, or answers cannot be written."""
+
+    exit_code = 2
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; give the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        _check_streams(options)
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
 
         providers = [options.provider] if options.provider else None
@@ -47,17 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 0 if result.passed else 1
         _answer(model, options)
-    except (BundleError, InputError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (BundleError, InputError, _StreamError) as error:
+        _tell(f"error: {error}")
         return error.exit_code
     except UnicodeDecodeError as error:
-        print(f"error: the input is not UTF-8: {error}", file=sys.stderr)
+        _tell(f"error: the input is not UTF-8: {error}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
     return 0
 
 
@@ -98,9 +106,9 @@ def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
         for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
             _print({"input": line, **answer} if options.json else model.line_of(answer))
     if str(long_lines):
-        print(f"warning: {long_lines}", file=sys.stderr)
+        _tell(f"warning: {long_lines}")
     if options.time:
-        print(model.timing, file=sys.stderr)
+        _tell(str(model.timing))
 
 
 def _answered(
@@ -130,19 +138,59 @@ def _lines(are_json: bool) -> Iterator[list[str]]:
             if len(lines) == at_a_time:
                 yield lines
                 lines = []
-    except (InputError, UnicodeDecodeError):
+    except (InputError, UnicodeDecodeError, OSError) as error:
         # those before a line that cannot be read are answered
         if lines:
             yield lines
+        if isinstance(error, OSError):
+            raise _StreamError(f"the lines cannot be read: {error.strerror or error}") from error
         raise
     if lines:
         yield lines
 
 
+def _check_streams(options: argparse.Namespace) -> None:
+    """Make sure, before a bundle is loaded for nothing, that stdin and stdout are open; Python has
+    None in the place of one that is not.
+    """
+    # mypy takes both for streams always
+    stdin: object = sys.stdin
+    stdout: object = sys.stdout
+    if stdout is None:
+        raise _StreamError("stdout is closed; send the answers to a file, a pipe or /dev/null")
+    if stdin is None and not options.self_test:
+        raise _StreamError("stdin is closed; give the lines by a file or a pipe")
+
+
 def _print(result: object) -> None:
     text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-    sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _drop(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        told = error.strerror or error
+        raise _StreamError(f"the answers cannot be written: {told}") from error
+
+
+def _tell(message: str) -> None:
+    """A message for people, unless stderr is closed or fails as well."""
+    stderr: IO[str] | None = sys.stderr
+    if stderr is None:  # `print` would take stdout
+        return
+    try:
+        print(message, file=stderr, flush=True)
+    except OSError:
+        _drop(stderr)
+
+
+def _drop(stream: IO[str]) -> None:
+    """Throw away what a stream that failed still holds: Python tries it once more at its end, and
+    would change the exit code.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _positive(text: str) -> int:

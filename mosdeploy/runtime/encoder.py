@@ -28,7 +28,8 @@ MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 4096  # padded positions in one call
 MAX_CPU_POSITIONS = 512
 """The same on a CPU, where more of them fit no cache: 16 texts of 128 tokens in one call took 1.17
-times as long as in four (MiniLM, fp32, one thread of an Intel Xeon).
+times as long as in four (MiniLM, fp32, one thread of an Intel Xeon). All three are for fp32, which
+computes the rows of a call together.
 """
 
 Ids = npt.NDArray[np.int64]
@@ -38,8 +39,9 @@ class Encoder:
     """Answers with a bundle.
 
     The answer for a line does not depend on the lines beside it. Lines of similar length share one
-    call of the model: in fp32 always, in other precisions as many as the workload had texts at a
-    time (`settings.texts_per_call`), since a model made for single texts gains nothing by it.
+    call of the model: in fp32 as many as a processor computes well together, in other precisions,
+    which compute one row after another, as many as the workload had texts at a time
+    (`settings.texts_per_call`): that is what was timed, and all threads have rows of it.
 
     Parameters
     ----------
@@ -195,15 +197,20 @@ class Encoder:
         lengths = [len(ids) for ids in inputs]
         if not all(lengths):
             raise ModelError("an input needs one token id or more")
-        most = MAX_BATCH_ROWS if self.manifest.precision == "fp32" else self.settings.texts_per_call
-        max_rows = min(most, MAX_BATCH_ROWS)
         answers: list[list[float]] = [[] for _ in inputs]
-        for group in group_by_length(lengths, max_rows, self._max_positions):
+        for group in self._calls(lengths):
             output = self._run_padded([inputs[i] for i in group])
             for row, i in enumerate(group):
                 numbers = output[row, : lengths[i]] if output.ndim == 3 else output[row]
                 answers[i] = numbers.ravel().tolist()
         return answers
+
+    def _calls(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Places of the inputs that share each call."""
+        if self.manifest.precision == "fp32":
+            return group_by_length(lengths, MAX_BATCH_ROWS, self._max_positions)
+        rows = self.settings.texts_per_call
+        return group_by_length(lengths, rows, rows * max(lengths, default=0))
 
     def decode(self, answer: Sequence[float]) -> str:
         """Text of an answer of `predict_ids`; see `encoder_answers.decode_answer`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Limits
+from ..records import NO_LIMITS, Limits
 from ..spaces.genes import ArchConfig, GeneArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,9 +36,6 @@ clearly worse than its incumbent.
 
 CostOf = Callable[[ArchConfig], Cost]
 PredictMs = Callable[[GeneArray], FloatArray]
-
-
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)

@@ -81,13 +81,12 @@ class TrainingJob:
 
 
 class TrainingSummary(Record):
-    """What a finished run reached; `first_step` is above 1 if this call resumed one.
+    """What a finished run reached.
 
     `losses` are the last validation losses, by their names in `LogLine`.
     """
 
     steps: int
-    first_step: int
     losses: dict[str, float]
     train_seconds: float
 
@@ -240,12 +239,7 @@ class _Run:
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.last_step - self.step)
                 progress(line, self.last_step, left_s)
-        return TrainingSummary(
-            steps=self.step,
-            first_step=resumed_at + 1,
-            losses=self.losses,
-            train_seconds=self.seconds,
-        )
+        return TrainingSummary(steps=self.step, losses=self.losses, train_seconds=self.seconds)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:
         """Make one step; validate, log and save when it is time."""

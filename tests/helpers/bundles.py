@@ -13,7 +13,6 @@ from example_spaces import space_of
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import CorpusConfig, TranslationExportConfig
 from mosdeploy.export.bundle import (
-    MODEL_NAME,
     BuiltModel,
     BundleJob,
     BundleOrigin,
@@ -34,7 +33,7 @@ from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator
-from mosdeploy.runtime.manifest import Manifest
+from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, Manifest
 from mosdeploy.runtime.translation_settings import TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationSpace
@@ -160,7 +159,7 @@ def onnx_builder(subnet: TranslationSubnet, spec: ModelSpec) -> ModelBuilder:
 
     def build(folder: Path) -> BuiltModel:
         graph = build_graph(spec, subnet.arch, arrays_of(subnet), GRAPH_OPTIONS)
-        write_model(graph, folder / MODEL_NAME)
+        write_model(graph, folder / ONNX_MODEL_NAME)
         return BuiltModel("onnxruntime")
 
     return build

@@ -17,13 +17,7 @@ from mosdeploy.config.encoder import (
     EncoderRunConfig,
     TaskConfig,
 )
-from mosdeploy.export.bundle import (
-    MODEL_NAME,
-    BuiltModel,
-    BundleJob,
-    BundleOrigin,
-    export_bundle,
-)
+from mosdeploy.export.bundle import BuiltModel, BundleJob, BundleOrigin, export_bundle
 from mosdeploy.export.onnx.model import write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.families.encoder.bundle import bundle_readme, bundle_settings
@@ -32,6 +26,7 @@ from mosdeploy.families.encoder.tasks import EncoderData, Example
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder_answers import decode_answer
 from mosdeploy.runtime.encoder_settings import PAIR_KINDS
+from mosdeploy.runtime.manifest import ONNX_MODEL_NAME
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import sha256_file
 
@@ -119,7 +114,7 @@ def model_builder(config: EncoderRunConfig, precision: str) -> Callable[[Path], 
         space = config.space
         weights = random_weights(space, space.largest, vocab_size=len(PIECES))
         spec = encoder_spec(space, precision, len(PIECES))
-        write_model(build_graph(spec, space.largest, weights), folder / MODEL_NAME)
+        write_model(build_graph(spec, space.largest, weights), folder / ONNX_MODEL_NAME)
         return BuiltModel("onnxruntime")
 
     return build

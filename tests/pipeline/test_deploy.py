@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from walking import KeptProgress, damage, edit, opened
 
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import acceptance
 from mosdeploy.devices.task import ModelTask
 from mosdeploy.errors import (
@@ -57,6 +59,38 @@ def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
     (folder / "deployments" / "local.json").write_text('{"version": 99}')
     assert run.deploy(rollback=True) == first
     assert deployment_of(folder) == first
+
+
+def test_the_command_takes_the_provider_that_was_timed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    first = run.deploy()
+    said = "to run it on local as it was timed: "
+    assert not any(message.startswith(said) for message in progress.messages)
+    profile = folder / "device_profiles" / "local.toml"
+    # every ONNX Runtime has it, and leaves to the CPU what it cannot do
+    edit(profile, 'kind = "local"\n', 'kind = "local"\nprovider = "AzureExecutionProvider"\n')
+    run.deploy(bundle=run.export(precision="int8").path)
+    assert run.deploy(rollback=True) == first
+    forwards, back = (x.removeprefix(said) for x in progress.messages if x.startswith(said))
+    assert forwards == back
+    assert "-m mosdeploy_runtime bundle --provider AzureExecutionProvider" in back
+    done = subprocess.run(back, shell=True, input="one two", capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+
+
+def test_what_runs_on_cpus_alone_has_no_provider(walked: Path) -> None:
+    class Session:
+        def read(self, path: str) -> bytes:
+            return b'{"runtime": "tvm"}'
+
+    progress = KeptProgress()
+    context = Context(open_run(walked), progress)
+    target = DeviceProfile(name="gpu", provider="CUDAExecutionProvider")
+    deploy._say_provider(context, Session(), target, deployment_of(walked))
+    assert progress.messages == []
 
 
 def test_a_rollback_has_to_know_the_device(folder: Path) -> None:

@@ -15,7 +15,8 @@ from mosdeploy.export.parity import ParityExamples
 from mosdeploy.pipeline import precision_selection
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.export_job import parity_examples
-from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored, decide
+from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored
+from mosdeploy.pipeline.precision_verdicts import decide
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import trained_run
@@ -81,6 +82,28 @@ def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
     assert decide(weighed(INT4, BROKEN), 0.3).precision is None
 
 
+@pytest.mark.parametrize(
+    ("torch_score", "likeness", "expected", "verdict"),
+    [
+        (0.3, 0.19, "fp32", "agrees to 0.19 with torch, 0.8 needed"),
+        (0.0, 0.19, "fp32", "agrees to 0.19 with torch, 0.8 needed"),
+        (0.0, 0.8, "int8", "chosen"),
+        # its fall tells enough
+        (0.4, None, "int8", "chosen"),
+    ],
+)
+def test_answers_unlike_torchs_do_not_count_where_any_would_keep_the_limit(
+    torch_score: float, likeness: float | None, expected: str, verdict: str
+) -> None:
+    exact = FP32.model_copy(update={"score": torch_score})
+    quantized = INT8.model_copy(update={"score": 0.1 if torch_score else 0.0, "likeness": likeness})
+    choice = weighed(exact, quantized).model_copy(update={"torch_score": torch_score})
+    choice = decide(choice, 0.3)
+    assert (choice.precision, choice.candidates[1].verdict) == (expected, verdict)
+    # whoever says that all may be lost is believed
+    assert decide(choice, 100.0).precision == "int8"
+
+
 def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
     encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,11 +131,12 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
         (0.0, "chosen"),
         (0.0, "agrees to 0.00 with torch, 0.8 needed"),
     ]
-    # a run that goes on where another was killed has to ask torch again
+    # a run that goes on where another was killed has to ask torch again, as one does that holds
+    # what was scored to another limit
     first, second = choice.candidates
-    second = second.model_copy(update={"score": None, "likeness": None})
-    killed = choice.model_copy(update={"candidates": (first, second)})
-    assert decide(_scored(task, killed), 0.5) == choice
+    for left in ({"score": None, "likeness": None}, {"likeness": None}):
+        rest = choice.model_copy(update={"candidates": (first, second.model_copy(update=left))})
+        assert decide(_scored(task, rest), 0.5) == choice
 
 
 def use_device(root: Path, settings: str) -> None:

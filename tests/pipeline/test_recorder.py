@@ -37,7 +37,8 @@ def measurement(median_ms: float) -> Measurement:
 
 
 def result(key: str, measured_at: str, median_ms: float) -> ResultReceived:
-    return ResultReceived("pi1", AgentResult(key, measurement(median_ms), measured_at))
+    found = AgentResult(key=key, measurement=measurement(median_ms), measured_at=measured_at)
+    return ResultReceived("pi1", found)
 
 
 @pytest.fixture

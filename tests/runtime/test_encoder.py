@@ -84,11 +84,24 @@ def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> No
     assert 0.98 < likeness < 1
 
 
-def test_in_int8_lines_share_a_call_where_the_workload_had_several(
-    int8_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("texts_per_call", "inputs", "calls"),
+    [
+        (16, random_inputs(2), [16, 16, 8]),
+        # rows are computed one after another: no cache or memory has to hold all of them
+        (64, [[CLS_ID, *range(5, 13), SEP_ID]] * 128, [64, 64]),
+    ],
+)
+def test_in_int8_lines_share_a_call_as_in_the_workload(
+    int8_encoder: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    texts_per_call: int,
+    inputs: list[list[int]],
+    calls: list[int],
 ) -> None:
     folder = export_encoder(tmp_path, "classification", "int8")
-    edit_manifest(folder, lambda data: data["settings"].update(texts_per_call=16))
+    edit_manifest(folder, lambda data: data["settings"].update(texts_per_call=texts_per_call))
     encoder = Encoder(folder, threads=1)
     real = encoder._session.run
     rows = []
@@ -98,9 +111,8 @@ def test_in_int8_lines_share_a_call_where_the_workload_had_several(
         return real(inputs)
 
     monkeypatch.setattr(encoder._session, "run", run)
-    inputs = random_inputs(2)
     assert encoder.predict_ids(inputs) == [int8_encoder.predict_ids([ids])[0] for ids in inputs]
-    assert rows == [16, 16, 8]
+    assert rows == calls
 
 
 def test_a_call_on_a_cpu_has_few_positions(

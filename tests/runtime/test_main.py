@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,45 @@ def test_lines_before_one_that_has_no_windows_are_answered(
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: line 515: 'the cat\\ta house ")
     assert done.stdout == whole.stdout and done.stdout.count(b"\n") == 514
+
+
+def in_shell(
+    device: Path, bundle: Path, words: str, lines: bytes
+) -> subprocess.CompletedProcess[bytes]:
+    """The same command with its streams redirected."""
+    call = shlex.join([sys.executable, "-m", "mosdeploy_runtime", str(bundle)])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    script = ["bash", "-c", f"set -o pipefail; {call} {words}"]
+    return subprocess.run(
+        script, cwd=device, env=environment, input=lines, capture_output=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("> /dev/full", 2, b"error: the answers cannot be written: No space left on device\n"),
+        (">&-", 2, b"error: stdout is closed; send the answers to a file, a pipe or /dev/null\n"),
+        ("<&-", 2, b"error: stdin is closed; give the lines by a file or a pipe\n"),
+        ("0> /dev/null", 2, b"error: the lines cannot be read: Bad file descriptor\n"),
+        ("--self-test > /dev/full", 2, b"error: the answers cannot be written: No space left on"),
+        ("--self-test <&- > /dev/null", 0, b""),
+        ("--time 2> /dev/full", 0, b""),
+        ("| head -c 0", 0, b""),  # whoever reads has seen enough
+    ],
+)
+def test_a_stream_that_fails_is_one_line_on_stderr(
+    device: Path, fp32_bundle: Path, words: str, code: int, message: bytes
+) -> None:
+    done = in_shell(device, fp32_bundle, words, b"the cat.\n" * 600)
+    assert (done.returncode, done.stderr[: len(message)]) == (code, message)
+    assert done.stderr.count(b"\n") == bool(message)
+
+
+def test_without_stderr_the_output_is_answers_alone(device: Path, fp32_bundle: Path) -> None:
+    done = in_shell(device, fp32_bundle, "--time 2>&-", b"the cat.\n\xff\n")
+    assert done.returncode == 2
+    assert done.stdout == command(device, fp32_bundle, lines=b"the cat.").stdout
 
 
 def test_a_model_that_does_not_load_leaves_the_output_empty(

@@ -36,23 +36,6 @@ def pack_panels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(panels)
 
 
-def position_table(num_positions: int, num_columns: int, dim: int) -> Array:
-    """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017).
-
-    Parameters
-    ----------
-    num_positions, num_columns
-        Shape of the result, float32.
-    dim
-        Width that sets the frequencies, exp(-2i * ln(10000) / dim); at least `num_columns`.
-    """
-    # in double precision up to the last line, as torch computes its table
-    frequency = np.exp(np.arange(0, dim, 2) * (-np.log(10_000.0) / dim))
-    angle = np.arange(num_positions)[:, None] * frequency
-    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(num_positions, -1)
-    return table[:, :num_columns].astype(np.float32)
-
-
 class WeightPacker:
     """Packs one layer after the other.
 

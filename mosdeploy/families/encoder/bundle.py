@@ -45,6 +45,13 @@ Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed 
 
 {prints}
 
+It computes on the CPU unless another execution provider of ONNX Runtime is named. On an NVIDIA GPU,
+with the package `onnxruntime-gpu` in place of `onnxruntime`:
+
+    python -m mosdeploy_runtime . --provider CUDAExecutionProvider
+
+or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvider"])`.
+
 {pairs}Files: `model.onnx` (inputs {inputs}, int64, texts by tokens, padded on the right; output \
 {model_output}), `tokenizer.json` (Hugging Face tokenizers), `manifest.json` (what it was made \
 from, the sha256 of each file, texts with expected answers).

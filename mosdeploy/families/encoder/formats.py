@@ -7,9 +7,7 @@ BERT can be: layers alike, attention as wide as the hidden states. This file che
 """
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,20 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ...config.encoder import EncoderRunConfig, TaskKind
-from ...errors import ExportError, MosdeployError
+from ...errors import ExportError
+from ...export.bundle import copy_tokenizer, whole_folder
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
-from ...folders import remove_scratch, replace_folder, restore_folder
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
-from ...storage import disk_errors, locked, sha256_file
 from .label_scale import folded
 from .onnx_graph import build_graph
+from .tokenizer import TOKENIZER_NAME
 
 CONFIG_NAME = "config.json"
-TOKENIZER_NAME = "tokenizer.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+REFUSAL = "is no model of Hugging Face"
 
 _CLASSES: dict[TaskKind, str] = {
     "classification": "BertForSequenceClassification",
@@ -81,13 +79,11 @@ def write_optimum(job: FormatJob, out_dir: Path) -> None:
         raise ExportError(
             f"Optimum has no class for the output of {kind}; export a bundle, or --format hf"
         )
-
-    def write(folder: Path) -> None:
+    with whole_folder(out_dir, CONFIG_NAME, REFUSAL) as folder:
+        folder.mkdir()
         write_model(build_graph(job.spec, _arch(job), job.weights), folder / "model.onnx")
         tokenizer_path = _write_tokenizer(job, folder)
         _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
-
-    _write_whole(out_dir, write)
 
 
 def write_hf(job: FormatJob, out_dir: Path) -> None:
@@ -103,8 +99,8 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
         If the disk is full, or another export writes this folder.
     """
     _check_bert(job)
-
-    def write(folder: Path) -> None:
+    with whole_folder(out_dir, CONFIG_NAME, REFUSAL) as folder:
+        folder.mkdir()
         kind = _config_of(job).task.kind
         tensors = bert_weights(folded(job.weights), kind, _space(job))
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
@@ -112,26 +108,6 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
         _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
         if kind == "embedding":
             _write_sentence_transformer(job, folder)
-
-    _write_whole(out_dir, write)
-
-
-def _write_whole(out_dir: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside `out_dir`, then put it in its place."""
-    busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
-    with locked(out_dir, busy), disk_errors(out_dir):
-        restore_folder(out_dir)
-        if out_dir.exists() and not (out_dir / CONFIG_NAME).is_file():
-            raise ExportError(
-                f"{out_dir} exists and is no model of Hugging Face; move it away, or choose "
-                "another folder"
-            )
-        remove_scratch(out_dir)
-        with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}.", dir=out_dir.parent) as scratch:
-            folder = Path(scratch) / "new"
-            folder.mkdir()
-            write(folder)
-            replace_folder(folder, out_dir)
 
 
 # -- weights ---------------------------------------------------------------------------------------
@@ -229,13 +205,7 @@ def _config(job: FormatJob, tokenizer_path: Path) -> dict[str, Any]:
 def _write_tokenizer(job: FormatJob, folder: Path) -> Path:
     """Copy the tokenizer and say how it is used; returns the copy."""
     path = folder / TOKENIZER_NAME
-    shutil.copyfile(job.tokenizer_path, path)
-    # of the copy, as for a bundle: a training or another export replaces the file
-    if job.tokenizer_sha256 not in (None, sha256_file(path)):
-        raise ExportError(
-            f"{job.tokenizer_path} is not the tokenizer that the network was trained with, or the "
-            "part of it that this export keeps; run the same command again"
-        )
+    copy_tokenizer(job.tokenizer_path, path, job.tokenizer_sha256)
     types = ["token_type_ids"] if _space(job).num_types else []
     tokens = _special_tokens(path)
     config = {

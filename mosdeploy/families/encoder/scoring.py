@@ -169,9 +169,7 @@ def decoder(config: EncoderRunConfig) -> Callable[[Sequence[float]], str]:
 def _classification(examples: Sequence[Example], labels: tuple[str, ...]) -> Metrics:
     references = [int(example.label or 0) for example in examples]
     numbers = {name: i for i, name in enumerate(labels)}
-    return lambda outputs: classification_metrics(
-        [numbers[output] for output in outputs], references, len(labels)
-    )
+    return lambda outputs: classification_metrics([numbers[x] for x in outputs], references)
 
 
 def _regression(examples: Sequence[Example]) -> Metrics:

@@ -37,12 +37,21 @@ The first prints:
 
     {output}
 
-Files: {model_files}, `tokenizer.model` (SentencePiece), `manifest.json` (what it was made from, the
-sha256 of each file, sentences with expected answers).
+{providers}Files: {model_files}, `tokenizer.model` (SentencePiece), `manifest.json` \
+(what it was made from, the sha256 of each file, sentences with expected answers).
 """
 
 _BINDING = """\
 `model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
+
+"""
+_PROVIDERS = """\
+It computes on the CPU unless another execution provider of ONNX Runtime is named. On an NVIDIA GPU,
+with the package `onnxruntime-gpu` in place of `onnxruntime`:
+
+    python -m mosdeploy_runtime . --provider CUDAExecutionProvider
+
+or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvider"])`.
 
 """
 _PACKAGES = {
@@ -105,6 +114,7 @@ def bundle_readme(manifest: BundleManifest) -> str:
         source=shlex.quote(example.input),
         output=example.output,
         binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
+        providers=_PROVIDERS if manifest.runtime == "onnxruntime" else "",
         packages=_PACKAGES[manifest.runtime],
         model_files=_MODEL_FILES[manifest.runtime],
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.ragged import pad_rows
+from ...runtime.batches import group_by_length
 from ...supernet.elastic import Subnet
 from .network import TranslationSubnet
 from .shortlist import Shortlist
@@ -56,7 +57,8 @@ def translate(
     device = next(subnet.parameters()).device
     subnet.eval()
     answers: list[list[int]] = [[] for _ in sources]
-    for group in _by_length(sources, MAX_BATCH_TOKENS // beam):
+    lengths = [len(ids) + 1 for ids in sources]
+    for group in group_by_length(lengths, len(sources), MAX_BATCH_TOKENS // beam):
         src = pad_rows([[*sources[i], EOS_ID] for i in group], PAD_ID).to(device)  # (B, S)
         penalties = _penalties(src, shortlist)
         if beam == 1:
@@ -77,19 +79,6 @@ def _penalties(src: Tensor, shortlist: Shortlist | None) -> Tensor:
         return torch.zeros(1, 1, device=src.device)
     allowed = torch.from_numpy(shortlist.allowed(src.cpu().numpy())).to(src.device)
     return torch.where(allowed, 0.0, -torch.inf)
-
-
-def _by_length(sources: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
-    """Indices of the sources, longest first, in groups of at most `max_tokens` padded positions (or
-    one sentence).
-    """
-    groups: list[list[int]] = []
-    for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])):
-        if groups and (len(groups[-1]) + 1) * (len(sources[groups[-1][0]]) + 1) <= max_tokens:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
 
 
 def _greedy(subnet: TranslationSubnet, src: Tensor, max_steps: int, penalties: Tensor) -> Tensor:

@@ -3,11 +3,14 @@
 In: trained weights by name, an architecture. Out: packed arrays by name. This file knows no TVM.
 """
 
+import torch
+
 from ...export.onnx.initializers import Lookup
-from ...export.tvm.packing import Packed, WeightPacker, position_table
+from ...export.tvm.packing import Packed, WeightPacker
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import TranslationArch
+from ...supernet.embedding import positions
 
 POSITIONS_NAME = "sinusoids"
 TABLE_NAME = "table"
@@ -34,7 +37,8 @@ def pack_weights(
     # one table serves both sides and the logits: the narrower side reads its first columns
     widest = max(e, d)
     # first and second: the runtime looks how long they are
-    packer.positions(POSITIONS_NAME, position_table(num_positions, widest, space.max_embed_dim))
+    table = positions(0, num_positions, widest, space.max_embed_dim, torch.device("cpu"))
+    packer.positions(POSITIONS_NAME, table.numpy())
     packer.embedding(TABLE_NAME, "embed.weight", vocab_size=spec.vocab_size, width=widest)
     for i, encoder_layer in enumerate(arch.encoder_layers):
         owner = f"encoder.layers.{i}"

@@ -8,7 +8,6 @@ from mosdeploy.export.tvm.packing import (
     WeightPacker,
     pack_panels,
     panel_width,
-    position_table,
 )
 
 
@@ -40,14 +39,6 @@ def test_a_panel_by_hand() -> None:
     # two columns a panel: (K, N) = (2, 6) has gcd(6, 32) = 2
     matrix = np.array([[0, 1, 2, 3, 4, 5], [10, 11, 12, 13, 14, 15]])
     assert pack_panels(matrix)[1].tolist() == [[2, 3], [12, 13]]
-
-
-def test_positions_by_hand() -> None:
-    table = position_table(3, num_columns=3, dim=4)
-    angles = [1.0, 1.0 / 100]  # 10000 ** -(2i / 4)
-    expected = [np.sin(2 * angles[0]), np.cos(2 * angles[0]), np.sin(2 * angles[1])]
-    np.testing.assert_allclose(table[2], expected, rtol=1e-6)
-    assert table[0].tolist() == [0.0, 1.0, 0.0] and table.dtype == np.float32
 
 
 def test_an_embedding_is_filled_up_to_whole_panels() -> None:

@@ -59,9 +59,12 @@ def test_the_readme_shows_an_example_for_a_shell() -> None:
     assert "pip install numpy onnxruntime sentencepiece" in text
     assert "printf '%s\\n' 'say \"$5\"' | python -m mosdeploy_runtime ." in text
     assert "    sag fünf\n" in text and "machine code" not in text
+    assert "    python -m mosdeploy_runtime . --provider CUDAExecutionProvider\n" in text
+    assert 'open_model(".", providers=["CUDAExecutionProvider"])' in text
 
 
 def test_the_readme_of_a_library_warns() -> None:
     text = bundle_readme(make_manifest(runtime="tvm", processor="aarch64 cortex-a72"))
     assert "`model.so` is machine code for aarch64 cortex-a72: run it only if you trust" in text
     assert "pip install numpy 'apache-tvm" in text
+    assert "provider" not in text  # it runs on CPUs alone
