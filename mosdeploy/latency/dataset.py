@@ -212,7 +212,7 @@ class LatencyDataset:
         """
         hosts = self._hosts()
         num_subnets = Counter(
-            hosts.get(record.session, self._default_host) for record in self.measured.values()
+            hosts.get(record.session, self._default_host) for record in self.usable
         )
         rescaled = self.rescaled_sessions
         return calibrate_boards(self.sessions, num_subnets, self._default_host, rescaled)
@@ -220,7 +220,7 @@ class LatencyDataset:
     @property
     def rescaled_sessions(self) -> tuple[SessionCalibration, ...]:
         """Sessions in which the reference took another time than in the newest of their board."""
-        num_subnets = Counter(record.session for record in self.measured.values())
+        num_subnets = Counter(record.session for record in self.usable)
         return calibrate_sessions(self.sessions, num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
@@ -324,10 +324,10 @@ class LatencyDataset:
 
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 over the context, the records and what their times are divided by: what a
-        predictor was made from.
+        """Hex SHA-256 over the context, the usable records and what their times are divided by:
+        what a predictor was made from.
         """
-        parts = (self.context, *self.records, *self.boards, *self.rescaled_sessions)
+        parts = (self.context, *self.usable, *self.boards, *self.rescaled_sessions)
         return sha256_bytes("\n".join(part.model_dump_json() for part in parts).encode())
 
 

@@ -47,7 +47,8 @@ def nothing_to_renew(dataset: "LatencyDataset") -> str:
             f", and repeats of one subnet lie {found_percent:.2f}% from their median, of "
             f"{most_percent:g}% that may be"
         )
-    return f"nothing to measure again: {why}; to do so all the same, delete {dataset.path}"
+    folder = dataset.path.parent  # with what was fitted to them
+    return f"nothing to measure again: {why}; to do so all the same, move the folder {folder} away"
 
 
 def profile_command(dataset: "LatencyDataset", *options: str) -> str:

@@ -7,6 +7,7 @@ from ..config.device import load_profile
 from ..errors import ConfigError
 from ..records import PredictorCard
 from .context import Context
+from .predictors import has_measurements
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def import_latency(context: Context, options: ImportOptions) -> PredictorCard:
             "lengths and beam there, or import it in another folder"
         )
     name = load_profile(options.device, files.root).name
-    own = files.latency_path(name, options.workload)
-    if own.exists():
+    if has_measurements(context.run, name):
+        own = files.latency_path(name, options.workload)
         raise ConfigError(
             f"{own} holds measurements of '{name}', which count more than a file; move it away "
             "first"

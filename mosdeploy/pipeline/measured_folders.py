@@ -22,6 +22,8 @@ def has_records(path: Path) -> bool:
     """Whether a file of measurements holds one; a profile that never reached its device leaves a
     file without. True if it cannot be read, which whoever reads all of it tells.
     """
+    if not path.exists():
+        return False
     try:
         with path.open("rb") as lines:
             lines.readline()  # what all records have in common

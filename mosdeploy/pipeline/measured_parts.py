@@ -20,8 +20,9 @@ from .conditions import check_current
 from .context import Context
 from .devices import run_profile
 from .enough_measured import excess_noise, further_command, profile_command, too_small
-from .measured_folders import device_of
+from .measured_folders import device_of, has_records
 from .parts import look_at, require, subnets
+from .predictors import lost_its_measurements
 from .summaries import Part
 from .train_command import limit_options
 
@@ -55,13 +56,15 @@ def measured_parts(context: Context) -> Iterator[Part]:
 
 
 def _finished(found: "_Measured") -> Iterator[Part]:
-    if found.path.exists():
+    if has_records(found.path):
         part = look_at("measurements", found.device, found.measurements, found.command)
         if part.state == "ok" and (noise := excess_noise(found.dataset)):
             command = profile_command(found.dataset, "--renew")
             detail = f"TOO NOISY: {noise}; `{command}` measures again"
             part = part.model_copy(update={"state": "noisy", "detail": detail, "command": command})
         yield part
+    elif found.is_lost:
+        yield Part(what="measurements", name=found.device, state="missing", command=found.command)
     if not found.is_emulated:
         part = look_at("predictor", found.device, found.predictor, found.fit_command)
         if part.state != "ok" and (reason := too_small(found.context.config)):
@@ -134,6 +137,10 @@ class _Measured:
         return self.context.files.latency_path(self.device, self.context.config.workload.name)
 
     @property
+    def predictor_path(self) -> Path:
+        return self.path.with_name("predictor.json")
+
+    @property
     def dataset(self) -> "LatencyDataset":
         from ..latency.dataset import LatencyDataset
 
@@ -142,7 +149,7 @@ class _Measured:
     @property
     def has_predictor(self) -> bool:
         """Whether one was fitted, corrected from another device's, or imported."""
-        return self.path.with_name("predictor.json").exists()
+        return self.predictor_path.exists()
 
     @property
     def is_begun(self) -> bool:
@@ -151,6 +158,13 @@ class _Measured:
             return False
         # one line holds what all records have in common
         return not self.path.exists() or len(read_lines(self.path)[0]) <= 1
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the measurements are gone that its predictor was fitted to."""
+        with contextlib.suppress(MosdeployError):
+            return self.has_predictor and lost_its_measurements(self.predictor_path)
+        return False
 
     @property
     def command(self) -> str | None:
@@ -173,12 +187,25 @@ class _Measured:
     @property
     def fit_command(self) -> str | None:
         """What makes the predictor: more measuring where that is too little to fit it to."""
-        if self.command is None or not self.path.exists():
+        if self.command is None or not has_records(self.path):
             return self.command
+        if self.source is not None:
+            return f"mosdeploy fit --device {self.device} --from {self.source}"
         with contextlib.suppress(StaleInputError):
             if more := further_command(self.dataset, self.context.config):
                 return more
         return f"mosdeploy fit --device {self.device}"
+
+    @property
+    def source(self) -> str | None:
+        """The device whose predictor was corrected for this one, as later measurements do again."""
+        from ..latency.predictor import LatencyPredictor
+
+        with contextlib.suppress(MosdeployError):
+            if self.has_predictor:
+                trial = LatencyPredictor.load(self.predictor_path).card.transfer
+                return trial.source if trial is not None and trial.used else None
+        return None
 
     @property
     def is_emulated(self) -> bool:
@@ -202,7 +229,7 @@ class _Measured:
         """What an imported predictor says of the smallest and the largest subnet."""
         from ..latency.predictor import LatencyPredictor
 
-        found = LatencyPredictor.load(self.path.with_name("predictor.json"))
+        found = LatencyPredictor.load(self.predictor_path)
         found.check(self.context.spec, self.device)
         space = self.context.config.space
         return list(map(float, found.predict(space.genes([space.smallest, space.largest]))))
@@ -243,11 +270,12 @@ class _Measured:
     def predictor(self) -> str:
         from ..latency.predictor import LatencyPredictor
 
-        path = self.path.with_name("predictor.json")
-        require(path)
-        found = LatencyPredictor.load(path)
+        require(self.predictor_path)
+        found = LatencyPredictor.load(self.predictor_path)
         found.check(self.context.spec, self.device)
-        if self.path.exists() and found.card.dataset_sha256 != self.dataset.sha256:
+        if lost_its_measurements(self.predictor_path):
+            raise StaleInputError("fitted to measurements that are gone")
+        if has_records(self.path) and found.card.dataset_sha256 != self.dataset.sha256:
             raise StaleInputError("fitted before the last measurements")
         return f"error {found.card.mape_percent:.2f}% on {subnets(found.card.num_samples)}"
 

@@ -21,6 +21,7 @@ from ..storage import fingerprint
 from .conditions import check_current, latency_context
 from .devices import run_profile
 from .enough_measured import excess_noise, profile_command, too_small
+from .measured_folders import has_records
 from .run import Run
 
 if TYPE_CHECKING:
@@ -58,15 +59,15 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     from ..latency.dataset import LatencyDataset
 
     path = run.workspace.latency_path(device, run.config.workload.name)
-    # a profile that never reached the device leaves a file without records
-    measured = path.exists() and bool(LatencyDataset.load(path).records)
+    measured = has_measurements(run, device)
     if measured:
         found = fitted(run, device, current=current)
         dataset = LatencyDataset.load(path)
         if noise := excess_noise(dataset):
             _warn_of_noise(path, device, noise, profile_command(dataset, "--renew"))
     else:
-        found = _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
+        folders = lookup_dirs("predictors", run.workspace.root)
+        found = _ready_made(run, device, folders, current=current)
     found.check(run.config.spec, device, RUNTIME if measured else None)
     if runtime_family(found.card.runtime) != RUNTIME:
         _log.warning(
@@ -77,6 +78,13 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
             device,
         )
     return found
+
+
+def has_measurements(run: Run, device: str) -> bool:
+    """Whether something was measured on a device in this run folder, which then counts more than
+    any predictor that is imported or shipped.
+    """
+    return has_records(run.workspace.latency_path(device, run.config.workload.name))
 
 
 @functools.cache  # told once, however often a process asks for the predictor
@@ -223,11 +231,10 @@ def fit_again(
 
 
 def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
-    files = run.workspace
-    if source != device and files.latency_path(source, run.config.workload.name).exists():
+    if source != device and has_measurements(run, source):
         found = fitted(run, source)
     else:
-        folders = lookup_dirs("predictors", files.root)
+        folders = lookup_dirs("predictors", run.workspace.root)
         found = _ready_made(run, source, folders[1:] if source == device else folders)
     trial = found.card.transfer
     if trial is not None and trial.used:
@@ -239,19 +246,46 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
     return found
 
 
-def _ready_made(run: Run, device: str, folders: Sequence[Path]) -> "LatencyPredictor":
-    """An imported or shipped predictor: the first that the folders hold."""
+def _ready_made(
+    run: Run, device: str, folders: Sequence[Path], *, current: bool = True
+) -> "LatencyPredictor":
+    """An imported or shipped predictor: the first that the folders hold.
+
+    Parameters
+    ----------
+    current
+        Pass over one that was fitted to measurements that are gone.
+    """
     from ..latency.predictor import LatencyPredictor
 
     workload = run.config.workload.name
     paths = [folder / f"{device}-{workload}" / "predictor.json" for folder in folders]
-    path = next((path for path in paths if path.exists()), None)
+    kept = (x for x in paths if x.exists() and not (current and lost_its_measurements(x)))
+    path = next(kept, None)
     if path is None:
         raise StaleInputError(
             f"nothing was measured on device '{device}' for workload '{workload}', and no "
             f"predictor of it is shipped; run `mosdeploy profile --device {device}` first"
         )
     return LatencyPredictor.load(path)
+
+
+def lost_its_measurements(path: Path) -> bool:
+    """Whether a predictor was fitted to measurements that lay beside it and are gone: nobody can
+    tell whether they would still count. One that was imported names its source, and one that was
+    copied here has no sessions beside it.
+
+    Raises
+    ------
+    MosdeployError
+        If it cannot be read.
+    """
+    from ..latency.predictor import LatencyPredictor
+    from ..latency.sessions import NAME
+
+    if has_records(path.with_name("latency.jsonl")) or not path.with_name(NAME).exists():
+        return False
+    return not LatencyPredictor.load(path).card.source
 
 
 def has_ready_made(run: Run, device: str) -> bool:

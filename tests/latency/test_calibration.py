@@ -216,6 +216,17 @@ def test_the_fit_predicts_the_median_board(fleet, space, caplog):
     assert found.card.dataset_sha256 == dataset.sha256
 
 
+def test_a_subnet_that_fails_counts_for_no_board_and_no_session(fleet, space, draw, record):
+    dataset, _, _ = fleet(1.5)
+    before = dataset.sha256
+    own = {x.host: x.session for x in dataset.sessions}
+    for gene, host in zip(draw(2, seed=4), ("pi1", "pi2"), strict=True):
+        failed = record(space.from_genes(gene), None)
+        dataset.append(failed.model_copy(update={"session": own[host]}))
+    assert [(x.host, x.num_subnets) for x in dataset.boards] == [("pi1", 12), ("pi2", 12)]
+    assert dataset.sha256 == before
+
+
 def test_boards_within_the_allowed_drift_cause_no_warning(fleet, space, caplog):
     dataset, genes, latency_ms = fleet(1.02)
     samples = dataset.samples(space)

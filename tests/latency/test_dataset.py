@@ -67,6 +67,18 @@ def test_the_latest_record_of_an_architecture_counts(path, context, archs, recor
     assert [r.measurement.total.median_ms for r in dataset.usable] == [3.0]
 
 
+def test_the_digest_is_of_what_a_predictor_is_fitted_to(path, context, archs, record):
+    """A subnet that fails in every profile changes no predictor."""
+    dataset = LatencyDataset.open(path, context)
+    dataset.append(record(archs[0], 3.0))
+    before = dataset.sha256
+    dataset.append(record(archs[1], None))
+    dataset.append(record(archs[1], None))
+    assert dataset.sha256 == before
+    dataset.append(record(archs[1], 2.0))
+    assert dataset.sha256 != before
+
+
 def test_what_failed_or_lost_its_session_is_missing_under_a_new_name(
     path, context, space, archs, record
 ):

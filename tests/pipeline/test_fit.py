@@ -121,6 +121,45 @@ def test_a_device_that_was_measured_here_corrects_another(run: Run, fit) -> None
     assert fitted(run, "rpi").card.transfer == again  # it cannot be told, and what was fitted stays
 
 
+def begin(run: Run, device: str) -> LatencyDataset:
+    """A profile that never reached its device, or one to go on with."""
+    path = run.workspace.latency_path(device, run.config.workload.name)
+    return LatencyDataset.open(path, latency_context(run, run_profile(run.workspace.root, device)))
+
+
+def test_a_source_that_was_never_reached_is_the_shipped_one(run: Run, fit) -> None:
+    archs = designed(run, 6)
+    write_measurements(run, "local", archs, shipped_ms(run, "rpi", archs) / 3)
+    before = fit("local", source="rpi")
+    begin(run, "rpi")
+    assert fit("local", source="rpi") == before
+    assert predictor(run, "local").card == before
+
+
+def test_a_subnet_that_fails_again_changes_no_predictor(run: Run, fit) -> None:
+    archs = designed(run, 10)
+    write_measurements(run, "rpi", archs[:9], shipped_ms(run, "xeon", archs[:9]))
+    fit("rpi")
+    before = fingerprint(fitted(run, "rpi"))
+    dataset = begin(run, "rpi")
+    failed = {"arch": archs[9], "measurement": Measurement(error="out of memory")}
+    for _ in range(2):
+        dataset.append(dataset.records[0].model_copy(update=failed))
+        assert fingerprint(fitted(run, "rpi")) == before
+
+
+@pytest.mark.parametrize("count", [7, 9])
+def test_status_keeps_the_source_of_a_correction(run: Run, fit, count: int) -> None:
+    archs = designed(run, 9)
+    latency_ms = 0.3 * shipped_ms(run, "xeon", archs) + 4.0
+    write_measurements(run, "rpi", archs[:6], latency_ms[:6])
+    fit("rpi", source="xeon")
+    write_measurements(run, "rpi", archs[6:count], latency_ms[6:count])
+    parts = opened(run.workspace.root).status().parts
+    (found,) = (x for x in parts if x.what == "predictor")
+    assert (found.state, found.command) == ("stale", "mosdeploy fit --device rpi --from xeon")
+
+
 def test_a_source_that_was_corrected_itself_is_refused(run: Run, fit) -> None:
     archs = designed(run, 6)
     for device in ("rpi", "local"):

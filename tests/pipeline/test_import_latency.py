@@ -9,7 +9,10 @@ from walking import opened
 import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.hat import MEAN_COLUMNS, TIME_COLUMNS
+from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.pipeline.conditions import latency_context
 from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.import_latency import ImportOptions, import_latency
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import Run, open_run
@@ -89,9 +92,20 @@ def test_an_import_of_something_else_is_refused(
 def test_ones_own_measurements_are_not_replaced_by_a_file(run: Run, csv_path: Path) -> None:
     own = run.workspace.latency_path("rpi", "wmt14-ende")
     own.parent.mkdir(parents=True)
-    own.touch()
+    own.write_text("{}\n{}\n")
     with pytest.raises(ConfigError, match="holds measurements of 'rpi', which count more"):
         import_csv(run, csv_path)
+
+
+def test_a_profile_that_never_reached_its_device_makes_way_for_a_file(
+    run: Run, csv_path: Path
+) -> None:
+    own = run.workspace.latency_path("rpi", "wmt14-ende")
+    LatencyDataset.open(own, latency_context(run, run_profile(run.workspace.root, "rpi")))
+    card = import_csv(run, csv_path)
+    assert predictor(run, "rpi").card == card
+    parts = opened(run.workspace.root).status().parts
+    assert [(x.what, x.state) for x in parts if x.name == "rpi"] == [("predictor", "ok")]
 
 
 def test_a_search_without_the_board_warns_once(

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import damage, lines_of
+from walking import damage, lines_of, opened
 
 import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
@@ -155,6 +155,37 @@ def test_a_predictor_of_another_device_is_refused(folder: Path) -> None:
     shutil.copy(run.workspace.predictor_path("local", "sentence"), path)
     with pytest.raises(PredictorError, match="device was local, is rpi"):
         predictor(run, "rpi")
+
+
+def test_a_predictor_whose_measurements_are_gone_counts_no_more(folder: Path) -> None:
+    """Nobody knows any more under which conditions they were made."""
+    run = open_run(folder)
+    profiled = run.workspace.latency_path("local", "sentence")
+    header = lines_of(profiled)[0]
+    profiled.unlink()
+    for _ in range(2):
+        with pytest.raises(StaleInputError, match="run `mosdeploy profile --device local`"):
+            predictor(run, "local")
+        seen = opened(folder).status()
+        found = {x.what: x for x in seen.parts if x.name == "local"}
+        assert found["measurements"].state == "missing"
+        told = (found["predictor"].state, found["predictor"].detail)
+        assert told == ("stale", "fitted to measurements that are gone")
+        assert seen.next_command == "mosdeploy profile --device local"
+        assert predictor(run, "local", current=False).device == "local"  # of a report
+        profiled.write_text(f"{header}\n")  # as a profile does that reaches no device
+    # one that was imported names its source
+    path = run.workspace.predictor_path("local", "sentence")
+    path.write_text(path.read_text().replace('"source": ""', '"source": "a paper"'))
+    assert predictor(run, "local").card.source == "a paper"
+
+
+def test_a_predictor_that_was_copied_alone_counts(folder: Path) -> None:
+    run = open_run(folder)
+    profiled = run.workspace.latency_path("local", "sentence")
+    profiled.unlink()
+    profiled.with_name("sessions.jsonl").unlink()
+    assert predictor(run, "local").device == "local"
 
 
 def set_tail(path: Path, **changes: float) -> None:
