@@ -105,20 +105,17 @@ def training_budget(
     if options.time_s is None:
         return _configured(training)
     files = files or context.files
-    inputs = fingerprint(
-        options.time_s,
-        context.config.space,
-        context.config.supernet,
-        training.fingerprinted,
-        context.config.vocab_size,
-        context.config.max_tokens,
-        context.config.workload,
-        *(() if source is None else (source.largest, source.smallest)),
+    # the steps of the run file, and its budget, are not taken; older files depend on them
+    unused = {"steps": 1, "budget": None}
+    inputs, older = (
+        _time_inputs(context, options.time_s, kind, source)
+        for kind in (training.fingerprinted.model_copy(update=unused), training.fingerprinted)
     )
-    found = _known((context.files, files), inputs)
+    found = _known((context.files, files), (inputs, older))
     if found is None:
         found = _timed(context, options.time_s, source)
-        found = found.model_copy(update={"inputs_sha256": inputs})
+        warmup = _warmup_steps(found, training)
+        found = found.model_copy(update={"inputs_sha256": inputs, "warmup_steps": warmup})
         write_record(files.budget_path, found)
     context.progress.say(
         f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and "
@@ -126,6 +123,23 @@ def training_budget(
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
+
+
+def _time_inputs(
+    context: Context, time_s: float, training: TrainingConfig, source: "FeasibleSpace | None"
+) -> str:
+    """Fingerprint of what the steps that a time is enough for depend on."""
+    config = context.config
+    return fingerprint(
+        time_s,
+        config.space,
+        config.supernet,
+        training,
+        config.vocab_size,
+        config.max_tokens,
+        config.workload,
+        *(() if source is None else (source.largest, source.smallest)),
+    )
 
 
 def tried_budget(context: Context, time_s: float | None) -> TrainingBudget | None:
@@ -176,7 +190,7 @@ def budget_differences(made: TrainingBudget | None, training: TrainingConfig) ->
     return found
 
 
-def _known(folders: Sequence[Workspace], inputs_sha256: str) -> TrainingBudget | None:
+def _known(folders: Sequence[Workspace], inputs: Sequence[str]) -> TrainingBudget | None:
     """What an earlier run made of the same time, if one did; also where a run with other settings,
     which was refused, has written its own since.
     """
@@ -190,7 +204,7 @@ def _known(folders: Sequence[Workspace], inputs_sha256: str) -> TrainingBudget |
             with contextlib.suppress(StaleInputError):
                 record = read_record(kind, path, "mosdeploy train")
                 found = record if isinstance(record, TrainingBudget) else record.budget
-                if found is not None and found.inputs_sha256 == inputs_sha256:
+                if found is not None and found.inputs_sha256 in inputs:
                     return found
     return None
 
@@ -272,7 +286,6 @@ def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
         return run
     config = run.config
     training = config.training
-    warmup = round(training.warmup_steps * budget.supernet_steps / training.steps)
     # how often it is validated, a run file says for its own budget, if it has one
     planned = _configured(training)
     num_planned = training.steps if planned is None else planned.supernet_steps
@@ -281,7 +294,7 @@ def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
         "training": training.model_copy(
             update={
                 "steps": budget.supernet_steps,
-                "warmup_steps": warmup,
+                "warmup_steps": _warmup_steps(budget, training),
                 "validate_every": max(1, interval),
                 "budget": None,
                 "num_winners": 1,
@@ -295,3 +308,10 @@ def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
         ),
     }
     return replace(run, config=config.model_copy(update=changes))
+
+
+def _warmup_steps(budget: TrainingBudget, training: TrainingConfig) -> int:
+    """Those that were kept, else the share of the supernet's steps that the run file says."""
+    if budget.warmup_steps is not None:
+        return budget.warmup_steps
+    return round(training.warmup_steps * budget.supernet_steps / training.steps)

@@ -23,7 +23,7 @@ from .export_job import (
     parity_examples,
     runtime_errors,
 )
-from .picking import pick
+from .picking import Picked, pick
 from .subnets import SelectedSubnet, is_trained, select_subnet
 from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
@@ -149,7 +149,7 @@ class _Export:
         given = {name: value for name, value in asked.items() if value is not None}
         limits = parse(type(limits), {**limits.model_dump(), **given}, "export")
         state = trained_run(context.run, context.progress)
-        picked = pick(state, options.pick, context.progress)
+        picked = _picked(state, options, context)
         result = state.search_of(picked.arch.key)
         # now: another search may end while this one's subnet is exported
         sha256 = sha256_file(context.files.search_result_path) if result is not None else None
@@ -302,6 +302,15 @@ class _Export:
                 statistic=self.search.statistic,
             )
         return dataclasses.replace(job, origin=origin)
+
+
+def _picked(state: TrainedRun, options: ExportOptions, context: Context) -> Picked:
+    """The subnet that is asked for; a teacher is the largest of the space, whatever the limits that
+    the supernet was trained within.
+    """
+    if options.weights == "teacher" and options.pick == "largest":
+        return Picked(context.config.space.largest, options.pick)
+    return pick(state, options.pick, context.progress)
 
 
 def _is_pick(options: ExportOptions) -> bool:

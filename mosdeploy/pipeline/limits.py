@@ -2,7 +2,6 @@
 them, and whether a search may ask a supernet for what it was not trained for.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..family import Family
 from ..printable import quantity
 from ..record import parse
-from ..records import Limits, TrainingLimits
+from ..records import NO_LIMITS, Limits, TrainingLimits
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint
@@ -23,8 +22,6 @@ from .predictors import predictor
 if TYPE_CHECKING:
     from ..search import Cost
     from ..search.feasible import FeasibleSpace
-
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
 
 
 def search_limits(context: Context, asked: Limits) -> Limits:
-    """The limits of a search: those asked for, else the config's, else those that the supernet was
+    """The limits of a search: those asked for, else the config's, and those that the supernet was
     trained for.
 
     Raises
@@ -74,16 +71,48 @@ def search_limits(context: Context, asked: Limits) -> Limits:
     ConfigError
         If there is none.
     """
-    limits = with_defaults(asked, context.config.search)
+    configured = with_defaults(asked, context.config.search)
+    limits = within_trained(context, configured, asked)
     if limits != NO_LIMITS:
+        tell_lowered(context, configured, limits)
         return limits
-    with contextlib.suppress(StaleInputError):
-        if (trained := context.run.supernet_card().limits) is not None:
-            return trained.limits
     raise ConfigError(
         "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
         "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
     )
+
+
+def within_trained(context: Context, limits: Limits, given: Limits) -> Limits:
+    """Limits filled up from those that the supernet was trained for, if it was for some.
+
+    Parameters
+    ----------
+    given
+        What stays as it is, even if it is looser; of all else the tighter one holds.
+    """
+    try:
+        trained = context.run.supernet_card().limits
+    except StaleInputError:
+        return limits
+    found = {}
+    for name, most in trained.limits.model_dump(exclude_none=True).items() if trained else ():
+        asked = getattr(limits, name)
+        if asked is None:
+            found[name] = most
+        elif getattr(given, name) is None:
+            found[name] = min(asked, most)
+    return limits.model_copy(update=found)
+
+
+def tell_lowered(context: Context, configured: Limits, limits: Limits) -> None:
+    """Say which limits of the run file are looser than those that the supernet was trained for."""
+    for name, most in configured.model_dump(exclude_none=True).items():
+        if (kept := getattr(limits, name)) != most:
+            context.progress.say(
+                f"[search] has {told_limit(name, most)}, and the supernet was trained for "
+                f"{quantity(name, kept)}: it is searched under that; `mosdeploy train` with the "
+                "looser limit makes another one"
+            )
 
 
 @dataclass(frozen=True)

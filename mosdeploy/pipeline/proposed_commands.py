@@ -7,16 +7,18 @@ import contextlib
 
 from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import BegunTraining, SupernetCard
+from ..records import NO_LIMITS, BegunTraining, SupernetCard
 from ..spaces import ModelSpec
 from ..storage import read_record
-from ..workspace import Workspace
+from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import run_profile
+from .limits import with_defaults
 from .measured_parts import middle_limit, middle_size, middle_times_ms
 from .replacing import begun_training
 from .train_command import TRAIN, train_command
 from .trained_run import trained_run
+from .trained_settings import setting_differences
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:
@@ -79,7 +81,7 @@ def _is_emulated(context: Context, device: str) -> bool:
 
 
 def _training(context: Context, device: str | None) -> str:
-    if (made := last_training(context.files)) is not None:
+    if (made := last_training(context)) is not None:
         return train_command(context.config, made)
     if _has_limit(context.config.training):
         return f"{TRAIN}{_device_option(context, device)}"
@@ -108,13 +110,51 @@ def _searched_device(context: Context, device: str | None) -> str | None:
     return next((name for name in found if name is not None), None)
 
 
-def last_training(files: Workspace) -> BegunTraining | SupernetCard | None:
-    """What the last training was for: the one that is not over, else the supernet's."""
-    if begun := begun_training(files.beside) or begun_training(files):
+def last_training(
+    context: Context, *, read_data: bool = False
+) -> BegunTraining | SupernetCard | None:
+    """What the last training was for: the one that is not over, else the supernet's. One that
+    cannot go on as the run file is now does not count beside a supernet.
+
+    Parameters
+    ----------
+    read_data
+        As `status` has it.
+    """
+    files = context.files
+    begun = begun_training(files.beside) or begun_training(files)
+    if begun is not None and not is_other_training(context, begun, read_data=read_data):
         return begun
     with contextlib.suppress(StaleInputError):
         return read_record(SupernetCard, files.supernet_card_path, TRAIN)
     return None
+
+
+def is_other_training(context: Context, begun: BegunTraining, *, read_data: bool) -> bool:
+    """Whether a supernet stands whole, and what was begun beside it is of another run file or of
+    other data than there are now.
+    """
+    run = context.run
+    try:
+        card = run.whole_supernet_card()
+    except StaleInputError:
+        return False
+    training = context.config.training
+    budget = begun.budget
+    if budget is None or budget.time_s is None:
+        budget = tried_budget(context, None)
+    limits = begun.limits.limits if begun.limits is not None else NO_LIMITS
+    if with_defaults(limits, training) != limits:
+        return True
+    if setting_differences(begun.settings, with_budget(run, budget).config):
+        return True
+    # data that were read for the supernet need not be read again, unless they are to be
+    if not read_data and begun.data_sha256 == card.data_sha256:
+        return False
+    with contextlib.suppress(MosdeployError):  # which every command would refuse
+        data = context.family.load_data(context.config, run.data_root)
+        return data.sha256 != begun.data_sha256
+    return False
 
 
 def deploy_command(context: Context, device: str | None) -> str:

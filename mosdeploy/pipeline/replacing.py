@@ -45,6 +45,14 @@ def telling_differences(
         raise StaleInputError(f"{error} ({', '.join(differences)}){on}") from error
 
 
+def stopped_beside(files: Workspace) -> str:
+    """What is told of a stopped training beside a supernet that it is not about."""
+    return (
+        "another training was stopped; it is in "
+        f"{files.beside.supernet_dir.name}/, delete that to forget it"
+    )
+
+
 def begun_training(files: Workspace) -> BegunTraining | None:
     """What the training in a folder was begun with that is not over; None where that is not
     known.

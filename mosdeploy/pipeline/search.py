@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
-from ..records import Candidate, Limits, QualityCard, SearchResult
+from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from .context import Context
 from .devices import run_profile
 from .finalist_timing import FinalistTiming
 from .finalist_training import FinalistTraining
-from .limits import NO_LIMITS, check_trained_for, cost_of, search_limits, with_less_memory
+from .limits import check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
 from .time_loss import time_loss

@@ -32,6 +32,7 @@ from .measured_parts import measured_parts
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
 from .proposed_commands import last_training, search_command
+from .replacing import begun_training, stopped_beside
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import are_current, is_trained, subnet_card
 from .summaries import Part, RunStatus
@@ -121,7 +122,7 @@ class _Look:
     @cached_property
     def _made(self) -> BegunTraining | SupernetCard | None:
         """What the last training was for: the one that is not over, else the supernet's."""
-        return last_training(self.context.files)
+        return last_training(self.context, read_data=self.read_data)
 
     @cached_property
     def _train_command(self) -> str:
@@ -184,12 +185,23 @@ class _Look:
 
     def _supernet(self) -> str:
         files = self.context.files
+        begun = begun_training(files.beside) or begun_training(files)
         if any(x.checkpoint_path.exists() for x in (files, files.beside)):
-            same = "the same command, with the same options,"
+            if begun is None:
+                same = "the same command, with the same options,"
+                raise StaleInputError(f"a training was stopped; {same} goes on")
             if isinstance(self._made, BegunTraining):
-                same = f"`{self._train_command}`"
-            raise StaleInputError(f"a training was stopped; {same} goes on")
-        require(files.supernet_card_path)
+                raise StaleInputError(f"a training was stopped; `{self._train_command}` goes on")
+        if not files.beside.checkpoint_path.exists():
+            return self._standing()
+        try:
+            return f"{self._standing()}; {stopped_beside(files)}"
+        except StaleInputError as error:
+            raise StaleInputError(f"{error}; {stopped_beside(files)}") from error
+
+    def _standing(self) -> str:
+        """What is there of the supernet itself."""
+        require(self.context.files.supernet_card_path)
         state = trained_run(self.context.run)
         if self.read_data:
             self._trained.data  # noqa: B018  checks what the supernet was trained from

@@ -26,7 +26,7 @@ from .context import Context
 from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, told_training, training_limits
-from .replacing import replacement_words, telling_differences
+from .replacing import replacement_words, stopped_beside, telling_differences
 from .run import Run
 from .teacher import finished_teacher, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
@@ -125,6 +125,8 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
         context.progress.say("already trained from this data and configuration")
+        if files.beside.checkpoint_path.exists():
+            context.progress.say(stopped_beside(files))
         return prepared.model_copy(update={"finished": True}).model_dump_json()
     if config.served_by is not None:
         raise ConfigError(

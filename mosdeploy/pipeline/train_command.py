@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from ..config import RunConfig
 from ..config.sections import ParameterCount
-from ..records import BegunTraining, Limits, SupernetCard
-from .limits import NO_LIMITS, TrainOptions, with_defaults
+from ..records import NO_LIMITS, BegunTraining, Limits, SupernetCard
+from .limits import TrainOptions, with_defaults
 
 TRAIN = "mosdeploy train"
 PARAMETERS = {"max_parameters", "max_body_parameters"}

@@ -3,13 +3,14 @@
 In: a run folder, a device and limits. Out: a `WalkSummary`. Each step is a verb, which resumes.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config.units import told_limit
 from ..errors import ConfigError, StaleInputError
 from ..printable import quantity
-from ..records import Limits, SearchResult
+from ..records import NO_LIMITS, Limits, SearchResult
 from ..training.launch import Launch
 from .context import Context
 from .deploy import DeployOptions, deploy
@@ -19,7 +20,14 @@ from .evaluate import evaluate
 from .export import export
 from .export_job import ExportOptions
 from .finetune import finetune
-from .limits import NO_LIMITS, TrainOptions, check_trained_for, search_limits, with_defaults
+from .limits import (
+    TrainOptions,
+    check_trained_for,
+    search_limits,
+    tell_lowered,
+    with_defaults,
+    within_trained,
+)
 from .profile import ProfileOptions, profile
 from .replacing import begun_training
 from .report import report
@@ -38,7 +46,7 @@ class WalkOptions:
     device
         None takes the config's, else the one that was profiled, else this machine.
     limits
-        What they leave open comes from [search], then from [training].
+        What they leave open comes from [search], then from [training], then from the supernet.
     """
 
     device: str | None = None
@@ -121,12 +129,21 @@ def deliver(
 
 
 def _limits(context: Context, asked: Limits, device: str) -> Limits:
-    """Those asked for, else of [search], else of [training], else of the supernet."""
+    """Those asked for, else of [search], else of [training]; and those of a supernet that may then
+    be searched.
+    """
     config = context.config
     limits = with_defaults(with_defaults(asked, config.search), config.training)
     if limits == NO_LIMITS:
         limits = search_limits(context, asked)
         check_trained_for(context.run.supernet_card().limits, limits, device)
+        return limits
+    with contextlib.suppress(ConfigError, StaleInputError):
+        # one that was trained for hours is not replaced for a limit that nobody named
+        within = within_trained(context, limits, with_defaults(asked, config.training))
+        check_trained_for(context.run.supernet_card().limits, within, device)
+        tell_lowered(context, limits, within)
+        return within
     return limits
 
 

@@ -64,13 +64,15 @@ class TrainingBudget(Record):
     `inputs_sha256`, the time and the times of a step are None for a budget in steps; else what it
     was made for, and what was measured. `same_time`: `winner_steps` are of the architecture that
     was timed, the reference architecture or the largest within limits, and a winner has as many as
-    take as long.
+    take as long. `warmup_steps` are those of the supernet; None in older files and for a budget in
+    steps, where they come of the run file.
     """
 
     version: Literal[2] = 2
     inputs_sha256: str | None = None
     num_winners: int
     supernet_steps: int
+    warmup_steps: int | None = Field(None, exclude_if=lambda found: found is None)
     winner_steps: int
     time_s: float | None = None
     supernet_step_s: float | None = None

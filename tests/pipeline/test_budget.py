@@ -1,5 +1,6 @@
 """One budget for a walk: what the supernet has of it, and what its winners."""
 
+import json
 import math
 from pathlib import Path
 
@@ -177,3 +178,27 @@ def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         opened(tmp_path, KeptProgress(stop_at=1)).train(time="11.5s")
     assert timed == [11.5, 11.5]
+
+
+def test_steps_that_a_time_replaces_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def split(time_s: float, num_winners: int, **_: float) -> TrainingBudget:
+        return split_time(time_s, num_winners, supernet_step_s=0.1, winner_step_s=0.1)
+
+    monkeypatch.setattr(module, "split_time", split)
+    make_run_folder(tmp_path)
+    path = tmp_path / "mosdeploy.toml"
+    card = opened(tmp_path).train(time="6s")
+    assert card.budget is not None
+    # the run file warms up for a third of its steps
+    assert (card.steps, card.budget.warmup_steps) == (4, 1)
+    edit(path, "\nsteps = 12", "\nsteps = 40\nbudget = 100")
+    assert trained_run(open_run(tmp_path)).data.train
+    assert opened(tmp_path).train(time="6s") == card
+    # older files do not say it: there the steps of the run file count, as they did
+    written = card.budget.model_dump(mode="json")
+    del written["warmup_steps"]
+    older = TrainingBudget.model_validate_json(json.dumps(written))
+    assert "warmup_steps" not in older.model_dump(mode="json")
+    assert with_budget(open_run(tmp_path), older).config.training.warmup_steps == 0

@@ -241,3 +241,16 @@ def test_a_format_that_there_is_not(walked: Path, trained_encoder: Path) -> None
         opened(walked).export_format("hf", "largest")
     with pytest.raises(ConfigError, match=r"'encoder' has no format 'tf'; .*: optimum, hf"):
         opened(trained_encoder).export_format("tf", "largest")
+
+
+def test_a_teacher_beside_a_supernet_within_limits_is_exported(encoder_folder: Path) -> None:
+    run = opened(encoder_folder)
+    space = run.config.space
+    spec = open_run(encoder_folder).config.spec
+    ends = [spec.num_parameters(arch) for arch in (space.smallest, space.largest)]
+    card = run.train(max_parameters=sum(ends) // 2)
+    assert card.limits is not None
+    assert card.limits.largest != space.largest
+    found = run.export("largest", weights="teacher").manifest
+    assert (found.arch, found.weights) == (space.largest, "teacher")
+    assert run.export("largest").manifest.arch == card.limits.largest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from encoder_walking import make_encoder_folder
 from example_spaces import SMALL
-from walking import KeptProgress, edit, make_run_folder, opened
+from walking import KeptProgress, edit, limit_supernet, make_run_folder, opened
 
 from mosdeploy.config.sections import SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
@@ -20,6 +20,7 @@ from mosdeploy.pipeline.limits import (
     check_trained_for,
     cost_of,
     feasible_space,
+    search_limits,
     told_training,
     with_defaults,
 )
@@ -219,3 +220,41 @@ def test_a_limit_counts_as_the_run_file_unless_it_is_said() -> None:
     assert AskedLimits(None, 9, None, None, None).limits(config) == Limits(max_body_parameters=9)
     assert AskedLimits(None, 9, "total", None, None).limits(config) == Limits(max_parameters=9)
     assert AskedLimits(None, None, None, None, None).limits(config) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "expected"),
+    [
+        # what nobody named is that of the training
+        ("", {}, {"max_parameters": 40_000}),
+        ('max_size = "3MiB"', {}, {"max_size_bytes": 3 * 2**20, "max_parameters": 40_000}),
+        ("", {"max_size_bytes": 9}, {"max_size_bytes": 9, "max_parameters": 40_000}),
+        # of the run file the tighter one holds, of the command line what it says
+        ('max_parameters = "1M"', {}, {"max_parameters": 40_000}),
+        ('max_parameters = "30k"', {}, {"max_parameters": 30_000}),
+        ("", {"max_parameters": 50_000}, {"max_parameters": 50_000}),
+    ],
+)
+def test_a_search_is_within_the_limits_of_the_training(
+    folder: Path, config: str, asked: dict[str, int], expected: dict[str, int]
+) -> None:
+    limit_supernet(folder, max_parameters=40_000)
+    edit(folder / "mosdeploy.toml", "[search]", f"[search]\n{config}")
+    progress = KeptProgress()
+    context = Context(open_run(folder), progress)
+    found = search_limits(context, Limits.model_validate(asked))
+    assert found == Limits.model_validate(expected)
+    told = [line for line in progress.messages if "the supernet was trained for 40,000" in line]
+    assert progress.messages == told
+    assert bool(told) == ("1M" in config)
+
+
+def test_a_search_with_another_limit_in_the_run_file_is_not_refused(folder: Path) -> None:
+    edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_size = "3MiB"')
+    run = opened(folder)
+    run.train(max_parameters=40_000)
+    result = run.search(verify=False)
+    assert result.limits == Limits(max_parameters=40_000, max_size_bytes=3 * 2**20)
+    assert result.winner.num_parameters <= 40_000
+    with pytest.raises(ConfigError, match="trained for max_parameters = 40,000"):
+        run.search(max_parameters=50_000, verify=False)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import edit, opened
+from walking import edit, limit_supernet, opened
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.pipeline.context import Context
@@ -14,8 +14,6 @@ from mosdeploy.pipeline.measured_parts import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
-from mosdeploy.records import Limits, SupernetCard, TrainingLimits
-from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -119,22 +117,6 @@ def proposed(root: Path, device: str | None = None) -> str | None:
     return search_command(Context(open_run(root)), device)
 
 
-def limit_supernet(root: Path, device: str | None = None, **limits: float) -> None:
-    """As if the supernet had been trained for limits."""
-    run = open_run(root)
-    path = Workspace(root).supernet_card_path
-    space = run.config.space
-    trained = TrainingLimits(
-        device=device,
-        limits=Limits.model_validate(limits),
-        predictor_sha256=None,
-        largest=space.largest,
-        smallest=space.smallest,
-    )
-    card = read_record(SupernetCard, path, "mosdeploy train")
-    write_record(path, card.model_copy(update={"limits": trained}))
-
-
 def measure_another(root: Path) -> None:
     """As if device `a` had been measured too, and the run file named none."""
     shutil.copytree(root / "predictors" / "local-sentence", root / "predictors" / "a-sentence")
@@ -225,7 +207,9 @@ def test_limits_that_an_emulated_device_can_be_searched_within(folder: Path) -> 
 
 def test_an_imported_predictor_tells_a_limit_too(folder: Path) -> None:
     Workspace(folder).search_result_path.unlink()
-    Workspace(folder).latency_path("local", "sentence").unlink()
+    measured = Workspace(folder).latency_path("local", "sentence")
+    measured.unlink()
+    measured.with_name("sessions.jsonl").unlink()  # which lies beside no imported one
     command = proposed(folder)
     assert command is not None
     assert command.startswith("mosdeploy search --max-latency ")

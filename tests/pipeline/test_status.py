@@ -374,3 +374,51 @@ def test_a_deployment_from_before_the_folder_was_renamed_is_stale(folder: Path) 
     found = part(renamed, "deployment")
     told = "mosdeploy 0.1.0 deployed it, into another place there"
     assert (found.state, found.detail) == ("stale", told)
+
+
+def test_a_supernet_counts_beside_another_training_that_was_stopped(folder: Path) -> None:
+    path = folder / "mosdeploy.toml"
+    edit(path, "\nsteps = 12", "\nsteps = 50")
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train()
+    told = "; another training was stopped; it is in supernet-new/, delete that to forget it"
+    # it goes on where the run file is still the one that it was begun with
+    assert part(folder, "supernet").detail == "a training was stopped; `mosdeploy train` goes on"
+    edit(path, "\nsteps = 50", "\nsteps = 12")
+    supernet = part(folder, "supernet")
+    assert supernet.state == "ok"
+    assert supernet.detail.endswith(told)
+    for read_data in (True, False):
+        found = opened(folder).status(read_data=read_data)
+        assert found.next_command == "mosdeploy finetune"
+    progress = KeptProgress()
+    opened(folder, progress).train()
+    assert progress.messages == ["already trained from this data and configuration", told[2:]]
+    # of neither of both: what would be refused is told
+    edit(path, "\nsteps = 12", "\nsteps = 20")
+    supernet = part(folder, "supernet")
+    assert (supernet.state, supernet.command) == ("stale", "mosdeploy train")
+    assert "steps was 12, is 20 now" in supernet.detail
+    assert supernet.detail.endswith(told)
+    shutil.rmtree(folder / "supernet-new")
+    assert told not in part(folder, "supernet").detail
+
+
+def test_a_stopped_training_on_other_data_is_another_one(folder: Path) -> None:
+    path = folder / "data" / "train.en"
+    before = path.read_text()
+    change_data(folder)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train()
+    for read_data in (True, False):
+        assert opened(folder).status(read_data=read_data).next_command == "mosdeploy train"
+    assert "`mosdeploy train` goes on" in part(folder, "supernet").detail
+    path.write_text(before)
+    for read_data in (True, False):
+        found = opened(folder).status(read_data=read_data)
+        assert found.next_command == "mosdeploy finetune"
+    assert part(folder, "supernet").state == "ok"
+    # a limit that the run file has now is none of that training's
+    change_data(folder)
+    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
+    assert "supernet-new/" in part(folder, "supernet").detail

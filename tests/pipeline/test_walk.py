@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from encoder_walking import make_encoder_folder
 from short_walks import TRANSLATION, shorten
-from walking import KeptProgress, edit, lines_of, make_run_folder, opened
+from walking import KeptProgress, edit, limit_supernet, lines_of, make_run_folder, opened
 
 import mosdeploy
 from mosdeploy.errors import ConfigError, MosdeployError, PredictorError
 from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.limits import NO_LIMITS
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.walk import _is_trained_for
+from mosdeploy.pipeline.walk import _is_trained_for, _limits
+from mosdeploy.records import NO_LIMITS, Limits
 
 
 def make_short(root: Path) -> mosdeploy.RunFolder:
@@ -153,3 +153,26 @@ def test_what_cannot_end_is_refused_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(PredictorError, match="emulated"):
         run.walk("10s", device="board")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "training", "asked", "is_kept"),
+    [
+        ('max_size = "3MiB"', "", {}, True),
+        ('max_parameters = "1M"', "", {}, True),
+        ("", "", {"max_latency_ms": 1e4}, True),
+        # a looser limit that is named is another supernet
+        ('max_size = "3MiB"', "", {"max_parameters": 50_000}, False),
+        ('max_size = "3MiB"', 'max_parameters = "50k"', {}, False),
+    ],
+)
+def test_a_supernet_that_was_trained_for_limits_is_walked_within_them(
+    folder: Path, config: str, training: str, asked: dict[str, float], is_kept: bool
+) -> None:
+    limit_supernet(folder, max_parameters=40_000)
+    edit(folder / "mosdeploy.toml", "[search]", f"[search]\n{config}")
+    edit(folder / "mosdeploy.toml", "[training]", f"[training]\n{training}")
+    context = Context(open_run(folder))
+    limits = _limits(context, Limits.model_validate(asked), "local")
+    assert limits.max_parameters == (40_000 if is_kept else 50_000)
+    assert limits.max_size_bytes == (3 * 2**20 if "size" in config else None)
