@@ -89,11 +89,12 @@ def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progre
     for arch in new:
         ratio = median(_turn(state, other, arch) for _ in range(TURNS))
         inputs = _inputs_sha256(state, arch)
-        first = records[arch.key] or StepRatio(inputs_sha256=inputs, ratio=ratio)
-        ratios = {**first.by_reference, other.key: ratio}
+        # another command may have timed it meanwhile, and train it by what it found
+        first = _known(state, arch) or StepRatio(inputs_sha256=inputs, ratio=ratio)
+        ratios = {other.key: ratio, **first.by_reference}
         record = first.model_copy(update={"by_reference": ratios})
         write_record(state.files.step_ratio_path(arch.key), record)
-        known[arch.key] = ratio
+        known[arch.key] = ratios[other.key]
     return [known[arch.key] for arch in archs]
 
 

@@ -123,8 +123,9 @@ def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
     if not worth:
         return None
     progress.say(
-        f"what takes a tenth longer a training step counts as {worth * math.log(1.1):.3f} higher "
-        f"in loss: e times as many steps of the supernet lowered it by {worth:.2f}"
+        "subnets whose training steps take longer have fewer of them in the same time: a tenth "
+        f"longer counts as a loss higher by {worth * math.log(1.1):.3f}, by the supernet's own "
+        "validations"
     )
     return TimeLoss(worth, steps, most_steps, partial(_step_time, state, progress))
 

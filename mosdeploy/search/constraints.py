@@ -26,6 +26,9 @@ NUM_LOCAL_SEARCHES = 4
 MAX_STEPS = 200
 """Steps of one local search."""
 
+PREDICTED = {"max_latency_ms", "max_memory_bytes"}
+"""Limits of what is predicted for an architecture; all else is counted."""
+
 Objective = Callable[[ArchConfig], float]
 
 
@@ -165,7 +168,8 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
         best = local_search(constraints, probes, functools.partial(share, name))
         least[name] = share(name, best) * getattr(limits, name)
     found = [
-        f"{told_limit(name, getattr(limits, name))} (least found: {quantity(name, value)})"
+        f"{told_limit(name, getattr(limits, name))} "
+        f"(least {'predicted' if name in PREDICTED else 'found'}: {quantity(name, value)})"
         for name, value in least.items()
     ]
     return InfeasibleError(

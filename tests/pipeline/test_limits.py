@@ -97,7 +97,7 @@ def test_training_draws_within_the_limit_only(
     context = Context(open_run(root))
     low = card.limits.model_copy(update={"limits": Limits(max_latency_ms=0.99 * least_ms)})
     assert re.search(
-        r"As predicted, no architecture .* keeps max_latency = .* \(least found: .* ms\)",
+        r"As predicted, no architecture .* keeps max_latency = .* \(least predicted: .* ms\)",
         told_training(context, low),
     )
     assert "As predicted" not in told_training(context, card.limits)

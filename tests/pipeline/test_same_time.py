@@ -98,6 +98,25 @@ def test_a_trial_is_not_trusted_beyond_bounds(
     assert steps_of(timed, "smallest") == 20  # timed anew
 
 
+def test_a_ratio_that_another_command_found_meanwhile_stays(
+    timed: Path, turns: list[tuple[ArchConfig, ArchConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = trained_run(open_run(timed))
+    smallest = state.arch("smallest")
+    path = state.files.step_ratio_path(smallest.key)
+    assert step_ratios(state, [smallest], KeptProgress()) == [2.0]
+    found = path.read_text()
+    path.unlink()
+
+    def other(*_: object) -> float:
+        path.write_text(found)
+        return 1.5
+
+    monkeypatch.setattr(module, "_turn", other)
+    assert step_ratios(state, [smallest], KeptProgress()) == [2.0]
+    assert path.read_text() == found
+
+
 def test_ratios_to_two_references_are_not_mixed(
     timed: Path, turns: list[tuple[ArchConfig, ArchConfig]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,7 @@ def test_the_front_trades_latency_for_loss(walked: Path) -> None:
 
 
 def test_a_limit_that_nothing_meets_names_the_fastest(folder: Path) -> None:
-    with pytest.raises(InfeasibleError, match="least found") as caught:
+    with pytest.raises(InfeasibleError, match="least predicted") as caught:
         opened(folder).search("0.000001ms")
     assert caught.value.fastest_latency_ms is not None
     assert caught.value.fastest_latency_ms > 1e-6

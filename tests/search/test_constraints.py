@@ -104,7 +104,7 @@ def test_an_impossible_latency_names_the_true_minimum():
     problem = Problem(ENUMERABLE)
     fastest = min(problem.latency(arch) for arch in everything(ENUMERABLE))
     with pytest.raises(
-        InfeasibleError, match=rf"max_latency = 0\.5 ms \(least found: {fastest:.6g} ms\)"
+        InfeasibleError, match=rf"max_latency = 0\.5 ms \(least predicted: {fastest:.6g} ms\)"
     ) as error:
         feasible(problem, Limits(max_latency_ms=0.5))
     assert error.value.fastest_latency_ms == pytest.approx(fastest)
@@ -122,7 +122,10 @@ def test_too_few_parameters_name_the_least():
 def test_limits_are_told_in_the_units_that_people_write():
     problem = Problem(ENUMERABLE)
     asked = (
-        (Limits(max_latency_ms=1e-9), r"max_latency = 0\.000000001 ms \(least found: [0-9.]+ ms\)"),
+        (
+            Limits(max_latency_ms=1e-9),
+            r"max_latency = 0\.000000001 ms \(least predicted: [0-9.]+ ms\)",
+        ),
         (Limits(max_size_bytes=2048), r"max_size = 2 KiB \(least found: [0-9.]+ KiB\)"),
         (
             Limits(max_body_parameters=1),

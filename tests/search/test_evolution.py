@@ -137,7 +137,7 @@ def test_a_narrow_limit_still_fills_the_population():
 
 def test_an_impossible_limit_evaluates_nothing():
     problem = Problem(ENUMERABLE)
-    with pytest.raises(InfeasibleError, match="least found"):
+    with pytest.raises(InfeasibleError, match="least predicted"):
         run(problem, Limits(max_latency_ms=0.5))
     assert problem.asked == []
 
