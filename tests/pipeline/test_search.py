@@ -170,7 +170,8 @@ def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
 
 def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
     """As where the predictor was imported: nothing that it was fitted to is here."""
-    next((folder / "predictors").glob("*/latency.jsonl")).unlink()
+    for name in ("latency.jsonl", "sessions.jsonl"):
+        next((folder / "predictors").glob(f"*/{name}")).unlink()
     run = opened(folder)
     assert run.search(max_parameters=40_000, verify=False).winner.predicted_ms is not None
     assert run.search(max_parameters=40_000, verify=False, statistic="p90").predictor_sha256 is None

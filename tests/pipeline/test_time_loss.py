@@ -60,7 +60,7 @@ def test_a_step_is_worth_what_the_last_half_of_them_was(timed: Path) -> None:
     state, of = found(timed, progress)
     assert of is not None
     assert of.worth == pytest.approx(0.5 / math.log(2))
-    assert "e times as many steps of the supernet lowered it by 0.72" in progress.messages[-1]
+    assert "a tenth longer counts as a loss higher by 0.069" in progress.messages[-1]
     reference_s = step_s(state, state.spec.reference_arch())
     rng = np.random.default_rng(5)
     for _ in range(20):
