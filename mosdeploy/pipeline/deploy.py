@@ -116,7 +116,7 @@ def _deploy_another(
             taken_ms[key] = error.fastest_latency_ms
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
     told = _what_helps(context, manifest, to_train, taken_ms)
-    rest = "If other programs run there, let it rest and deploy again before all else"
+    rest = "If other programs slow it down, let it rest and deploy again before all else"
     raise InfeasibleError(f"{fastest}. {rest}. {told}", fastest.fastest_latency_ms)
 
 
