@@ -29,7 +29,7 @@ class _Found(Answer):
 
 
 class _Unused(Answer):
-    unused: dict[_VersionPath, int] = Field(default_factory=dict)
+    unused: tuple[_VersionPath, ...] = ()
 
 
 class _Removed(Answer):
@@ -55,14 +55,12 @@ def find_leftovers(
     """
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
-    found = call_agent(session, profile, _Found, "list", folder, scripts=(CLEAN_PATH,))
     words = ("unused", f"{folder}/bundles", "yes" if with_earlier else "no")
     unused = call_agent(session, profile, _Unused, *words, scripts=(VERSIONS_PATH,)).unused
-    versions = (
-        Leftover(path=f"bundles/{path}", what="version", size_bytes=size)
-        for path, size in unused.items()
-    )
-    return (*found.leftovers, *versions)
+    # sized together: one file may have names in several of them
+    paths = (f"bundles/{path}" for path in unused)
+    found = call_agent(session, profile, _Found, "list", folder, *paths, scripts=(CLEAN_PATH,))
+    return found.leftovers
 
 
 def remove_leftovers(

@@ -15,7 +15,6 @@ from ..folders import listed
 from ..printable import plain
 from ..records import Limits
 from ..spaces import ModelSpec
-from ..storage import read_lines
 from .conditions import check_current
 from .context import Context
 from .devices import run_profile
@@ -154,10 +153,7 @@ class _Measured:
     @property
     def is_begun(self) -> bool:
         """Whether a profile ended before its first subnet, and nothing else is there."""
-        if self.has_predictor:
-            return False
-        # one line holds what all records have in common
-        return not self.path.exists() or len(read_lines(self.path)[0]) <= 1
+        return not (self.has_predictor or has_records(self.path))
 
     @property
     def is_lost(self) -> bool:

@@ -171,11 +171,13 @@ def test_any_results_are_weighed_or_refused(make_profile, data):
 @fuzzed(80)
 @given(data=st.data())
 def test_any_leftovers_are_listed_or_refused(make_profile, data):
-    leftover = {"path": "jobs/one", "what": "job", "size_bytes": 7}
+    job = {"path": "jobs/one", "what": "job", "size_bytes": 7}
+    versions = [VERSION, f"en-fr/{VERSION}"]
+    others = [{**job, "path": f"bundles/{path}", "what": "version"} for path in versions]
     answers = {
         "busy": {},
-        "list": {"leftovers": [leftover]},
-        "unused": {"unused": {VERSION: 7, f"en-fr/{VERSION}": 7}},
+        "list": {"leftovers": [job, *others]},
+        "unused": {"unused": versions},
         "remove": {"removed": ["jobs/one"]},
         "drop": {"removed": [VERSION]},
     }

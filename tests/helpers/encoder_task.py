@@ -21,6 +21,17 @@ NAMES = ["house", "lake", "river", "tree", "street", "garden", "window", "door",
 COLOURS = ["red", "green", "blue", "white"]
 
 
+SIZES = {
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": 96,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+"""Of the largest architecture of `encoder_config`, as transformers calls them."""
+
+
 def sentences(count: int) -> list[str]:
     """Sentences that all differ."""
     return [

@@ -1,9 +1,9 @@
 """Finds and removes what measuring and setting up have left in a work folder. Runs there, alone.
 
-In: the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; the versions of
-bundles are the matter of versions.py.
+In: the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; which versions of
+bundles can go, and how they do, is the matter of versions.py.
 
-    clean.py list WORK_DIR              print what can be removed, with its size
+    clean.py list WORK_DIR VERSION...   print what can be removed besides some versions, with sizes
     clean.py remove WORK_DIR PATH...    remove some of that, unless an agent measures
 
 All of it can be made again but the results of a job that no command has fetched yet.
@@ -34,14 +34,16 @@ def main(command: str, work_dir: str, *paths: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
     folder = Path(work_dir)
     try:
-        answer = found(folder) if command == "list" else remove(folder, *paths)
+        answer = (found if command == "list" else remove)(folder, *paths)
     except OSError as error:
         answer = {"error": f"{error.filename or folder}: {error.strerror}"}
     print(json.dumps(answer), flush=True)
 
 
-def found(folder: Path) -> dict[str, Any]:
-    """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees."""
+def found(folder: Path, *versions: str) -> dict[str, Any]:
+    """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees when
+    all of it goes, the versions as well.
+    """
     used = [(folder / "venv").resolve(), Path(__file__).resolve().parent]
     whats = {
         path: what
@@ -49,6 +51,7 @@ def found(folder: Path) -> dict[str, Any]:
         for path in sorted(folder.glob(pattern))
         if path.resolve() not in used
     }
+    whats.update((folder / path, "version") for path in versions)
     leftovers = [
         {"path": str(path.relative_to(folder)), "what": whats[path], "size_bytes": size}
         for path, size in freed_bytes(list(whats)).items()

@@ -42,7 +42,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -175,14 +174,13 @@ def others(folder: Path) -> dict[str, Any]:
 
 
 def unused(bundles: Path, with_earlier: str) -> dict[str, Any]:
-    """{"unused": bytes that each version frees which can be removed, by its path in `bundles`}."""
+    """{"unused": versions that can be removed, by their paths in `bundles`}."""
     paths: list[Path] = []
     # what 0.1.0 deployed stands in `bundles` itself
     for folder in (bundles, *sorted(lock.parent for lock in bundles.glob("*/.lock"))):
         used = history(folder)[-1 if with_earlier == "yes" else 0 :]
         paths += (folder / name for name in versions(folder) if name not in used)
-    freed = freed_bytes([path for path in paths if not is_in_work(path)])
-    return {"unused": {str(path.relative_to(bundles)): size for path, size in freed.items()}}
+    return {"unused": [str(x.relative_to(bundles)) for x in paths if not is_in_work(x)]}
 
 
 def drop(folder: Path, *names: str) -> dict[str, Any]:
@@ -300,21 +298,6 @@ def link_or_copy(source: Path, target: Path) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     replace(target, write)
-
-
-def freed_bytes(paths: list[Path]) -> dict[Path, int]:
-    """How much each of some files or folders frees when all of them go: what has several names
-    counts once, with the first, and not at all if one of its names stays.
-    """
-    named: dict[tuple[int, int], list[tuple[Path, os.stat_result]]] = {}
-    for path in paths:
-        for state in (x.lstat() for x in (path, *path.rglob("*"))):
-            named.setdefault((state.st_dev, state.st_ino), []).append((path, state))
-    freed = dict.fromkeys(paths, 0)
-    for (path, state), *others in named.values():
-        if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):
-            freed[path] += state.st_size
-    return freed
 
 
 def read_sums(folder: Path) -> dict[str, str]:

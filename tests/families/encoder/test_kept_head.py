@@ -11,7 +11,7 @@ import pytest
 import torch
 from encoder_checkpoints import saved
 from encoder_networks import shake
-from encoder_task import encoder_config, sentences, trained_tokenizer
+from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
@@ -28,16 +28,6 @@ from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import sha256_file
 
 CONFIG = encoder_config(kind="regression")
-SIZES = {
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "vocab_size": 96,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "num_labels": 1,
-}
-
 Numbers = npt.NDArray[np.float64]
 
 
@@ -134,7 +124,7 @@ def task_of(
 
 def test_a_teacher_starts_with_what_its_checkpoint_knows(tmp_path: Path, caplog: Any) -> None:
     """Also after a kill: the training goes on with the head that it had."""
-    theirs = saved(tmp_path / "bert", "bert", "ForSequenceClassification", **SIZES)
+    theirs = saved(tmp_path / "bert", "bert", "ForSequenceClassification", num_labels=1, **SIZES)
     asked = task_of(tmp_path / "ask", tmp_path / "bert", lambda i: 0.0, steps=4)
     data = asked.train
     assert isinstance(data, EncoderDataset)
@@ -170,7 +160,7 @@ def test_a_teacher_starts_with_what_its_checkpoint_knows(tmp_path: Path, caplog:
 
 def test_beside_another_teacher_the_head_is_fresh(tmp_path: Path, caplog: Any) -> None:
     for name in ("bert", "given"):
-        saved(tmp_path / name, "bert", "ForSequenceClassification", **SIZES)
+        saved(tmp_path / name, "bert", "ForSequenceClassification", num_labels=1, **SIZES)
         trained_tokenizer(tmp_path / name / "tokenizer.json")
     for name, is_own in (("given", False), ("bert", True)):
         root = tmp_path / f"taught-by-{name}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from encoder_checkpoints import saved
-from encoder_task import encoder_config, sentences, trained_tokenizer
+from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 from encoder_walking import make_encoder_folder, opened_encoder
 from walking import KeptProgress, edit, opened
 
@@ -28,16 +28,6 @@ from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.storage import fingerprint, read_record, write_record
 
 slow = pytest.mark.slow
-
-SIZES = {
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "vocab_size": 96,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
-"""Of the largest architecture of `encoder_config`."""
 
 BARELY = TeacherConfig(steps=1, learning_rate=1e-9)
 NO_STEPS = "steps = 40\nlearning_rate = 5e-3"
