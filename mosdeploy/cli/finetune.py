@@ -45,18 +45,22 @@ def finetune(
     """Train one subnet alone, from its inherited weights. The same command resumes."""
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
+    from ..pipeline.status import following
     from ..pipeline.subnets import losses_of
 
     options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
     if task is not None:
         _finetune_task(common, task, options)
         return
-    card = train_alone(common.context(), options)
+    context = common.context()
+    card = train_alone(context, options)
     command = "mosdeploy export"
     if pick != "winner":
         command += f" --pick {pick}"
     if from_scratch:
         command += f" --weights {card.weights}"
+    if pick == "winner" and not from_scratch:
+        command = following(context) or command
     common.show(card, f"{_trained(card)}, {losses_of(card)}", command)
 
 

@@ -23,4 +23,6 @@ def status(
         for x in found.parts
     ]
     text = table(("what", "of", "state", "details"), rows, terminal_width())
+    if any(x.what == "data" and x.state == "stale" for x in found.parts):
+        text += "\nfirst mend the data, which every command reads, as it is told of them here"
     common.show(found, text, found.next_command)

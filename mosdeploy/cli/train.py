@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printable import byte_size
+from ..printable import byte_size, duration
 from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -86,5 +86,5 @@ def _cost_table(tried: "DryRun") -> str:
     return (
         f"{table(header, rows)}\nconfigured: {tried.steps:,} steps of {cost.num_targets:,} "
         f"targets, {tried.steps * cost.num_targets / 1e6:,.1f} million in all, about "
-        f"{tried.steps * cost.step_s / 3600:,.1f} hours with one process here"
+        f"{duration(tried.steps * cost.step_s)} with one process here"
     )

@@ -34,15 +34,13 @@ from .predictors import has_ready_made
 from .proposed_commands import last_training, search_command
 from .replacing import begun_training, stopped_beside
 from .report import current_scores, measured_for, readable_deployments, told_noise
-from .subnets import are_current, is_trained, subnet_card
+from .subnets import UNASKED, are_current, is_trained, subnet_card, trained_alone
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
 
 SEARCH = "mosdeploy search"
-OPTIONAL = ("scores",)
-"""What a walk can do without."""
 
 
 def status(context: Context, *, read_data: bool = True) -> RunStatus:
@@ -87,7 +85,7 @@ class _Look:
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, self._search_command)
         yield from self._finetuned()
-        yield look_at("scores", "", self._scores, "mosdeploy evaluate")
+        yield self._scored()
         yield from delivered_parts(self.context, lambda: self._trained)
         yield look_at("report", "", self._report, "mosdeploy report")
 
@@ -97,7 +95,7 @@ class _Look:
         """
         if any(part.what == "data" and part.state == "stale" for part in parts):
             return None
-        needed = (x for x in parts if x.what not in OPTIONAL and x.state in ("missing", "stale"))
+        needed = (x for x in parts if x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), None)
         if command is None:
             return verify_command(self.context)
@@ -239,6 +237,14 @@ class _Look:
         card = subnet_card(self._trained, card.arch, card.weights)
         return f"{card.steps:,} steps, validation loss {card.start_loss:.3f} to {card.loss:.3f}"
 
+    def _scored(self) -> Part:
+        with contextlib.suppress(StaleInputError):
+            card = read_record(DataCard, self.context.files.data_card_path, TRAIN)
+            if card.num_test == 0:
+                detail = "there are no test examples"
+                return Part(what="scores", state="unused", detail=detail)
+        return look_at("scores", "", self._scores, "mosdeploy evaluate")
+
     def _scores(self) -> str:
         path = self.context.files.scores_path
         require(path)
@@ -248,7 +254,19 @@ class _Look:
         earlier = [name for name, x in table.subnets.items() if not are_current(self._trained, x)]
         if earlier:
             raise StaleInputError(f"of earlier weights: {'; '.join(earlier)}")
+        if missing := self._unscored(table):
+            raise StaleInputError(f"without the {missing} winner")
         return f"of {subnets(len(table.subnets))}"
+
+    def _unscored(self, table: ScoreTable) -> str:
+        """Which weights of the winner have no scores; empty where all have, or there is none."""
+        with contextlib.suppress(MosdeployError):
+            winner = self._trained.search_result().winner.arch
+            alone = {found.weights for found in trained_alone(self._trained, winner)}
+            scored = {x.weights for x in table.subnets.values() if x.arch == winner}
+            wanted = ("inherited", *(weights for weights in UNASKED if weights in alone))
+            return next((weights for weights in wanted if weights not in scored), "")
+        return ""
 
     def _report(self) -> str:
         page = self.context.files.report_dir / "index.html"

@@ -31,7 +31,6 @@ def test_the_spread_of_several_seeds_is_told(ask: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("words", "weights", "command"),
     [
-        ("", "finetuned", "mosdeploy export"),
         ("--pick largest --steps 9", "finetuned", "mosdeploy export --pick largest"),
         ("--pick 18ms", "finetuned", "mosdeploy export --pick 18ms"),
         ("--from-scratch", "scratch", "mosdeploy export --weights scratch"),
@@ -42,6 +41,14 @@ def test_the_next_command_exports_just_this(
 ) -> None:
     done = ask(FINETUNE, subnet_card(weights=weights), "finetune", *words.split())
     assert done.stderr == f"next: {command}\n"
+
+
+def test_after_the_winner_comes_what_status_proposes(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosdeploy.pipeline.status.following", lambda _: "mosdeploy evaluate")
+    done = ask(FINETUNE, subnet_card(), "finetune")
+    assert done.stderr == "next: mosdeploy evaluate\n"
 
 
 def test_a_task_is_told_with_its_scores(ask: Callable[..., Any]) -> None:

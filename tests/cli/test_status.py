@@ -27,6 +27,13 @@ def test_every_part_has_a_line(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy train\n"
 
 
+def test_data_that_cannot_be_read_are_mended_first(ask: Callable[..., Any]) -> None:
+    data = Part(what="data", state="stale", detail="data/train.en: no such file")
+    done = ask("status.status", RunStatus(root=".", parts=(data,), next_command=None), "status")
+    assert done.stdout.splitlines()[-1].startswith("first mend the data")
+    assert "first" not in ask("status.status", FOUND, "status").stdout
+
+
 def test_json_is_the_record(ask: Callable[..., Any]) -> None:
     done = ask("status.status", FOUND, "status", "--json")
     assert json.loads(done.stdout)["parts"][1]["detail"] == "other data"

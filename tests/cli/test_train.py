@@ -64,7 +64,7 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     sizes = ("5.0", "MiB", "10.0", "MiB", "300.0", "MiB")
     assert rows["none"] == ["none", "1,234,567", *sizes, "100", "1.00"]
     assert rows["configured"][-2:] == ["200", "2.00"]
-    assert "9,000 steps of 4,000 targets, 36.0 million in all, about 0.5 hours" in done.stdout
+    assert "9,000 steps of 4,000 targets, 36.0 million in all, about 30 min" in done.stdout
     assert done.stderr == "next: mosdeploy train\n"
     words = ("--max-latency", "20ms", "--max-size", "1MiB", "--device", "rpi", "--time", "90m")
     done = ask("dry_run.dry_run", tried, "train", "--dry-run", *words)

@@ -49,7 +49,7 @@ def test_each_routing_is_tried_and_nothing_is_written(
     assert sizes[0] < sizes[1]
     assert (found.steps, found.vocab_size) == (12, 44)
     assert all(x.num_targets > 0 for x in found.costs.values())
-    assert [note for _, note in progress.updates] == [*found.costs, ""]
+    assert [note for _, note in progress.updates] == ["none", "layer", "neuron", ""]
     edit(root / "mosdeploy.toml", "steps = 12", "budget = 100")
     assert dry_run(Context(open_run(root))).steps == split_steps(100).supernet_steps
     monkeypatch.setattr(budget, "step_times", lambda *_, **__: StepTimes(supernet_s=2, winner_s=1))

@@ -16,7 +16,7 @@ from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
 from mosdeploy.printable import byte_size
-from mosdeploy.records import Deployment, SearchResult
+from mosdeploy.records import DataCard, Deployment, ScoreTable, SearchResult
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
@@ -269,8 +269,26 @@ def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> 
 def test_one_subnet_is_one(folder: Path) -> None:
     path = Workspace(folder).scores_path
     path.unlink()
-    opened(folder).evaluate(("largest",))
+    opened(folder).evaluate(("winner",))
     assert part(folder, "scores").detail == "of 1 subnet"
+
+
+def test_scores_of_others_alone_lack_the_winner(folder: Path) -> None:
+    path = Workspace(folder).scores_path
+    table = read_record(ScoreTable, path, "")
+    winner = table.subnets["winner"].arch
+    others = {name: x for name, x in table.subnets.items() if x.arch != winner}
+    write_record(path, table.model_copy(update={"subnets": others}))
+    assert part(folder, "scores").detail == "without the inherited winner"
+
+
+def test_without_test_examples_nothing_is_to_be_scored(folder: Path) -> None:
+    path = Workspace(folder).data_card_path
+    card = read_record(DataCard, path, "")
+    Workspace(folder).scores_path.unlink()
+    assert part(folder, "scores").state == "missing"
+    write_record(path, card.model_copy(update={"num_test": 0}))
+    assert part(folder, "scores").state == "unused"
 
 
 def test_another_bundle_than_the_deployed_one_is_told(folder: Path) -> None:
@@ -347,6 +365,9 @@ def test_a_training_within_a_latency_is_measured_first(folder: Path) -> None:
 def test_scores_of_weights_that_were_trained_again_are_stale_and_not_shown(folder: Path) -> None:
     run = opened(folder)
     run.finetune(steps=1)
+    scores = part(folder, "scores")
+    assert (scores.state, scores.detail) == ("stale", "without the finetuned winner")
+    assert run.status().next_command == "mosdeploy evaluate"
     name = "winner, finetuned"
     assert name in run.evaluate(("winner",)).subnets
     assert part(folder, "scores").state == "ok"
