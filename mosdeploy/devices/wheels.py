@@ -79,7 +79,8 @@ def download_wheels(folder: Path, requirements: Sequence[str], target: WheelTarg
     while wanted:
         before = len(list(folder.iterdir()))
         error = _download(folder, wanted, target)
-        if error:
+        # what only the Python that runs here needs may be what there is no wheel of
+        if error and (error := _download(folder, wanted, target, "--no-deps")):
             return error
         if len(list(folder.iterdir())) == before:
             return None  # pip sees it as fulfilled: that of the device has to know
@@ -114,17 +115,22 @@ def missing_requirements(
     return sorted(lacking.values())
 
 
-def _download(folder: Path, requirements: Sequence[str], target: WheelTarget) -> str | None:
+def _download(
+    folder: Path, requirements: Sequence[str], target: WheelTarget, *more: str
+) -> str | None:
     """Run our pip; None, or the end of its output if it failed."""
     platforms = (word for tag in target.platforms for word in ("--platform", tag))
     options = ("--dest", str(folder), "--python-version", target.python, *platforms)
-    done = subprocess.run(
-        [sys.executable, *_PIP, *_OPTIONS, *options, *requirements],
-        capture_output=True,
-        text=True,
-        timeout=DOWNLOAD_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *_PIP, *_OPTIONS, *options, *more, *requirements],
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"pip was not done after {DOWNLOAD_TIMEOUT_S / 60:.0f} minutes"
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or ["pip printed nothing"])[-1]

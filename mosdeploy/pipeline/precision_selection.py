@@ -248,27 +248,23 @@ def _measurement_task(
 
 def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Answer validation examples with each that runs on the device and has no score yet."""
-    from ..export.parity import tells_loss
     from ..runtime.self_test import mean_likeness
 
-    max_drop = task.limits.max_score_drop
     missing = [
         x.precision
         for x in choice.candidates
         if x.latency_ms is not None
-        # one that was scored may have been held to another limit
-        and (x.score is None or (x.likeness is None and needs_likeness(choice, x, max_drop)))
+        # in older files one that was scored may have none
+        and (x.score is None or (x.likeness is None and needs_likeness(x)))
     ]
     if not missing:
         return choice
     progress = task.context.progress
     limit = task.limits.score_examples
     examples = parity_examples(task.state, task.chosen, task.workload, limit)
-    is_first = choice.num_examples == 0
-    if is_first or any(needs_likeness(choice, x, max_drop) for x in choice.candidates):
-        progress.say(f"answering {len(examples.inputs)} validation examples in torch")
-        expected = examples.reference([list(ids) for ids in examples.input_ids])
-    if is_first:
+    progress.say(f"answering {len(examples.inputs)} validation examples in torch")
+    expected = examples.reference([list(ids) for ids in examples.input_ids])
+    if choice.num_examples == 0:
         facts = {
             "metric": examples.metric,
             "torch_score": examples.score_answers(expected),
@@ -279,9 +275,8 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
         _answers(task, examples, missing), 1
     ):
         score = examples.score_answers(found)
-        choice = _replace(choice, precision, size_bytes=size_bytes, score=score)
-        if precision != "fp32" and not tells_loss(choice.torch_score, max_drop):
-            choice = _replace(choice, precision, likeness=mean_likeness(found, expected, scale))
+        likeness = mean_likeness(found, expected, scale)
+        choice = _replace(choice, precision, size_bytes=size_bytes, score=score, likeness=likeness)
         write_record(task.path, choice)
         note = f"{precision}: {choice.metric} {score:.2f}, {choice.torch_score:.2f} in torch"
         progress.update("score", done, len(missing), note)

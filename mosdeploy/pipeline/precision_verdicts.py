@@ -12,18 +12,14 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
     """
     from ..export.parity import is_within, least_likeness
 
-    least = least_likeness(max_score_drop)
+    least = least_likeness(choice.torch_score, max_score_drop)
 
     def drop(candidate: PrecisionCandidate) -> float:
         return choice.torch_score - (candidate.score or 0.0)
 
     timed = [x for x in choice.candidates if x.latency_ms is not None]
     within = [x for x in timed if is_within(drop(x), max_score_drop)]
-    fit = [
-        x
-        for x in within
-        if not needs_likeness(choice, x, max_score_drop) or (x.likeness or 0.0) >= least
-    ]
+    fit = [x for x in within if not needs_likeness(x) or (x.likeness or 0.0) >= least]
     best = min(fit, key=lambda x: x.latency_ms or 0.0, default=None)
 
     def verdict(candidate: PrecisionCandidate) -> str:
@@ -46,10 +42,6 @@ def decide(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
     return choice.model_copy(update=changes)
 
 
-def needs_likeness(
-    choice: PrecisionChoice, candidate: PrecisionCandidate, max_score_drop: float
-) -> bool:
-    """Whether the score of a precision alone does not tell that it is good enough."""
-    from ..export.parity import tells_loss
-
-    return candidate.precision != "fp32" and not tells_loss(choice.torch_score, max_score_drop)
+def needs_likeness(candidate: PrecisionCandidate) -> bool:
+    """Whether the answers of a precision have to be like torch's, besides its score."""
+    return candidate.precision != "fp32"

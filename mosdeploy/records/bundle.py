@@ -130,8 +130,7 @@ class Deployment(Record):
 
 class PrecisionCandidate(Record):
     """One precision on one device: its latency there or why it has none, and its score; `verdict`
-    says that it was taken, or why not. `likeness`, to torch's answers, counts where torch's score
-    is no more than may be lost.
+    says that it was taken, or why not. `likeness` is that to torch's answers.
     """
 
     precision: Precision

@@ -105,6 +105,28 @@ def test_wheels_that_only_the_device_s_python_needs_are_sent(make_profile, tmp_p
     ]
 
 
+def test_what_only_our_python_needs_may_be_missing(make_profile, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    needs = ('helper; python_version < "3.11"', 'absent; python_version >= "3.11"')
+    write_wheel(index, "tiny_runtime", *needs)
+    write_wheel(index, "helper")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    profile = make_profile(requirements=("tiny_runtime",))
+    state = DeviceState(python_version="3.10.4", machine="riscv64")
+    room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+    sent = sorted(path.name.split("-")[0] for path in Path(profile.work_dir, "wheels").iterdir())
+    assert sent == ["helper", "tiny_runtime"]
+
+
+def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(wheels, "DOWNLOAD_TIMEOUT_S", 0.001)
+    profile = make_profile(requirements=("tiny_runtime",))
+    state = DeviceState(python_version="3.10.4", machine="riscv64")
+    with pytest.raises(CommandError, match="pip was not done after"):
+        room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+
+
 @pytest.mark.parametrize(
     ("requirements", "missing"),
     [

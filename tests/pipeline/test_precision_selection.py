@@ -40,8 +40,8 @@ def weighed(*candidates: PrecisionCandidate) -> PrecisionChoice:
 
 
 FP32 = PrecisionCandidate(precision="fp32", latency_ms=100.0, score=30.0)
-INT8 = PrecisionCandidate(precision="int8", latency_ms=40.0, score=29.75)
-INT4 = PrecisionCandidate(precision="int4", latency_ms=20.0, score=29.5)
+INT8 = PrecisionCandidate(precision="int8", latency_ms=40.0, score=29.75, likeness=0.9)
+INT4 = PrecisionCandidate(precision="int4", latency_ms=20.0, score=29.5, likeness=0.9)
 BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
 
 
@@ -88,8 +88,10 @@ def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
         (0.3, 0.19, "fp32", "agrees to 0.19 with torch, 0.8 needed"),
         (0.0, 0.19, "fp32", "agrees to 0.19 with torch, 0.8 needed"),
         (0.0, 0.8, "int8", "chosen"),
-        # its fall tells enough
-        (0.4, None, "int8", "chosen"),
+        # its fall tells more
+        (0.4, 0.4, "int8", "chosen"),
+        (0.4, 0.19, "fp32", "agrees to 0.19 with torch, 0.4 needed"),
+        (0.4, None, "fp32", "agrees to 0.00 with torch, 0.4 needed"),
     ],
 )
 def test_answers_unlike_torchs_do_not_count_where_any_would_keep_the_limit(
