@@ -2,6 +2,7 @@
 teacher, or from scratch.
 """
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,16 @@ class FinetuneOptions:
     from_scratch: bool = False
     from_teacher: bool = False
     seeds: int | None = None
+
+    @property
+    def command(self) -> str:
+        """What was typed; that a start is the teacher's has no option."""
+        words = ["mosdeploy finetune"]
+        words += [f"--pick {shlex.quote(self.pick)}"] if self.pick != "winner" else []
+        words += [f"--steps {self.steps}"] if self.steps is not None else []
+        words += ["--from-scratch"] if self.from_scratch else []
+        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        return " ".join(words)
 
     def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
         """What the results are called: with a teacher whose parts subnets are, both starts are
@@ -108,7 +119,7 @@ def finetune_together(
         raise ConfigError(f"seeds is {num_seeds}; at least 1 is needed")
     cards = []
     for weights in options.starts(state.has_parts_of_teacher):
-        training = SubnetTraining(state, arch, weights, config, taught)
+        training = SubnetTraining(state, arch, weights, config, taught, command=options.command)
         cards.append(training.run_seeds(num_seeds, distributed, context.progress))
     for card in cards if len(cards) > 1 else ():
         context.progress.say(f"from {STARTS[card.weights]}: {losses_of(card)}")

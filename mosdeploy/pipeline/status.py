@@ -23,7 +23,9 @@ from ..records import (
     SubnetCard,
     SupernetCard,
 )
+from ..spaces.genes import ArchConfig
 from ..storage import read_record
+from .begun_subnet import BEGUN, read_begun
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
@@ -225,12 +227,29 @@ class _Look:
         paths = listed(self.context.files.root / "subnets", "*/subnet.json")
         for path in paths:
             yield look_at("finetuned", path.parent.name, partial(self._subnet, path), None)
+        winner = self._untrained_winner
+        detail, command = "the winner has the weights that it inherits", "mosdeploy finetune"
+        root = self.context.files.root / "subnets"
+        for path in (*listed(root, f"*/{BEGUN}"), *listed(root, f"*/seed-*/{BEGUN}")):
+            name = str(path.parent.relative_to(root))
+            found = read_begun(path)
+            if found is None:
+                continue
+            stopped = f"a training was stopped; `{found.command}` goes on with it"
+            if winner is not None and name.startswith(winner.key):
+                detail, command = stopped, found.command
+            else:
+                yield Part(what="finetuned", name=name, state="unused", detail=stopped)
+        if winner is not None:
+            yield Part(what="finetuned", state="missing", detail=detail, command=command)
+
+    @property
+    def _untrained_winner(self) -> ArchConfig | None:
+        """The winner, if it was not trained alone."""
         with contextlib.suppress(MosdeployError):
             winner = self._trained.search_result().winner.arch
-            if not is_trained(self._trained, winner):
-                detail = "the winner has the weights that it inherits"
-                command = "mosdeploy finetune"
-                yield Part(what="finetuned", state="missing", detail=detail, command=command)
+            return None if is_trained(self._trained, winner) else winner
+        return None
 
     def _subnet(self, path: Path) -> str:
         card = read_record(SubnetCard, path, "mosdeploy finetune")

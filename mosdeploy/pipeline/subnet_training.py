@@ -19,6 +19,7 @@ from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
+from .begun_subnet import BEGUN, begin
 from .context import Progress
 from .subnet_teaching import Teaching
 from .subnets import made_from_sha256, subnet_card
@@ -57,6 +58,8 @@ class SubnetTraining:
         Its seed deals the batches and draws dropout and fresh weights.
     seed
         Where the subnet is one of several, that of `config`: it then has a folder of its own.
+    command
+        What is told to go on with it.
     """
 
     state: TrainedRun
@@ -65,6 +68,7 @@ class SubnetTraining:
     config: TrainingConfig
     teaching: Teaching
     seed: int | None = None
+    command: str = "mosdeploy finetune"
 
     @property
     def path(self) -> Path:
@@ -171,7 +175,6 @@ class SubnetTraining:
     def _prepare(self, held: ExitStack, progress: Progress) -> str:
         """Hold the folder; leave there what all ranks read. The first rank's part."""
         from ..data.batches import ordered_batches
-        from ..training.trainer import check_inputs
         from ..training.validation import validation_loss
 
         held.enter_context(locked(self.path, self._busy))
@@ -186,7 +189,7 @@ class SubnetTraining:
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
         if self.weights == "finetuned":
             self._take_over_steps(self.state.files.finalist_checkpoint_path(self.arch.key))
-        check_inputs(self.checkpoint_path, self.inputs_sha256)
+        begin(self)
         state = self.state
         data = state.data
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
@@ -244,8 +247,12 @@ class SubnetTraining:
         with contextlib.suppress(StaleInputError):
             state = load_training_state(self.checkpoint_path)
             if state.get("inputs_sha256") == card.inputs_sha256:
-                self.checkpoint_path.unlink()
-                remove_tokens(self.path.parent)
+                self._remove_state()
+
+    def _remove_state(self) -> None:
+        self.checkpoint_path.unlink()
+        self.path.with_name(BEGUN).unlink(missing_ok=True)
+        remove_tokens(self.path.parent)
 
     def _train(
         self, start_loss: float, distributed: "DistributedContext", progress: Progress
@@ -272,8 +279,7 @@ class SubnetTraining:
             save_subnet(self.path, subnet)
             card_path = files.subnet_card_path(self.arch.key, self.weights, self.seed)
             write_record(card_path, self._card(start_loss, summary))
-            self.checkpoint_path.unlink()
-            remove_tokens(self.path.parent)
+            self._remove_state()
             return ""
 
         return finish

@@ -46,7 +46,7 @@ def setting_differences(
     then = {name: default for name, _, default in _keys(config)} | dict(kept)
     now = trained_settings(config)
     return [
-        _changed(name, value, now.get(name))
+        changed(name, value, now.get(name))
         for name, value in then.items()
         if name.startswith(section) and value != now.get(name)
     ]
@@ -56,7 +56,7 @@ def limit_differences(then: TrainingLimits | None, now: TrainingLimits | None) -
     """In which limits, and whose latencies, one training differs from another."""
     old, new = (_limits(x) for x in (then, now))
     found = [
-        _changed(name, old.get(name), new.get(name))
+        changed(name, old.get(name), new.get(name))
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
@@ -78,25 +78,26 @@ def _limits(limits: TrainingLimits | None) -> dict[str, JsonValue]:
 
 
 def _keys(config: RunConfig) -> Iterator[tuple[str, JsonValue, JsonValue]]:
-    """Each key with its value and its default; None for one that has none."""
     yield "vocab_size", config.vocab_size, None
     yield "max_tokens", config.max_tokens, None
-    yield from _flat(config.space, "space")
-    yield from _flat(config.supernet, "supernet")
-    yield from _flat(config.training.unlimited.fingerprinted, "training")
+    yield from flat(config.space, "space")
+    yield from flat(config.supernet, "supernet")
+    yield from flat(config.training.unlimited.fingerprinted, "training")
 
 
-def _flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue, JsonValue]]:
+def flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue, JsonValue]]:
+    """Each key of a section with its value and its default; None for one that has none."""
     for name, field in type(record).model_fields.items():
         value = getattr(record, name)
         if isinstance(value, Record):
-            yield from _flat(value, f"{section}.{name}")
+            yield from flat(value, f"{section}.{name}")
         elif not field.exclude:
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             yield f"{section}.{name}", to_jsonable_python(value), to_jsonable_python(default)
 
 
-def _changed(name: str, then: JsonValue, now: JsonValue) -> str:
+def changed(name: str, then: JsonValue, now: JsonValue) -> str:
+    """That a key had another value, in words."""
     return f"{name} was {_told(then)}, is {_told(now)} now"
 
 

@@ -89,8 +89,30 @@ def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
 def test_an_unfinished_finetuning_of_something_else_is_kept(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).finetune(steps=12)
-    with pytest.raises(StaleInputError, match=r"checkpoint\.pt was made from .*delete it"):
+    told = (
+        r"checkpoint\.pt was made from .*delete it.* \(training\.steps was 12, is 11 now, "
+        r"it was begun by `mosdeploy finetune --steps 12`\)$"
+    )
+    with pytest.raises(StaleInputError, match=told):
         opened(folder).finetune(steps=11)
+    edit(folder / "mosdeploy.toml", "[training]", "[finetune]\ninherited_share = 0.5\n[training]")
+    with pytest.raises(StaleInputError, match=r"finetune\.inherited_share was 1\.0, is 0\.5 now"):
+        opened(folder).finetune(steps=12)
+    edit(folder / "mosdeploy.toml", "[finetune]\ninherited_share = 0.5\n", "")
+    card = opened(folder).finetune(steps=12)
+    left = Workspace(folder).subnet_card_path(card.arch.key, "finetuned").parent
+    assert sorted(x.name for x in left.iterdir() if not x.name.endswith(".lock")) == [
+        "log.jsonl",
+        "subnet.json",
+        "subnet.safetensors",
+    ]
+
+
+def test_the_command_of_a_finetuning_is_as_it_was_typed() -> None:
+    options = FinetuneOptions("my arch.json", 9, from_scratch=True, seeds=2)
+    words = "--pick 'my arch.json' --steps 9 --from-scratch --seeds 2"
+    assert options.command == f"mosdeploy finetune {words}"
+    assert FinetuneOptions().command == "mosdeploy finetune"
 
 
 def test_it_starts_from_inherited_weights_or_the_seed(folder: Path) -> None:

@@ -273,6 +273,25 @@ def test_one_subnet_is_one(folder: Path) -> None:
     assert part(folder, "scores").detail == "of 1 subnet"
 
 
+def test_a_stopped_finetuning_is_told_with_what_goes_on_with_it(folder: Path) -> None:
+    def found() -> dict[str, str]:
+        parts = opened(folder).status().parts
+        return {x.state: x.detail for x in parts if x.what == "finetuned"}
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).finetune(steps=12, seeds=2)
+    command = "mosdeploy finetune --steps 12 --seeds 2"
+    assert found() == {"missing": f"a training was stopped; `{command}` goes on with it"}
+    assert opened(folder).status().next_command == command
+    opened(folder).finetune(steps=12, seeds=2)
+    assert list(found()) == ["ok"]
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).finetune(from_scratch=True)
+    command = "mosdeploy finetune --from-scratch"
+    assert found()["unused"] == f"a training was stopped; `{command}` goes on with it"
+    assert opened(folder).status().next_command != command
+
+
 def test_scores_of_others_alone_lack_the_winner(folder: Path) -> None:
     path = Workspace(folder).scores_path
     table = read_record(ScoreTable, path, "")
