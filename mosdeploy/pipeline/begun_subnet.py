@@ -5,18 +5,18 @@ is trained.
 """
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import JsonValue
 
+from ..config.sections import TrainingConfig
 from ..errors import StaleInputError
 from ..record import Record
 from ..storage import read_record, write_record
+from .trained_run import TrainedRun
 from .trained_settings import changed, flat
-
-if TYPE_CHECKING:
-    from .subnet_training import SubnetTraining
 
 BEGUN = "begun.json"
 FOLLOWING = ("training.warmup_steps",)
@@ -30,44 +30,20 @@ class BegunSubnet(Record):
 
     version: Literal[1] = 1
     settings: dict[str, JsonValue]
-    others: dict[str, str]
+    others: dict[str, str | None]
     command: str
 
 
-def begin(training: "SubnetTraining") -> None:
-    """Note what a training begins with.
-
-    Raises
-    ------
-    StaleInputError
-        If the state in its folder is of another one, or corrupt; told is in what it is another.
-    """
-    from ..training.trainer import check_inputs
-
-    path = training.path.with_name(BEGUN)
-    wanted = _begun(training)
-    try:
-        check_inputs(training.checkpoint_path, training.inputs_sha256)
-    except StaleInputError as error:
-        found = read_begun(path)
-        told = "" if found is None else f" ({', '.join(_differences(found, wanted))})"
-        raise StaleInputError(f"{error}{told}") from error
-    write_record(path, wanted)
-
-
-def read_begun(path: Path) -> BegunSubnet | None:
-    """What lies in a folder; None where nothing does, as an earlier version left it."""
-    with contextlib.suppress(StaleInputError):
-        return read_record(BegunSubnet, path, "mosdeploy finetune")
-    return None
-
-
-def _begun(training: "SubnetTraining") -> BegunSubnet:
-    card = training.state.card
-    sections = {
-        "supernet": training.state.config.supernet,
-        "training": training.config.fingerprinted,
-    }
+def begun(
+    state: TrainedRun,
+    config: TrainingConfig,
+    inherited_share: float,
+    others: Mapping[str, str | None],
+    command: str,
+) -> BegunSubnet:
+    """What a training of this run begins with."""
+    card = state.card
+    sections = {"supernet": state.config.supernet, "training": config.fingerprinted}
     settings = {
         name: value
         for section, record in sections.items()
@@ -75,16 +51,42 @@ def _begun(training: "SubnetTraining") -> BegunSubnet:
         if name not in FOLLOWING
     }
     return BegunSubnet(
-        settings=settings | {"finetune.inherited_share": training.inherited_share},
-        others={
-            "the data": card.data_sha256,
-            "the tokenizer": card.tokenizer_sha256,
-            "the supernet": training.supernet_sha256 or "",
-            "the start": training.made_from_sha256 or "",
-            "the teaching": " ".join(map(str, training.teaching.sha256)),
-        },
-        command=training.command,
+        settings=settings | {"finetune.inherited_share": inherited_share},
+        others={"the data": card.data_sha256, "the tokenizer": card.tokenizer_sha256, **others},
+        command=command,
     )
+
+
+def begin(path: Path, state_path: Path, inputs_sha256: str, wanted: BegunSubnet) -> None:
+    """Note what the training of a subnet begins with.
+
+    Parameters
+    ----------
+    path, state_path, inputs_sha256
+        Where the subnet will lie, the state of its training, and what that has to be of.
+
+    Raises
+    ------
+    StaleInputError
+        If the state is of another training, with what is another in it, or corrupt.
+    """
+    from ..training.trainer import check_inputs
+
+    begun_path = path.with_name(BEGUN)
+    try:
+        check_inputs(state_path, inputs_sha256)
+    except StaleInputError as error:
+        found = read_begun(begun_path)
+        told = "" if found is None else f" ({', '.join(_differences(found, wanted))})"
+        raise StaleInputError(f"{error}{told}") from error
+    write_record(begun_path, wanted)
+
+
+def read_begun(path: Path) -> BegunSubnet | None:
+    """What lies in a folder; None where nothing does, as an earlier version left it."""
+    with contextlib.suppress(StaleInputError):
+        return read_record(BegunSubnet, path, "mosdeploy finetune")
+    return None
 
 
 def _differences(found: BegunSubnet, wanted: BegunSubnet) -> list[str]:

@@ -19,7 +19,7 @@ from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
-from .begun_subnet import BEGUN, begin
+from .begun_subnet import BEGUN, begin, begun
 from .context import Progress
 from .subnet_teaching import Teaching
 from .subnets import made_from_sha256, subnet_card
@@ -28,6 +28,7 @@ from .token_files import (
     read_tokens,
     remove_tokens,
     training_progress,
+    validated_seldom,
     write_tokens,
 )
 from .trained_run import TrainedRun
@@ -189,7 +190,7 @@ class SubnetTraining:
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
         if self.weights == "finetuned":
             self._take_over_steps(self.state.files.finalist_checkpoint_path(self.arch.key))
-        begin(self)
+        self._begin()
         state = self.state
         data = state.data
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
@@ -203,6 +204,15 @@ class SubnetTraining:
             f"{loss:.4f}{mixed}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
+
+    def _begin(self) -> None:
+        others = {
+            "the supernet": self.supernet_sha256,
+            "the start": self.made_from_sha256,
+            "the teaching": " ".join(map(str, self.teaching.sha256)),
+        }
+        wanted = begun(self.state, self.config, self.inherited_share, others, self.command)
+        begin(self.path, self.checkpoint_path, self.inputs_sha256, wanted)
 
     def _take_over_single(self) -> SubnetCard | None:
         """Copy the subnet of the same training with one seed, or go on from that one's steps; gives
@@ -265,7 +275,7 @@ class SubnetTraining:
         subnet = self.start()
         batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
         job = TrainingJob(
-            config=_validated_seldom(self.config, len(valid)),
+            config=validated_seldom(self.config, len(valid)),
             state_path=self.checkpoint_path,
             log_path=files.subnet_log_path(self.arch.key, self.weights, self.seed),
             inputs_sha256=self.inputs_sha256,
@@ -334,11 +344,3 @@ class SubnetTraining:
             train_seconds=summary.train_seconds,
             made_from_sha256=self.made_from_sha256,
         )
-
-
-def _validated_seldom(config: TrainingConfig, num_batches: int) -> TrainingConfig:
-    """The same training, which reads at least twice as many tokens between two validations as one
-    of so many batches does: a short one would spend more time on these than on its steps.
-    """
-    least = 2 * num_batches * VALIDATION_TOKENS // config.tokens_per_batch
-    return config.model_copy(update={"validate_every": max(config.validate_every, least)})

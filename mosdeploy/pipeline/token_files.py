@@ -71,3 +71,11 @@ def training_progress(stage: str, progress: Progress) -> "Callable[[LogLine, int
         progress.update(stage, line.step, total, note)
 
     return show
+
+
+def validated_seldom(config: TrainingConfig, num_batches: int) -> TrainingConfig:
+    """The same training, which reads at least twice as many tokens between two validations as one
+    of so many batches does: a short one would spend more time on these than on its steps.
+    """
+    least = 2 * num_batches * VALIDATION_TOKENS // config.tokens_per_batch
+    return config.model_copy(update={"validate_every": max(config.validate_every, least)})
