@@ -97,6 +97,9 @@ class Family:
     plan_run
         (`DataRequest`) to a `RunPlan`: a run file for the user's data; None for a family whose run
         files are written by hand. Raises ConfigError for data that is wrong.
+    check_checkpoint
+        (config, run folder) raises ConfigError where the space is not that of the checkpoint, as
+        far as this lies here; None for a family that has none.
     """
 
     name: str
@@ -124,6 +127,7 @@ class Family:
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
     distill: Callable[..., OutputTeacher] | None = None
     plan_run: Callable[[DataRequest], RunPlan] | None = None
+    check_checkpoint: Callable[..., None] | None = None
 
 
 def deferred(package: str, target: str) -> Callable[..., Any]:

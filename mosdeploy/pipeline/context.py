@@ -84,3 +84,14 @@ class Context:
     def family(self) -> "Family":
         """The kind of model that the run file names."""
         return self.run.family
+
+    def check_checkpoint(self) -> None:
+        """Refuse a space that is not that of the checkpoint, before anything is measured for it.
+
+        Raises
+        ------
+        ConfigError
+            Naming every constant that differs, and the value to write.
+        """
+        if self.family.check_checkpoint is not None:
+            self.family.check_checkpoint(self.config, self.run.data_root)

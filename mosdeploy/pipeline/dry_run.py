@@ -26,12 +26,14 @@ def dry_run(context: Context, time_s: float | None = None, device: str | None = 
     Raises
     ------
     ConfigError
-        If a GPU is asked for and there is none, if the device is unknown, if an
-        example is longer than a batch, or if the time is not enough for one step.
+        If a GPU is asked for and there is none, if the device is unknown, if the space is not that
+        of the checkpoint, if an example is longer than a batch, or if the time is not enough for
+        one step.
     """
     from ..training.cost import CostTask, training_cost
 
     check_named(context, device)
+    context.check_checkpoint()
     config = with_budget(context.run, tried_budget(context, time_s)).config
     fresh = functools.partial(
         context.family.fresh_supernet, config.space, config.vocab_size, seed=config.training.seed

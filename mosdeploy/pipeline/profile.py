@@ -59,7 +59,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     Raises
     ------
     ConfigError, DeviceError, StaleInputError
-        As `collect`.
+        As `collect`; ConfigError also if the space is not that of the checkpoint.
     DeviceError
         Also if nothing could be timed.
     OtherConditionsError
@@ -68,6 +68,7 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
         If an error is asked of an emulated device, or in a space too small for a predictor.
     """
     options = options or ProfileOptions()
+    context.check_checkpoint()
     name = context.run.device_name(options.device)
     target = run_profile(context.files.root, name)
     chosen = _design(context, options.budget)

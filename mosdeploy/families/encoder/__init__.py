@@ -34,4 +34,5 @@ FAMILY = Family(
     describe_page=deferred(__name__, "page:describe_page"),
     latency_formats={},
     plan_run=deferred(__name__, "plan:plan_run"),
+    check_checkpoint=deferred(__name__, "teacher_training:check_checkpoint"),
 )

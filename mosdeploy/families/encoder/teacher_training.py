@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from ...config.encoder import POOLED_HEADS, EncoderRunConfig
-from ...config.pooling import read_vector_modules
+from ...config.lookup import resolve_path
+from ...config.pooling import HUB, read_vector_modules
 from ...config.sections import TrainingConfig
 from ...data.batches import Batches, ordered_batches
 from ...data.protocols import Batch
@@ -224,6 +225,20 @@ def _importance(
     return measure_importance(
         body, [ContrastBatch(cast("EncoderBatch", batch)) for batch in examples]
     )
+
+
+def check_checkpoint(config: EncoderRunConfig, root: Path) -> None:
+    """Compare the space of a run file with its checkpoint, before anything is measured for it; one
+    that is not here yet is left to the training.
+
+    Raises
+    ------
+    ConfigError
+        As `check_fits`, or if the checkpoint is damaged or not supported.
+    """
+    path = config.checkpoint.path
+    if path is not None and not path.startswith(HUB) and resolve_path(path, root).is_dir():
+        check_fits(load_checkpoint(path, root), config.space, config.vocab_size)
 
 
 def _checkpoint_path(folder: Path) -> Path:

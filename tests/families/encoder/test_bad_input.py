@@ -16,13 +16,20 @@ from walking import KeptProgress, edit
 
 import mosdeploy
 from mosdeploy.cli import main
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.run import open_run
 
 LONG = "the film is bright " * 20
 
 
-def told(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """What `mosdeploy train` says when it refuses."""
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "train", "--dir", str(root)])
+def told(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: str = "train",
+) -> str:
+    """What `mosdeploy train`, or another verb, says when it refuses."""
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", *verb.split(), "--dir", str(root)])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 3
@@ -118,6 +125,27 @@ def test_a_downloaded_checkpoint_that_pools_otherwise(
     root = make_encoder_folder(tmp_path / "run", "embedding", vocab_size=checkpoint)
     line = told(root, monkeypatch, capsys)
     assert line.endswith('write pooling = "cls" in [task]')
+
+
+@pytest.mark.parametrize("verb", ["profile", "train --dry-run"])
+def test_a_space_without_its_checkpoint_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    write_checkpoint(tmp_path / "bert")
+    root = make_encoder_folder(
+        tmp_path / "run", "classification", vocab_size='60\npath = "../bert"', layers="[1, 2]"
+    )
+    line = told(root, monkeypatch, capsys, verb)
+    assert line.endswith("the largest of space.layers is 2: make it 3")
+    assert not list(root.glob("predictors/*"))
+
+
+def test_a_checkpoint_that_is_not_here_yet_is_left_to_the_training(tmp_path: Path) -> None:
+    for path in ("../bert", "hub:made/up"):
+        root = make_encoder_folder(
+            tmp_path / path[:3], "classification", vocab_size=f'60\npath = "{path}"'
+        )
+        Context(open_run(root)).check_checkpoint()
 
 
 def test_words_and_tags_of_other_lengths_are_refused(
