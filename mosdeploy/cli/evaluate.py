@@ -41,5 +41,5 @@ def evaluate(
         )
         for name, x in scores.subnets.items()
     ]
-    header = ("subnet", *metrics, "loss", "parameters")
+    header = ("subnet", *metrics, "validation loss", "parameters")
     common.show(scores, table(header, rows), following(context))

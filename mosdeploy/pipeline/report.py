@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..folders import listed
 from ..notebook import HtmlTable
-from ..records import Deployment, LatencyRecord, ScoreTable, SearchResult
+from ..records import DataCard, Deployment, LatencyRecord, ScoreTable, SearchResult
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, newest_bundle
@@ -80,6 +80,7 @@ def report(context: Context) -> ReportResult:
         scores=scores,
         supernet=state.card,
         noise=told_noise(dataset),
+        has_test=read_record(DataCard, files.data_card_path, "mosdeploy train").num_test > 0,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
     return ReportResult(

@@ -48,14 +48,16 @@ def agreement_note(report: Report) -> str:
     return figure_note(report.search.statistic) + emulation_note(report)
 
 
-def cards(report: Report, family: FamilyPage) -> tuple[Card, ...]:
-    """A card for each choice; the winner's is the one that is shown first."""
+def cards(report: Report, family: FamilyPage, *, has_test: bool = True) -> tuple[Card, ...]:
+    """A card for each choice; the winner's is the one that is shown first. Without test examples
+    none tells how to score it.
+    """
     figure = figure_note(report.search.statistic)
     return tuple(
         Card(
             title=_title(choice),
             answer=_answer(choice, figure),
-            facts=_facts(choice, family.metric_title, figure),
+            facts=_facts(choice, family.metric_title if has_test else None, figure),
             command=choice.command,
             finetune_command=choice.finetune_command,
             drawing=family.draw(choice.arch),
@@ -121,7 +123,9 @@ def _title(choice: Choice) -> str:
 
 def _answer(choice: Choice, figure: str) -> str:
     times = (f"{_spoken(x)} on {device_name(x.device)}{figure}" for x in choice.latencies)
-    costs = (f"{choice.num_parameters:,} parameters", byte_size(choice.size_bytes))
+    costs = [f"{choice.num_parameters:,} parameters", byte_size(choice.size_bytes)]
+    if choice.measured_memory_bytes is not None:
+        costs.append(f"{byte_size(choice.measured_memory_bytes)} of memory measured")
     return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
 
 
@@ -131,26 +135,35 @@ def _spoken(latency: DeviceLatency) -> str:
     return f"{estimate(latency.predicted_ms, latency.error_percent)} predicted"
 
 
-def _facts(choice: Choice, metric_title: str, figure: str) -> Facts:
+def _facts(choice: Choice, metric_title: str | None, figure: str) -> Facts:
     scores = [
         (f"{metric}, {weights}", score(value))
         for weights, metrics in choice.scores.items()
         for metric, value in metrics.items()
     ]
     name = "winner" if choice.role == "winner" else choice.number
-    memory = choice.memory_bytes
     missing = None
-    if not scores and name is not None:
+    if not scores and name is not None and metric_title:
         missing = Markup("<code>mosdeploy evaluate --pick {}</code>").format(name)
     return (
         ("Validation loss", _loss(choice)),
         *scores,
-        (metric_title, missing),
+        (metric_title or "", missing),
         *((f"On {device_name(x.device)}{figure}", _time(x)) for x in choice.latencies),
         ("Parameters", noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}")),
         ("Size", noted(byte_size(choice.size_bytes), "model and tokenizer")),
-        ("Memory", None if memory is None else noted(byte_size(memory), "with activations")),
+        ("Memory", _memory(choice)),
     )
+
+
+def _memory(choice: Choice) -> Markup | None:
+    predicted, measured = choice.memory_bytes, choice.measured_memory_bytes
+    if predicted is None:
+        return None
+    if measured is None:
+        return noted(byte_size(predicted), "with activations")
+    note = f"of the process, measured in a search; weights and activations {byte_size(predicted)}"
+    return noted(byte_size(measured), note)
 
 
 def _loss(choice: Choice) -> str | Markup:

@@ -80,11 +80,13 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
         family=family,
         report=report,
         title=sections.headline_title(report.headline, family.task),
-        tiles=sections.headline_tiles(report.headline, family.metric_title),
-        **_search_figures(report, family),
+        tiles=sections.headline_tiles(report.headline, family.metric_title, report.search.limits),
+        **_search_figures(report, family, has_test=inputs.has_test),
         **_bundle_figures(inputs, family),
         device=describe_device(inputs),
         deployments=deployments_table(inputs),
+        is_deployed=any(x.bundle_sha256 == inputs.manifest_sha256 for x in inputs.deployments),
+        has_test=inputs.has_test,
         fingerprints=fingerprints_table(inputs),
     )
 
@@ -96,7 +98,7 @@ def vega() -> str:
     return bundle.replace("</script", "<\\/script")
 
 
-def _search_figures(report: Report, family: FamilyPage) -> dict[str, object]:
+def _search_figures(report: Report, family: FamilyPage, *, has_test: bool) -> dict[str, object]:
     points = report.agreement
     card = report.predictor
     statistic = report.search.statistic
@@ -105,7 +107,7 @@ def _search_figures(report: Report, family: FamilyPage) -> dict[str, object]:
         "axes": choosing.axes(report),
         "front_cost": "size" if report.search.winner.predicted_ms is None else "latency",
         "is_any_larger": any(x.narrow_loss is not None for x in report.choices),
-        "cards": choosing.cards(report, family),
+        "cards": choosing.cards(report, family, has_test=has_test),
         "front_summary": choosing.front_summary(report.choices),
         "candidates": sections.candidates_table(report.choices, statistic),
         "scores": sections.scores_table(report.scores, report.choices),

@@ -6,9 +6,9 @@ between its words.
 
 from collections.abc import Sequence
 
-from ..config.units import Statistic
+from ..config.units import Statistic, told_limit
 from ..printable import EMULATED, figure_note, latency, loss_mark, score, told_apart
-from ..records import BoardCalibration, PredictorCard, ScoreTable
+from ..records import NO_LIMITS, BoardCalibration, Limits, PredictorCard, ScoreTable
 from .cells import (
     Cell,
     Facts,
@@ -50,9 +50,9 @@ def headline_title(line: Headline, task: str) -> str:
     return f"{title}, {verb} the limit of {limit}."
 
 
-def headline_tiles(line: Headline, metric_title: str) -> Facts:
+def headline_tiles(line: Headline, metric_title: str, limits: Limits = NO_LIMITS) -> Facts:
     """Give each figure of the headline with a note; one tile for all metrics that are not there
-    yet.
+    yet, one for all limits of the search but that on latency.
     """
     source = {
         "bundle": "the bundle, deployed",
@@ -67,6 +67,7 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         figure = figure_note(line.statistic)
         predicted = noted(f"{milliseconds(line.predicted_ms)}{figure}", note)
     measured = "not yet" if line.measured_ms is None else _timed(line)
+    on_disk = "on disk" if line.measured == "bundle" else "estimated"
     limit = None
     if line.limit_ms is not None:
         text = f"{latency(line.limit_ms)}{figure_note(line.statistic)}"
@@ -76,9 +77,15 @@ def headline_tiles(line: Headline, metric_title: str) -> Facts:
         ("Predicted", predicted),
         ("Measured", noted(measured, EMULATED if line.emulated else source[line.measured])),
         ("Limit", limit),
+        ("Other limits", _other_limits(limits)),
         ("Parameters", noted(f"{line.num_parameters / 1e6:.2f} M", f"{line.num_parameters:,}")),
-        ("Size", noted(byte_size(line.size_bytes), "on disk")),
+        ("Size", noted(byte_size(line.size_bytes), on_disk)),
     )
+
+
+def _other_limits(limits: Limits) -> str | None:
+    given = limits.model_dump(exclude={"max_latency_ms"}, exclude_none=True)
+    return ", ".join(told_limit(name, most) for name, most in given.items()) or None
 
 
 def _timed(line: Headline) -> str:
@@ -98,6 +105,8 @@ def candidates_table(choices: Sequence[Choice], statistic: Statistic) -> Table:
     }
     # where nothing was measured there is no column of dashes: the last one needs the room
     times = {name: column for name, column in times.items() if any(column)}
+    measured = [x.measured_memory_bytes for x in ordered]
+    peaks = {"memory, measured": measured} if any(measured) else {}
     rows: list[tuple[Cell, ...]] = [
         (
             x.number or "-",
@@ -107,11 +116,13 @@ def candidates_table(choices: Sequence[Choice], statistic: Statistic) -> Table:
             f"{x.num_parameters:,}",
             byte_size(x.size_bytes),
             byte_size(x.memory_bytes),
+            *(byte_size(column[i]) for column in peaks.values()),
             wide(f"{x.arch.key}: {x.arch}"),
         )
         for i, x in enumerate(ordered)
     ]
-    costs = ("parameters", "size", "memory", "architecture")
+    memory = ("memory, predicted", *peaks) if peaks else ("memory",)
+    costs = ("parameters", "size", *memory, "architecture")
     return Table(("number", "role", "loss", *times, *costs), tuple(rows))
 
 
@@ -134,7 +145,7 @@ def scores_table(scores: ScoreTable | None, choices: Sequence[Choice]) -> Table 
         for name, x in scores.subnets.items()
     ]
     return Table(
-        ("subnet", *metrics, "loss", "parameters", "examples", "setup"),
+        ("subnet", *metrics, "validation loss", "parameters", "examples", "setup"),
         tuple(rows),
         "Subnets on the test examples; weights are inherited unless the name says otherwise",
     )

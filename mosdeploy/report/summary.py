@@ -37,7 +37,8 @@ class ReportInputs:
     `predicted_ms` has one latency for each of `records`, in the same order, by the figure of the
     times that the search's limit is about; `manifest_sha256` is
     the digest of the bundle's `manifest.json`. `choices` are the front, finalists and winner of the
-    search. `noise` says why the times of the profile are not to be trusted.
+    search. `noise` says why the times of the profile are not to be trusted; `has_test`, whether
+    there is anything to score.
     """
 
     search: SearchResult
@@ -54,6 +55,7 @@ class ReportInputs:
     scores: ScoreTable | None = None
     supernet: SupernetCard | None = None
     noise: str = ""
+    has_test: bool = True
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,8 @@ def _scored_by(subnet: Candidate, inputs: ReportInputs) -> str:
     if _scores_of_kind(subnet, delivered_bundle(inputs), inputs):
         return "run mosdeploy export: there are newer weights"
     is_winner = subnet.arch == inputs.search.winner.arch
+    if not inputs.has_test:
+        return "there are no test examples"
     return f"run mosdeploy evaluate{'' if is_winner else f' --pick {subnet.arch.key}'}"
 
 

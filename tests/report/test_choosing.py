@@ -46,6 +46,24 @@ def test_others_are_exported_and_evaluated_by_their_number() -> None:
     assert f" ±{SPACE}25% predicted on xeon, " in made[1].answer
 
 
+def test_without_test_examples_no_card_tells_how_to_score() -> None:
+    made = cards(summarise(full_inputs()), family_page(), has_test=False)
+    assert not any("evaluate" in str(card.facts) for card in made)
+
+
+def test_measured_memory_goes_before_what_was_predicted() -> None:
+    inputs = full_inputs()
+    first = inputs.choices[0].model_copy(update={"measured_memory_bytes": 3 * 2**20})
+    report = summarise(dataclasses.replace(inputs, choices=(first, *inputs.choices[1:])))
+    card, *others = cards(report, family_page())
+    facts = dict(card.facts)
+    assert str(facts["Memory"]).startswith(
+        f"3.0{SPACE}MiB<small>of the process, measured in a search; "
+    )
+    assert card.answer.endswith(f", 3.0{SPACE}MiB of memory measured.")
+    assert str(dict(others[0].facts)["Memory"]).endswith("<small>with activations</small>")
+
+
 def test_script_has_the_need_of_each_choice_on_each_axis() -> None:
     inputs = full_inputs()
     data = script_data(summarise(inputs))

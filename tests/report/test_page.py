@@ -180,6 +180,33 @@ def test_missing_parts_name_their_command(tmp_path: Path) -> None:
     assert "Run mosdeploy deploy --device rpi" in words(build(with_bundle, tmp_path))
 
 
+def test_without_test_examples_nothing_asks_for_scores(tmp_path: Path) -> None:
+    inputs = dataclasses.replace(inputs_of(search_result()), has_test=False)
+    text = words(build(inputs, tmp_path))
+    assert "There are no test examples." in text
+    assert "not yet there are no test examples" in text
+    assert "mosdeploy evaluate" not in text
+
+
+def test_where_no_predictor_was_used_profile_is_proposed_before_a_profile_alone(
+    tmp_path: Path,
+) -> None:
+    nothing = dataclasses.replace(full_inputs(), card=None, records=(), predicted_ms=())
+    search = nothing.search.model_copy(update={"finalists": ()})
+    text = words(build(dataclasses.replace(nothing, search=search), tmp_path))
+    assert "The search used no predictor" in text
+    assert "No predictor was fitted" not in text
+    unprofiled = dataclasses.replace(nothing, search=search, context=None, sessions=())
+    assert "No predictor was fitted. Run mosdeploy profile" in words(build(unprofiled, tmp_path))
+
+
+def test_a_bundle_that_is_not_deployed_is_told_beside_others(tmp_path: Path) -> None:
+    told = "this one stands on no device yet"
+    assert told not in words(build(full_inputs(), tmp_path))
+    newer = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
+    assert told in words(build(newer, tmp_path))
+
+
 def test_where_nothing_was_predicted_the_page_speaks_of_no_prediction(tmp_path: Path) -> None:
     search = search_result(verified=False)
     unknown = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})

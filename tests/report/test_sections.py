@@ -1,7 +1,7 @@
 from synthetic import card, full_inputs
 
 from mosdeploy.pipeline.choices import choices
-from mosdeploy.records import BoardCalibration, Candidate
+from mosdeploy.records import BoardCalibration, Candidate, Limits
 from mosdeploy.report import ReportInputs
 from mosdeploy.report.sections import (
     agreement_summary,
@@ -58,6 +58,30 @@ def test_one_tile_for_each_metric() -> None:
     assert list(tiles)[:3] == ["accuracy", "F1", "Predicted"]
     assert tiles["accuracy"] == "0.684<small>test set, greedy, in torch</small>"
     assert "Quality" not in tiles
+
+
+def test_limits_on_other_than_latency_have_a_tile() -> None:
+    limits = Limits(max_latency_ms=12.0, max_body_parameters=26_000, max_memory_bytes=200 * 2**20)
+    tiles = dict(headline_tiles(headline(), "Quality", limits))
+    assert tiles["Other limits"] == ("max_parameters of the encoder = 26,000, max_memory = 200 MiB")
+    assert dict(headline_tiles(headline(), "Quality"))["Other limits"] is None
+
+
+def test_a_size_is_of_a_bundle_only_where_one_is_deployed() -> None:
+    tiles = dict(headline_tiles(headline(), "Quality"))
+    assert tiles["Size"].endswith("<small>on disk</small>")
+    tiles = dict(headline_tiles(headline(measured="candidate"), "Quality"))
+    assert tiles["Size"].endswith("<small>estimated</small>")
+
+
+def test_measured_memory_stands_beside_what_was_predicted() -> None:
+    found = full_inputs().choices
+    assert "memory" in candidates_table(found, "median").header
+    first = found[0].model_copy(update={"measured_memory_bytes": 3 * 2**20})
+    table = candidates_table((first, *found[1:]), "median")
+    i = table.header.index("memory, measured")
+    assert table.header[i - 1] == "memory, predicted"
+    assert {row[i] for row in table.rows} == {"3.0\N{NO-BREAK SPACE}MiB", "-"}
 
 
 def test_tiles_name_what_is_not_there_yet() -> None:

@@ -86,5 +86,8 @@ def _bundle_facts(manifest: BundleManifest) -> tuple[tuple[str, str], ...]:
     return (
         ("Task", str(manifest.settings["kind"])),
         ("Answers with", answers_with(manifest)),
-        ("Longest text", f"{manifest.settings['max_input_len']} tokens; longer ones are cut"),
+        (
+            "Longest text",
+            f"{manifest.settings['max_input_len']} tokens; longer ones are cut, or read in windows",
+        ),
     )

@@ -74,7 +74,7 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
         ("Answers with", "bad, fair, good"),
         (
             "Longest text",
-            "10 tokens; longer ones are cut",
+            "10 tokens; longer ones are cut, or read in windows",
         ),
     )
     assert describe_page(search, None).bundle_facts == ()
