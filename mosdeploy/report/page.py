@@ -87,6 +87,7 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
         deployments=deployments_table(inputs),
         is_deployed=any(x.bundle_sha256 == inputs.manifest_sha256 for x in inputs.deployments),
         has_test=inputs.has_test,
+        is_profiled=inputs.context is not None,
         fingerprints=fingerprints_table(inputs),
     )
 
