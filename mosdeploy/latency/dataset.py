@@ -13,19 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import (
-    ConfigError,
     OtherConditionsError,
     PredictorError,
     StaleInputError,
-    UnknownKeyError,
 )
-from ..record import Record, parse_json
 from ..records import (
     BoardCalibration,
     DeviceState,
@@ -45,11 +41,10 @@ from .calibration import (
     warn_of_differences,
 )
 from .conditions import board_differences, context_differences, minor_version
+from .lines import parse_line
 from .samples import Samples
 from .sessions import NAME as SESSIONS_NAME
 from .sessions import read_sessions
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass
@@ -118,11 +113,15 @@ class LatencyDataset:
 
     @classmethod
     def _read(cls, path: Path, lines: list[bytes], torn: bool) -> "LatencyDataset":
-        context = _parse_line(LatencyContext, lines[0], f"{path}, line 1")
+        # a lost record costs one measurement, a lost context leaves none with a meaning
+        remedy = "move the file away and run `mosdeploy profile` again"
+        place = f"{path}, line 1"
+        context = parse_line(LatencyContext, lines[0], place, holder="the file", remedy=remedy)
+        remedy = "delete that line, and `mosdeploy profile` measures its subnet again"
         records = [
-            _parse_line(LatencyRecord, line, f"{path}, line {number}")
+            parse_line(LatencyRecord, line, f"{path}, line {i}", holder="the file", remedy=remedy)
             # as an editor counts: the context is line 1
-            for number, line in enumerate(lines[1:], start=2)
+            for i, line in enumerate(lines[1:], start=2)
         ]
         return cls(path, context, records=records, torn=torn)
 
@@ -215,13 +214,13 @@ class LatencyDataset:
             hosts.get(record.session, self._default_host) for record in self.usable
         )
         rescaled = self.rescaled_sessions
-        return calibrate_boards(self.sessions, num_subnets, self._default_host, rescaled)
+        return calibrate_boards(self._fitted_sessions, num_subnets, self._default_host, rescaled)
 
     @property
     def rescaled_sessions(self) -> tuple[SessionCalibration, ...]:
         """Sessions in which the reference took another time than in the newest of their board."""
         num_subnets = Counter(record.session for record in self.usable)
-        return calibrate_sessions(self.sessions, num_subnets, self._default_host)
+        return calibrate_sessions(self._fitted_sessions, num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
         """Time ratio, shape (N,), of the board and the session that measured each record: 1 where
@@ -240,7 +239,17 @@ class LatencyDataset:
         """How far apart repeats of one subnet on one board lie, as they are fitted; None without
         two timings of the reference there.
         """
-        return noise_floor_percent(self.sessions, self._default_host, self.rescaled_sessions)
+        return noise_floor_percent(
+            self._fitted_sessions, self._default_host, self.rescaled_sessions
+        )
+
+    @property
+    def _fitted_sessions(self) -> tuple[SessionRecord, ...]:
+        """Those that measured what is fitted; all where none did. One that was stopped before its
+        first subnet may have been a busy minute.
+        """
+        names = {record.session for record in self.usable}
+        return tuple(x for x in self.sessions if x.session in names) or self.sessions
 
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
@@ -329,22 +338,3 @@ class LatencyDataset:
         """
         parts = (self.context, *self.usable, *self.boards, *self.rescaled_sessions)
         return sha256_bytes("\n".join(part.model_dump_json() for part in parts).encode())
-
-
-def _parse_line(model: type[R], line: bytes, place: str) -> R:
-    """Read one line of the file, or say which is corrupt and what to do about it."""
-    try:
-        return parse_json(model, line, place)
-    except UnknownKeyError as error:
-        raise StaleInputError(
-            f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move the "
-            "file away and run `mosdeploy profile` again"
-        ) from error
-    except ConfigError as error:
-        remedy = (
-            "move the file away and run `mosdeploy profile` again"
-            # a lost record costs one measurement, a lost context leaves none with a meaning
-            if model is LatencyContext
-            else "delete that line, and `mosdeploy profile` measures its subnet again"
-        )
-        raise StaleInputError(f"{error}; {remedy}") from error

@@ -10,10 +10,9 @@ import json
 import uuid
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError, UnknownKeyError
-from ..record import parse_json
 from ..records import DeviceState, Measurement, ReferenceTiming, SessionRecord
 from ..storage import append_line, atomic_write, read_lines
+from .lines import parse_line
 
 NAME = "sessions.jsonl"
 
@@ -119,16 +118,11 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
     path = dataset_path.parent / NAME
     found = []
     for number, line in enumerate(read_lines(path)[0], start=1):
-        try:
-            found.append(parse_json(SessionRecord, line, f"{path}, line {number}"))
-        except UnknownKeyError as error:
-            raise StaleInputError(
-                f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move "
-                f"the folder {path.parent} away and run `mosdeploy profile` again"
-            ) from error
-        except ConfigError as error:
-            raise StaleInputError(
-                f"{error}; delete that line alone, and `mosdeploy profile` measures again what was "
-                "measured in that session"
-            ) from error
+        remedy = (
+            "delete that line alone, and `mosdeploy profile` measures again what was measured in "
+            "that session"
+        )
+        holder = f"the folder {path.parent}"
+        place = f"{path}, line {number}"
+        found.append(parse_line(SessionRecord, line, place, holder=holder, remedy=remedy))
     return tuple(found)

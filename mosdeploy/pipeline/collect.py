@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile, with_host
-from ..errors import ConfigError, DeviceBusyError, DeviceError, OtherConditionsError
+from ..errors import (
+    ConfigError,
+    DeviceBusyError,
+    DeviceError,
+    OtherConditionsError,
+    StaleInputError,
+)
 from ..records import LatencyContext, Measurement
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, locked
@@ -18,6 +24,7 @@ from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
 from .enough_measured import excess_noise, nothing_to_renew
+from .measured_folders import has_records
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -91,9 +98,12 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
         try:
             return _collect(context, request, wanted, profiles)
         except OtherConditionsError as error:
-            if not request.renew:
-                raise
-            context.progress.say(f"measuring again: {error}")
+            # a file of a profile that never reached its device is about nothing
+            if has_records(request.path):
+                if not request.renew:
+                    raise
+                _reach_any(context, profiles)
+                context.progress.say(f"measuring again: {error}")
             _put_away(request.path)
             return _collect(context, request, wanted, profiles)
 
@@ -117,12 +127,46 @@ def _busy(device: str, path: Path) -> DeviceBusyError:
     )
 
 
+def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
+    """Make sure that what is put away can be measured again, on one of some boards at least."""
+    from ..devices.probe import check, probe
+
+    error: DeviceError | None = None
+    for profile in profiles:
+        try:
+            with lasting_session(context, profile) as session:
+                state = probe(session, profile)
+            if state.python_version is not None:
+                return
+            problem = check(state, profile)[0]
+            error = DeviceError(f"{profile.cli_name}: {problem.what}; {problem.fix}")
+        except DeviceError as failure:
+            error = failure
+    if error is not None:
+        raise error
+
+
 def _put_away(path: Path) -> None:
-    """Keep measurements that no longer count under another name, and what was fitted to them."""
+    """Keep measurements that no longer count under another name, and what was fitted to them; a
+    file without a time is removed, so that it takes the place of none that has some.
+    """
+    if not _has_times(path):
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+        return
     for file in (path, path.with_name(PREDICTOR_NAME)):
         with disk_errors(file):
             if file.exists():
                 file.replace(file.with_suffix(".old"))
+
+
+def _has_times(path: Path) -> bool:
+    from ..latency.dataset import LatencyDataset
+
+    try:
+        return bool(LatencyDataset.load(path).usable)
+    except StaleInputError:  # whatever it holds
+        return has_records(path)
 
 
 def _collect(

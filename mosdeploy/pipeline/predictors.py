@@ -21,6 +21,7 @@ from ..storage import fingerprint
 from .conditions import check_current, latency_context
 from .devices import run_profile
 from .enough_measured import excess_noise, profile_command, too_small
+from .finalist_timing import oldest
 from .measured_folders import has_records
 from .run import Run
 
@@ -141,16 +142,21 @@ def _tail_ratios(
 def _finalists(
     run: Run, device: str, statistic: Statistic, *, current: bool
 ) -> Sequence[LatencyRecord]:
-    """Finalists of earlier searches that were timed for a figure; none that no longer count."""
+    """Finalists of earlier searches that were timed for a figure, as far as they still count in
+    another search.
+    """
     from ..latency.dataset import LatencyDataset
 
     path = run.workspace.verified_path(device, run.config.workload.name)
     with contextlib.suppress(StaleInputError):
         dataset = LatencyDataset.load(path)
-        if current:
-            profile = run_profile(run.workspace.root, device)
-            dataset.check(latency_context(run, profile.timed_for(statistic)))
-        return dataset.usable
+        if not current:
+            return dataset.usable
+        profile = run_profile(run.workspace.root, device)
+        dataset.check(latency_context(run, profile.timed_for(statistic)))
+        # the device may have been busy then
+        first = oldest().isoformat(timespec="seconds")
+        return [record for record in dataset.usable if record.measured_at >= first]
     return ()
 
 
@@ -235,7 +241,15 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
         found = fitted(run, source)
     else:
         folders = lookup_dirs("predictors", run.workspace.root)
-        found = _ready_made(run, source, folders[1:] if source == device else folders)
+        try:
+            found = _ready_made(run, source, folders[1:] if source == device else folders)
+        except StaleInputError as error:
+            if source != device:
+                raise
+            raise StaleInputError(
+                f"no predictor of '{device}' is shipped that could be corrected; `mosdeploy fit "
+                f"--device {device}` fits its own measurements"
+            ) from error
     trial = found.card.transfer
     if trial is not None and trial.used:
         raise PredictorError(

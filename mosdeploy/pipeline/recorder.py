@@ -9,6 +9,7 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping
 
+from ..devices.drift import PAUSE_S
 from ..devices.events import (
     Accepted,
     Event,
@@ -60,6 +61,8 @@ class ProfileRecorder:
         self._progress = progress
         self._is_fleet = is_fleet
         self._sessions: dict[str, ProfilingSession] = {}
+        self._latest: dict[str, datetime.datetime] = {}
+        self._measured_in: dict[tuple[str, str], str] = {}
         self._uploaded: set[str] = set()
         self._received: set[tuple[str, str, str]] = set()
         self._target_counts = dict.fromkeys(missing, dataset.context.device.measure.rounds)
@@ -98,6 +101,19 @@ class ProfileRecorder:
                         f"{host} failed, what it has not finished goes to the others: {error}"
                     )
 
+    def _session(self, host: str, measured_at: str) -> ProfilingSession:
+        """The session of a result. Behind a pause, of what a killed command left on the board say,
+        a further one begins: a fit divides by what the speeds of sessions differ.
+        """
+        session = self._sessions[host]
+        time = datetime.datetime.fromisoformat(measured_at)
+        pause_s = (time - self._latest.get(host, time)).total_seconds()
+        self._latest[host] = max(time, self._latest.get(host, time))
+        holds_any = session.record.session in self._measured_in.values()
+        if pause_s > PAUSE_S and (holds_any or session.record.references):
+            session = self._sessions[host] = self._begin(host, session.record.state)
+        return session
+
     def _begin(self, host: str, state: DeviceState) -> ProfilingSession:
         """Begin a session on a board that is as it was when it measured before."""
         self._dataset.check_board(host, state, is_fleet=self._is_fleet)
@@ -116,10 +132,12 @@ class ProfileRecorder:
         A board lists all that it holds again after every start.
         """
         round_ = (host, result.key, result.measured_at)
+        session = self._session(host, result.measured_at)
         if result.key == REFERENCE:
-            self._sessions[host].add_reference(result.measured_at, result.measurement)
+            session.add_reference(result.measured_at, result.measurement)
         elif result.key in self._missing and round_ not in self._received:
             self._received.add(round_)
+            self._measured_in[host, result.key] = session.record.session
             timing = result.measurement.total
             device = self._dataset.context.device
             unit = "ms, emulated" if device.emulated else "ms"
@@ -141,13 +159,14 @@ class ProfileRecorder:
 
     def _append(self, host: str, key: str, measurement: Measurement) -> None:
         session = self._sessions[host].record
+        name = self._measured_in.get((host, key), session.session)
         self._dataset.append(
             LatencyRecord(
                 arch=self._missing[key],
                 measurement=measurement,
                 runtime=f"onnxruntime {onnxruntime_version(session.state)}",
                 measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                session=session.session,
+                session=name,
             )
         )
 

@@ -194,12 +194,13 @@ class Verification:
             found.append(f"{byte_size(excess_bytes)} more memory")
         if not found:
             return
-        self.context.progress.say(
-            f"the finalists took {' and '.join(found)} than predicted: searching again with that"
-        )
-        # where nothing is fast or small enough, what was found before is left
-        with contextlib.suppress(InfeasibleError):
+        took = f"the finalists took {' and '.join(found)} than predicted"
+        self.context.progress.say(f"{took}: searching again with that")
+        try:
             self.evolution = self.evolve(level, excess_bytes)
+        except InfeasibleError as error:
+            self.context.progress.say(f"{error}; going on with what was found before")
+        else:
             # a finalist of before stands beside those that are found now, on the front too
             rescaled = [_rescaled(c, level / self.level) for c in self.measured]
             compared = {c.arch: c.narrow_loss for c in self.evolution.ranked}

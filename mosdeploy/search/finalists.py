@@ -57,8 +57,9 @@ def finalists(
         ceiling = math.inf
         if limits.max_latency_ms is not None:
             # in even steps from the limit to limit * (1 - margin); a single finalist has the limit
-            # itself
-            ceiling = limits.max_latency_ms * (1.0 - margin * i / max(count - 1, 1))
+            # itself, and after others what lies below
+            share = i / (count - 1) if count > 1 else float(bool(exclude))
+            ceiling = limits.max_latency_ms * (1.0 - margin * share)
         # without a predictor no latency is known, and all pass
         fast = [candidate for candidate in left if (candidate.predicted_ms or 0.0) <= ceiling]
         # where none is fast enough, the best of those that are left
@@ -170,10 +171,15 @@ def choose_winner(
     if limits.max_memory_bytes is not None and least_bytes > limits.max_memory_bytes:
         least, most = told_apart(byte_size, least_bytes, limits.max_memory_bytes)
         limit += f", and the least memory was {least}, the limit is {most}"
+    remedy = "raise the limit"
+    # memory is counted, and no predictor of latencies is closer to it
+    if limits.max_latency_ms is not None and fastest_ms > limits.max_latency_ms:
+        remedy += (
+            ", or measure more subnets with `mosdeploy profile --budget` for a closer predictor"
+        )
     raise InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
-        f"{fastest}{figure_note(statistic)}{limit}; raise the limit, or measure "
-        "more subnets with `mosdeploy profile --budget` for a closer predictor",
+        f"{fastest}{figure_note(statistic)}{limit}; {remedy}",
         fastest_latency_ms=fastest_ms,
     )
 

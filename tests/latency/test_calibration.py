@@ -12,7 +12,7 @@ from mosdeploy.latency.calibration import (
 )
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.sessions import ProfilingSession
+from mosdeploy.latency.sessions import ProfilingSession, end_session
 from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, SessionRecord, Timing
 
 
@@ -238,9 +238,15 @@ def test_boards_within_the_allowed_drift_cause_no_warning(fleet, space, caplog):
 def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_path):
     dataset, _, _ = fleet(1.5)
     before = dataset.sha256
+    # no subnet of that session is fitted
     ProfilingSession(dataset.path, "pi2", DeviceState()).add_reference(
         "t2", Measurement(total=timing(16.0))
     )
+    assert dataset.sha256 == before
+    own = next(x for x in dataset.sessions if x.host == "pi2")
+    later = ReferenceTiming(measured_at="t3", total=timing(16.0))
+    changed = own.model_copy(update={"references": (*own.references, later)})
+    end_session(dataset.path, changed, DeviceState())
     assert dataset.sha256 != before
     alone = LatencyDataset.open(tmp_path / "alone" / "latency.jsonl", context)
     before = alone.sha256
@@ -250,13 +256,27 @@ def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_
     assert alone.sha256 == before
 
 
-def test_a_newer_level_of_the_reference_changes_the_digest(tmp_path, context, space, draw, record):
+def test_a_newer_level_of_the_reference_rescales_the_sessions_before(
+    tmp_path, context, space, draw, record
+):
     dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
     for number, times_ms in enumerate(((10.0, 10.1), (10.0, 10.1), (12.0, 12.1))):
         begun = ProfilingSession(dataset.path, "board", DeviceState(), dataset_id="first")
         before = dataset.sha256
         for time_ms in times_ms:
             begun.add_reference(f"{number} {time_ms}", Measurement(total=timing(time_ms)))
-        assert (dataset.sha256 != before) == (number == 2)
+        assert dataset.sha256 == before
         made = record(space.from_genes(draw(1, seed=number)[0]), 5.0)
         dataset.append(made.model_copy(update={"session": begun.record.session}))
+        assert len(dataset.rescaled_sessions) == (2 if number == 2 else 0)
+
+
+def test_a_session_that_was_stopped_before_its_first_subnet_is_no_noise(fleet):
+    dataset, _, _ = fleet(1.0)
+    begun = ProfilingSession(dataset.path, "pi1", DeviceState())
+    for number, factor in enumerate((1.38, 1.4, 1.42)):
+        begun.add_reference(f"busy {number}", Measurement(total=timing(10 * factor)))
+    floor, boards = dataset.noise_floor_percent, dataset.boards
+    assert floor is None
+    assert [board.time_ratio for board in boards] == [1.0, 1.0]
+    assert dataset.rescaled_sessions == ()

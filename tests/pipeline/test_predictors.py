@@ -12,7 +12,13 @@ import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.config.units import Statistic
 from mosdeploy.errors import PredictorError, StaleInputError
-from mosdeploy.pipeline.predictors import _warn_of_few_repeats, fitted, predictor, tail_ratio
+from mosdeploy.pipeline.predictors import (
+    _warn_of_few_repeats,
+    fit_again,
+    fitted,
+    predictor,
+    tail_ratio,
+)
 from mosdeploy.pipeline.run import Run, open_run
 from mosdeploy.records import LatencyContext
 from mosdeploy.spaces.translation_arch import (
@@ -135,6 +141,11 @@ def test_ones_own_measurements_need_no_warning(
     assert caplog.messages == []
 
 
+def test_a_device_is_not_corrected_from_itself(folder: Path) -> None:
+    with pytest.raises(StaleInputError, match=r"no predictor of 'local' is shipped that could be"):
+        fit_again(open_run(folder), "local", "local")
+
+
 def test_a_damaged_predictor_is_fitted_again(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +234,13 @@ def test_a_tail_is_that_of_subnets_with_enough_repeats(
     _warn_of_few_repeats.cache_clear()
     time_for(verified, "p99")
     assert tail_ratio(run, "local", "p99") == 1.2
+    # of another day, when the device may have been busy: a report still tells what was predicted
+    text = verified.read_text()
+    verified.write_text(text.replace('"measured_at": "2', '"measured_at": "1'))
+    assert tail_ratio(run, "local", "p99") == 1.1
+    assert tail_ratio(run, "local", "p99", current=False) == 1.2
+    caplog.clear()
+    _warn_of_few_repeats.cache_clear()
     verified.unlink()
     set_tail(profiled, p99_ms=1.3, repeats=200)
     assert tail_ratio(run, "local", "p99") == 1.3

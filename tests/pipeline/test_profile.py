@@ -125,6 +125,35 @@ def test_a_failed_measurement_is_made_again(folder: Path) -> None:
     )
 
 
+def test_a_board_that_cannot_measure_again_keeps_what_it_measured(folder: Path) -> None:
+    path = next(folder.glob("predictors/*/latency.jsonl"))
+    before = path.read_text()
+    board = folder / "device_profiles" / "local.toml"
+    edit(board, "warmup = 1", "warmup = 2")
+    broken = board.read_text().replace("[measure]", 'python = "/nonexistent/python3"\n[measure]')
+    whole = board.read_text()
+    board.write_text(broken)
+    for _ in range(2):
+        with pytest.raises(DeviceError):
+            opened(folder).profile(renew=True)
+        assert path.read_text() == before
+        assert path.with_name("predictor.json").exists()
+    board.write_text(whole)
+    opened(folder).profile(renew=True)
+    assert path.with_suffix(".old").read_text() == before
+
+
+def test_a_file_without_a_measurement_hinders_nobody_and_takes_no_place(folder: Path) -> None:
+    path = next(folder.glob("predictors/*/latency.jsonl"))
+    before = path.read_text()
+    board = folder / "device_profiles" / "local.toml"
+    edit(board, "warmup = 1", "warmup = 2")
+    path.rename(path.with_suffix(".old"))
+    atomic_write(path, before.splitlines()[0] + "\n")  # of a profile that reached no device
+    assert opened(folder).profile().num_records == len(before.splitlines()) - 1
+    assert path.with_suffix(".old").read_text() == before
+
+
 def test_a_profile_in_which_nothing_could_be_timed_is_a_failure(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,10 @@ def measurement(median_ms: float) -> Measurement:
     return Measurement(total=timing)
 
 
+def at(second: int, day: int = 1) -> str:
+    return f"2026-01-{day:02}T00:00:{second:02}+00:00"
+
+
 def result(key: str, measured_at: str, median_ms: float) -> ResultReceived:
     found = AgentResult(key=key, measurement=measurement(median_ms), measured_at=measured_at)
     return ResultReceived("pi1", found)
@@ -69,8 +73,42 @@ def test_an_accepted_measurement_is_a_line_of_its_session(dataset: LatencyDatase
     assert (line.runtime, line.measurement) == ("onnxruntime 1.20.0", measurement(10.0))
 
 
+def test_what_a_board_measured_on_another_day_is_a_session_of_its_own(
+    dataset: LatencyDataset,
+) -> None:
+    other = SMALL.largest.key
+    record(
+        dataset,
+        Started("pi1", STATE),
+        result(REFERENCE, at(1), 10.0),
+        result(KEY, at(2), 20.0),
+        # as a killed command left these, they are accepted by what comes behind
+        result(REFERENCE, at(1, day=3), 5.0),
+        Accepted("pi1", KEY, measurement(20.0)),
+        result(other, at(2, day=3), 15.0),
+        Accepted("pi1", other, measurement(15.0)),
+        Finished("pi1", STATE),
+    )
+    first, second = read_sessions(dataset.path)
+    assert [x.total.median_ms for x in first.references] == [10.0]
+    assert [x.total.median_ms for x in second.references] == [5.0]
+    assert [x.session for x in dataset.records] == [first.session, second.session]
+
+
+def test_what_an_earlier_session_has_begins_no_other(dataset: LatencyDataset) -> None:
+    old = result(REFERENCE, at(1), 10.0)
+    record(dataset, Started("pi1", STATE), old, Finished("pi1", STATE))
+    record(dataset, Started("pi1", STATE), old, result(REFERENCE, at(1, day=3), 5.0))
+    first, second = read_sessions(dataset.path)
+    assert (len(first.references), len(second.references)) == (1, 1)
+
+
 def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> None:
-    events = (result(KEY, "t1", 10.0), result(REFERENCE, "t2", 5.0), result("unknown", "t3", 1.0))
+    events = (
+        result(KEY, at(1), 10.0),
+        result(REFERENCE, at(2), 5.0),
+        result("unknown", "2026-01-01T00:00:03+00:00", 1.0),
+    )
     progress = record(
         dataset,
         Started("pi1", STATE),
@@ -102,13 +140,13 @@ def test_what_is_measured_anew_is_counted(dataset: LatencyDataset) -> None:
     recorder.record(Started("pi1", STATE))
     other = SMALL.largest.key
     for event in (
-        result(KEY, "1", 9.0),
-        result(other, "2", 9.0),
+        result(KEY, at(1), 9.0),
+        result(other, at(2), 9.0),
         Repeating("pi1", {KEY: 2, other: 2}),
-        result(KEY, "3", 9.0),
+        result(KEY, at(3), 9.0),
         Repeating("pi1", {other: 2}),  # the agent was started again
-        result(other, "4", 9.0),
-        result(other, "5", 9.0),
+        result(other, at(4), 9.0),
+        result(other, at(5), 9.0),
     ):
         recorder.record(event)
     assert told == [
@@ -126,7 +164,7 @@ def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
         Started("pi1", STATE),
         Uploading("pi1", KEY),
         Uploading("pi1", REFERENCE),
-        result(KEY, "t1", 10.0),
+        result(KEY, at(1), 10.0),
         Message("pi1", "reconnecting"),
         Failed("pi1", DeviceError("unplugged")),
         is_fleet=True,

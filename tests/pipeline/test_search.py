@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import mosdeploy
 from walking import KeptProgress, edit, lines_of, opened
@@ -70,6 +71,8 @@ def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
         return timing.noise
 
     before = noise()
+    space = open_run(folder).config.space
+    generators = (np.random.default_rng(seed) for seed in range(100))
     last = LatencyDataset.load(path).sessions[-1]
     noisy = [
         timing.model_copy(update={"total": timing.total.model_copy(update={"median_ms": 4.0**i})})
@@ -77,6 +80,9 @@ def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
     ]
     later = {"session": "later", "references": tuple(noisy)}
     append_line(path.with_name("sessions.jsonl"), last.model_copy(update=later))
+    measured = LatencyDataset.load(path)
+    other = next(x for x in map(space.sample, generators) if x.key not in measured.measured)
+    append_line(path, measured.usable[0].model_copy(update={"arch": other, "session": "later"}))
     assert LatencyDataset.load(path).noise_floor_percent > 50.0
     assert noise() == before
 

@@ -286,6 +286,22 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
     assert message.endswith(" took 0 KiB more memory than predicted: searching again with that")
 
 
+def test_where_nothing_is_predicted_to_keep_the_corrected_limit_it_is_told(tmp_path: Path) -> None:
+    def evolve(level: float, excess_bytes: int) -> Any:
+        raise InfeasibleError("nothing is so small")
+
+    context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
+    limits = Limits(max_memory_bytes=40)
+    task = Verification(FinalistTiming(context, "dev"), limits, None, None, evolve)  # type: ignore
+    sizes = {"memory_bytes": 30, "measured_memory_bytes": 50}
+    task.measured = [candidate(1.0, 9.0).model_copy(update=sizes)]
+    task._correct_predictions()
+    assert context.progress.messages[-1] == (
+        "nothing is so small; going on with what was found before"
+    )
+    assert task.excess_bytes == 0
+
+
 def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
