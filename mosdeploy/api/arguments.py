@@ -80,12 +80,19 @@ def checked(function: F) -> F:
         except TypeError:
             return function(*given, **named)  # Python's own words name the function
         try:
-            given, named = taken(*given, **named)
+            given, named = taken(
+                *map(_listed, given), **{name: _listed(x) for name, x in named.items()}
+            )
         except ValidationError as error:
             raise ConfigError(_words(error, list(signature.parameters))) from error
         return function(*given, **named)
 
     return call  # type: ignore[return-value]
+
+
+def _listed(given: Any) -> Any:
+    """An array of one dimension, or a column of a table, as a list."""
+    return given.tolist() if getattr(given, "ndim", None) == 1 else given
 
 
 def several(given: Any) -> tuple[Any, ...]:

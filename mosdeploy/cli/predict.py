@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import ConfigError
+from ..runtime.threads import MAX_THREADS
 from .options import BundleOption, Common
 from .progress import PROGRESS
 
@@ -19,7 +20,12 @@ class PredictArguments:
     bundle: BundleOption = None
     threads: Annotated[
         int | None,
-        typer.Option(help="Threads to use.", min=1, show_default="as many as it was measured with"),
+        typer.Option(
+            help="Threads to use.",
+            min=1,
+            max=MAX_THREADS,
+            show_default="as many as it was measured with",
+        ),
     ] = None
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
@@ -43,17 +49,21 @@ NO_ARGUMENTS = PredictArguments()
 def predict(
     common: Common,
     text: Annotated[
-        list[str] | None, typer.Argument(help="Inputs; without any, lines from stdin.")
+        list[str] | None, typer.Argument(help="Inputs; without any, all lines of stdin.")
     ] = None,
     arguments: PredictArguments = NO_ARGUMENTS,
 ) -> None:
     """Answer lines of text with a bundle on this machine."""
-    from ..pipeline.predict import check_vectors_path
+    from ..pipeline.predict import check_vectors, check_vectors_path
     from ..pipeline.predict import predict as answer
 
+    if sys.stdout is None or (not text and sys.stdin is None):
+        raise ConfigError("stdin or stdout is closed; answers go from the one to the other")
     if arguments.output is not None:
         check_vectors_path(arguments.output)
     lines = _lines(text, arguments.jsonl)
+    if arguments.output is not None:
+        check_vectors(common.directory, arguments.bundle, lines)
     done = answer(
         common.directory, lines, arguments.bundle, arguments.threads, arguments.long, PROGRESS
     )

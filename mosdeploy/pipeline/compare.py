@@ -83,7 +83,7 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     metrics, scored_on = _scores(context, folders, manifests)
     threads = manifests[0].workload.threads
     measured = _measure(context, target, folders, stages, threads)
-    rows = zip(folders, manifests, measured, metrics, strict=True)
+    rows = zip(_names(folders, options.bundles), folders, manifests, measured, metrics, strict=True)
     return Comparison(
         device=options.host or target.name,
         scored_on=scored_on,
@@ -91,11 +91,24 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     )
 
 
+def _names(folders: Sequence[Path], given: Sequence[Path]) -> list[str]:
+    """Names of the folders; those of one name are called as they were given."""
+    names = [folder.name for folder in folders]
+    return [
+        name if names.count(name) == 1 else str(path)
+        for name, path in zip(names, given, strict=True)
+    ]
+
+
 def _compared(
-    folder: Path, manifest: BundleManifest, measurement: Measurement, metrics: dict[str, float]
+    name: str,
+    folder: Path,
+    manifest: BundleManifest,
+    measurement: Measurement,
+    metrics: dict[str, float],
 ) -> ComparedBundle:
     return ComparedBundle(
-        name=folder.name,
+        name=name,
         precision=manifest.precision,
         arch=manifest.arch,
         weights=manifest.weights,
@@ -108,7 +121,8 @@ def _compared(
 
 def _folders(context: Context, bundles: Sequence[Path]) -> list[Path]:
     """Where the bundles lie, which must be different ones."""
-    folders = [require_bundle(context.files, given) for given in bundles]
+    # `.` has no name
+    folders = [require_bundle(context.files, given).absolute() for given in bundles]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ConfigError(
             f"compare takes two different bundles or more, got {', '.join(map(str, bundles))}"

@@ -259,7 +259,7 @@ class _Export:
         """Name of the bundle's folder."""
         workload = self.workload
         name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}"
-        name += workload.label
+        name += workload.label + _changes(workload, self.context.config.workload)
         if self.chosen.weights != "inherited":
             name += f"-{self.chosen.weights}"
         if self.chosen.vocabulary is not None:
@@ -327,3 +327,14 @@ def _device_name(context: Context, options: ExportOptions, searched: str | None)
         )
     run_profile(context.files.root, name)  # before any work: deploy would refuse an unknown one
     return name
+
+
+def _changes(workload: Workload, own: Workload) -> str:
+    """In what else a bundle is for another workload than that of the run file, in its name."""
+    told = {"name", "precision", "beam", "shortlist"}
+    changed = (
+        f"-{name.replace('_', '-')}{value}"
+        for name, value in workload
+        if name not in told and value != getattr(own, name)
+    )
+    return "".join(changed)

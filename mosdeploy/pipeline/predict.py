@@ -80,10 +80,7 @@ class PredictResult:
         answers = self.answers or predict(self.bundle, ["a"], self.bundle).answers
         for number, answer in enumerate(answers, 1):
             if "vector" not in answer:
-                raise ConfigError(
-                    f"line {number} has no vector: it is empty, or {self.bundle} answers with "
-                    "something else; --output is for the bundles of embeddings"
-                )
+                raise ConfigError(f"line {number} has no vector")
         vectors = np.array([answer["vector"] for answer in answers], np.float32)
         vectors = vectors[: len(self.answers)]
         buffer = io.BytesIO()
@@ -102,6 +99,24 @@ def check_vectors_path(path: Path) -> None:
     """
     if path.suffix != VECTORS_SUFFIX:
         raise ConfigError(f"--output {path}: vectors are written to a file that ends in .npy")
+
+
+def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str]) -> None:
+    """Make sure, before lines are answered, that each will have a vector.
+
+    Raises
+    ------
+    ConfigError
+        If the bundle answers with something else, or a line is empty.
+    """
+    from ..export.bundle import read_manifest
+
+    folder = require_bundle(Workspace(root), bundle)
+    if read_manifest(folder).settings.get("kind") != "embedding":
+        raise ConfigError(f"{folder} gives no vectors; --output is for the bundles of embeddings")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ConfigError(f"line {number} is empty, and has no vector; leave it out")
 
 
 def predict(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
-from ..errors import DeviceError, PredictorError
+from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect, put_away
@@ -51,6 +51,13 @@ class ProfileOptions:
     until_error_percent: float | None = None
     hosts: tuple[str, ...] = ()
     renew: bool = False
+
+    def __post_init__(self) -> None:
+        if self.until_error_percent is not None and not 0 < self.until_error_percent < 100:
+            raise ConfigError(
+                f"until_error_percent is {self.until_error_percent}; it is a number between 0 and "
+                "100"
+            )
 
 
 def profile(context: Context, options: ProfileOptions | None = None) -> ProfileSummary:

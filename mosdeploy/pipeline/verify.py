@@ -1,5 +1,8 @@
 """The verb `verify`: time what is deployed on a device, and say whether it keeps its limits."""
 
+import contextlib
+import os
+
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import Deployment
 from ..storage import read_record
@@ -69,7 +72,10 @@ def verify(
     limit = None if bound_ms is None else LatencyLimit(bound_ms, deployment.statistic)
     target = target.timed_for(deployment.statistic)
     context.progress.say(f"testing and timing what is deployed on {host or target.name}")
-    with sole_deployment(context, target), lasting_session(context, target) as session:
+    # where nothing can be written, as in a checkout of a test machine, no other command deploys
+    can_write = os.access(path.parent, os.W_OK)
+    alone = sole_deployment(context, target) if can_write else contextlib.nullcontext()
+    with alone, lasting_session(context, target) as session:
         measurement = time_current(
             session,
             target,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import FileMismatchError, ManifestError
+from .threads import MAX_THREADS
 
 MANIFEST_NAME = "manifest.json"
 TOKENIZER_NAMES = {"encoder": "tokenizer.json", "translation": "tokenizer.model"}
@@ -43,7 +44,6 @@ MAX_LENGTH = 2**16
 MAX_VOCAB_SIZE = 2**20
 MAX_TEXT_LENGTH = 2**14
 MAX_SELF_TESTS = 100
-MAX_THREADS = 1024
 MAX_ANSWER = 1e30  # beyond any score of a network
 
 Settings = TypeVar("Settings")

@@ -7,6 +7,8 @@ from numbers import Integral
 
 from .errors import InputError
 
+MAX_THREADS = 1024
+
 
 def num_threads(asked: object, measured: int) -> int:
     """Threads to use: as many as are asked for, else as the bundle was measured with.
@@ -14,7 +16,7 @@ def num_threads(asked: object, measured: int) -> int:
     Raises
     ------
     InputError
-        If what is asked for is no positive whole number.
+        If what is asked for is no whole number from 1 to `MAX_THREADS`.
 
     Examples
     --------
@@ -23,10 +25,14 @@ def num_threads(asked: object, measured: int) -> int:
     """
     if asked is None:
         return measured
-    if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
+    if (
+        isinstance(asked, bool)
+        or not isinstance(asked, Integral)
+        or not 1 <= int(asked) <= MAX_THREADS
+    ):
         raise InputError(
-            f"threads is a positive whole number, or None for those that the bundle was measured "
-            f"with, not {asked!r}"
+            f"threads is a whole number from 1 to {MAX_THREADS}, or None for those that the bundle "
+            f"was measured with, not {asked!r}"
         )
     return int(asked)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,7 +97,30 @@ def test_windows_are_asked_for_and_told_on_stderr(ask: Callable[..., Any]) -> No
     assert wrong.exit_code == 2 and wrong.arguments == ()
 
 
-def test_vectors_are_written_to_a_file(ask: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_closed_streams_are_told_before_a_bundle_is_opened(tmp_path: Path, closed: str) -> None:
+    words = "one" if closed == ">&-" else ""
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(MOSDEPLOY)} predict {words} {closed}"],
+        cwd=run_folder(tmp_path),
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert b"stdin or stdout is closed" in done.stderr
+
+
+def test_more_threads_than_any_machine_has_are_refused(ask: Callable[..., Any]) -> None:
+    asked = ask(PREDICT, answered(), "predict", "one", "--threads", "2147483648")
+    assert (asked.exit_code, asked.arguments) == (2, ())
+    assert "1024" in asked.stderr
+
+
+def test_vectors_are_written_to_a_file(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosdeploy.pipeline.predict.check_vectors", lambda *_: None)
     done = answered({"vector": [0.6, 0.8]}, {"vector": [0.0, 1.0]})
     asked = ask(PREDICT, done, "predict", "one", "two", "--output", "v.npy")
     assert asked.stdout == "v.npy: 2 x 2 numbers\n"

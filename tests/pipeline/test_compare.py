@@ -37,6 +37,17 @@ def test_every_bundle_is_timed_in_rounds_and_scored(two: Path) -> None:
     assert not list((two / "device").glob("jobs/compare-*/candidates"))
 
 
+def test_bundles_of_one_name_are_called_as_they_were_given(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = names(two)
+    copied = two / "older" / first
+    shutil.copytree(two / "bundles" / first, copied)
+    monkeypatch.chdir(two / "bundles" / second)
+    found = opened(two).compare([first, copied, "."])
+    assert [bundle.name for bundle in found.bundles] == [first, str(copied), second]
+
+
 def test_a_bundle_is_compared_with_others_alone(two: Path) -> None:
     first, _ = names(two)
     for given in ([first], [first, two / "bundles" / first], []):

@@ -118,6 +118,13 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     assert kept.measurement.total is not None
     assert set(kept.measurement.parts) == {"encoder", "decoder"}
     assert not run.verify("1us").kept
+    # of a folder that cannot be written there is no lock
+    lock = Workspace(folder).deployment_path("local").with_name(".local.json.lock")
+    lock.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.access", lambda *_: False)
+        assert run.verify().kept
+    assert not lock.exists()
     path = run.export(pick="largest").path  # not what was searched for: it has no limit
     run.deploy(bundle=path)
     with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):

@@ -63,6 +63,14 @@ def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
     assert result.size_bytes == folder_bytes(result.path)
 
 
+def test_bundles_of_other_workloads_stand_beside_one_another(folder: Path) -> None:
+    run = opened(folder)
+    before = Path(run.export("largest").path).name
+    other = Path(run.export("largest", workload={"source_len": 5, "threads": 2}).path).name
+    assert other == f"{before}-threads2-source-len5"
+    assert (folder / "bundles" / before).exists()
+
+
 def test_what_was_not_searched_for_is_for_the_device_of_the_search(folder: Path) -> None:
     text = (folder / "mosdeploy.toml").read_text()
     (folder / "mosdeploy.toml").write_text(text.replace('device = "local"\n', ""))

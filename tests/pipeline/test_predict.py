@@ -11,7 +11,7 @@ from walking import KeptProgress, opened
 from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.pipeline.answering import PART
 from mosdeploy.pipeline.bundles import require_bundle
-from mosdeploy.pipeline.predict import predict
+from mosdeploy.pipeline.predict import check_vectors, predict
 from mosdeploy.workspace import Workspace
 
 
@@ -27,6 +27,12 @@ def test_one_text_is_no_list_of_letters(walked: Path) -> None:
         ConfigError, match=r"'eins' is one text, not a list of them; write \['eins'\]"
     ):
         opened(walked).predict("eins")
+
+
+def test_an_array_is_a_list_of_texts_as_to_the_runtime(walked: Path) -> None:
+    run = opened(walked)
+    assert run.predict(np.array(["eins", "zwei"])) == run.predict(["eins", "zwei"])  # type: ignore
+    assert run.predict(lines=np.array([])) == []  # type: ignore
 
 
 def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> None:
@@ -75,6 +81,19 @@ def test_no_lines_have_no_vectors_of_the_usual_width(tmp_path: Path) -> None:
     assert shapes[1] == (0, *shapes[0][1:])
 
 
+def test_what_has_no_vector_is_told_before_anything_is_answered(tmp_path: Path) -> None:
+    folders = (tmp_path / "vectors", tmp_path / "classes")
+    for folder in folders:
+        folder.mkdir()
+    bundle = export_encoder(folders[0], "embedding")
+    check_vectors(tmp_path, bundle, ["the cat"])
+    with pytest.raises(ConfigError, match="line 2 is empty, and has no vector"):
+        check_vectors(tmp_path, bundle, ["the cat", " "])
+    other = export_encoder(folders[1], "classification")
+    with pytest.raises(ConfigError, match="gives no vectors; --output is for the bundles of"):
+        check_vectors(tmp_path, other, [])
+
+
 def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "classification")
     lines = ["the cat", "the cat\ta house", "the cat\t" + "a house " * 9]
@@ -84,7 +103,7 @@ def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
 
 def test_threads_are_a_positive_number(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "classification")
-    with pytest.raises(ConfigError, match=r"threads is a positive whole number.* not -1"):
+    with pytest.raises(ConfigError, match=r"threads is a whole number from 1 to 1024.* not -1"):
         predict(tmp_path, ["the cat"], bundle=bundle, threads=-1)
 
 

@@ -9,7 +9,7 @@ from answers import predictor_card
 from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.errors import DeviceError, PredictorError
+from mosdeploy.errors import ConfigError, DeviceError, PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.collect import CollectResult
@@ -172,6 +172,12 @@ def test_a_profile_in_which_nothing_could_be_timed_is_a_failure(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("percent", [0.0, -1.0, 100.0, float("nan")])
+def test_an_error_that_no_predictor_has_is_refused(walked: Path, percent: float) -> None:
+    with pytest.raises(ConfigError, match=r"until_error_percent is .* between 0 and 100"):
+        opened(walked).profile(until_error_percent=percent)
+
+
 def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     shutil.rmtree(folder / "predictors")
     run = opened(folder)

@@ -17,7 +17,9 @@ def test_what_is_no_number_of_threads(
     encoder_bundle: Path, fp32_bundle: Path, asked: object
 ) -> None:
     for folder in (encoder_bundle, fp32_bundle):
-        with pytest.raises(InputError, match=f"threads is a positive whole number.* not {asked!r}"):
+        with pytest.raises(
+            InputError, match=f"threads is a whole number from 1 to 1024.* not {asked!r}"
+        ):
             open_model(folder, threads=asked)
 
 
