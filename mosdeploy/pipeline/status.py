@@ -236,7 +236,8 @@ class _Look:
             if found is None:
                 continue
             stopped = f"a training was stopped; `{found.command}` goes on with it"
-            if winner is not None and name.startswith(winner.key):
+            key, _, weights = name.partition("/")[0].partition("-")
+            if winner is not None and key == winner.key and weights in UNASKED:
                 detail, command = stopped, found.command
             else:
                 yield Part(what="finetuned", name=name, state="unused", detail=stopped)
