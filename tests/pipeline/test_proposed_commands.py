@@ -77,6 +77,7 @@ def test_a_deployment_is_not_stale_for_a_bundle_of_another_device(folder: Path) 
 def test_of_several_deployments_one_with_a_limit_is_verified(folder: Path) -> None:
     run = opened(folder)
     run.finetune(steps=1)
+    run.evaluate()
     run.export()
     run.deploy()
     run.report()
