@@ -24,7 +24,6 @@ from .conditions import board_state, latency_context
 from .context import Context
 from .devices import connector, lasting_session
 from .enough_measured import excess_noise, nothing_to_renew
-from .measured_folders import has_records
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -98,8 +97,8 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
         try:
             return _collect(context, request, wanted, profiles)
         except OtherConditionsError as error:
-            # a file of a profile that never reached its device is about nothing
-            if has_records(request.path):
+            # a file of a profile that timed nothing is about nothing
+            if _has_times(request.path):
                 if not request.renew:
                     raise
                 _reach_any(context, profiles)
@@ -165,8 +164,8 @@ def _has_times(path: Path) -> bool:
 
     try:
         return bool(LatencyDataset.load(path).usable)
-    except StaleInputError:  # whatever it holds
-        return has_records(path)
+    except StaleInputError:  # nobody knows what it holds
+        return True
 
 
 def _collect(

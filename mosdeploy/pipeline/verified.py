@@ -194,8 +194,9 @@ class Verification:
             found.append(f"{byte_size(excess_bytes)} more memory")
         if not found:
             return
-        took = f"the finalists took {' and '.join(found)} than predicted"
-        self.context.progress.say(f"{took}: searching again with that")
+        self.context.progress.say(
+            f"the finalists took {' and '.join(found)} than predicted: searching again with that"
+        )
         try:
             self.evolution = self.evolve(level, excess_bytes)
         except InfeasibleError as error:

@@ -292,7 +292,8 @@ def test_where_nothing_is_predicted_to_keep_the_corrected_limit_it_is_told(tmp_p
 
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
     limits = Limits(max_memory_bytes=40)
-    task = Verification(FinalistTiming(context, "dev"), limits, None, None, evolve)  # type: ignore
+    nothing: Any = None
+    task = Verification(FinalistTiming(context, "dev"), limits, nothing, None, evolve)
     sizes = {"memory_bytes": 30, "measured_memory_bytes": 50}
     task.measured = [candidate(1.0, 9.0).model_copy(update=sizes)]
     task._correct_predictions()
