@@ -1,6 +1,6 @@
 """Records as HTML tables, which notebooks show.
 
-In: a record or a dataclass. Out: escaped HTML. This file knows no field of any record.
+In: a record or a dataclass. Out: escaped HTML. This file names no field of any record.
 """
 
 import dataclasses

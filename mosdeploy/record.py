@@ -1,7 +1,7 @@
 """Frozen, strict models, and how text is read into one.
 
 In: JSON or TOML text, or plain data. Out: a `Record`, or a ConfigError that names the source, the
-dotted key, and for an unknown key the nearest known one. This file knows no field of any record.
+dotted key, and for an unknown key the nearest known one. This file names no field of any record.
 """
 
 import difflib

@@ -1,7 +1,6 @@
 """Files that are whole or not there: atomic writes, JSON Lines, locks, fingerprints.
 
-In: bytes and records. Out: files, and what they hold. This file knows no file by name and no record
-type.
+In: bytes and records. Out: files, and what they hold. This file names no file and no record type.
 """
 
 import contextlib

@@ -46,7 +46,7 @@ def as_interrupts() -> Iterator[Ending]:
 
     A second one ends the process at once; a second Ctrl-C is a KeyboardInterrupt again. One that is
     ignored, as SIGHUP is under nohup, stays so; and of several processes that torchrun started,
-    each ends at once, since one that waits for another in a library hears no Python.
+    each ends at once, since one that waits for another in a library runs no Python code.
     """
     ending = Ending()
 

@@ -2,8 +2,12 @@
 
 In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs
 nothing.
+
+An option that came later and is off (`exclude_if`) is not written, so that fingerprints stay what
+they were.
 """
 
+import operator
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -13,14 +17,6 @@ from pydantic import Field, field_validator, model_validator
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
 from .units import Count, Duration, Fraction, Statistic
-
-
-def _unset(value: object) -> bool:
-    """Whether an option that came later is off: it is then not written, and fingerprints stay what
-    they were.
-    """
-    return not value
-
 
 TrainingData = Literal["original", "distilled", "both"]
 """What is trained on: the user's examples, a teacher's answers to their inputs, or all of them."""
@@ -53,11 +49,11 @@ class LimitsConfig(Record):
     bundle's model and the activations that a run of the workload holds.
     """
 
-    max_latency: Duration | None = Field(None, exclude_if=_unset)
-    max_parameters: Count | None = Field(None, exclude_if=_unset)
+    max_latency: Duration | None = Field(None, exclude_if=operator.not_)
+    max_parameters: Count | None = Field(None, exclude_if=operator.not_)
     count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
-    max_size: Count | None = Field(None, exclude_if=_unset)
-    max_memory: Count | None = Field(None, exclude_if=_unset)
+    max_size: Count | None = Field(None, exclude_if=operator.not_)
+    max_memory: Count | None = Field(None, exclude_if=operator.not_)
 
 
 class TrainingConfig(LimitsConfig):
@@ -93,7 +89,7 @@ class TrainingConfig(LimitsConfig):
     """Keys that change how a training runs, and not what it comes to."""
 
     steps: int = Field(2000, ge=1)
-    budget: int | None = Field(None, ge=2, exclude_if=_unset)
+    budget: int | None = Field(None, ge=2, exclude_if=operator.not_)
     num_winners: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
     tokens_per_batch: int = Field(2048, ge=16)
     grad_accum_steps: int = Field(1, ge=1)
@@ -102,7 +98,7 @@ class TrainingConfig(LimitsConfig):
     warmup_steps: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
-    weight_decay: float = Field(0.0, ge=0, le=1, exclude_if=_unset)
+    weight_decay: float = Field(0.0, ge=0, le=1, exclude_if=operator.not_)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
     sandwich: Literal["both", "largest", "smallest", "none"] = Field(
@@ -113,7 +109,7 @@ class TrainingConfig(LimitsConfig):
     seed: int = 1
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
-    activation_checkpointing: bool = Field(False, exclude_if=_unset)
+    activation_checkpointing: bool = Field(False, exclude_if=operator.not_)
     threads: int | None = Field(None, ge=1)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
@@ -166,7 +162,7 @@ class FinetuneConfig(Record):
     seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
-    same_time: bool = Field(False, exclude_if=_unset)
+    same_time: bool = Field(False, exclude_if=operator.not_)
     data: TrainingData | None = None
     teacher: Literal["largest"] | None = None
     teacher_weight: float = Field(0.5, gt=0, le=1)
@@ -224,8 +220,8 @@ class ExportConfig(Record):
     parity_examples: int = Field(64, ge=1)
     score_examples: int = Field(500, ge=1)
     max_score_drop: float = Field(0.3, ge=0)
-    trim_vocabulary: bool = Field(False, exclude_if=_unset)
-    vocabulary_texts: str | None = Field(None, exclude_if=_unset)
+    trim_vocabulary: bool = Field(False, exclude_if=operator.not_)
+    vocabulary_texts: str | None = Field(None, exclude_if=operator.not_)
 
     @property
     def workload_changes(self) -> dict[str, object]:
@@ -242,7 +238,7 @@ class DeployConfig(Record):
     of the run folder; and how many stay: the current one, and those that a rollback goes back to.
     """
 
-    name: Name | None = Field(None, exclude_if=_unset)
+    name: Name | None = Field(None, exclude_if=operator.not_)
     keep_versions: int = Field(3, ge=1)
 
     @field_validator("name")
@@ -270,7 +266,7 @@ class RunConfig(Record):
 
     family: str
     device: Name | None = None
-    served_by: str | None = Field(None, exclude_if=_unset)
+    served_by: str | None = Field(None, exclude_if=operator.not_)
     space: CostedSpace
     supernet: SupernetConfig = SupernetConfig()
     training: TrainingConfig = TrainingConfig()

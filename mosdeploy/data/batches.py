@@ -1,7 +1,7 @@
 """Which examples share a batch: those of like length, so that little of a batch is padding.
 
 In: a `Dataset` and the size of a batch in padded positions. Out: the same batches for the same
-seed. This file knows no family and no network.
+seed. This file uses no family and no network.
 """
 
 import numpy as np

@@ -8,7 +8,6 @@ same decisions, so that a host that starts again decides as it did before.
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 
 from ..config.device import MeasureProtocol
 from ..records import Measurement
@@ -80,7 +79,7 @@ class DriftWatch:
         self._held_back: list[AgentResult] = []
         self._last_reference_ms: float | None = None
         self._all_reference_ms: list[float] = []
-        self._last_time: datetime | None = None
+        self._last_s: float | None = None
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns the measurements that are accepted because of it."""
@@ -102,12 +101,11 @@ class DriftWatch:
 
     def _comes_after_pause(self, result: AgentResult) -> bool:
         """Whether it was made long after the one before; a clock that was set is no better."""
-        before = self._last_time
-        try:
-            self._last_time = datetime.fromisoformat(result.measured_at)
-        except ValueError:  # an older agent's
+        before_s, made_s = self._last_s, result.made_s
+        if made_s is None:
             return False
-        return before is not None and abs((self._last_time - before).total_seconds()) > PAUSE_S
+        self._last_s = made_s
+        return before_s is not None and abs(made_s - before_s) > PAUSE_S
 
     def _add_reference(self, reference: Measurement) -> list[tuple[str, Measurement]]:
         """Judge the results since the last timing of the reference by this one."""

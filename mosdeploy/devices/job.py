@@ -68,6 +68,14 @@ class AgentResult(Record):
     measurement: Measurement
     measured_at: str = ""
 
+    @property
+    def made_s(self) -> float | None:
+        """When it was made, in seconds of Unix time; an older agent's does not tell."""
+        try:
+            return datetime.fromisoformat(self.measured_at).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         total = self.measurement.total
@@ -214,7 +222,7 @@ class AgentJob:
         # rounded down, so that a result of this second would be of a time to come
         now_s = 1 + parse_answer(_Clock, clock, "date").now_s
         lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
-        ages_s = [now_s - _made_s(self._parse(line, path)) for line in lines]
+        ages_s = [now_s - (self._parse(line, path).made_s or 0.0) for line in lines]
         kept = [x for x, age_s in zip(lines, ages_s, strict=True) if 0 <= age_s <= max_age_s]
         if len(kept) < len(lines):
             self._session.put_bytes(b"".join(kept), path)
@@ -274,11 +282,3 @@ class AgentJob:
                 f"{self._profile.name}: {error}; remove that file on the device and run the same "
                 "command again"
             ) from error
-
-
-def _made_s(result: AgentResult) -> float:
-    """When a result was made, in seconds of Unix time; an older agent's tells none, and is old."""
-    try:
-        return datetime.fromisoformat(result.measured_at).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0

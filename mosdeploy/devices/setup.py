@@ -18,6 +18,7 @@ from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
 from .probe import check, probe
 from .session import Session, check_run, last_lines
+from .task import ignore
 from .wheels import WheelTarget, download_wheels, linux_markers
 
 INSTALL_TIMEOUT_S = 1800.0
@@ -44,9 +45,7 @@ for name in set(glob.glob("venv-*")) - {new}:
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
-def setup(
-    session: Session, profile: DeviceProfile, notify: Callable[[str], None] = lambda _: None
-) -> str:
+def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = ignore) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path.
 
     Without effect if it has one. Else an environment is made in the profile's work folder, and once

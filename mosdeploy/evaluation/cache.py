@@ -1,7 +1,7 @@
 """A cache of losses on disk, so that a search that was killed does not compute them again.
 
 In: a callable that evaluates subnets, and what its values depend on. Out: losses, each computed
-once an architecture over all runs. This file knows neither the search nor the network.
+once an architecture over all runs. This file uses neither the search nor the network.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -96,7 +96,7 @@ class QualityPredictor:
     def predict(self, genes: GeneArray) -> FloatArray:
         """Losses in nats a target of shape (N,) from canonical gene rows of shape (N, G)."""
         # [0]: how far the members disagree, [1], is not used in a search
-        return self.mean_loss + self.ensemble.predict(_encode(self.space, genes))[0]
+        return self.mean_loss + self.ensemble.predict(_encode(self.space, genes))
 
 
 def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
@@ -105,7 +105,7 @@ def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
     for held_out in folds(len(loss), NUM_FOLDS):
         rest = np.setdiff1d(np.arange(len(loss)), held_out)
         mean_loss, ensemble = _fit(encoded[rest], loss[rest])
-        predicted[held_out] = mean_loss + ensemble.predict(encoded[held_out])[0]
+        predicted[held_out] = mean_loss + ensemble.predict(encoded[held_out])
     # NaN where all losses are equal, so that there is no order to find
     tau = float(kendalltau(predicted, loss).statistic)
     return QualityCard(

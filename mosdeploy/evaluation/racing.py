@@ -2,7 +2,7 @@
 
 In: losses of both on the same blocks of validation examples. Out: yes or no. The examples are dealt
 to the blocks at random, so the first blocks are a random sample of all of them, drawn without
-replacement. This file knows no network.
+replacement. This file uses no network.
 """
 
 import math

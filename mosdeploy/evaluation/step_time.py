@@ -43,11 +43,6 @@ class StepTime:
         return float(_terms(self.spec, [arch])[0] @ self.coefficients)
 
 
-def num_layers(spec: ModelSpec, arch: ArchConfig) -> int:
-    """Layers of all its parts."""
-    return sum(spec.space.depths(arch))
-
-
 def _terms(spec: ModelSpec, archs: Sequence[ArchConfig]) -> FloatArray:
-    terms = [(1, spec.num_parameters(x) / 1e6, num_layers(spec, x)) for x in archs]
+    terms = [(1, spec.num_parameters(x) / 1e6, sum(spec.space.depths(x))) for x in archs]
     return np.array(terms, np.float64)

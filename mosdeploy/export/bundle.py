@@ -2,7 +2,7 @@
 
 In: a family's model builder, its tokenizer and settings, what the subnet was made from, and
 validation examples. Out: a folder with model, tokenizer, manifest and a README, whole or not there,
-and only if what runs it on devices answers as the subnet does in torch. This file knows no family.
+and only if what runs it on devices answers as the subnet does in torch. This file uses no family.
 """
 
 import shutil

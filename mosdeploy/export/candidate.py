@@ -2,13 +2,14 @@
 would be exported.
 
 In: a model, an architecture, and the family's `build_graph`. Out: a model of a few kilobytes whose
-weights the device makes up, and byte counts. This file knows no family.
+weights the device makes up, and byte counts. This file uses no family.
 """
 
 from functools import lru_cache
 from itertools import product
 
 from ..spaces.costs import Product
+from ..spaces.depths import largest_of_depths
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import sha256_bytes
@@ -87,10 +88,7 @@ def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> 
     weights = spec.inventory(arch).num_bytes(
         bytes_of, lambda rows, columns: table_bytes(rows, columns, scheme.table)
     )
-    depths = tuple(
-        len(getattr(arch, str(gene.stack))) for gene in spec.space.entries if gene.is_depth
-    )
-    return weights + _bytes_without_weights(spec, depths, build_graph)
+    return weights + _bytes_without_weights(spec, spec.space.depths(arch), build_graph)
 
 
 @lru_cache(maxsize=256)
@@ -98,11 +96,7 @@ def _bytes_without_weights(
     spec: ModelSpec, depths: tuple[int, ...], build_graph: BuildGraph
 ) -> int:
     """Bytes of the nodes of the largest subnet with so many layers in each stack."""
-    space = spec.space
     # names grow with the depth alone, and what a width adds to an attribute is a byte or two
-    row = space.to_genes(space.largest)
-    genes = [gene for gene in space.entries if gene.is_depth]
-    for gene, depth in zip(genes, depths, strict=True):
-        row[space.gene_slices[gene.choices]] = depth
-    model = build_graph(spec, space.from_genes(row), NoInitializers(), None)
+    arch = largest_of_depths(spec.space, depths)
+    model = build_graph(spec, arch, NoInitializers(), None)
     return len(model.SerializeToString())

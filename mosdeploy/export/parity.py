@@ -2,7 +2,7 @@
 
 In: a bundle's model, opened by what runs it on devices, and examples with the means to answer and
 score them in torch (callables of the pipeline, as rooms do not import one another). Out: a
-`ParityReport`, or an ExportError. This file writes nothing and knows no family.
+`ParityReport`, or an ExportError. This file writes nothing and uses no family.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 it so.
 
 In: matrices. Out: codes and scales. `onnx.linear` and `onnx.embedding` add the nodes that compute
-with them. This file knows no graph.
+with them. This file uses no graph.
 
 Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8
 activations by int8 weights with an instruction that adds two products and saturates at 16 bits,

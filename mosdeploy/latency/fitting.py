@@ -221,7 +221,7 @@ def cross_validate(
                 latency_ms=latency_ms[seen],
             )
             # the ensemble predicts log latency over that of the model
-            predicted_ms[held_out] *= np.exp(correction.predict(mlp_inputs[held_out])[0])
+            predicted_ms[held_out] *= np.exp(correction.predict(mlp_inputs[held_out]))
     return HeldOutPredictions(predicted_ms, leverage)
 
 

@@ -224,7 +224,7 @@ class LatencyPredictor(Record):
             latency_ms[part] = features[:, used] @ weights
             if self.correction is not None:
                 # the ensemble predicts log latency over the regression's, so its exp is a factor
-                latency_ms[part] *= np.exp(self.correction.predict(rows[part])[0])
+                latency_ms[part] *= np.exp(self.correction.predict(rows[part]))
         return latency_ms
 
     def half_width(self, rows: Rows) -> FloatArray:
@@ -254,7 +254,7 @@ class LatencyPredictor(Record):
         if self.correction is None:
             return features
         # one factor a row, (N, 1), for all of its features
-        return features * np.exp(self.correction.predict(rows)[0])[:, None]
+        return features * np.exp(self.correction.predict(rows))[:, None]
 
     def check(self, spec: ModelSpec, device: str, runtime: str | None = None) -> None:
         """Make sure that the predictor was fitted for what it is about to be asked.

@@ -2,7 +2,7 @@
 
 In: features and measured latencies, some of them taken while the device was busy. Out:
 coefficients, in milliseconds a unit of each feature, and the weight that each sample kept. This
-file knows no search space and no device.
+file uses no search space and no device.
 
 The fit minimises relative errors, since a millisecond matters more on a fast subnet. Samples far
 off the rest lose their weight by iteratively reweighted least squares: six rounds of Huber's

@@ -7,7 +7,7 @@ asked.
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..errors import MosdeployError, StaleInputError
@@ -110,9 +110,10 @@ class _Delivered:
             command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
             yield look_at("deployment", place, partial(self._deployment, path), command)
         if not deployed:
-            command = deploy_command(self.context, self._newest_device())
+            command = deploy_command(self.context, self._newest_device)
             yield Part(what="deployment", state="missing", command=command)
 
+    @cached_property
     def _newest_device(self) -> str | None:
         """The device that the newest bundle was made for; None where that is not known."""
         from ..export.bundle import read_manifest
@@ -126,7 +127,7 @@ class _Delivered:
         """What deploys the same bundle again, where the newest one is for another device."""
         with contextlib.suppress(MosdeployError):
             found = read_record(Deployment, path, "mosdeploy deploy")
-            if self._newest_device() not in (None, found.device.name):
+            if self._newest_device not in (None, found.device.name):
                 return f" --bundle {found.bundle}"
         return ""
 

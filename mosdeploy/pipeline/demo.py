@@ -6,7 +6,6 @@ from ..config import load_recipe
 from ..errors import ConfigError, DeviceError
 from ..printable import latency
 from ..records import Limits
-from ..storage import atomic_write
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
 from .finetune import finetune
@@ -15,7 +14,6 @@ from .init import init
 from .profile import ProfileOptions, profile
 from .run import open_run
 from .search import SearchOptions, search
-from .settings import with_settings
 from .summaries import DemoSummary
 from .train import train
 from .walk import deliver
@@ -51,11 +49,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
 
     path = Workspace(root).config_path
     if not path.exists():
-        init(root, recipe, DEVICE)
         # of demos of one recipe in several folders, the last one is current on this machine
-        name = f'name = "demo-{recipe}"'
-        named = path.read_text(encoding="utf-8").replace('# name = "my-model"', name, 1)
-        atomic_write(path, with_settings(named, SETTINGS.get(recipe, {})))
+        init(root, recipe, DEVICE, {"deploy.name": f"demo-{recipe}", **SETTINGS.get(recipe, {})})
     context = Context(open_run(root), progress or SilentProgress())
     family = load_recipe(recipe).family
     if context.config.family != family:

@@ -1,6 +1,5 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
-import json
 import logging
 import math
 import shlex
@@ -9,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pydantic import ConfigDict
+
 from ..config.device import DeviceProfile
 from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
 from ..printable import latency
+from ..record import Record
 from ..records import BundleManifest, Deployment, SearchResult
 from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, note_newest, require_bundle
@@ -189,6 +191,14 @@ def _deploy(
     return deployment
 
 
+class _Runtime(Record):
+    """What is read of the manifest that a device holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    runtime: str = "onnxruntime"
+
+
 def _say_provider(
     context: Context, session: "Session", target: DeviceProfile, deployment: Deployment
 ) -> None:
@@ -196,13 +206,14 @@ def _say_provider(
     it is told.
     """
     from ..devices.acceptance import CPU_PROVIDER
+    from ..devices.answers import parse_answer
     from ..devices.interpreter import python_path
     from ..devices.release import RUNTIME_NAME
 
     if target.provider == CPU_PROVIDER:
         return
-    manifest = json.loads(session.read(f"{deployment.remote_dir}/bundle/manifest.json"))
-    if manifest.get("runtime") == "tvm":  # which runs on CPUs alone
+    path = f"{deployment.remote_dir}/bundle/manifest.json"
+    if parse_answer(_Runtime, session.read(path), path).runtime == "tvm":  # for CPUs alone
         return
     current = PurePosixPath(deployment.remote_dir).parent / "current"
     words = (python_path(session, target), "-m", RUNTIME_NAME, "bundle")

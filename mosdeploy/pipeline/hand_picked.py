@@ -4,14 +4,14 @@ In: a trained run with a teacher, and a limit. Out: a trained subnet, and its la
 of the teacher.
 """
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InfeasibleError
 from ..printable import latency
 from ..spaces import Workload
-from ..spaces.genes import ArchConfig, SearchSpace
+from ..spaces.depths import all_depths, largest_of_depths
+from ..spaces.genes import ArchConfig
 from ..storage import atomic_write
 from .collect import CollectRequest, collect
 from .context import Context
@@ -21,18 +21,6 @@ from .finetune import FinetuneOptions, finetune
 from .run import Run
 from .summaries import HandPicked
 from .workloads import changed_workload
-
-
-def shallower(space: SearchSpace) -> list[ArchConfig]:
-    """The largest architecture, and those that only have fewer layers."""
-    depths = [gene for gene in space.entries if gene.is_depth]
-    archs = []
-    for chosen in itertools.product(*(getattr(space, gene.choices) for gene in depths)):
-        row = space.to_genes(space.largest)
-        for gene, depth in zip(depths, chosen, strict=True):
-            row[space.gene_slices[gene.choices]] = depth
-        archs.append(space.from_genes(row))
-    return archs
 
 
 def hand_picked_path(context: Context) -> Path:
@@ -53,8 +41,8 @@ def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchCon
     DeviceError
         If the device fails.
     """
-    largest = context.config.space.largest
-    archs = shallower(context.config.space)
+    space = context.config.space
+    archs = [largest_of_depths(space, depths) for depths in all_depths(space)]
     times_ms = _measured(context, device, archs)
     within = {arch: time for arch, time in times_ms.items() if time <= limit_ms}
     if not within:
@@ -73,8 +61,8 @@ def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchCon
     return HandPicked(
         arch=picked,
         measured_ms=within[picked],
-        teacher_ms=times_ms[largest],
-        teacher_fp32_ms=_measured(_at(context, exact), device, [largest])[largest],
+        teacher_ms=times_ms[space.largest],
+        teacher_fp32_ms=_measured(_at(context, exact), device, [space.largest])[space.largest],
     )
 
 

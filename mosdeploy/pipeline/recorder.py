@@ -61,7 +61,7 @@ class ProfileRecorder:
         self._progress = progress
         self._is_fleet = is_fleet
         self._sessions: dict[str, ProfilingSession] = {}
-        self._latest: dict[str, datetime.datetime] = {}
+        self._latest_s: dict[str, float] = {}
         self._measured_in: dict[tuple[str, str], str] = {}
         self._uploaded: set[str] = set()
         self._received: set[tuple[str, str, str]] = set()
@@ -101,14 +101,17 @@ class ProfileRecorder:
                         f"{host} failed, what it has not finished goes to the others: {error}"
                     )
 
-    def _session(self, host: str, measured_at: str) -> ProfilingSession:
+    def _session(self, host: str, result: AgentResult) -> ProfilingSession:
         """The session of a result. Behind a pause, of what a killed command left on the board say,
         a further one begins: a fit divides by what the speeds of sessions differ.
         """
         session = self._sessions[host]
-        time = datetime.datetime.fromisoformat(measured_at)
-        pause_s = (time - self._latest.get(host, time)).total_seconds()
-        self._latest[host] = max(time, self._latest.get(host, time))
+        made_s = result.made_s
+        pause_s = 0.0
+        if made_s is not None:
+            latest_s = self._latest_s.get(host, made_s)
+            pause_s = made_s - latest_s
+            self._latest_s[host] = max(made_s, latest_s)
         holds_any = session.record.session in self._measured_in.values()
         if pause_s > PAUSE_S and (holds_any or session.record.references):
             session = self._sessions[host] = self._begin(host, session.record.state)
@@ -132,7 +135,7 @@ class ProfileRecorder:
         A board lists all that it holds again after every start.
         """
         round_ = (host, result.key, result.measured_at)
-        session = self._session(host, result.measured_at)
+        session = self._session(host, result)
         if result.key == REFERENCE:
             session.add_reference(result.measured_at, result.measurement)
         elif result.key in self._missing and round_ not in self._received:

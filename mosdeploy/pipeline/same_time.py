@@ -32,7 +32,7 @@ Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class StepRatio(Record):
     """Steps of an architecture in the time of one of the reference architecture when it was first
-    timed; what that depends on; and the same by the key of each reference that it was timed beside.
+    timed; what that depends on; and the same by each reference that it was timed beside, and where.
     """
 
     version: Literal[1] = 1
@@ -75,11 +75,12 @@ def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progre
     known afterwards. Ratios to an earlier reference are not mixed with those to this one.
     """
     other = reference(state)
+    beside = _beside(state, other)
     known = {other.key: 1.0}
     records = {arch.key: _known(state, arch) for arch in archs}
     for key, record in records.items():
-        if record is not None and key != other.key and other.key in record.by_reference:
-            known[key] = record.by_reference[other.key]
+        if record is not None and key != other.key and beside in record.by_reference:
+            known[key] = record.by_reference[beside]
     new = [arch for arch in archs if arch.key not in known]
     if new:
         if told := busy():
@@ -91,11 +92,19 @@ def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progre
         inputs = _inputs_sha256(state, arch)
         # another command may have timed it meanwhile, and train it by what it found
         first = _known(state, arch) or StepRatio(inputs_sha256=inputs, ratio=ratio)
-        ratios = {other.key: ratio, **first.by_reference}
+        ratios = {beside: ratio, **first.by_reference}
         record = first.model_copy(update={"by_reference": ratios})
         write_record(state.files.step_ratio_path(arch.key), record)
-        known[arch.key] = ratios[other.key]
+        known[arch.key] = ratios[beside]
     return [known[arch.key] for arch in archs]
+
+
+def _beside(state: TrainedRun, other: ArchConfig) -> str:
+    """The key of a reference, and of what else a ratio of times is."""
+    from ..training.device import DeviceContext
+
+    compute = DeviceContext.of(state.config.training).device.type
+    return other.key if compute == "cpu" else f"{other.key}-{compute}"
 
 
 def _known(state: TrainedRun, arch: ArchConfig) -> StepRatio | None:

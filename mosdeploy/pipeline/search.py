@@ -11,6 +11,7 @@ from ..evaluation.distributed import DistributedEvaluator
 from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
+from ..version import __version__
 from .context import Context
 from .devices import run_profile
 from .finalist_timing import FinalistTiming
@@ -20,7 +21,7 @@ from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
 from .time_loss import time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
-from .verified import Verification
+from .verified import FinalistVerification
 
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
@@ -211,9 +212,9 @@ class _SearchTask:
         evolution: "Evolution",
         evolve: "Callable[[float, int], Evolution]",
         training: FinalistTraining,
-    ) -> Verification:
+    ) -> FinalistVerification:
         """What measures the finalists, and trains those that keep the limits if that is wanted."""
-        return Verification(
+        return FinalistVerification(
             FinalistTiming(self.context, self.device, self.statistic),
             self.limits,
             evolution,
@@ -320,6 +321,7 @@ def _cached_losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCa
     from ..evaluation.proxy import ProxyEvaluator
 
     inputs = fingerprint(
+        __version__,
         state.card.supernet_sha256,
         state.data.sha256,
         state.config.search.eval_examples,

@@ -1,7 +1,7 @@
 """Keys of a run file that are given other values before it is written.
 
 In: the text of a run file, and values by `section.key`. Out: the text with them; all other lines
-and their comments stay. This file knows no key.
+and their comments stay. This file names no key.
 """
 
 import json

@@ -164,12 +164,14 @@ def _step_time(state: TrainedRun, progress: Progress) -> "StepTime":
     """Fitted to the reference, the smallest, and of some random architectures those with the most
     and the fewest layers for their size.
     """
-    from ..evaluation.step_time import StepTime, num_layers
+    from ..evaluation.step_time import StepTime
 
     spec = state.spec
     rng = np.random.default_rng(0)
     drawn = [spec.space.sample(rng) for _ in range(NUM_DRAWN)]
-    by_shape = sorted(drawn, key=lambda x: (spec.num_parameters(x) / num_layers(spec, x), x.key))
+    by_shape = sorted(
+        drawn, key=lambda x: (spec.num_parameters(x) / sum(spec.space.depths(x)), x.key)
+    )
     # in a small space some are the same
     archs = list(dict.fromkeys([reference(state), spec.space.smallest, by_shape[0], by_shape[-1]]))
     times = [1 / ratio for ratio in step_ratios(state, archs, progress)]

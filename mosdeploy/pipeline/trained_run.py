@@ -6,7 +6,7 @@ each read when it is first asked for, and checked against the supernet's card.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class TrainedRun:
     card: SupernetCard
     progress: Progress = SILENT
     written: Run | None = None
+    _graph_options: dict[Workload, Any] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def config(self) -> RunConfig:
@@ -170,10 +171,6 @@ class TrainedRun:
         """Examples as networks are trained on and judged by them, labelled by the teacher."""
         dataset = self.family.tokenize(self.tokenizer, examples, self.config)
         return dataset if self.teacher is None else self.teacher.label(dataset, examples)
-
-    @cached_property
-    def _graph_options(self) -> dict[Workload, Any]:
-        return {}
 
     def graph_options(self, workload: Workload) -> Any:
         """The options of a bundle's graph; what is learned from the data for it, is learned once

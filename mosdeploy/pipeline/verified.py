@@ -34,7 +34,7 @@ MAX_MARGIN = 0.9
 
 
 @dataclass
-class Verification:
+class FinalistVerification:
     """Finalists of one search on one device.
 
     Attributes

@@ -49,8 +49,7 @@ class MlpEnsemble(Record):
     --------
     >>> features = np.random.default_rng(0).normal(size=(50, 2))
     >>> ensemble = fit_mlp(features, features[:, 0], weight_decay=0.1)
-    >>> correction, disagreement = ensemble.predict(features)
-    >>> bool(abs(correction - features[:, 0]).mean() < 0.1)
+    >>> bool(abs(ensemble.predict(features) - features[:, 0]).mean() < 0.1)
     True
     """
 
@@ -59,7 +58,7 @@ class MlpEnsemble(Record):
     output_scale: Finite
     members: tuple[tuple[Layer, ...], ...]
 
-    def predict(self, features: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    def predict(self, features: npt.NDArray[Any]) -> FloatArray:
         """Correct a population.
 
         Parameters
@@ -69,7 +68,7 @@ class MlpEnsemble(Record):
 
         Returns
         -------
-        The correction and its standard deviation over the members, each of shape (N,).
+        The mean correction of the members, shape (N,).
         """
         inputs = (features - np.array(self.mean)) / np.array(self.deviation)
         outputs = []
@@ -81,9 +80,8 @@ class MlpEnsemble(Record):
                 if i < len(layers) - 1:
                     x = np.maximum(x, 0.0)
             outputs.append(x[:, 0])
-        # (members, N)
-        stacked = np.array(outputs) * self.output_scale
-        return stacked.mean(axis=0), stacked.std(axis=0)
+        correction: FloatArray = np.mean(outputs, axis=0) * self.output_scale
+        return correction
 
 
 def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) -> MlpEnsemble:

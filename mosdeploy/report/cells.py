@@ -68,7 +68,7 @@ def moment(text: str) -> str:
     """Spell a time of a record: 2025-03-01 12:30 UTC; what is no time stays as it is."""
     try:
         time = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return text
     return Markup("<time>{:%Y-%m-%d %H:%M} UTC</time>").format(time)
 

@@ -1,7 +1,7 @@
 """A bundle's `model.onnx` in ONNX Runtime, with checks that the model is what a bundle's may be.
 
 In: a file that anyone may have written, and the names that its inputs and outputs must have. Out: a
-`ModelSession` that runs it. This file knows no family.
+`ModelSession` that runs it. This file uses no family.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ In: an `Evolution`. Out: the same with deeper candidates, the deepest first. The
 narrowest: `with_wider` comes after.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import Candidate, Limits
+from ..spaces.depths import all_depths, depth_genes
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, columns_of
 from .evolution import Evolution, losses_of, with_candidates
@@ -74,8 +74,7 @@ def _deeper(arch: ArchConfig, constraints: ConstraintTable) -> Iterator[ArchConf
         columns_of(space, lambda gene: gene.field == "ffn_dim"),
         columns_of(space, lambda gene: gene.is_per_layer),
     )
-    choices = [getattr(space, gene.choices) for gene in space.entries if gene.is_depth]
-    for depths in itertools.product(*choices):
+    for depths in all_depths(space):
         more = [deeper - own for deeper, own in zip(depths, now, strict=True)]
         if min(more) < 0 or max(more) == 0:
             continue
@@ -101,8 +100,7 @@ def _row(
         Bool, (G,): what is the smallest choice in all layers.
     """
     row = space.to_genes(arch)
-    stacks = [gene for gene in space.entries if gene.is_depth]
-    for gene, now, then in zip(stacks, space.depths(arch), depths, strict=True):
+    for gene, now, then in zip(depth_genes(space), space.depths(arch), depths, strict=True):
         row[space.gene_slices[gene.choices]] = then
         for part in space.entries:
             if part.is_per_layer and part.stack == gene.stack:

@@ -1,4 +1,4 @@
-"""What a search asks about architectures: their losses, what they cost, how long they take.
+"""What a search needs of architectures: their losses, what they cost, how long they take.
 
 In and out: types only. Whether an answer is computed, read from a cache or predicted is the
 caller's choice.

@@ -1,7 +1,7 @@
 """Search with a surrogate: losses of most candidates are predicted, only the best are evaluated.
 
 In: a space, limits, a `SearchOracle`, and a callable that fits a loss predictor. Out: an
-`Evolution` whose every loss was truly evaluated. This file knows no predictor.
+`Evolution` whose every loss was truly evaluated. This file uses no predictor.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Encoders: BERT-like networks, and what they cost.
 
 In: an `EncoderArch`, a workload. Out: `EncoderSpace` with the inventory of matrix products, the
-latency features and the timing stage of an encoder with its head. This file knows no weights.
+latency features and the timing stage of an encoder with its head. This file uses no weights.
 
 Shapes in the inventory: B texts, S positions, d hidden width, t table width, q heads * head width.
 """

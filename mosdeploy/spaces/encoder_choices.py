@@ -1,11 +1,12 @@
 """What an encoder is and what is chosen of it: records, lists of choices, gene rows.
 
 In: lists of choices and sizes from a TOML file. Out: `EncoderChoices` with the table of genes. This
-file knows no costs.
+file uses no costs.
 """
 
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
@@ -31,19 +32,12 @@ VECTOR_HEADS: tuple[Head, ...] = ("vector", "cls-vector")
 Ratios = Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)]
 
 
-def _left_out(value: object) -> bool:
-    """Whether an option that came later is not used: it is then not written, and fingerprints stay
-    what they were.
-    """
-    return value is None
-
-
 class BertLayerConfig(Record):
     """One layer: FFN width, number of heads, and the width inside, where it has one of its own."""
 
     ffn_dim: int = Field(gt=0)
     heads: int = Field(gt=0)
-    dim: int | None = Field(None, gt=0, exclude_if=_left_out)
+    dim: int | None = Field(None, gt=0, exclude_if=operator.not_)
 
     def __str__(self) -> str:
         inside = "" if self.dim is None else f"{self.dim}:"
@@ -125,11 +119,11 @@ class EncoderChoices(CostedSpace):
     family: Literal["encoder"] = "encoder"
     embed_dim: Choices
     layers: Choices
-    ffn_ratio: Ratios | None = Field(None, exclude_if=_left_out)
+    ffn_ratio: Ratios | None = Field(None, exclude_if=operator.not_)
     ffn_dim: Annotated[Choices, Field(validate_default=True)] = ()
     heads: Choices
-    head_dim: int | None = Field(None, gt=0, exclude_if=_left_out)
-    layer_dim: Choices | None = Field(None, exclude_if=_left_out)
+    head_dim: int | None = Field(None, gt=0, exclude_if=operator.not_)
+    layer_dim: Choices | None = Field(None, exclude_if=operator.not_)
     uniform: bool = False
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
     norm_epsilon: float = Field(1e-12, gt=0, lt=1)

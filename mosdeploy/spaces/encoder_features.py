@@ -1,7 +1,7 @@
 """What costs time in one run of an encoder, as numbers that a latency predictor weighs.
 
 In: the widths of the layers of many encoders, a workload. Out: the latency features. This file
-knows no genes.
+uses no genes.
 
 Shapes: N encoders, L layers.
 """

@@ -1,6 +1,6 @@
 """What one latency number of an encoder stands for.
 
-In: sizes from a TOML file. Out: `EncoderWorkload`. This file knows no architecture.
+In: sizes from a TOML file. Out: `EncoderWorkload`. This file uses no architecture.
 """
 
 from typing import ClassVar, Literal

@@ -1,7 +1,7 @@
 """Search spaces as tables of genes: sampling, mutation, crossover, checks and encodings.
 
 In: a table of genes and lists of choices. Out: canonical architectures and their encodings. This
-file knows no family, no weights, no costs and no latency.
+file uses no family, no weights, no costs and no latency.
 
 An architecture has three spellings, each made from the other: `ArchConfig` (the record), a *gene
 row* (integers of fixed length, 0 for what does not exist; what predictors and populations use) and

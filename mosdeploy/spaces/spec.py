@@ -1,7 +1,7 @@
 """What one latency number stands for, and the model that is asked about: a space, its vocabulary,
 its workload.
 
-In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file knows
+In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file uses
 no family.
 """
 
@@ -100,7 +100,7 @@ class Workload(Record):
 
 
 class CostedSpace(SearchSpace):
-    """A search space that knows what its architectures cost under a workload.
+    """A search space and what its architectures cost under a workload.
 
     Attributes
     ----------

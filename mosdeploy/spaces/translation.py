@@ -2,7 +2,7 @@
 
 In: lists of choices and sizes from a TOML file. Out: `TranslationSpace` with the table of genes,
 the inventory of matrix products, the latency features and the timing stages of an encoder-decoder.
-This file knows no weights.
+This file uses no weights.
 
 Shapes in the inventory: S source positions, T decode steps, K hypotheses, e and d embed widths, q
 the q/k/v width, V vocabulary.

@@ -1,7 +1,7 @@
 """What costs time in one translation, as numbers that a latency predictor weighs.
 
 In: sums over the layers of many encoder-decoders, a workload. Out: the latency features. This file
-knows no genes.
+uses no genes.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """What one latency number of a translation stands for, and how many tokens a step then scores.
 
-In: sizes from a TOML file. Out: `TranslationWorkload`. This file knows no architecture.
+In: sizes from a TOML file. Out: `TranslationWorkload`. This file uses no architecture.
 """
 
 from typing import ClassVar

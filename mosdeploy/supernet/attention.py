@@ -2,7 +2,7 @@
 and kept.
 
 In: queries, and the keys and values of whatever is attended to. Out: the mixed values. This file
-knows no layer and no search space: heads and widths are numbers.
+uses no layer and no search space: heads and widths are numbers.
 
 Shapes: B batch, T queries, L memory length, D embed width, H heads, K width of a head; H * K is the
 q/k/v width.

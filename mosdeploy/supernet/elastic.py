@@ -2,7 +2,7 @@
 
 In: active widths. Out: `StateDict`, tensors under the names that the plain module of the same kind
 gives them. First rows, first columns: a slice is a view, nothing is copied. This file computes no
-activation and knows no expert.
+activation and uses no expert.
 
 Shapes: O and I largest output and input widths, o and i active ones, V rows of a table.
 """

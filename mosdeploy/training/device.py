@@ -4,6 +4,8 @@ In: a `TrainingConfig`. Out: a device, the context in which the network computes
 its loss.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -63,3 +65,14 @@ class DeviceContext:
         """
         # bf16 has the exponents of float32, so its gradients need no scaling
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, and with as many as before afterwards; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

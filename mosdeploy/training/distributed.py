@@ -3,7 +3,7 @@
 In: what torchrun tells each of them in its environment. Out: `DistributedContext`: which process
 this is, its share of a list, sums over all processes, and texts that one process publishes for the
 others. A process that was not started by torchrun is `SINGLE_PROCESS`, for which all of this does
-nothing. The only file that knows torch.distributed.
+nothing. The only file that imports torch.distributed.
 """
 
 import contextlib

@@ -107,6 +107,11 @@ class TrainingLog:
             with disk_errors(self._path):
                 self._events.flush()
 
+    def close(self) -> None:
+        """End the thread that writes events, if there is one."""
+        if "_events" in self.__dict__:
+            self._events.close()
+
     @cached_property
     def _events(self) -> Any:
         # made at the first step, so that a finished training leaves no empty file

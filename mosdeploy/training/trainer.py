@@ -26,7 +26,7 @@ from ..spaces.genes import ArchConfig
 from ..supernet.checkpoint import load_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
-from .device import DeviceContext
+from .device import DeviceContext, torch_threads
 from .distillation import Distillation
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
@@ -131,14 +131,13 @@ def train(
     config = job.config
     check_num_ranks(config, distributed.size)
     check_log(config.log)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     context = DeviceContext.of(config, distributed.local_rank)
     net.to(context.device)  # before the optimiser, whose state lies where the parameters do
     run = _Run(net, job, context, distributed)
     run.resume()
+    gpus = [context.device] if context.device.type == "cuda" else []
     # each step seeds the global generator; the caller's is left as it was
-    with torch.random.fork_rng([context.device] if context.device.type == "cuda" else []):
+    with torch_threads(config.threads), torch.random.fork_rng(gpus):
         run.choose_precision(batches)
         summary = run.finish(batches, valid_batches, progress)
     net.to("cpu").eval()
@@ -239,6 +238,8 @@ class _Run:
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.last_step - self.step)
                 progress(line, self.last_step, left_s)
+        if self.log is not None:
+            self.log.close()
         return TrainingSummary(steps=self.step, losses=self.losses, train_seconds=self.seconds)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:

@@ -5,9 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 from watching import STAGES
 
-from mosdeploy.devices.job import AgentResult
-from mosdeploy.devices.task import NO_HOOKS, MeasurementTask, ModelTask
-from mosdeploy.records import Measurement
+from mosdeploy.devices.task import MeasurementTask, ModelTask
 
 
 def test_a_task_may_be_given_another_builder_and_not_changed():
@@ -20,10 +18,3 @@ def test_a_task_may_be_given_another_builder_and_not_changed():
 
 def test_a_deployed_model_runs_on_onnxruntime_by_default():
     assert ModelTask("/model.onnx", STAGES, threads=1).runtime == "onnxruntime"
-
-
-def test_hooks_do_nothing_by_default():
-    NO_HOOKS.notify("message")
-    NO_HOOKS.observe(AgentResult(key="a", measurement=Measurement(error="no")))
-    NO_HOOKS.pause(0.0)
-    NO_HOOKS.repeat({"a": 2})

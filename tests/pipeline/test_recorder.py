@@ -103,6 +103,19 @@ def test_what_an_earlier_session_has_begins_no_other(dataset: LatencyDataset) ->
     assert (len(first.references), len(second.references)) == (1, 1)
 
 
+def test_a_result_whose_time_is_unknown_belongs_to_the_session_that_lists_it(
+    dataset: LatencyDataset,
+) -> None:
+    record(
+        dataset,
+        Started("pi1", STATE),
+        result(REFERENCE, at(1), 1.0),
+        result(REFERENCE, "", 1.0),
+        Accepted("pi1", KEY, measurement(3.0)),
+    )
+    assert len(dataset.sessions) == 1
+
+
 def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> None:
     events = (
         result(KEY, at(1), 10.0),

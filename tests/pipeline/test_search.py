@@ -18,7 +18,7 @@ from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
-from mosdeploy.pipeline.verified import Verification
+from mosdeploy.pipeline.verified import FinalistVerification
 from mosdeploy.records import Candidate, Limits, SearchResult
 from mosdeploy.search import inherited_quality
 from mosdeploy.storage import append_line, read_record
@@ -235,12 +235,12 @@ def test_counts_are_those_of_the_search_that_the_result_shows(
     monkeypatch.setattr(proxy, "should_stop", lambda *_: True)
     once = opened(folder).search("10s", verify=False)
 
-    def search_again(task: Verification) -> tuple[Candidate, list[Candidate]]:
+    def search_again(task: FinalistVerification) -> tuple[Candidate, list[Candidate]]:
         task.evolution = task.evolve(task.level, task.excess_bytes)
         return task.evolution.ranked[0], []
 
     # as where the device is not as predicted
-    monkeypatch.setattr(Verification, "run", search_again)
+    monkeypatch.setattr(FinalistVerification, "run", search_again)
     twice = opened(folder).search("10s")
     assert twice.num_evaluated == once.num_evaluated
     assert twice.num_early_stopped == once.num_early_stopped > 0

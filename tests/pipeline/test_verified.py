@@ -13,7 +13,7 @@ from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.verified import Verification
+from mosdeploy.pipeline.verified import FinalistVerification
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.workspace import Workspace
 
@@ -59,7 +59,7 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         evolve: Any = None
         limits = Limits(max_latency_ms=10.0)
         timing = FinalistTiming(context, "dev", noise=noise)
-        task = Verification(timing, limits, evolution, None, evolve, measured=measured)
+        task = FinalistVerification(timing, limits, evolution, None, evolve, measured=measured)
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -134,7 +134,7 @@ class Ladder:
             x.model_copy(update={"measured_ms": self.times[x.arch] * self.factor}) for x in chosen
         ]
 
-    def verification(self, monkeypatch: pytest.MonkeyPatch) -> Verification:
+    def verification(self, monkeypatch: pytest.MonkeyPatch) -> FinalistVerification:
         monkeypatch.setattr(FinalistTiming, "timed", lambda _, *asked: self.timed(*asked))
         config = SimpleNamespace(
             workload=SimpleNamespace(name="load"),
@@ -148,7 +148,7 @@ class Ladder:
             to_rows=lambda genes: genes, half_width=lambda rows: [0.6] * len(rows)
         )
         limits = Limits(max_latency_ms=10.0)
-        return Verification(
+        return FinalistVerification(
             FinalistTiming(context, "dev"),
             limits,
             self.evolve(1.0),
@@ -209,7 +209,7 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
         levels.append(level)
         return SimpleNamespace(ranked=[])
 
-    task = Verification(
+    task = FinalistVerification(
         FinalistTiming(context, "dev"),
         Limits(max_latency_ms=10.0),
         evolve(1.0),
@@ -236,7 +236,9 @@ def test_finalists_are_compared_as_the_last_search_compares_them(tmp_path: Path)
     best = candidate(2.8, None)
     found: Any = SimpleNamespace(ranked=[deep.model_copy(update={"narrow_loss": 2.8}), best])
     limits = Limits(max_latency_ms=10.0)
-    task = Verification(FinalistTiming(context, "dev"), limits, found, None, lambda *_: found)
+    task = FinalistVerification(
+        FinalistTiming(context, "dev"), limits, found, None, lambda *_: found
+    )
     task.measured = [deep, gone]
     task._ratios = [0.5]
     task._correct_predictions()
@@ -277,7 +279,9 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
     limits = Limits(max_memory_bytes=40)
-    task = Verification(FinalistTiming(context, "dev"), limits, evolve(1.0, 0), None, evolve)
+    task = FinalistVerification(
+        FinalistTiming(context, "dev"), limits, evolve(1.0, 0), None, evolve
+    )
     winner, _ = task.run()
     # of the two times the most memory counts
     assert (winner.memory_bytes, winner.measured_memory_bytes) == (34, 40)
@@ -293,7 +297,7 @@ def test_where_nothing_is_predicted_to_keep_the_corrected_limit_it_is_told(tmp_p
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
     limits = Limits(max_memory_bytes=40)
     nothing: Any = None
-    task = Verification(FinalistTiming(context, "dev"), limits, nothing, None, evolve)
+    task = FinalistVerification(FinalistTiming(context, "dev"), limits, nothing, None, evolve)
     sizes = {"memory_bytes": 30, "measured_memory_bytes": 50}
     task.measured = [candidate(1.0, 9.0).model_copy(update=sizes)]
     task._correct_predictions()
@@ -334,7 +338,7 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     context: Any = SimpleNamespace(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
-    task = Verification(
+    task = FinalistVerification(
         FinalistTiming(context, "dev"), Limits(max_latency_ms=10.0), evolution, None,
         lambda *_: evolution, train=train,
     )  # fmt: skip

@@ -65,6 +65,7 @@ def test_limit_is_judged_only_where_it_can_be() -> None:
 
 
 def test_moments_are_told_in_utc() -> None:
+    assert moment("0001-01-01T00:00:00+14:00") == "0001-01-01T00:00:00+14:00"
     assert moment("2025-03-01T12:30:59+00:00") == "<time>2025-03-01 12:30 UTC</time>"
     assert moment("2025-03-01T23:30:00-02:00") == "<time>2025-03-02 01:30 UTC</time>"
     assert moment("yesterday") == "yesterday"

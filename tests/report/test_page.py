@@ -129,7 +129,7 @@ def test_every_chart_says_in_words_what_it_shows(full_page: str) -> None:
     drawings = re.findall(r'<(?:figure|svg)[^>]*role="img"[^>]*>', page)
     assert all(re.search(r'aria-label="[^"]{20,}"', drawing) for drawing in drawings)
     assert page.count("The same as a table") == 2
-    tables = re.findall(r"<table>.*?</table>", page, flags=re.DOTALL)
+    tables = re.findall(r"<table[^>]*>.*?</table>", page, flags=re.DOTALL)
     assert all('scope="col"' in table and 'scope="row"' in table for table in tables)
 
 

@@ -184,7 +184,10 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
         return {"error": f"exit status {done.returncode}, and nothing printed"}
     if done.returncode:
         return {"error": lines[-1][:500]}
-    return dict(json.loads(lines[-1]))
+    try:
+        return dict(json.loads(lines[-1]))
+    except (TypeError, ValueError):  # which a library printed at the end
+        return {"error": f"no result: {lines[-1][:500]}"}
 
 
 def count_results(results: Path) -> Counter[str]:

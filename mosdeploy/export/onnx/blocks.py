@@ -2,7 +2,7 @@
 
 In: a builder, tensor names, and numbers (widths, heads, activation, epsilon). Out: tensor names.
 Which layers there are, in what order, and what they read beside the stream is the family's. This
-file knows no architecture and no loop.
+file uses no architecture and no loop.
 
 Shapes: B examples, K hypotheses an example (1 without beam search), R = B * K rows, S positions, P
 positions in the cache, L attended positions of another stack, D width of the stream, q = heads * h

@@ -1,7 +1,7 @@
 """A graph under construction: nodes in order, small constants, initialisers, loop bodies.
 
 In: operator names and tensor names. Out: node lists and initialisers for `onnx.helper`. A loop body
-has a builder of its own, which shares the initialisers of the outermost one. This file knows no
+has a builder of its own, which shares the initialisers of the outermost one. This file uses no
 network.
 """
 

@@ -1,7 +1,7 @@
 """The decode loop inside the graph: from a step function to token ids, greedy or by beam search.
 
 In: a `Decoder`, whose step turns one more token of each hypothesis into a vector from which its
-`next_tokens` makes logits. Out: the ids of the best hypotheses. This file knows no layer.
+`next_tokens` makes logits. Out: the ids of the best hypotheses. This file uses no layer.
 
 Two graph inputs limit the loop, `max_steps` and `min_steps`. The loop hands on every id so far, so
 that `max_steps = 0` gives ids of shape (B, 0); what the step reads from outside the loop is

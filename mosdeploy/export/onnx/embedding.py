@@ -2,7 +2,7 @@
 follow.
 
 In: a builder, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p.
-This file knows no attention and no loop.
+This file uses no attention and no loop.
 
 Four-bit logits: a product with the table rounded to four bits chooses some tokens, and only those
 are scored with the table itself, by vectors that are not quantised. The four bits are made from the

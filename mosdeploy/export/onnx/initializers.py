@@ -2,7 +2,7 @@
 
 In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict.
 Out: `TensorProto`s, inline for trained weights, external where a device makes the values up. This
-file knows no operator and no architecture.
+file uses no operator and no architecture.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """A linear layer as nodes, in any number format.
 
 In: a builder, tensor names, weight names of the state dict. Out: nodes and initialisers. This file
-knows no attention, no layer order and no loop.
+uses no attention, no layer order and no loop.
 
 Shapes: K inputs, N outputs of a layer.
 """

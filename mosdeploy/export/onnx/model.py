@@ -1,6 +1,6 @@
 """Models: a built graph as a `ModelProto`, and the file that holds it.
 
-In: a `GraphBuilder` with all nodes. Out: a model, or a file. This file knows no operator.
+In: a `GraphBuilder` with all nodes. Out: a model, or a file. This file uses no operator.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Texts of different lengths in one row, without padding: what is computed for a token alone runs
 on all tokens together, and attention on one text after another.
 
-In: a builder, the row, which part of it each text is. Out: tensor names. This file knows no mask.
+In: a builder, the row, which part of it each text is. Out: tensor names. This file uses no mask.
 
 Without padding and without a mask, the scores of a text fit the caches: an encoder takes 0.72 of
 the time that it would with attention on the padded batch (MiniLM in fp32, 16 texts of 32 to 128

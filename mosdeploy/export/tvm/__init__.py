@@ -2,7 +2,7 @@
 
 In: packed weights, a family's network of kernels, a processor. Out: two files. What TVM does here
 is written by hand, kernel by kernel, since its importer's graphs run many times slower untuned.
-This folder knows no family.
+This folder uses no family.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Trained weights as the kernels read them.
 
 In: a subnet's weights by name. Out: arrays by name, in the order in which the library takes them.
-This file knows no TVM and no architecture: a family says which layers there are.
+This file uses no TVM and no architecture: a family says which layers there are.
 
 Shapes: K inputs, N outputs, P columns a panel.
 """

@@ -1,7 +1,7 @@
 """One padded batch of texts, and how outputs for it are judged.
 
 In: padded ids, targets, outputs of a teacher. Out: the inputs of a network, and its loss. This file
-knows no text.
+uses no text.
 
 Shapes: B texts, S positions, C classes or tags, M hidden pieces, V vocabulary, d width of a vector.
 """

@@ -1,6 +1,6 @@
 """The largest layer of an encoder, which generates the weights of every smaller one.
 
-In: a space, a `SupernetConfig`. Out: an `ElasticBertLayer`. This file knows no embedding and no
+In: a space, a `SupernetConfig`. Out: an `ElasticBertLayer`. This file uses no embedding and no
 head.
 """
 

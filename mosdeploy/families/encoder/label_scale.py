@@ -1,7 +1,7 @@
 """The scale of a regression's labels, between a head that learns numbers around 0 and its answers.
 
 In: labels, or the weights of a subnet. Out: their center and spread, or the same weights for a head
-that knows no scale. This file loads no torch.
+without a scale. This file loads no torch.
 """
 
 from collections.abc import Mapping

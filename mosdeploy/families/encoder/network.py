@@ -1,7 +1,7 @@
 """The encoder of one architecture as a plain network: embeddings, post-norm layers, a head.
 
 In: an architecture and sizes. Out: an `EncoderSubnet`, whose weights have the names that the
-exporter reads. This file trains nothing and knows no expert.
+exporter reads. This file trains nothing and uses no expert.
 
 Shapes: B texts, S positions, d hidden width, t table width, C outputs of the head, V vocabulary.
 """

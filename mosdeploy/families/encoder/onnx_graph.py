@@ -1,7 +1,7 @@
 """One ONNX graph for an encoder with its head: token ids in, logits or a vector out.
 
 In: an architecture of an encoder space, trained weights or none, a workload. Out: a `ModelProto`.
-This file writes no file and knows no bundle.
+This file writes no file and uses no bundle.
 
 Graph inputs, int64 (batch_size, sequence_length): `input_ids`, padded on the right with any id;
 `attention_mask`, 1 at real tokens and 0 at padding; `token_type_ids` where the space has types.

@@ -1,7 +1,7 @@
 """The real tokens of a padded batch: all texts in one row, or one text in a loop body.
 
 In: a builder, names of the graph's inputs (B, S). Out: names of tensors without padding, and the
-attention of a layer on them. This file knows no layer order and no head.
+attention of a layer on them. This file uses no layer order and no head.
 
 fp32 packs all texts into a row, so that a large matrix is read once for all of them. int8 takes one
 text after another: activations are quantised with one scale for all that is multiplied together,

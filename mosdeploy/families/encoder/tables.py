@@ -1,6 +1,6 @@
 """Tables of examples: CSV, TSV, JSON Lines, plain lines, and datasets that others publish.
 
-In: a name as a run file gives it. Out: rows, each with the place where it stands. This file knows
+In: a name as a run file gives it. Out: rows, each with the place where it stands. This file uses
 no task.
 """
 

@@ -1,7 +1,7 @@
 """Examples of a task: texts, pairs of texts or words, and what is to be learned of them.
 
 In: a run file and its folder. Out: `EncoderData`, three splits that share no text, with a count for
-each reason an example was dropped. This file knows no tokens and no tensors.
+each reason an example was dropped. This file uses no tokens and no tensors.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from ...data.published import DATASETS
 from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .folders import resolve_folder
+from .folders import FILES, resolve_folder
 from .tables import GLUE_COLUMNS, LINES_COLUMN, TABLES, Row, read_rows
 from .targets import (
     PlacedTarget,
@@ -344,6 +344,6 @@ def _digest(
 
 def _checkpoint_digests(folder: Path | None) -> Iterator[str]:
     if folder is not None:
-        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        for name in FILES:
             path = folder / name
             yield sha256_file(path) if path.is_file() else name

@@ -1,7 +1,7 @@
 """Parallel corpora.
 
 In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits
-that share no source sentence, with a count for each reason a pair was dropped. This file knows no
+that share no source sentence, with a count for each reason a pair was dropped. This file uses no
 tokens and no tensors.
 """
 
@@ -116,7 +116,6 @@ def normalise(text: str) -> str:
 
 
 # -- cleaning and splitting
-# ----------------------------------------------------------------------------------------
 
 
 def clean(pairs: Iterable[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
@@ -202,8 +201,7 @@ def _check_filled(
         )
 
 
-# -- reading ---------------------------------------------------------------------------------------
-# ----------------
+# -- reading
 
 
 def _read_held_out(

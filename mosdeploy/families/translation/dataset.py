@@ -1,7 +1,7 @@
 """Sentence pairs as token ids, and padded batches of them.
 
 In: sentence pairs and a `Tokenizer`. Out: a `TranslationDataset`, which makes `TranslationBatch`es
-of its rows. This file knows no network.
+of its rows. This file uses no network.
 
 Shapes: N pairs, B pairs of a batch, S source positions, T target positions, V vocabulary.
 """
@@ -21,7 +21,7 @@ from ...config.translation import TranslationRunConfig
 from ...data.cross_entropy import cross_entropy
 from ...data.ragged import Ragged, pad_rows
 from ...errors import ConfigError
-from ...storage import disk_errors, make_folder
+from ...storage import atomic_file
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 _CHUNK = 65_536  # pairs tokenised at a time
@@ -122,24 +122,16 @@ class TranslationDataset:
         sides = (self.sources, self.targets)
         lengths = [side.lengths for side in sides]
         parts = [np.array([len(self)]), *lengths, *(side.flat for side in sides)]
-        partial = path.with_name(f".{path.name}.partial")
         header = {
             "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
             "fortran_order": False,
             "shape": (sum(len(part) for part in parts),),
         }
-        with disk_errors(path):
-            make_folder(path.parent)
-            try:
-                # not through a memory map: a disk that is full would end the process with SIGBUS
-                with partial.open("wb") as file:
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for part in parts:
-                        file.write(np.ascontiguousarray(part, dtype=np.int32).data)
-                partial.replace(path)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+        # not through a memory map: a disk that is full would end the process with SIGBUS
+        with atomic_file(path) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                file.write(np.ascontiguousarray(part, dtype=np.int32).data)
 
     @classmethod
     def open(cls, path: Path) -> "TranslationDataset":

@@ -1,7 +1,7 @@
 """Which target tokens a source token can give: IBM model 1 on the tokens of the training pairs.
 
 In: sentence pairs as token ids. Out: a sparse matrix of probabilities p(target token | source
-token). This file knows no shortlist and no graph.
+token). This file uses no shortlist and no graph.
 
 The model (Brown et al., Computational Linguistics 1993): each target token of a pair was given by
 one of its source tokens, every one as likely a priori. The end token that each source has stands

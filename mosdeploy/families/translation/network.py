@@ -1,7 +1,7 @@
 """The encoder-decoder of one architecture as a plain network.
 
 In: an architecture and sizes. Out: a `TranslationSubnet`, whose weights have the names that the
-exporter reads. This file trains nothing and knows no expert.
+exporter reads. This file trains nothing and uses no expert.
 
 Shapes: B batch, S source length, T target length, V vocabulary, e and d embed widths of encoder and
 decoder, D the embed width of the stack at hand, n encoder outputs that a decoder layer reads.

@@ -2,7 +2,7 @@
 
 In: an architecture of a translation space, trained weights or none, a workload. Out: a
 `ModelProto`: encoder, then cross-attention keys and values, then a decode loop with a key/value
-cache. This file writes no file and knows no bundle.
+cache. This file writes no file and uses no bundle.
 
 Graph inputs: `source_ids` int64 (B, S), tokens and end token, padded with 0; `max_steps`,
 `min_steps` int64 scalars. Output: `output_ids` int64 (B, T), without begin token, after the end

@@ -1,9 +1,8 @@
 """Lexical shortlists: the target tokens that the tokens of a sentence can give.
 
-In: training pairs, or nothing. Out: a `Shortlist`. A decoder that scores
-only these, and the most frequent ones, reads a small part of its largest matrix in each step; the
-idea is as old as neural translation (Jean et al., ACL 2015), and Marian and CTranslate2 (`vmap`)
-have it too.
+In: training pairs, or nothing. Out: a `Shortlist`. A decoder that scores only these, and the most
+frequent ones, reads a small part of its largest matrix in each step; the idea is as old as neural
+translation (Jean et al., ACL 2015), and Marian and CTranslate2 (`vmap`) have it too.
 
 Shapes: B sentences, S source positions, V vocabulary, k tokens listed for each, F frequent ones.
 """

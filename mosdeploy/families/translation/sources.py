@@ -80,7 +80,9 @@ def corpus_files(request: DataRequest) -> CorpusFiles:
     for split in HELD_OUT:
         named: str | None = getattr(request, split)
         if named is not None:
-            named = named.removesuffix(f".{languages[0]}")
+            # either file of the two, plain or not
+            stem_of_it, _, suffix = named.removesuffix(".gz").rpartition(".")
+            named = stem_of_it if suffix in languages else named
         held_out[split] = named or (_beside(train, split, exists) if train == stem else None)
     return CorpusFiles("text", languages, told_by, train, held_out["valid"], held_out["test"])
 

@@ -92,7 +92,7 @@ def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
 
 def _has_joiners(pairs: Sequence[tuple[str, str]]) -> bool:
     """Whether one pair in a hundred or more has a joiner or non-joiner, which Persian and scripts
-    of India write words with: `nmt_nfkc`, which forgives more that users type, makes them spaces.
+    of India write words with: `nmt_nfkc`, which normalises more, makes them spaces.
     """
     num = sum(any(x in text for text in pair for x in _JOINERS) for pair in pairs)
     return num * 100 >= len(pairs)

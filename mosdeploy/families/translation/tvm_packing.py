@@ -1,6 +1,6 @@
 """In which order the compiled functions of a translation take their weights.
 
-In: trained weights by name, an architecture. Out: packed arrays by name. This file knows no TVM.
+In: trained weights by name, an architecture. Out: packed arrays by name. This file uses no TVM.
 """
 
 import torch

@@ -84,6 +84,7 @@ def test_a_full_disk_is_told_before_the_weights_are_written(tmp_path):
         ("import os; os.abort()", "killed by signal SIGABRT"),
         ("import sys; print('one', file=sys.stderr); sys.exit('two')", "two"),
         ("import sys; sys.exit(4)", "exit status 4, and nothing printed"),
+        ("print('{}'); print('profile saved')", "no result: profile saved"),
         ("import time; time.sleep(60)", "no result within 1 s"),
     ],
 )

@@ -66,6 +66,13 @@ def test_held_out_files_that_are_named_count(tmp_path: Path) -> None:
     assert (found.valid, found.test) == ("other", "last")
 
 
+@pytest.mark.parametrize("name", ["other.en", "other.de", "other.de.gz", "other"])
+def test_a_held_out_file_is_named_by_either_of_its_two(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "train.en", "train.de")
+    found = corpus_files(DataRequest(("train.en", "train.de"), tmp_path, valid=name))
+    assert found.valid == "other"
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
