@@ -201,6 +201,7 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         if location[-1] in getattr(owner, "removed", ()):
             return f"unknown key '{key}'; it was removed after 0.1.0"
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        near += [] if near or len(location) > 1 else _sections_with(model, str(location[0]))
         hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
         return f"unknown key '{key}'; {hint}"
     if item["type"] == "missing":
@@ -211,6 +212,14 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "value_error" and (isinstance(given, dict) or str(given) in message):
         return f"'{key}': {message}"
     return f"'{key}': {message}, got {textwrap.shorten(repr(given), 80)}"
+
+
+def _sections_with(model: type[BaseModel], key: str) -> list[str]:
+    """A key of the top as one of each section that has such a key."""
+    sections = {name: _record_type(field.annotation) for name, field in model.model_fields.items()}
+    return [
+        f"{name}.{key}" for name, owner in sections.items() if owner and key in owner.model_fields
+    ]
 
 
 def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:

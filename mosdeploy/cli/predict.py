@@ -73,8 +73,8 @@ def predict(
         common.show(written, f"{written.path}: {shape} numbers")
     elif done.outputs or common.as_json:
         common.show(done.record, "\n".join(done.outputs))
-    if not PROGRESS.is_quiet and (long_lines := str(done.long_lines)):
-        print(long_lines, file=sys.stderr)
+    if not PROGRESS.is_quiet and (notes := str(done.notes)):
+        print(notes, file=sys.stderr)
     if arguments.time:
         print(done.timing, file=sys.stderr)
 

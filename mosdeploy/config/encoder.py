@@ -168,6 +168,7 @@ class EncoderRunConfig(RunConfig):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("tokenizers>=0.20",)
+    data_name: ClassVar[str] = "data, or a file of the checkpoint or teacher,"
 
     family: Literal["encoder"] = "encoder"
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -207,6 +208,11 @@ class EncoderRunConfig(RunConfig):
                     f"{value!r}; leave it out"
                 )
         return {**data, "space": {**space, **follows}}
+
+    @property
+    def data_sections(self) -> dict[str, Record]:
+        # of what is given, the content counts and not the name
+        return {"teacher": self.teacher.model_copy(update={"path": None})}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -257,12 +257,15 @@ class RunConfig(Record):
     packages
         What the family's models need on a device besides what its profile requires, in the
         versions that mosdeploy itself asks for.
+    data_name
+        What the digest of a family's data covers, in words.
     served_by
         In the folder of a task that `finetune --task` made, the run folder whose supernet serves
         it; data are named from there.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
+    data_name: ClassVar[str] = "data"
 
     family: str
     device: Name | None = None
@@ -303,6 +306,11 @@ class RunConfig(Record):
     def teacher_steps(self) -> int:
         """Steps of a teacher's training before that of the supernet; 0 where there is none."""
         return 0
+
+    @property
+    def data_sections(self) -> dict[str, Record]:
+        """Sections that the digest of the data covers as well, by name."""
+        return {}
 
     @property
     def spec(self) -> ModelSpec:

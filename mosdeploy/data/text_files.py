@@ -26,6 +26,11 @@ def read_text_lines(path: Path) -> Iterator[str]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for line in file:
                 number += 1
+                if number == 1 and not line.endswith(b"\n") and line.count(b"\r") > 1:
+                    raise ConfigError(
+                        f"{path}: its lines end in CR alone; convert it, for example with "
+                        r"tr '\r' '\n'"
+                    )
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ConfigError(

@@ -6,14 +6,17 @@ of `measure.py` with a reference and results of its own; the unfinished keys of 
 go to the others.
 """
 
+import contextlib
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..config.device import DeviceProfile
-from ..errors import DeviceError
+from ..errors import CommandError, DeviceError
+from ..printable import printable
 from ..records import DeviceState
 from .connect import LastingSession
 from .events import (
@@ -65,6 +68,36 @@ class Board:
         return self.profile.host_alias
 
 
+class _Register:
+    """Which boards measure together: of two names of one board the second is refused, since both
+    would measure in one folder.
+    """
+
+    def __init__(self) -> None:
+        self._token = secrets.token_hex(8)
+        self._lock = threading.Lock()
+
+    def add(self, session: Session, job: AgentJob, host: str) -> None:
+        """Leave the name of a board in the folder of its job.
+
+        Raises
+        ------
+        CommandError
+            If another name stands there.
+        """
+        path = f"{job.folder}/fleet"
+        with self._lock:
+            words = [""]
+            with contextlib.suppress(FileNotFoundError):
+                words = session.read(path).decode(errors="replace").split("\n")
+            if words[0] == self._token and words[-1] != host:
+                raise CommandError(
+                    f"{host}: it is the same board and user as {printable(words[-1])}, which "
+                    "measures already; name it once in --hosts"
+                )
+            session.put_bytes(f"{self._token}\n{host}".encode(), path)
+
+
 def measure_fleet(
     boards: Sequence[Board], keys: Iterable[str], task: MeasurementTask
 ) -> Generator[Event]:
@@ -99,9 +132,10 @@ def measure_fleet(
     interrupted = threading.Event()
     threads: list[threading.Thread] = []
     errors: dict[str, DeviceError] = {}
+    register = _Register() if len(boards) > 1 else None
     try:
         for board in boards:
-            arguments = (board, task, set(unique_keys), work, events.put, interrupted)
+            arguments = (board, task, set(unique_keys), work, events.put, interrupted, register)
             # A daemon, since the program need not wait for a board that does not answer.
             thread = threading.Thread(target=_run_board, args=arguments, daemon=True)
             threads.append(thread)
@@ -146,6 +180,7 @@ def _run_board(
     work: WorkQueue,
     emit: Callable[[Event | BaseException | None], None],
     interrupted: threading.Event,
+    register: _Register | None,
 ) -> None:
     """Measure on one board, in a thread of its own, until nothing is left or the board fails."""
     host = board.host
@@ -172,6 +207,8 @@ def _run_board(
         with LastingSession(board.connect, notify, pause) as session:
             job = AgentJob(session, board.profile, task.job_id)
             job.refuse_if_busy()
+            if register is not None:
+                register.add(session, job, host)
             held = job.claimed_keys() & keys
             work.claim(host, held)  # the others wait for that
             state = _state_before(session, board, job, held)

@@ -57,6 +57,10 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
         what = f"Python {state.python_version} is too old, 3.9 or later is needed"
         fix = "install a newer one and set `python` in the profile"
         problems.append(Problem(what=what, fix=fix, blocking=True))
+    if profile.machine and state.machine and profile.machine != state.machine:
+        what = f"the profile says machine = '{profile.machine}', the device is {state.machine}"
+        fix = f"write machine = '{state.machine}' into the profile, for which TVM compiles"
+        problems.append(Problem(what=what, fix=fix, blocking=False))
     required = dict.fromkeys(map(requirement_name, profile.requirements))
     lacking = [name for name in required if name not in state.packages]
     fix = f"mosdeploy devices setup {profile.cli_name}"
@@ -79,6 +83,8 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
             "install an onnxruntime built for this device, or change `provider` or `requirements` "
             "in the profile"
         )
+        if "failed to map segment" in state.provider_error:
+            fix = "its file system runs no programs (noexec): set `work_dir` to one that does"
         if "no kernel image" in state.provider_error:
             fix = (
                 "this build holds no kernels for the GPU: pin an older one in `requirements`, or "

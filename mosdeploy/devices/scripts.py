@@ -68,6 +68,11 @@ def call_agent(
     path = install_agent(session, work_dir(session, profile), scripts)
     result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
     lines = result.stdout.strip().splitlines()
+    if "SyntaxError: future feature annotations" in result.stderr:  # of 3.6 and older
+        raise CommandError(
+            f"{profile.name}: the Python there is too old, 3.9 or later is needed: install a newer "
+            "one and set `python` in the profile"
+        )
     if result.returncode != 0 or not lines:
         raise CommandError(
             f"{profile.name}: {scripts[0].name} failed on the device: {last_lines(result)}"

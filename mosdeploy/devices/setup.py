@@ -11,18 +11,25 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
 from ..records import DeviceState
 from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
+from .on_device.describe import requirement_name
 from .probe import check, probe
-from .session import Session, check_run, last_lines
+from .session import Session, check_run, last_lines, no_space
 from .task import ignore
 from .wheels import WheelTarget, download_wheels, linux_markers
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
+NEEDED_BYTES = 200_000_000
+"""What an environment with the runtime takes, about."""
+REQUIREMENTS_NAME = "requirements.txt"
+"""In an environment: what it was made with."""
 _SWITCH = """
 import contextlib, glob, os, shutil, sys
 folder, new = sys.argv[1:]
@@ -50,15 +57,17 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
 
     Without effect if it has one. Else an environment is made in the profile's work folder, and once
     it is whole, `venv` there points to it; from then on it is the Python that measures and deploys.
-    Whatever stops this, the environment before stays in use, and the next attempt clears up.
+    Whatever stops this, the environment before stays in use, and the next attempt clears up. What
+    other run folders asked for in the environment before is in the new one too, as their bundles
+    run there.
 
     Raises
     ------
     DeviceBusyError
         If a measurement runs there.
     CommandError
-        If there is no Python, no way to make an environment, or no package for the device's
-        platform.
+        If there is no Python, no way to make an environment, no package for the device's platform,
+        or the device lacks something still.
     """
     refuse_if_busy(session, profile)
     state = probe(session, profile)
@@ -68,6 +77,10 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     folder = work_dir(session, profile)
     if not problems:
         return python_path(session, profile)
+    asked = profile
+    profile = _with_earlier(session, profile, folder)
+    if state.disk_free_bytes is not None and state.disk_free_bytes < NEEDED_BYTES:
+        raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
     try:
@@ -75,6 +88,8 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         _make_venv(session, profile, venv)
         notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
         error = _install(session, venv, "--retries 1 --timeout 10", profile.requirements)
+        if error and "No space left" in error:
+            raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
         if error:
             notify(
                 f"{profile.name}: cannot install from the internet there ({error}); sending wheels"
@@ -84,6 +99,7 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
             error = _install(session, venv, options, profile.requirements)
         if error:
             raise CommandError(f"{profile.name}: pip failed on the device: {error}")
+        session.put_bytes("\n".join(profile.requirements).encode(), f"{venv}/{REQUIREMENTS_NAME}")
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
             session.run(f"rm -rf {shlex.quote(venv)}")
@@ -91,7 +107,29 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     python = python_in_shell(profile_python(profile))
     switch = f'PY={python}; {FROM_ROOT} "$PY" -c {shlex.join((_SWITCH, folder, name))}'
     check_run(session, switch, f"switching to {venv}", VENV_TIMEOUT_S)
+    for problem in check(probe(session, asked), asked):
+        if problem.blocking:
+            raise CommandError(f"{profile.name}: {problem.what}; {problem.fix}")
     return python_path(session, profile)
+
+
+def _with_earlier(session: Session, profile: DeviceProfile, folder: str) -> DeviceProfile:
+    """A profile that also requires what the environment that stands there was made with."""
+    found = list(profile.requirements)
+    names = set(map(requirement_name, found))
+    try:
+        text = session.read(f"{folder}/venv/{REQUIREMENTS_NAME}").decode(errors="replace")
+    except FileNotFoundError:
+        return profile
+    for line in text.splitlines():
+        # a device is not trusted: no option of pip, no address
+        with contextlib.suppress(InvalidRequirement):
+            is_plain = Requirement(line).url is None
+            # builds of the runtime for other providers share a folder with it
+            name = requirement_name(line)
+            if is_plain and name not in names and not name.startswith("onnxruntime"):
+                found.append(line)
+    return profile.model_copy(update={"requirements": tuple(found)})
 
 
 def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
@@ -134,8 +172,13 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
                 f"{', '.join(target.platforms)}: {error}; set wheel_platform, wheel_python or "
                 "requirements in the profile, or give the device internet access"
             )
-        check_run(session, f"rm -rf {shlex.quote(folder)}/wheels", "removing old wheels")
-        for wheel in sorted(Path(name).iterdir()):
+        wheels = sorted(Path(name).iterdir())
+        # those of another time; what arrived of these is kept
+        kept = " ".join(f"! -name {shlex.quote(f'*{wheel.name}*')}" for wheel in wheels)
+        place = shlex.quote(f"{folder}/wheels")
+        command = f"if [ -d {place} ]; then find {place} -type f {kept} -exec rm -f {{}} +; fi"
+        check_run(session, command, "removing old wheels")
+        for wheel in wheels:
             session.put(wheel, f"{folder}/wheels/{wheel.name}")
 
 

@@ -52,7 +52,7 @@ def add_device(
     Raises
     ------
     ConfigError
-        If the run folder has such a profile already, or a name is none.
+        If the run folder has such a profile already, the name is `local`, or a name is none.
     DeviceError
         If the board cannot be reached, or a measurement runs there.
     """
@@ -62,6 +62,8 @@ def add_device(
     path = root / KIND / f"{name}.toml"
     given = {"name": name, "host": host or name, "requirements": [*_packages(root), GPU_RUNTIME]}
     tried = parse(DeviceProfile, given, f"device '{name}'")
+    if name == "local":
+        raise ConfigError("the device 'local' is this machine; give the board another name")
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another name")
     with connector(tried, ssh_config)() as session:

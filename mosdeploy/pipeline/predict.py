@@ -20,7 +20,7 @@ from .summaries import Predictions, VectorFile
 
 if TYPE_CHECKING:
     from ..family import BundleModel
-    from ..runtime.long_lines import LongLines
+    from ..runtime.line_notes import LineNotes
     from ..runtime.timing import Timing
 
 Long = Literal["cut", "window"]
@@ -50,11 +50,11 @@ class PredictResult:
     timing: "Timing"
 
     @property
-    def long_lines(self) -> "LongLines":
-        """How many lines were longer than the bundle takes, and what became of them."""
-        from ..runtime.long_lines import LongLines
+    def notes(self) -> "LineNotes":
+        """How many lines were longer than the bundle takes, or hold one text of two."""
+        from ..runtime.line_notes import LineNotes
 
-        return LongLines(self.answers)
+        return LineNotes(self.answers)
 
     @property
     def record(self) -> Predictions:

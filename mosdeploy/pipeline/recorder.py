@@ -81,6 +81,7 @@ class ProfileRecorder:
                     self._sessions[host].go_on()
                 else:
                     self._sessions[host] = self._begin(host, state)
+                    self._tell_of_threads(host, state)
             case Uploading(host, key):
                 self._uploaded |= {key} & self._missing.keys()
                 self._update("upload to", len(self._uploaded), len(self._missing), host)
@@ -128,6 +129,14 @@ class ProfileRecorder:
             emulated=context.device.emulated,
             dataset_id=context.dataset_id,
         )
+
+    def _tell_of_threads(self, host: str, state: DeviceState) -> None:
+        threads = self._dataset.context.workload.threads
+        if state.cores and threads > state.cores:
+            self._progress.say(
+                f"{host} has {state.cores} cores, [workload] threads is {threads}: these wait for "
+                f"one another, and times vary; set it to {state.cores} or fewer"
+            )
 
     def _record_result(self, host: str, result: AgentResult) -> None:
         """Keep a timing of the reference; tell of each of a subnet, once.

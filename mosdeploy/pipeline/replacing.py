@@ -13,7 +13,7 @@ from ..records import BegunTraining, SupernetCard
 from ..storage import read_record
 from ..workspace import Workspace
 from .train_command import TRAIN, train_command
-from .trained_settings import limit_differences, setting_differences
+from .trained_settings import limit_differences, names_data, setting_differences
 
 
 @contextlib.contextmanager
@@ -68,9 +68,10 @@ def training_differences(
     """In what a training that is asked for is another one than what is found, in words."""
     if found.inputs_sha256 == wanted.inputs_sha256:
         return []
-    data = ["the data are others"] if found.data_sha256 != wanted.data_sha256 else []
+    settings = setting_differences(found.settings, config)
     limits = limit_differences(found.limits, wanted.limits)
-    return [*data, *setting_differences(found.settings, config), *limits]
+    is_same = found.data_sha256 == wanted.data_sha256 or names_data(settings, config)
+    return [*([] if is_same else ["the data are others"]), *settings, *limits]
 
 
 def _predictor(begun: BegunTraining) -> str | None:

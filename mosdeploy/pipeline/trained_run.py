@@ -29,7 +29,7 @@ from .distilled import distilled
 from .run import Run
 from .teacher import finished_teacher
 from .train_command import train_command
-from .trained_settings import because, setting_differences
+from .trained_settings import because, names_data, setting_differences
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
@@ -103,10 +103,12 @@ class TrainedRun:
         """
         data = self.family.load_data(self.config, self.run.data_root)
         if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
-            changed = "data" if data.sha256 != self.card.data_sha256 else "configuration"
+            found = self._differences
+            is_same = data.sha256 == self.card.data_sha256 or names_data(found, self.config)
+            changed = "configuration" if is_same else self.config.data_name
             raise StaleInputError(
                 f"the {changed} is not the one that the supernet was trained from"
-                f"{because(self._differences)}; restore it, or run "
+                f"{because(found)}; restore it, or run "
                 f"`{self._train_command}` again"
             )
         return data

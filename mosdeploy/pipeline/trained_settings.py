@@ -43,7 +43,10 @@ def setting_differences(
     """
     if kept is None:
         return []
-    then = {name: default for name, _, default in _keys(config)} | dict(kept)
+    # of a section that an older version did not keep, nothing is known
+    sections = {name.partition(".")[0] for name in kept}
+    keys = [key for key in _keys(config) if key[0].partition(".")[0] in sections]
+    then = {name: default for name, _, default in keys} | dict(kept)
     now = trained_settings(config)
     return [
         changed(name, value, now.get(name))
@@ -65,6 +68,12 @@ def limit_differences(then: TrainingLimits | None, now: TrainingLimits | None) -
     return found
 
 
+def names_data(differences: list[str], config: RunConfig) -> bool:
+    """Whether differences name a key that the digest of the data covers, and so explain another."""
+    sections = tuple(f"{name}." for name in config.data_sections)
+    return any(found.startswith(sections) for found in differences)
+
+
 def because(differences: list[str]) -> str:
     """Differences as the end of a clause; nothing where none are known."""
     return f": {', '.join(differences)}" if differences else ""
@@ -83,6 +92,8 @@ def _keys(config: RunConfig) -> Iterator[tuple[str, JsonValue, JsonValue]]:
     yield from flat(config.space, "space")
     yield from flat(config.supernet, "supernet")
     yield from flat(config.training.unlimited.fingerprinted, "training")
+    for section, record in config.data_sections.items():
+        yield from flat(record, section)
 
 
 def flat(record: Record, section: str) -> Iterator[tuple[str, JsonValue, JsonValue]]:

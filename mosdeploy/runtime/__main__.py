@@ -20,7 +20,7 @@ from . import open_model
 from .encoder_settings import CUT, LONG
 from .errors import BundleError, InputError, LineError
 from .json_lines import decoded
-from .long_lines import LongLines
+from .line_notes import LineNotes
 
 if TYPE_CHECKING:
     from . import Encoder, Translator
@@ -58,9 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (BundleError, InputError, _StreamError) as error:
         _tell(f"error: {error}")
         return error.exit_code
-    except UnicodeDecodeError as error:
-        _tell(f"error: the input is not UTF-8: {error}")
-        return 2
     except KeyboardInterrupt:
         _tell("interrupted")
         return INTERRUPTED
@@ -100,13 +97,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
     """Answer the lines of stdin."""
-    long_lines = LongLines()
+    notes = LineNotes()
     for lines, answers in _answered(model, options.jsonl):
-        long_lines.add(answers)
+        notes.add(answers)
         for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
             _print({"input": line, **answer} if options.json else model.line_of(answer))
-    if str(long_lines):
-        _tell(f"warning: {long_lines}")
+    if str(notes):
+        _tell(f"warning: {notes}")
     if options.time:
         _tell(str(model.timing))
 

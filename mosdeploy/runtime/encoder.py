@@ -141,7 +141,8 @@ class Encoder:
         Classification: `label`, `scores` (probability of each class). Regression: `value`. Tagging:
         `tags` of the words, `entities` (`type`, `start`, `end`, `score`, `text`; see
         `encoder_answers.tags_of`). Embedding: `vector`. If the line was longer than the model
-        takes, `is_cut` is there, and True, or `num_windows`.
+        takes, `is_cut` is there, and True, or `num_windows`; if it holds one text where the model
+        has learned two, `is_single`.
 
         Raises
         ------

@@ -83,15 +83,17 @@ def answer_of(
 
     Logits, numbers and vectors are averaged over the windows, each with the weight of its pieces; a
     vector then gets length 1 again. `is_cut` and `num_windows` are there if the line was too long
-    for the model.
+    for the model, `is_single` if it holds one text and the model has learned two.
     """
     if not answers:
         return {}
-    length: dict[str, Any] = {"is_cut": True} if windows[0].is_cut else {}
+    more: dict[str, Any] = {"is_cut": True} if windows[0].is_cut else {}
     if len(windows) > 1:
-        length["num_windows"] = len(windows)
+        more["num_windows"] = len(windows)
+    if settings.learned_pairs and "\t" not in line:
+        more["is_single"] = True
     if settings.kind == "tagging":
-        return {**tags_of(settings.labels, answers, line, windows), **length}
+        return {**tags_of(settings.labels, answers, line, windows), **more}
     numbers = answers[0]
     if len(windows) > 1:
         weights = [max(1, pieces.num_content) for pieces in windows]
@@ -100,10 +102,10 @@ def answer_of(
             mean /= max(float(np.linalg.norm(mean)), TINY)
         numbers = mean.tolist()
     if settings.kind == "classification":
-        return {**scores_of(settings.labels, numbers), **length}
+        return {**scores_of(settings.labels, numbers), **more}
     if settings.kind == "regression":
-        return {"value": numbers[0], **length}
-    return {**vector_of(numbers), **length}
+        return {"value": numbers[0], **more}
+    return {**vector_of(numbers), **more}
 
 
 def scores_of(labels: Sequence[str], answer: Sequence[float]) -> dict[str, Any]:

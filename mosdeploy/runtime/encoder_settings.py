@@ -44,6 +44,8 @@ class EncoderSettings:
     takes_pairs
         Whether a tab separates two texts that are judged together, as the model has learned it;
         never for tagging and embedding. A bundle of another kind that does not say so takes them.
+    learned_pairs
+        Whether the bundle says that it was trained on such texts.
     texts_per_call
         How many texts a quantised model was made to take at a time and answer as each alone; a
         bundle that does not say so takes one.
@@ -55,6 +57,7 @@ class EncoderSettings:
     num_types: int
     max_input_len: int
     takes_pairs: bool
+    learned_pairs: bool = False
     texts_per_call: int = 1
 
     @property
@@ -87,6 +90,7 @@ def read_settings(manifest: Manifest) -> EncoderSettings:
         max_input_len=fields.integer("max_input_len", 4, MAX_LENGTH),
         takes_pairs=kind in PAIR_KINDS
         and ("takes_pairs" not in manifest.settings or fields.integer("takes_pairs", 0, 1) == 1),
+        learned_pairs=manifest.settings.get("takes_pairs") == 1,
         texts_per_call=(
             fields.integer("texts_per_call", 1, MAX_TEXTS)
             if "texts_per_call" in manifest.settings

@@ -23,10 +23,8 @@ def decoded(lines: Iterable[bytes], are_json: bool) -> Iterator[str]:
 
     Raises
     ------
-    UnicodeDecodeError
-        If one is not UTF-8.
     InputError
-        If one is no JSON object with a text.
+        If one is not UTF-8, or no JSON object with a text.
 
     Examples
     --------
@@ -34,7 +32,13 @@ def decoded(lines: Iterable[bytes], are_json: bool) -> Iterator[str]:
     ['one', 'two']
     """
     for number, line in enumerate(lines, 1):
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"line {number} is not UTF-8 ({error.reason}); convert the input, for example with "
+                "iconv"
+            ) from error
         yield line_of_json(text, number) if are_json else text
 
 

@@ -1,5 +1,7 @@
 """What is no longer needed goes, what is in use stays."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ def device(make_profile):
     folder = Path(make_profile().work_dir)
     for path, size in (
         ("jobs/one/results.jsonl", 1000),
+        ("jobs/one/job.json", 0),
         ("agents/agent-123/agent.py", 200),
         ("weights/uniform-4.bin", 4),
         ("wheels/numpy.whl", 30),
@@ -60,6 +63,19 @@ def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, liste
     assert not (device / "agents" / "agent-123").exists()
     assert (device / "venv" / "bin" / "python3").exists()
     assert (device / "my-notes").exists()
+
+
+def test_a_job_that_is_uploaded_stays_for_an_hour(device, make_profile, listed):
+    model = device / "jobs" / "two" / "candidates" / "a.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(bytes(8))
+    assert "jobs/two" not in listed()
+    remove_all(make_profile())
+    assert model.exists()
+    long_ago = time.time() - 2 * script.UPLOAD_S
+    for path in (model, model.parent, model.parent.parent):
+        os.utime(path, (long_ago, long_ago))
+    assert listed()["jobs/two"] == ("job", 8)
 
 
 def disk_bytes(folder):

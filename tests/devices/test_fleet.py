@@ -111,6 +111,19 @@ def test_boards_share_the_work_and_each_times_the_reference(profiles):
 
 
 @pytest.mark.slow
+def test_two_names_of_one_board_do_not_measure_at_once(profiles):
+    pi1, pi2 = profiles
+    twin = pi1.model_copy(update={"host": "pi3"})
+    for _ in range(2):  # another run may know the board by either name
+        events = run([Board(profile, LocalSession) for profile in (pi1, pi2, twin)])
+        (failed,) = (event for event in events if isinstance(event, Failed))
+        other = {"pi1": "pi3", "pi3": "pi1"}[failed.host]
+        assert str(failed.error).startswith(
+            f"{failed.host}: it is the same board and user as {other}"
+        )
+        assert sorted(accepted(events)) == KEYS
+
+
 def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     second = profiles[1]
     pid = leave_agent_at_work(second, ["c", "d"])

@@ -8,6 +8,7 @@ import pytest
 
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
+from mosdeploy.errors import CommandError
 from mosdeploy.records import DeviceState
 
 GOOD = DeviceState(
@@ -95,6 +96,12 @@ def test_a_good_device_has_no_problems(make_profile):
             "onnxruntime built for this device",
             True,
         ),
+        (
+            {"provider_error": "numpy.so: failed to map segment from shared object"},
+            "failed to map segment",
+            "`work_dir`",
+            True,
+        ),
         ({"disk_free_bytes": 10**8}, "only 95.4 MiB", "df -h", False),
         ({"governor": "powersave"}, "powersave", "echo performance | sudo tee", False),
         ({"temperature_c": 82.4}, "82 degrees", "cool", False),
@@ -110,6 +117,21 @@ def test_each_problem_comes_with_the_command_that_mends_it(
     assert what in problem.what
     assert fix in problem.fix
     assert problem.blocking is blocking
+
+
+def test_another_processor_than_the_profile_says_is_told(make_profile):
+    (problem,) = problems(make_profile, profile=make_profile("ssh", machine="x86_64"))
+    assert "machine = 'x86_64', the device is aarch64" in problem.what
+
+
+def test_a_python_that_cannot_read_the_agent_is_too_old(make_profile, tmp_path):
+    python = tmp_path / "python3.6"
+    python.write_text(
+        "#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n"
+    )
+    python.chmod(0o755)
+    with pytest.raises(CommandError, match=r"too old, 3\.9 or later"):
+        probe(LocalSession(), make_profile(python=str(python)))
 
 
 def test_an_emulated_device_says_that_its_timing_means_nothing(make_profile):

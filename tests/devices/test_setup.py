@@ -11,6 +11,7 @@ from mosdeploy.devices import wheels
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.on_device.describe import requirement_name
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
 from mosdeploy.errors import CommandError, CommandTimeoutError
@@ -157,12 +158,24 @@ def test_what_the_wheels_lack_for_a_device(tmp_path, requirements, missing):
 @pytest.fixture
 def quick_setup(make_profile, monkeypatch):
     """Sets a device up, with an environment that is a script, and gives what its Python says."""
-    state = DeviceState(python_version="3.11.2")
+    packages = {}
+
+    def probed(*_):
+        return DeviceState(python_version="3.11.2", packages=packages)
+
     monkeypatch.setattr(room, "refuse_if_busy", lambda *_: None)
-    monkeypatch.setattr(room, "probe", lambda *_: state)
+    monkeypatch.setattr(room, "probe", probed)
     folder = Path(make_profile().work_dir)
 
-    def run(name, install=lambda *_: None):
+    def run(name, install=lambda *_: None, requirements=("numpy", "onnxruntime"), brings=None):
+        packages.clear()
+
+        def installing(*arguments):
+            error = install(*arguments)
+            installed = requirements if brings is None else brings
+            packages.update((requirement_name(text), "99") for text in installed)
+            return error
+
         def make_venv(session, profile, venv):
             python = Path(venv) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
@@ -170,8 +183,8 @@ def quick_setup(make_profile, monkeypatch):
             python.chmod(0o755)
 
         monkeypatch.setattr(room, "_make_venv", make_venv)
-        monkeypatch.setattr(room, "_install", install)
-        assert setup(LocalSession("dev"), make_profile()) == name
+        monkeypatch.setattr(room, "_install", installing)
+        assert setup(LocalSession("dev"), make_profile(requirements=requirements)) == name
         return sorted(path.name for path in folder.iterdir() if "venv" in path.name)
 
     return run
@@ -205,6 +218,58 @@ def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile
     with pytest.raises(CommandError, match=r"another setup has ended.*run the same command again"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
     assert python_path(LocalSession("dev"), make_profile()) == "quick"
+
+
+def test_what_other_run_folders_asked_for_is_installed_again(quick_setup, make_profile):
+    asked = []
+
+    def install(session, venv, options, requirements):
+        asked.append(requirements)
+
+    quick_setup("a", install, ("numpy", "onnxruntime", "sentencepiece>=0.2.2"))
+    venv = Path(make_profile().work_dir) / "venv"
+    with (venv / "requirements.txt").open("a") as file:
+        # what no requirement is, is no option of pip
+        file.write("\n--index-url=http://elsewhere\nevil @ http://elsewhere\nonnxruntime-gpu\n")
+    quick_setup("b", install, ("numpy>=2", "onnxruntime", "tokenizers"))
+    assert asked[1] == ("numpy>=2", "onnxruntime", "tokenizers", "sentencepiece>=0.2.2")
+    quick_setup("c", install, ("numpy", "onnxruntime"))
+    assert set(asked[2]) == {"numpy", "onnxruntime", "tokenizers", "sentencepiece>=0.2.2"}
+
+
+def test_a_full_disk_is_told_before_anything_is_made(quick_setup, monkeypatch):
+    monkeypatch.setattr(room, "NEEDED_BYTES", 1 << 62)
+    full = DeviceState(python_version="3.11.2", disk_free_bytes=1 << 20)
+    monkeypatch.setattr(room, "probe", lambda *_: full)
+    with pytest.raises(CommandError, match=r"disk full: .* free; free some space"):
+        quick_setup("a")
+
+
+def test_an_environment_that_lacks_something_still_is_told(quick_setup):
+    with pytest.raises(CommandError, match="not installed: onnxruntime"):
+        quick_setup("a", brings=("numpy",))
+
+
+def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):
+    def download(folder, requirements, target):
+        for name in ("one-1.whl", "two-1.whl"):
+            (folder / name).write_bytes(name.encode())
+
+    monkeypatch.setattr(room, "download_wheels", download)
+    wheels_dir = tmp_path / "work" / "wheels"
+    wheels_dir.mkdir(parents=True)
+    for name in ("one-0.whl", "one-1.whl", "two-1.whl.0123456789abcdef.part"):
+        (wheels_dir / name).write_bytes(b"")
+    state = DeviceState(python_version="3.11.2", machine="x86_64")
+    put = []
+    session = LocalSession("dev")
+    monkeypatch.setattr(session, "put", lambda local, remote: put.append(remote))
+    room._send_wheels(session, make_profile(), str(wheels_dir.parent), state)
+    assert sorted(path.name for path in wheels_dir.iterdir()) == [
+        "one-1.whl",
+        "two-1.whl.0123456789abcdef.part",
+    ]
+    assert put == [f"{wheels_dir}/one-1.whl", f"{wheels_dir}/two-1.whl"]
 
 
 @pytest.fixture

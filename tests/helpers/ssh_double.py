@@ -30,7 +30,7 @@ class Server(paramiko.ServerInterface):
 
     def execute(self, channel, command):
         process = subprocess.Popen(
-            ["sh", "-c", command],
+            [self.environment.get("SHELL", "sh"), "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -99,6 +99,12 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_board_takes_the_name_of_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'local' is this machine"):
+        add_device(tmp_path, "local", "pi")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_shipped_profiles_say_where_their_claims_are_from() -> None:
     paths = {path.stem: path for path in shipped_dir("device_profiles").glob("*.toml")}
     new = {"rpi4", "rpi5", "jetson-orin", "x86-64", "x86-64-vnni"}

@@ -65,7 +65,7 @@ def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
     assert sum(bright["scores"].values()) == pytest.approx(1.0, abs=1e-5)
     assert empty == {}
     done = predict(encoder_folder, lines)
-    assert long["is_cut"] and done.long_lines.num_cut == 1
+    assert long["is_cut"] and done.notes.num_cut == 1
     assert run.answer(lines, long="window")[2]["num_windows"] == 3  # 50 words, 22 of them in each
     assert run.predict(lines, long="window")[:2] == run.predict(lines)[:2]
     timing = done.timing

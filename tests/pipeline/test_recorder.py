@@ -171,6 +171,15 @@ def test_what_is_measured_anew_is_counted(dataset: LatencyDataset) -> None:
     ]
 
 
+def test_more_threads_than_cores_are_told(dataset: LatencyDataset) -> None:
+    few = STATE.model_copy(update={"cores": 1})
+    assert record(dataset, Started("pi1", few)).messages == []
+    workload = TranslationWorkload(threads=2)
+    dataset.context = dataset.context.model_copy(update={"workload": workload})
+    (told,) = record(dataset, Started("pi1", few)).messages
+    assert "pi1 has 1 cores, [workload] threads is 2" in told
+
+
 def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
     progress = record(
         dataset,

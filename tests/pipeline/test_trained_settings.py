@@ -16,6 +16,7 @@ from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.trained_settings import (
     because,
     limit_differences,
+    names_data,
     setting_differences,
     trained_settings,
 )
@@ -65,6 +66,19 @@ def test_differences_are_told_with_both_values() -> None:
     assert setting_differences(None, then) == []
     assert because([]) == ""
     assert because(["a", "b"]) == ": a, b"
+
+
+def test_what_the_digest_of_the_data_covers_is_named_too() -> None:
+    then = load_recipe("minilm-l6")
+    teacher = then.teacher.model_copy(update={"temperature": 2.0, "path": "elsewhere"})
+    now = then.model_copy(update={"teacher": teacher})
+    found = setting_differences(trained_settings(then), now)
+    assert found == ["teacher.temperature was 1.0, is 2.0 now"]
+    assert names_data(found, now)
+    assert not names_data(["training.steps was 1, is 2 now"], now)
+    # an older version did not keep them
+    older = {k: v for k, v in trained_settings(then).items() if not k.startswith("teacher.")}
+    assert setting_differences(older, now) == []
 
 
 def test_a_key_that_came_after_the_record_differs_where_it_is_set() -> None:

@@ -304,7 +304,11 @@ def test_the_command_line_reads_json_and_tells_the_time(encoder_bundle: Path) ->
     inputs = [json.loads(line)["input"] for line in done.stdout.splitlines()]
     assert inputs == ["the cat", "the cat\t" + "the cat " * 9]
     cut, timing = done.stderr.splitlines()
-    assert cut == "warning: 1 of 2 lines were too long and were cut"
+    single = (
+        "lines hold one text, and the model has learned two together: a tab separates them, or "
+        "text_pair in JSON"
+    )
+    assert cut == f"warning: 1 of 2 lines were too long and were cut; 1 of 2 {single}"
     assert timing.startswith("tokenising") and "for 2 lines" in timing
     done = subprocess.run([*command, "--jsonl"], input="no", capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
@@ -313,7 +317,8 @@ def test_the_command_line_reads_json_and_tells_the_time(encoder_bundle: Path) ->
     windowed = [*command, "--json", "--long", "window"]
     done = subprocess.run(windowed, input=lines, capture_output=True, text=True)
     assert [json.loads(line).get("num_windows") for line in done.stdout.splitlines()] == [None, 3]
-    assert done.stderr == "warning: 1 of 2 lines were too long and were read in 3 windows\n"
+    told = "warning: 1 of 2 lines were too long and were read in 3 windows"
+    assert done.stderr == f"{told}; 2 of 2 {single}\n"
     done = subprocess.run(windowed, input="the cat\t" * 9, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert "holds two texts" in done.stderr and "Traceback" not in done.stderr

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,13 @@ def test_windows_are_averaged_by_their_pieces() -> None:
     assert answer_of(settings_of("regression"), "", windows[:1], [[2.0]]) == {"value": 2.0}
     cut = Pieces([1], [(0, 1)], True)
     assert answer_of(settings_of("regression"), "", [cut], [[2]]) == {"value": 2, "is_cut": True}
+
+
+def test_one_text_where_two_were_learned_is_marked() -> None:
+    settings = replace(settings_of("regression"), learned_pairs=True)
+    windows = [pieces_of([(0, 1)])]
+    assert answer_of(settings, "one", windows, [[2.0]]) == {"value": 2.0, "is_single": True}
+    assert answer_of(settings, "one\ttwo", windows, [[2.0]]) == {"value": 2.0}
 
 
 def test_a_word_is_read_where_most_stands_around_it() -> None:

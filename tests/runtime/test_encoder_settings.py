@@ -17,6 +17,7 @@ def test_reads_what_export_wrote(encoder_bundle: Path) -> None:
         num_types=2,
         max_input_len=10,
         takes_pairs=True,
+        learned_pairs=True,
     )
     assert settings.inputs == ("input_ids", "attention_mask", "token_type_ids")
     assert settings.output == "logits"

@@ -17,6 +17,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ PLACES = (
     ("venv-*", "environment"),
 )
 """Patterns below the work folder, and what lies there."""
+
+UPLOAD_S = 3600.0
+"""For so long after its last file a job that no agent was started for may still be uploaded."""
 
 
 def main(command: str, work_dir: str, *paths: str) -> None:
@@ -49,7 +53,7 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
         path: what
         for pattern, what in PLACES
         for path in sorted(folder.glob(pattern))
-        if path.resolve() not in used
+        if path.resolve() not in used and not is_uploaded_now(path)
     }
     whats.update((folder / path, "version") for path in versions)
     leftovers = [
@@ -57,6 +61,14 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
         for path, size in freed_bytes(list(whats)).items()
     ]
     return {"leftovers": leftovers}
+
+
+def is_uploaded_now(path: Path) -> bool:
+    """Whether models of a job came a short while ago, and no agent was started for it yet."""
+    if path.parent.name != "jobs" or (path / "job.json").exists():
+        return False
+    newest = max(x.lstat().st_mtime for x in (path, *path.rglob("*")))
+    return time.time() - newest < UPLOAD_S
 
 
 def remove(folder: Path, *paths: str) -> dict[str, Any]:

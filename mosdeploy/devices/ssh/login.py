@@ -14,7 +14,7 @@ from typing import Any
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
+from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey, SourceResult
 from paramiko.pkey import UnknownKeyType
 
 from ...config.device import DeviceProfile
@@ -198,8 +198,23 @@ class _Keys(AuthStrategy):
         self._target = target
         self.tried: list[str] = []
         self.locked: list[Path] = []
+        self.hung_up = False
+        self._transport: paramiko.Transport | None = None
+
+    def authenticate(self, transport: paramiko.Transport) -> list[SourceResult]:
+        self._transport = transport
+        return super().authenticate(transport)
 
     def get_sources(self) -> Iterator[InMemoryPrivateKey]:
+        for name, key in self._keys():
+            # a server takes a few keys, six as a rule
+            self.hung_up = self._transport is not None and not self._transport.is_active()
+            if self.hung_up:
+                return
+            self.tried.append(name)
+            yield InMemoryPrivateKey(self._target.user, key)
+
+    def _keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
         for path in self._target.identity_paths:
             if _is_public(path):  # names a key that ssh-agent holds
                 continue
@@ -212,13 +227,11 @@ class _Keys(AuthStrategy):
             except (OSError, ValueError, UnknownKeyType) as error:
                 raise AuthError(f"{path} is not a private key that can be read: {error}") from error
             else:
-                self.tried.append(str(path))
-                yield InMemoryPrivateKey(self._target.user, key)
+                yield str(path), key
         public = {word for path in self._target.identity_paths for word in _read_public(path)}
         for agent_key in paramiko.Agent().get_keys():
             if self._target.use_whole_agent or agent_key.get_base64() in public:
-                self.tried.append(f"ssh-agent's {agent_key.fingerprint}")
-                yield InMemoryPrivateKey(self._target.user, agent_key)
+                yield f"ssh-agent's {agent_key.fingerprint}", agent_key
 
 
 def _is_public(path: Path) -> bool:
@@ -249,6 +262,10 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
         if keys.locked:
             path = keys.locked[0]
             tried += f"; {path} is locked with a passphrase: run `ssh-add {path}`"
+        if keys.hung_up:
+            tried += (
+                "; it hung up then: name the right key as IdentityFile, with IdentitiesOnly yes"
+            )
         raise AuthError(
             f"{where} let user {target.user} in with none of these keys: {tried}. Not tried again, "
             f"as servers ban for that: make `{by_hand}` work first (ssh-copy-id puts a key there)"

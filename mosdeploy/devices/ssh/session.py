@@ -28,12 +28,12 @@ from ...errors import (
 from ...printable import printable
 from ...storage import read_errors, sha256_bytes, sha256_file
 from .. import answers
-from ..session import CommandResult, Session, no_space
+from ..session import CommandResult, Session, last_lines, no_space
 from .output import CHUNK_BYTES, PRINT_GROUP, CommandOutput
 
 _log = logging.getLogger(__name__)
 
-MAX_READ_BACK_BYTES = 1 << 20
+MAX_READ_BACK_BYTES = 1 << 16
 """Larger files are checked by a command on the device, which costs more than a few reads: these
 wait for one another, each for as long as the link takes to and fro.
 """
@@ -110,11 +110,18 @@ class SSHSession(Session):
 
     def home(self) -> str:
         if self._home is None:
-            self._home = self.run('printf %s "$HOME"').stdout
-            if not self._home.startswith("/") or printable(self._home) != self._home:
+            result = self.run('printf %s "$HOME"')
+            home = result.stdout
+            if result.returncode != 0:
                 raise CommandError(
-                    f"{self.name}: $HOME is {self._home!r} there; it must be an absolute path"
+                    f"{self.name}: the login shell there does not run `sh -c`: "
+                    f"{last_lines(result)}; give the user a plain shell there (chsh -s /bin/sh)"
                 )
+            if not home.startswith("/") or printable(home) != home:
+                raise CommandError(
+                    f"{self.name}: $HOME is {home!r} there; it must be an absolute path"
+                )
+            self._home = home
         return self._home
 
     def _kill(self, group: int | None) -> bool:

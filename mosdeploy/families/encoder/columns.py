@@ -5,6 +5,7 @@ reads no file.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ MAX_CLASSES = 200
 
 MAX_NUMBERED_CLASSES = 20
 """More different numbers are measured on a scale, not classes."""
+
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 MAX_STRANGE_SHARE = 0.05
 """Fewer cells that hold no number, among numbers on a scale, are no class of their own."""
@@ -102,9 +105,21 @@ def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
 
 
 def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> TaskColumns:
+    for row in rows:
+        if isinstance(row.cell(label), list | tuple | dict):
+            raise ConfigError(
+                f"{row.place}: column '{label}' holds a list; a text has one class here: write a "
+                "file for each class, with the labels yes and no, or name another column with "
+                "--label"
+            )
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
     columns = {**texts, "label": label}
+    if label in counts and label not in LABEL_NAMES:
+        raise ConfigError(
+            f"{rows[0].place}: column '{label}' is called as one of its own values: the first line "
+            "of a table names its columns; write a line like text,label before the first row"
+        )
     if counts[""]:
         first = rows[values.index("")].place
         raise ConfigError(
@@ -122,6 +137,11 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
         _check_strange(rows, values, label)
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
+    if 2 * sum(bool(_DECIMAL_COMMA.fullmatch(value)) for value in counts) > len(counts):
+        raise ConfigError(
+            f"{rows[0].place}: column '{label}' holds '{values[0][:100]}': numbers are written "
+            "with a point, 12.57; convert them"
+        )
     if len(counts) > MAX_CLASSES:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "
@@ -160,5 +180,10 @@ def _tagging(rows: Sequence[Row]) -> TaskColumns:
                 )
             counts[joined_tag(tag)[2:]] += tag.startswith("B-")
     del counts[""]
+    if not counts:
+        raise ConfigError(
+            f"{rows[0].place}: column 'tags' holds O alone in all {len(rows):,} rows; the first "
+            "word of an entity has the tag B-TYPE"
+        )
     found = dict(sorted(counts.items()))
     return TaskColumns("tagging", {"tokens": "tokens", "tags": "tags"}, tuple(found), found)

@@ -135,7 +135,7 @@ def _check(request: DataRequest) -> None:
     if len(request.files) != 1:
         raise ConfigError(f"an encoder learns from one file, got {len(request.files)}; {_EXAMPLE}")
     name = request.files[0]
-    if ":" not in name and not name.endswith((*TABLES, *LINES)):
+    if ":" not in name and not name.lower().endswith((*TABLES, *LINES)):
         raise ConfigError(
             f"{name}: a table ends in {', '.join(TABLES)}, lines of text in {', '.join(LINES)}; "
             "convert or unpack the file"
@@ -151,7 +151,7 @@ def _read(request: DataRequest) -> _Found:
     if ":" not in name and not (root / name).is_file():
         raise ConfigError(f"{name}: no such file; give a table of texts: {_EXAMPLE}")
     columns = TaskColumns("embedding", {})
-    if ":" in name or name.endswith(TABLES):
+    if ":" in name or name.lower().endswith(TABLES):
         rows = list(read_rows(name, root))
         if not rows:
             raise ConfigError(f"{name}: no rows; the first line of a table names its columns")

@@ -85,9 +85,10 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
     if source.startswith(DATASETS):
         return _published(source)
     path = resolve_path(source, root)
-    if path.suffix == ".jsonl":
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
         return _json_lines(path)
-    if path.suffix in TABLES:
+    if suffix in TABLES:
         return _cells(path)
     if path.name.lower().removesuffix(".gz").endswith((*TABLES, *NOT_READ)):
         raise ConfigError(
@@ -99,7 +100,13 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
 
 def _cells(path: Path) -> Iterator[Row]:
     lines = (f"{line}\n" for line in read_text_lines(path))
-    is_csv = path.suffix == ".csv"
+    is_csv = path.suffix.lower() == ".csv"
+    first = next(read_text_lines(path), "")
+    if is_csv and ";" in first and "," not in first:
+        raise ConfigError(
+            f"{path}, line 1: the cells are separated by ';', not by commas; save the table with "
+            "commas, or with tabs as .tsv"
+        )
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     reader = csv.reader(
         lines,

@@ -197,7 +197,7 @@ def _read(
 
 def _check_source(source: str, split: str, task: TaskConfig) -> None:
     """Plain lines have no labels, and what has none is learned of single texts."""
-    is_table = source.startswith(DATASETS) or source.endswith(TABLES)
+    is_table = source.startswith(DATASETS) or source.lower().endswith(TABLES)
     if task.kind in ("embedding", "masked-lm"):
         if task.text_pair is not None:
             raise ConfigError(f"task.text_pair: {task.kind} reads single texts; leave it out")
@@ -281,11 +281,10 @@ def _without(examples: list[_Found], taken: set[str], dropped: Counter[str]) -> 
 
 def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> None:
     train, valid, _ = splits
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
     if not train:
-        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
         raise ConfigError(
-            f"task.train '{task.train}': no example is left to train on "
-            f"(dropped: {counts or 'none'})"
+            f"task.train '{task.train}': no example is left to train on (dropped: {counts})"
         )
     if not valid and task.valid:
         raise ConfigError(
@@ -294,8 +293,9 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
         )
     if not valid:
         raise ConfigError(
-            f"the task has no validation examples ({len(train)} training examples): name a file "
-            f"as task.valid, or raise task.valid_fraction above {task.valid_fraction}"
+            f"the task has no validation examples ({len(train)} training examples, dropped: "
+            f"{counts}): name a file as task.valid, or raise task.valid_fraction above "
+            f"{task.valid_fraction}"
         )
 
 

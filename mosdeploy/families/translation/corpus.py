@@ -182,11 +182,10 @@ def _digest(*splits: list[Pair]) -> str:
 def _check_filled(
     train: list[Pair], valid: list[Pair], config: CorpusConfig, dropped: Counter[str]
 ) -> None:
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
     if not train:
-        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
         raise ConfigError(
-            f"corpus.train '{config.train}': no pair is left to train on "
-            f"(dropped: {counts or 'none'})"
+            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts})"
         )
     if not valid and config.valid:
         raise ConfigError(
@@ -195,8 +194,8 @@ def _check_filled(
         )
     if not valid:
         raise ConfigError(
-            f"the corpus has no validation pairs ({len(train)} training pairs): name a file as "
-            f"corpus.valid (--valid of init), or raise corpus.valid_fraction above "
+            f"the corpus has no validation pairs ({len(train)} training pairs, dropped: {counts}): "
+            "name a file as corpus.valid (--valid of init), or raise corpus.valid_fraction above "
             f"{config.valid_fraction}"
         )
 

@@ -12,7 +12,7 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.ssh import known_hosts
-from mosdeploy.errors import AuthError, ConfigError, ConnectError, HostKeyError
+from mosdeploy.errors import AuthError, CommandError, ConfigError, ConnectError, HostKeyError
 
 
 def packed(*parts):
@@ -46,6 +46,18 @@ def test_a_known_host_and_key_get_in(make_profile, client_files, double):
     with login(make_profile, client_files) as session:
         assert session.run("echo hello").stdout == "hello\n"
         assert session.home() == double.environment["HOME"]
+
+
+def test_a_login_shell_that_runs_nothing_is_told(make_profile, client_files, double, tmp_path):
+    shell = tmp_path / "nologin"
+    shell.write_text("#!/bin/sh\necho This account is currently not available.\nexit 1\n")
+    shell.chmod(0o755)
+    double.environment["SHELL"] = str(shell)
+    with (
+        login(make_profile, client_files) as session,
+        pytest.raises(CommandError, match=r"does not run .* not available\.; give .* plain shell"),
+    ):
+        session.home()
 
 
 def test_the_socket_has_no_delay(make_profile, client_files, double):
@@ -179,6 +191,26 @@ def test_a_public_key_names_one_of_the_agent(make_profile, client_files, double,
     monkeypatch.setattr(paramiko, "Agent", Agent)
     with login(make_profile, client_files) as session:
         assert session.run("true").returncode == 0
+
+
+def test_a_server_that_hangs_up_has_not_judged_the_keys_behind(
+    make_profile, client_files, double, monkeypatch
+):
+    others = [paramiko.ECDSAKey.generate() for _ in range(30)]
+
+    class Agent:
+        def get_keys(self):
+            return [*others, client_files.key]
+
+    monkeypatch.setattr(paramiko, "Agent", Agent)
+    others[0].write_private_key_file(str(client_files.key_path))
+    config = client_files.config.read_text()
+    client_files.config.write_text(config.replace("IdentitiesOnly yes", "IdentitiesOnly no"))
+    with pytest.raises(AuthError, match="hung up then: name the right key") as raised:
+        login(make_profile, client_files)
+    told = str(raised.value)
+    assert others[1].fingerprint in told
+    assert client_files.key.fingerprint not in told
 
 
 def test_a_file_that_is_no_key(make_profile, client_files, double):

@@ -143,6 +143,21 @@ def test_a_wrong_request_is_refused(root: Path, changes: dict[str, object], mess
         plan_run(DataRequest(root=root, **given))  # type: ignore[arg-type]
 
 
+def test_a_text_of_several_classes_is_refused(root: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"t{i}", "labels": ["a", "b"][: 1 + i % 2]}) for i in range(60)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="line 1: column 'labels' holds a list; a text has one"):
+        plan_run(DataRequest(("t.jsonl",), tmp_path, checkpoint=str(root / "bert")))
+
+
+@pytest.mark.parametrize("ending", ["CSV", "csv"])
+def test_the_case_of_an_ending_does_not_matter(root: Path, tmp_path: Path, ending: str) -> None:
+    rows = [f"t{i},{'ab'[i % 2]}\n" for i in range(80)]
+    (tmp_path / f"t.{ending}").write_text("text,label\n" + "".join(rows))
+    plan = plan_run(DataRequest((f"t.{ending}",), tmp_path, checkpoint=str(root / "bert")))
+    assert parsed(plan, tmp_path).task.labels == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -151,6 +166,12 @@ def test_a_wrong_request_is_refused(root: Path, changes: dict[str, object], mess
         ("text,label\n" + "".join(f"t{i},{'ab'[i % 2]}\n" for i in range(40)), "are too few"),
         ("text,label\na,b,c\n", "3 cells for 2 columns"),
         (b"text,label\ncaf\xe9,x\n", "line 2: not UTF-8"),
+        ("text;label\none;a\n", "line 1: the cells are separated by ';'"),
+        ('"text";"label"\n"one";"a"\n', "line 1: the cells are separated by ';'"),
+        ("Open it,yes\nClose it,yes\nMove it,no\n", "'yes' is called as one of its own values"),
+        ('text,label\none,"1,5"\ntwo,"2,5"\nthree,"0,5"\n', "with a point, 12.57"),
+        ("tokens,tags\nOpen it,O O\n", "'tags' holds O alone in all 1 rows"),
+        (b"text,label\rone,a\rtwo,b\r", r"end in CR alone; .* tr '\\r' '\\n'"),
     ],
 )
 def test_a_bad_table_is_named(root: Path, tmp_path: Path, text: str | bytes, message: str) -> None:

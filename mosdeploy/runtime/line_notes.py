@@ -1,4 +1,6 @@
-"""How many lines were longer than a model takes, and what became of them."""
+"""What answers tell of their lines: how many were longer than a model takes, and what became of
+them; how many held one text where the model has learned two.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-class LongLines:
+class LineNotes:
     """A count over answers, as `Encoder.answer` gives them.
 
     Attributes
@@ -15,10 +17,12 @@ class LongLines:
         How many answers were counted.
     num_cut, num_windowed, num_windows
         Lines that were cut, lines that were read in windows, and windows of all those together.
+    num_single
+        Lines of one text, for a model of two.
 
     Examples
     --------
-    >>> print(LongLines([{"label": "yes"}, {"label": "no", "num_windows": 3}]))
+    >>> print(LineNotes([{"label": "yes"}, {"label": "no", "num_windows": 3}]))
     1 of 2 lines were too long and were read in 3 windows
     """
 
@@ -27,6 +31,7 @@ class LongLines:
         self.num_cut = 0
         self.num_windowed = 0
         self.num_windows = 0
+        self.num_single = 0
         self.add(answers)
 
     def add(self, answers: Iterable[Mapping[str, Any]]) -> None:
@@ -37,14 +42,21 @@ class LongLines:
             self.num_cut += "is_cut" in answer
             self.num_windowed += windows > 0
             self.num_windows += windows
+            self.num_single += "is_single" in answer
 
     def __str__(self) -> str:
-        """One line for people; nothing if no line was too long."""
+        """One line for people; nothing if there is nothing to tell."""
+        found = []
         if self.num_cut:
-            return f"{self.num_cut} of {self.num_lines} lines were too long and were cut"
+            found.append(f"{self.num_cut} of {self.num_lines} lines were too long and were cut")
         if self.num_windowed:
-            return (
+            found.append(
                 f"{self.num_windowed} of {self.num_lines} lines were too long and were read in "
                 f"{self.num_windows} windows"
             )
-        return ""
+        if self.num_single:
+            found.append(
+                f"{self.num_single} of {self.num_lines} lines hold one text, and the model has "
+                "learned two together: a tab separates them, or text_pair in JSON"
+            )
+        return "; ".join(found)

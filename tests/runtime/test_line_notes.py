@@ -1,0 +1,7 @@
+from mosdeploy.runtime.line_notes import LineNotes
+
+
+def test_each_kind_of_line_is_counted() -> None:
+    notes = LineNotes([{"label": "a"}, {"label": "a", "is_single": True, "is_cut": True}, {}])
+    assert str(notes).startswith("1 of 3 lines were too long and were cut; 1 of 3 lines hold one")
+    assert str(LineNotes([{}, {"label": "a"}])) == ""
