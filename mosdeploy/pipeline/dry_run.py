@@ -3,7 +3,7 @@
 import functools
 
 from ..records import DryRun
-from .budget import tried_budget, with_budget
+from .budget import busy, tried_budget, with_budget
 from .context import Context
 from .devices import check_named
 
@@ -39,6 +39,9 @@ def dry_run(context: Context, time_s: float | None = None, device: str | None = 
         context.family.fresh_supernet, config.space, config.vocab_size, seed=config.training.seed
     )
     examples = context.family.made_up_dataset(config)
+    # of a time, that was told with its trial
+    if time_s is None and (told := busy()):
+        context.progress.say(told)
     costs = {}
     for done, name in enumerate(ROUTINGS):
         context.progress.update("dry run", done, len(ROUTINGS), name)

@@ -37,11 +37,13 @@ def test_each_routing_is_tried_and_nothing_is_written(
         )
 
     monkeypatch.setattr(cost, "training_cost", made_up)
+    monkeypatch.setattr("mosdeploy.pipeline.dry_run.busy", lambda: "other programs run here")
     root = make_run_folder(tmp_path / "run")
     edit(root / "mosdeploy.toml", "[workload]", '[supernet]\nrouting = "layer"\n[workload]')
     before = sorted(root.rglob("*"))
     progress = KeptProgress()
     found = dry_run(Context(open_run(root), progress))
+    assert progress.messages == ["other programs run here"]
     assert list(found.costs) == ["configured", "none", "layer", "neuron"]
     assert found.costs["configured"] == found.costs["layer"]
     sizes = [found.costs[name].num_parameters for name in ("none", "layer", "neuron")]
