@@ -202,7 +202,11 @@ def _explain(model: type[BaseModel], item: Any) -> str:
             return f"unknown key '{key}'; it was removed after 0.1.0"
         near = [] if len(location) > 1 else _sections_with(model, str(location[0]))
         near = near or difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?"
+            if near
+            else "known keys: " + ", ".join(sorted(known))
+        )
         return f"unknown key '{key}'; {hint}"
     if item["type"] == "missing":
         return f"missing key '{key}'"

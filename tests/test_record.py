@@ -95,7 +95,10 @@ def test_lists_become_tuples_and_whole_numbers_floats() -> None:
             {"name": "oak", "leaf": {"width": 1, "zz": 2}},
             "unknown key 'leaf.zz'; known keys: scale, width",
         ),
-        ({"name": "oak", "scale": 2}, "unknown key 'scale'; did you mean 'leaf.scale'?"),
+        (
+            {"name": "oak", "scale": 2},
+            "unknown key 'scale'; did you mean 'leaf.scale' or 'leaves.scale' or 'spare.scale'?",
+        ),
         ({}, "missing key 'name'"),
         (
             {"name": "oak", "leaf": {"width": "1"}},

@@ -354,7 +354,8 @@ class RunFolder:
         """As `predict`, with all that is known of each line.
 
         An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
-        `is_cut` or `num_windows` where a line was too long; a translator `output`.
+        `is_cut` or `num_windows` where a line was too long, `is_single` where it holds one text of
+        two; a translator `output`.
         """
         return [dict(answer) for answer in self._predict(lines, bundle, threads, long).answers]
 

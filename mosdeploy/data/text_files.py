@@ -23,7 +23,7 @@ def read_text_lines(path: Path) -> Iterator[str]:
     """
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
             for line in file:
                 number += 1
                 if number == 1 and not line.endswith(b"\n") and line.count(b"\r") > 1:

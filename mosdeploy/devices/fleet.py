@@ -6,9 +6,9 @@ of `measure.py` with a reference and results of its own; the unfinished keys of 
 go to the others.
 """
 
-import contextlib
 import queue
 import secrets
+import shlex
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
-from ..printable import printable
 from ..records import DeviceState
 from .connect import LastingSession
 from .events import (
@@ -34,7 +33,7 @@ from .job import AgentJob
 from .measure import collect
 from .probe import probe
 from .queue import WAIT_S, WorkQueue
-from .session import Session
+from .session import Session, check_run
 from .task import MeasureHooks, MeasurementTask
 
 STOP_S = 10.0
@@ -68,34 +67,36 @@ class Board:
         return self.profile.host_alias
 
 
-class _Register:
-    """Which boards measure together: of two names of one board the second is refused, since both
-    would measure in one folder.
-    """
+@dataclass(frozen=True)
+class _Twins:
+    """Names of one board, of which one alone may measure: the others would in the same folder."""
 
-    def __init__(self) -> None:
-        self._token = secrets.token_hex(8)
-        self._lock = threading.Lock()
+    token: str
+    hosts: frozenset[str]
 
-    def add(self, session: Session, job: AgentJob, host: str) -> None:
-        """Leave the name of a board in the folder of its job.
+    def refuse(self, session: Session, job: AgentJob, host: str) -> None:
+        """Leave a name in the folder of the job, where no other of this run stands.
 
         Raises
         ------
         CommandError
-            If another name stands there.
+            If one does.
         """
-        path = f"{job.folder}/fleet"
-        with self._lock:
-            words = [""]
-            with contextlib.suppress(FileNotFoundError):
-                words = session.read(path).decode(errors="replace").split("\n")
-            if words[0] == self._token and words[-1] != host:
-                raise CommandError(
-                    f"{host}: it is the same board and user as {printable(words[-1])}, which "
-                    "measures already; name it once in --hosts"
-                )
-            session.put_bytes(f"{self._token}\n{host}".encode(), path)
+        if len(self.hosts) == 1:
+            return
+        path = shlex.quote(f"{job.folder}/fleet-{self.token}")
+        folder = shlex.quote(job.folder)
+        # that of another run goes; the shell makes a new file or none
+        command = (
+            f'mkdir -p {folder} && for x in {folder}/fleet-*; do [ "$x" = {path} ] || rm -f "$x"; '
+            f"done; (set -C; printf %s {shlex.quote(host)} > {path}) 2>/dev/null || cat {path}"
+        )
+        other = check_run(session, command, "telling boards apart").strip()
+        if other != host and other in self.hosts:
+            raise CommandError(
+                f"{host}: it is the same board and user as {other}, which measures already; name "
+                "it once in --hosts"
+            )
 
 
 def measure_fleet(
@@ -132,10 +133,10 @@ def measure_fleet(
     interrupted = threading.Event()
     threads: list[threading.Thread] = []
     errors: dict[str, DeviceError] = {}
-    register = _Register() if len(boards) > 1 else None
+    twins = _Twins(secrets.token_hex(8), frozenset(hosts))
     try:
         for board in boards:
-            arguments = (board, task, set(unique_keys), work, events.put, interrupted, register)
+            arguments = (board, task, set(unique_keys), work, events.put, interrupted, twins)
             # A daemon, since the program need not wait for a board that does not answer.
             thread = threading.Thread(target=_run_board, args=arguments, daemon=True)
             threads.append(thread)
@@ -180,7 +181,7 @@ def _run_board(
     work: WorkQueue,
     emit: Callable[[Event | BaseException | None], None],
     interrupted: threading.Event,
-    register: _Register | None,
+    twins: "_Twins",
 ) -> None:
     """Measure on one board, in a thread of its own, until nothing is left or the board fails."""
     host = board.host
@@ -207,8 +208,7 @@ def _run_board(
         with LastingSession(board.connect, notify, pause) as session:
             job = AgentJob(session, board.profile, task.job_id)
             job.refuse_if_busy()
-            if register is not None:
-                register.add(session, job, host)
+            twins.refuse(session, job, host)
             held = job.claimed_keys() & keys
             work.claim(host, held)  # the others wait for that
             state = _state_before(session, board, job, held)

@@ -79,23 +79,28 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
             )
         problems.append(Problem(what=what, fix=fix, blocking=True))
     elif state.provider_error:
-        fix = (
-            "install an onnxruntime built for this device, or change `provider` or `requirements` "
-            "in the profile"
-        )
-        if "failed to map segment" in state.provider_error:
-            fix = "its file system runs no programs (noexec): set `work_dir` to one that does"
-        if "no kernel image" in state.provider_error:
-            fix = (
-                "this build holds no kernels for the GPU: pin an older one in `requirements`, or "
-                "build it for the GPU"
-            )
+        fix = runtime_fix(state.provider_error)
         problems.append(Problem(what=state.provider_error, fix=fix, blocking=True))
     if state.disk_free_bytes is not None and state.disk_free_bytes < MIN_DISK_BYTES:
         what = f"only {byte_size(state.disk_free_bytes)} of disk free"
         fix = f"df -h; du -sh {profile.work_dir}/*   # on the device; or set another work_dir"
         problems.append(Problem(what=what, fix=fix, blocking=False))
     return problems
+
+
+def runtime_fix(error: str) -> str:
+    """What to do about a runtime that cannot be imported, or not run with a provider."""
+    if "failed to map segment" in error:
+        return "its file system runs no programs (noexec): set `work_dir` to one that does"
+    if "no kernel image" in error:
+        return (
+            "this build holds no kernels for the GPU: pin an older one in `requirements`, or build "
+            "it for the GPU"
+        )
+    return (
+        "install an onnxruntime built for this device, or change `provider` or `requirements` in "
+        "the profile"
+    )
 
 
 def _unfit(state: DeviceState, profile: DeviceProfile) -> list[str]:

@@ -5,6 +5,7 @@ the internet; when the device has none, wheels for its platform are downloaded h
 """
 
 import contextlib
+import posixpath
 import secrets
 import shlex
 import tempfile
@@ -19,15 +20,17 @@ from ..records import DeviceState
 from .busy import refuse_if_busy
 from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
 from .on_device.describe import requirement_name
-from .probe import check, probe
+from .probe import check, probe, runtime_fix
 from .session import Session, check_run, last_lines, no_space
 from .task import ignore
 from .wheels import WheelTarget, download_wheels, linux_markers
 
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
-NEEDED_BYTES = 200_000_000
-"""What an environment with the runtime takes, about."""
+NEEDED_BYTES = 50_000_000
+"""What an environment takes at least; with the runtime it takes 180 MB."""
+RUNTIME = "onnxruntime"
+"""How the names of its packages begin."""
 REQUIREMENTS_NAME = "requirements.txt"
 """In an environment: what it was made with."""
 _SWITCH = """
@@ -58,8 +61,8 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     Without effect if it has one. Else an environment is made in the profile's work folder, and once
     it is whole, `venv` there points to it; from then on it is the Python that measures and deploys.
     Whatever stops this, the environment before stays in use, and the next attempt clears up. What
-    other run folders asked for in the environment before is in the new one too, as their bundles
-    run there.
+    other run folders asked for is installed again, as their bundles run there; where it cannot be
+    installed beside what this one requires, it is left out.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         If a measurement runs there.
     CommandError
         If there is no Python, no way to make an environment, no package for the device's platform,
-        or the device lacks something still.
+        or the runtime cannot be imported.
     """
     refuse_if_busy(session, profile)
     state = probe(session, profile)
@@ -77,8 +80,6 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     folder = work_dir(session, profile)
     if not problems:
         return python_path(session, profile)
-    asked = profile
-    profile = _with_earlier(session, profile, folder)
     if state.disk_free_bytes is not None and state.disk_free_bytes < NEEDED_BYTES:
         raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
@@ -86,20 +87,8 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     try:
         notify(f"{profile.name}: making {venv}")
         _make_venv(session, profile, venv)
-        notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
-        error = _install(session, venv, "--retries 1 --timeout 10", profile.requirements)
-        if error and "No space left" in error:
-            raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
-        if error:
-            notify(
-                f"{profile.name}: cannot install from the internet there ({error}); sending wheels"
-            )
-            _send_wheels(session, profile, folder, state)
-            options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
-            error = _install(session, venv, options, profile.requirements)
-        if error:
-            raise CommandError(f"{profile.name}: pip failed on the device: {error}")
-        session.put_bytes("\n".join(profile.requirements).encode(), f"{venv}/{REQUIREMENTS_NAME}")
+        _fill_for_all(session, profile, state, venv, notify)
+        _check_runtime(session, profile, venv)
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
             session.run(f"rm -rf {shlex.quote(venv)}")
@@ -107,29 +96,92 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     python = python_in_shell(profile_python(profile))
     switch = f'PY={python}; {FROM_ROOT} "$PY" -c {shlex.join((_SWITCH, folder, name))}'
     check_run(session, switch, f"switching to {venv}", VENV_TIMEOUT_S)
-    for problem in check(probe(session, asked), asked):
-        if problem.blocking:
-            raise CommandError(f"{profile.name}: {problem.what}; {problem.fix}")
     return python_path(session, profile)
 
 
-def _with_earlier(session: Session, profile: DeviceProfile, folder: str) -> DeviceProfile:
-    """A profile that also requires what the environment that stands there was made with."""
-    found = list(profile.requirements)
-    names = set(map(requirement_name, found))
+def _fill_for_all(
+    session: Session,
+    profile: DeviceProfile,
+    state: DeviceState,
+    venv: str,
+    notify: Callable[[str], None],
+) -> None:
+    """Install what a profile requires, and what the environment that stands there was made with,
+    as far as both go together.
+    """
+    earlier = _earlier_requirements(session, profile, posixpath.dirname(venv))
+    wanted = profile.model_copy(update={"requirements": (*profile.requirements, *earlier)})
+    try:
+        _fill(session, wanted, state, venv, notify)
+    except CommandError as error:
+        if not earlier:
+            raise
+        notify(
+            f"{error}; installing without what other run folders asked for there: "
+            f"{', '.join(earlier)}"
+        )
+        wanted = profile
+        _fill(session, wanted, state, venv, notify)
+    # nothing is made where another setup has removed the environment
+    lines = f"printf '%s\\n' {shlex.join(wanted.requirements)} > {REQUIREMENTS_NAME}"
+    session.run(f"cd {shlex.quote(venv)} && {lines}")
+
+
+def _earlier_requirements(session: Session, profile: DeviceProfile, folder: str) -> list[str]:
+    """What the environment that stands there was made with besides."""
     try:
         text = session.read(f"{folder}/venv/{REQUIREMENTS_NAME}").decode(errors="replace")
     except FileNotFoundError:
-        return profile
+        return []
+    names = set(map(requirement_name, profile.requirements))
+    has_runtime = any(name.startswith(RUNTIME) for name in names)
+    found = []
     for line in text.splitlines():
         # a device is not trusted: no option of pip, no address
         with contextlib.suppress(InvalidRequirement):
-            is_plain = Requirement(line).url is None
-            # builds of the runtime for other providers share a folder with it
             name = requirement_name(line)
-            if is_plain and name not in names and not name.startswith("onnxruntime"):
+            # builds of the runtime for other providers share a folder
+            is_other = not (has_runtime and name.startswith(RUNTIME))
+            if Requirement(line).url is None and name not in names and is_other:
                 found.append(line)
-    return profile.model_copy(update={"requirements": tuple(found)})
+    return found
+
+
+def _fill(
+    session: Session,
+    profile: DeviceProfile,
+    state: DeviceState,
+    venv: str,
+    notify: Callable[[str], None],
+) -> None:
+    """Install what a profile requires, from the internet or from wheels that are sent."""
+    folder = posixpath.dirname(venv)
+    notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
+    error = _install(session, venv, "--retries 1 --timeout 10", profile.requirements)
+    if error and "No space left" in error:
+        raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
+    if error:
+        notify(f"{profile.name}: cannot install from the internet there ({error}); sending wheels")
+        _send_wheels(session, profile, folder, state)
+        options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
+        error = _install(session, venv, options, profile.requirements)
+    if error:
+        raise CommandError(f"{profile.name}: pip failed on the device: {error}")
+
+
+def _check_runtime(session: Session, profile: DeviceProfile, venv: str) -> None:
+    """Make sure that an environment's runtime can be imported, if it has one."""
+    if any(name.startswith(RUNTIME) for name in profile.requirements):
+        python = f"{shlex.quote(venv)}/bin/python"
+        # one that another setup has removed is told in a moment
+        command = f"cd / && if [ -x {python} ]; then {python} -c 'import {RUNTIME}'; fi"
+        result = session.run(command, VENV_TIMEOUT_S)
+        if result.returncode != 0:
+            error = last_lines(result)
+            raise CommandError(
+                f"{profile.name}: the runtime cannot be imported there: {error}; "
+                f"{runtime_fix(error)}"
+            )
 
 
 def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
@@ -174,9 +226,9 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
             )
         wheels = sorted(Path(name).iterdir())
         # those of another time; what arrived of these is kept
-        kept = " ".join(f"! -name {shlex.quote(f'*{wheel.name}*')}" for wheel in wheels)
-        place = shlex.quote(f"{folder}/wheels")
-        command = f"if [ -d {place} ]; then find {place} -type f {kept} -exec rm -f {{}} +; fi"
+        kept = "|".join(f"*{shlex.quote(wheel.name)}*" for wheel in wheels)
+        files = f"{shlex.quote(folder)}/wheels/*"
+        command = f'for x in {files}; do case "$x" in {kept}) ;; *) rm -f "$x" ;; esac; done'
         check_run(session, command, "removing old wheels")
         for wheel in wheels:
             session.put(wheel, f"{folder}/wheels/{wheel.name}")

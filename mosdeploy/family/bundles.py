@@ -73,7 +73,7 @@ class BundleModel(Protocol):
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Lines of text to all that is known of each, as objects for JSON: with `is_cut` or
-        `num_windows` where a line was too long.
+        `num_windows` where a line was too long, `is_single` where it holds one text of two.
         """
 
     def line_of(self, answer: Mapping[str, Any]) -> str:

@@ -61,11 +61,10 @@ def setup_device(
     DeviceError
         If the device cannot be reached, a measurement runs or a step fails there.
     """
-    from ..devices.connect import LastingSession
     from ..devices.setup import setup
 
     progress = progress or SilentProgress()
-    with LastingSession(connector(profile, ssh_config), progress.say) as session:
+    with connector(profile, ssh_config)() as session:
         python = setup(session, profile, progress.say)
     return DeviceSetup(device=profile.name, python=python)
 

@@ -70,8 +70,11 @@ class DeviceContext:
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
     """Compute with so many threads, and with as many as before afterwards; None changes nothing."""
+    if count is None:
+        yield
+        return
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

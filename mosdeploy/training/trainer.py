@@ -138,8 +138,12 @@ def train(
     gpus = [context.device] if context.device.type == "cuda" else []
     # each step seeds the global generator; the caller's is left as it was
     with torch_threads(config.threads), torch.random.fork_rng(gpus):
-        run.choose_precision(batches)
-        summary = run.finish(batches, valid_batches, progress)
+        try:
+            run.choose_precision(batches)
+            summary = run.finish(batches, valid_batches, progress)
+        finally:
+            if run.log is not None:
+                run.log.close()
     net.to("cpu").eval()
     return summary
 
@@ -238,8 +242,6 @@ class _Run:
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.last_step - self.step)
                 progress(line, self.last_step, left_s)
-        if self.log is not None:
-            self.log.close()
         return TrainingSummary(steps=self.step, losses=self.losses, train_seconds=self.seconds)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:

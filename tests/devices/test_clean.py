@@ -72,9 +72,16 @@ def test_a_job_that_is_uploaded_stays_for_an_hour(device, make_profile, listed):
     assert "jobs/two" not in listed()
     remove_all(make_profile())
     assert model.exists()
+    # of an earlier batch of the same job
+    started = model.parent.parent / "job.json"
+    started.write_bytes(b"")
+    os.utime(started, (time.time() - 60, time.time() - 60))
+    assert "jobs/two" not in listed()
+    started.touch()
+    assert listed()["jobs/two"] == ("job", 8)
+    started.unlink()
     long_ago = time.time() - 2 * script.UPLOAD_S
-    for path in (model, model.parent, model.parent.parent):
-        os.utime(path, (long_ago, long_ago))
+    os.utime(model, (long_ago, long_ago))
     assert listed()["jobs/two"] == ("job", 8)
 
 

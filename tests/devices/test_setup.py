@@ -11,7 +11,6 @@ from mosdeploy.devices import wheels
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.describe import requirement_name
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
 from mosdeploy.errors import CommandError, CommandTimeoutError
@@ -158,24 +157,12 @@ def test_what_the_wheels_lack_for_a_device(tmp_path, requirements, missing):
 @pytest.fixture
 def quick_setup(make_profile, monkeypatch):
     """Sets a device up, with an environment that is a script, and gives what its Python says."""
-    packages = {}
-
-    def probed(*_):
-        return DeviceState(python_version="3.11.2", packages=packages)
-
+    state = DeviceState(python_version="3.11.2")
     monkeypatch.setattr(room, "refuse_if_busy", lambda *_: None)
-    monkeypatch.setattr(room, "probe", probed)
+    monkeypatch.setattr(room, "probe", lambda *_: state)
     folder = Path(make_profile().work_dir)
 
-    def run(name, install=lambda *_: None, requirements=("numpy", "onnxruntime"), brings=None):
-        packages.clear()
-
-        def installing(*arguments):
-            error = install(*arguments)
-            installed = requirements if brings is None else brings
-            packages.update((requirement_name(text), "99") for text in installed)
-            return error
-
+    def run(name, install=lambda *_: None, requirements=("numpy", "onnxruntime")):
         def make_venv(session, profile, venv):
             python = Path(venv) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +170,7 @@ def quick_setup(make_profile, monkeypatch):
             python.chmod(0o755)
 
         monkeypatch.setattr(room, "_make_venv", make_venv)
-        monkeypatch.setattr(room, "_install", installing)
+        monkeypatch.setattr(room, "_install", install)
         assert setup(LocalSession("dev"), make_profile(requirements=requirements)) == name
         return sorted(path.name for path in folder.iterdir() if "venv" in path.name)
 
@@ -245,9 +232,33 @@ def test_a_full_disk_is_told_before_anything_is_made(quick_setup, monkeypatch):
         quick_setup("a")
 
 
-def test_an_environment_that_lacks_something_still_is_told(quick_setup):
-    with pytest.raises(CommandError, match="not installed: onnxruntime"):
-        quick_setup("a", brings=("numpy",))
+def test_what_does_not_go_together_is_left_out(quick_setup, monkeypatch, make_profile):
+    asked = []
+
+    def install(session, venv, options, requirements):
+        asked.append(requirements)
+        return "no matching distribution" if {"alpha", "beta"} <= {*requirements} else None
+
+    monkeypatch.setattr(room, "_send_wheels", lambda *_: None)
+    quick_setup("a", install, ("onnxruntime", "alpha"))
+    quick_setup("b", install, ("onnxruntime", "beta"))
+    assert asked[-1] == ("onnxruntime", "beta")
+    text = (Path(make_profile().work_dir) / "venv" / "requirements.txt").read_text()
+    assert text.splitlines() == ["onnxruntime", "beta"]
+
+
+def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
+    quick_setup, make_profile, monkeypatch
+):
+    quick_setup("a")
+
+    def broken(session, venv, options, requirements):
+        error = "libonnxruntime.so: failed to map segment from shared object"
+        (Path(venv) / "bin" / "python").write_text(f"#!/bin/sh\necho {error} >&2\nexit 1\n")
+
+    with pytest.raises(CommandError, match=r"failed to map segment.*noexec.*set `work_dir`"):
+        quick_setup("b", broken)
+    assert python_path(LocalSession("dev"), make_profile()) == "a"
 
 
 def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):

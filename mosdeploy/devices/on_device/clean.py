@@ -31,7 +31,7 @@ PLACES = (
 """Patterns below the work folder, and what lies there."""
 
 UPLOAD_S = 3600.0
-"""For so long after its last file a job that no agent was started for may still be uploaded."""
+"""For so long after its last model a job that no agent was started for may still be uploaded."""
 
 
 def main(command: str, work_dir: str, *paths: str) -> None:
@@ -64,11 +64,22 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
 
 
 def is_uploaded_now(path: Path) -> bool:
-    """Whether models of a job came a short while ago, and no agent was started for it yet."""
-    if path.parent.name != "jobs" or (path / "job.json").exists():
+    """Whether models of a job came a short while ago, and no agent was started for them yet."""
+    if path.parent.name != "jobs":
         return False
-    newest = max(x.lstat().st_mtime for x in (path, *path.rglob("*")))
-    return time.time() - newest < UPLOAD_S
+    times = [x.st_mtime for x in map(state_of, path.glob("candidates/*.onnx*")) if x]
+    started = state_of(path / "job.json")
+    newest = max(times, default=0.0)
+    is_new = started is None or newest > started.st_mtime
+    return is_new and abs(time.time() - newest) < UPLOAD_S
+
+
+def state_of(path: Path) -> os.stat_result | None:
+    """What is known of a file; None if it has gone meanwhile."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def remove(folder: Path, *paths: str) -> dict[str, Any]:
@@ -94,8 +105,9 @@ def freed_bytes(paths: list[Path]) -> dict[Path, int]:
     """
     named: dict[tuple[int, int], list[tuple[Path, os.stat_result]]] = {}
     for path in paths:
-        for state in (x.lstat() for x in (path, *path.rglob("*"))):
-            named.setdefault((state.st_dev, state.st_ino), []).append((path, state))
+        for state in map(state_of, (path, *path.rglob("*"))):
+            if state is not None:
+                named.setdefault((state.st_dev, state.st_ino), []).append((path, state))
     freed = dict.fromkeys(paths, 0)
     for (path, state), *others in named.values():
         if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):

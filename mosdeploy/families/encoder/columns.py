@@ -5,7 +5,6 @@ reads no file.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,8 +23,6 @@ MAX_CLASSES = 200
 
 MAX_NUMBERED_CLASSES = 20
 """More different numbers are measured on a scale, not classes."""
-
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 MAX_STRANGE_SHARE = 0.05
 """Fewer cells that hold no number, among numbers on a scale, are no class of their own."""
@@ -79,6 +76,12 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
             "it with --label COLUMN; texts without labels, for vectors, are a .txt with one a line"
         )
     found = _labelled(rows, texts, label)
+    is_value = label in found.counts or math.isfinite(_number(label))
+    if is_value and any(" " in name for name in texts.values()):
+        raise ConfigError(
+            f"{first.place}: the first line of a table names its columns, and '{label}' looks like "
+            "a label; write a line like text,label before the first row"
+        )
     return replace(found, unread=tuple(x for x in names if x not in found.columns.values()))
 
 
@@ -115,11 +118,6 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
     columns = {**texts, "label": label}
-    if label in counts and label not in LABEL_NAMES:
-        raise ConfigError(
-            f"{rows[0].place}: column '{label}' is called as one of its own values: the first line "
-            "of a table names its columns; write a line like text,label before the first row"
-        )
     if counts[""]:
         first = rows[values.index("")].place
         raise ConfigError(
@@ -137,10 +135,12 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
         _check_strange(rows, values, label)
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
-    if 2 * sum(bool(_DECIMAL_COMMA.fullmatch(value)) for value in counts) > len(counts):
+    with_points = [_number(value.replace(",", ".")) for value in counts]
+    if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, with_points)):
+        place = next(i for i, value in enumerate(values) if "," in value)
         raise ConfigError(
-            f"{rows[0].place}: column '{label}' holds '{values[0][:100]}': numbers are written "
-            "with a point, 12.57; convert them"
+            f"{rows[place].place}: column '{label}' holds '{values[place]}': write numbers as in "
+            "1234.57, with a point and without commas"
         )
     if len(counts) > MAX_CLASSES:
         raise ConfigError(

@@ -150,6 +150,13 @@ def test_a_text_of_several_classes_is_refused(root: Path, tmp_path: Path) -> Non
         plan_run(DataRequest(("t.jsonl",), tmp_path, checkpoint=str(root / "bert")))
 
 
+def test_a_column_may_be_called_as_a_class(root: Path, tmp_path: Path) -> None:
+    rows = [f"t{i},{('spam', 'ham')[i % 2]}\n" for i in range(80)]
+    (tmp_path / "t.csv").write_text("text,spam\n" + "".join(rows))
+    plan = plan_run(DataRequest(("t.csv",), tmp_path, checkpoint=str(root / "bert")))
+    assert parsed(plan, tmp_path).task.labels == ("ham", "spam")
+
+
 @pytest.mark.parametrize("ending", ["CSV", "csv"])
 def test_the_case_of_an_ending_does_not_matter(root: Path, tmp_path: Path, ending: str) -> None:
     rows = [f"t{i},{'ab'[i % 2]}\n" for i in range(80)]
@@ -168,8 +175,12 @@ def test_the_case_of_an_ending_does_not_matter(root: Path, tmp_path: Path, endin
         (b"text,label\ncaf\xe9,x\n", "line 2: not UTF-8"),
         ("text;label\none;a\n", "line 1: the cells are separated by ';'"),
         ('"text";"label"\n"one";"a"\n', "line 1: the cells are separated by ';'"),
-        ("Open it,yes\nClose it,yes\nMove it,no\n", "'yes' is called as one of its own values"),
-        ('text,label\none,"1,5"\ntwo,"2,5"\nthree,"0,5"\n', "with a point, 12.57"),
+        ("Open it,yes\nClose it,yes\nMove it,no\n", "and 'yes' looks like a label"),
+        ("Open it,1.5\nClose it,2.5\nMove it,3.5\n", "and '1.5' looks like a label"),
+        (
+            "text,label\n" + "".join(f't{i},"{i},5"\n' for i in range(50)),
+            "line 2: column 'label' holds '0,5': write numbers as in 1234.57",
+        ),
         ("tokens,tags\nOpen it,O O\n", "'tags' holds O alone in all 1 rows"),
         (b"text,label\rone,a\rtwo,b\r", r"end in CR alone; .* tr '\\r' '\\n'"),
     ],
