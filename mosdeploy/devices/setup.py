@@ -10,6 +10,7 @@ import secrets
 import shlex
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -87,8 +88,9 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     try:
         notify(f"{profile.name}: making {venv}")
         _make_venv(session, profile, venv)
-        _fill_for_all(session, profile, state, venv, notify)
-        _check_runtime(session, profile, venv)
+        made = _Environment(session, profile, state, venv, notify)
+        made.fill()
+        made.check_runtime()
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
             session.run(f"rm -rf {shlex.quote(venv)}")
@@ -99,87 +101,91 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     return python_path(session, profile)
 
 
-def _fill_for_all(
-    session: Session,
-    profile: DeviceProfile,
-    state: DeviceState,
-    venv: str,
-    notify: Callable[[str], None],
-) -> None:
-    """Install what a profile requires, and what the environment that stands there was made with,
-    as far as both go together.
-    """
-    earlier = _earlier_requirements(session, profile, posixpath.dirname(venv))
-    wanted = profile.model_copy(update={"requirements": (*profile.requirements, *earlier)})
-    try:
-        _fill(session, wanted, state, venv, notify)
-    except CommandError as error:
-        if not earlier:
-            raise
-        notify(
-            f"{error}; installing without what other run folders asked for there: "
-            f"{', '.join(earlier)}"
-        )
-        wanted = profile
-        _fill(session, wanted, state, venv, notify)
-    # nothing is made where another setup has removed the environment
-    lines = f"printf '%s\\n' {shlex.join(wanted.requirements)} > {REQUIREMENTS_NAME}"
-    session.run(f"cd {shlex.quote(venv)} && {lines}")
+@dataclass(frozen=True)
+class _Environment:
+    """An environment that is being made."""
 
+    session: Session
+    profile: DeviceProfile
+    state: DeviceState
+    venv: str
+    notify: Callable[[str], None]
 
-def _earlier_requirements(session: Session, profile: DeviceProfile, folder: str) -> list[str]:
-    """What the environment that stands there was made with besides."""
-    try:
-        text = session.read(f"{folder}/venv/{REQUIREMENTS_NAME}").decode(errors="replace")
-    except FileNotFoundError:
-        return []
-    names = set(map(requirement_name, profile.requirements))
-    has_runtime = any(name.startswith(RUNTIME) for name in names)
-    found = []
-    for line in text.splitlines():
-        # a device is not trusted: no option of pip, no address
-        with contextlib.suppress(InvalidRequirement):
-            name = requirement_name(line)
-            # builds of the runtime for other providers share a folder
-            is_other = not (has_runtime and name.startswith(RUNTIME))
-            if Requirement(line).url is None and name not in names and is_other:
-                found.append(line)
-    return found
+    @property
+    def folder(self) -> str:
+        """Where it lies."""
+        return posixpath.dirname(self.venv)
 
+    def fill(self) -> None:
+        """Install what the profile requires, and what the environment that stands there was made
+        with, as far as both go together.
+        """
+        wanted = self.profile.requirements
+        earlier = self._earlier_requirements()
+        try:
+            self._install((*wanted, *earlier))
+        except CommandError as error:
+            if not earlier:
+                raise
+            self.notify(
+                f"{error}; installing without what other run folders asked for there: "
+                f"{', '.join(earlier)}"
+            )
+            self._install(wanted)
+        else:
+            wanted = (*wanted, *earlier)
+        # nothing is made where another setup has removed the environment
+        lines = f"printf '%s\\n' {shlex.join(wanted)} > {REQUIREMENTS_NAME}"
+        self.session.run(f"cd {shlex.quote(self.venv)} && {lines}")
 
-def _fill(
-    session: Session,
-    profile: DeviceProfile,
-    state: DeviceState,
-    venv: str,
-    notify: Callable[[str], None],
-) -> None:
-    """Install what a profile requires, from the internet or from wheels that are sent."""
-    folder = posixpath.dirname(venv)
-    notify(f"{profile.name}: installing {', '.join(profile.requirements)}")
-    error = _install(session, venv, "--retries 1 --timeout 10", profile.requirements)
-    if error and "No space left" in error:
-        raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
-    if error:
-        notify(f"{profile.name}: cannot install from the internet there ({error}); sending wheels")
-        _send_wheels(session, profile, folder, state)
-        options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
-        error = _install(session, venv, options, profile.requirements)
-    if error:
-        raise CommandError(f"{profile.name}: pip failed on the device: {error}")
+    def _earlier_requirements(self) -> list[str]:
+        """What the environment that stands there was made with besides."""
+        path = f"{self.folder}/venv/{REQUIREMENTS_NAME}"
+        try:
+            text = self.session.read(path).decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        names = set(map(requirement_name, self.profile.requirements))
+        has_runtime = any(name.startswith(RUNTIME) for name in names)
+        found = []
+        for line in text.splitlines():
+            # a device is not trusted: no option of pip, no address
+            with contextlib.suppress(InvalidRequirement):
+                name = requirement_name(line)
+                # builds of the runtime for other providers share a folder
+                is_other = not (has_runtime and name.startswith(RUNTIME))
+                if Requirement(line).url is None and name not in names and is_other:
+                    found.append(line)
+        return found
 
+    def _install(self, requirements: tuple[str, ...]) -> None:
+        """From the internet, or from wheels that are sent."""
+        name = self.profile.name
+        self.notify(f"{name}: installing {', '.join(requirements)}")
+        error = _install(self.session, self.venv, "--retries 1 --timeout 10", requirements)
+        if error and "No space left" in error:
+            raise no_space(name, self.folder, self.state.disk_free_bytes, NEEDED_BYTES)
+        if error:
+            self.notify(f"{name}: cannot install from the internet there ({error}); sending wheels")
+            profile = self.profile.model_copy(update={"requirements": requirements})
+            _send_wheels(self.session, profile, self.folder, self.state)
+            options = f"--no-index --find-links {shlex.quote(self.folder)}/wheels"
+            error = _install(self.session, self.venv, options, requirements)
+        if error:
+            raise CommandError(f"{name}: pip failed on the device: {error}")
 
-def _check_runtime(session: Session, profile: DeviceProfile, venv: str) -> None:
-    """Make sure that an environment's runtime can be imported, if it has one."""
-    if any(name.startswith(RUNTIME) for name in profile.requirements):
-        python = f"{shlex.quote(venv)}/bin/python"
+    def check_runtime(self) -> None:
+        """Make sure that its runtime can be imported, if it has one."""
+        if not any(name.startswith(RUNTIME) for name in self.profile.requirements):
+            return
+        python = f"{shlex.quote(self.venv)}/bin/python"
         # one that another setup has removed is told in a moment
         command = f"cd / && if [ -x {python} ]; then {python} -c 'import {RUNTIME}'; fi"
-        result = session.run(command, VENV_TIMEOUT_S)
+        result = self.session.run(command, VENV_TIMEOUT_S)
         if result.returncode != 0:
             error = last_lines(result)
             raise CommandError(
-                f"{profile.name}: the runtime cannot be imported there: {error}; "
+                f"{self.profile.name}: the runtime cannot be imported there: {error}; "
                 f"{runtime_fix(error)}"
             )
 
