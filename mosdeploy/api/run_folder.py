@@ -70,17 +70,24 @@ class RunFolder:
         return status(self._context, read_data=read_data)
 
     def walk(
-        self, max_latency: str | None = None, *, device: str | None = None
+        self,
+        max_latency: str | None = None,
+        *,
+        max_parameters: int | None = None,
+        count: ParameterCount | None = None,
+        max_size_bytes: int | None = None,
+        max_memory_bytes: int | None = None,
+        device: str | None = None,
     ) -> "summaries.WalkSummary":
         """Go from here to a deployed bundle and its report, through all the verbs between.
 
-        Other limits, and this one where it is not given, are those of [search], else of [training].
+        Limits are those of `search`; what is not given is that of [search], else of [training].
         """
         from ..pipeline.limits import AskedLimits
         from ..pipeline.walk import WalkOptions, walk
 
-        limits = AskedLimits(max_latency, None, None, None, None).limits(self.config.search)
-        return walk(self._context, WalkOptions(device, limits))
+        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        return walk(self._context, WalkOptions(device, asked.limits(self.config.search)))
 
     def train(
         self,

@@ -168,7 +168,7 @@ class EncoderRunConfig(RunConfig):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("tokenizers>=0.20",)
-    data_name: ClassVar[str] = "data, or a file of the checkpoint or teacher,"
+    data_note: ClassVar[str] = " (files of the checkpoint and of a teacher count too)"
 
     family: Literal["encoder"] = "encoder"
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -257,15 +257,15 @@ class RunConfig(Record):
     packages
         What the family's models need on a device besides what its profile requires, in the
         versions that mosdeploy itself asks for.
-    data_name
-        What the digest of a family's data covers, in words.
+    data_note
+        What else the digest of a family's data covers, in words.
     served_by
         In the folder of a task that `finetune --task` made, the run folder whose supernet serves
         it; data are named from there.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
-    data_name: ClassVar[str] = "data"
+    data_note: ClassVar[str] = ""
 
     family: str
     device: Name | None = None

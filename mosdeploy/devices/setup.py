@@ -29,7 +29,7 @@ from .wheels import WheelTarget, download_wheels, linux_markers
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
 NEEDED_BYTES = 50_000_000
-"""What an environment takes at least; with the runtime it takes 180 MB."""
+"""What an environment takes at least; with the runtime it takes 170 MiB."""
 RUNTIME = "onnxruntime"
 """How the names of its packages begin."""
 REQUIREMENTS_NAME = "requirements.txt"

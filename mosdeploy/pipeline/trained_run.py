@@ -105,10 +105,11 @@ class TrainedRun:
         if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
             found = self._differences
             is_same = data.sha256 == self.card.data_sha256 or names_data(found, self.config)
-            changed = "configuration" if is_same else self.config.data_name
+            changed = "configuration" if is_same else "data"
+            note = "" if is_same else self.config.data_note
             raise StaleInputError(
                 f"the {changed} is not the one that the supernet was trained from"
-                f"{because(found)}; restore it, or run "
+                f"{note}{because(found)}; restore it, or run "
                 f"`{self._train_command}` again"
             )
         return data

@@ -66,7 +66,8 @@ def test_a_supernet_for_several_winners_is_trained_whole(tmp_path: Path) -> None
     run = opened(tmp_path)
     run.walk("10s")
     assert run.train().limits is None
-    assert run.walk("11s").search.limits.max_latency_ms == 11_000
+    limits = run.walk("11s", max_parameters=9_000_000).search.limits
+    assert (limits.max_latency_ms, limits.max_parameters) == (11_000, 9_000_000)
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ import os
 import shutil
 import stat
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,12 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
     all of it goes, the versions as well.
     """
     used = [(folder / "venv").resolve(), Path(__file__).resolve().parent]
+    now_s = file_clock(folder)
     whats = {
         path: what
         for pattern, what in PLACES
         for path in sorted(folder.glob(pattern))
-        if path.resolve() not in used and not is_uploaded_now(path)
+        if path.resolve() not in used and not is_uploaded_now(path, now_s)
     }
     whats.update((folder / path, "version") for path in versions)
     leftovers = [
@@ -63,7 +63,17 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
     return {"leftovers": leftovers}
 
 
-def is_uploaded_now(path: Path) -> bool:
+def file_clock(folder: Path) -> float:
+    """The time that a file has which is written now."""
+    mark = folder / f".clock-{os.getpid()}"
+    mark.touch()
+    try:
+        return mark.lstat().st_mtime
+    finally:
+        mark.unlink()
+
+
+def is_uploaded_now(path: Path, now_s: float) -> bool:
     """Whether models of a job came a short while ago, and no agent was started for them yet."""
     if path.parent.name != "jobs":
         return False
@@ -71,7 +81,7 @@ def is_uploaded_now(path: Path) -> bool:
     started = state_of(path / "job.json")
     newest = max(times, default=0.0)
     is_new = started is None or newest > started.st_mtime
-    return is_new and abs(time.time() - newest) < UPLOAD_S
+    return is_new and abs(now_s - newest) < UPLOAD_S
 
 
 def state_of(path: Path) -> os.stat_result | None:

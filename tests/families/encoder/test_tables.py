@@ -37,7 +37,7 @@ def test_quotes_that_are_no_mistake(tmp_path: Path) -> None:
     assert found == ['"a bad start', "good"]
 
 
-@pytest.mark.parametrize("name", ["texts.CSV", "texts.csv.gz", "texts.json", "texts.parquet"])
+@pytest.mark.parametrize("name", ["texts.CSV.gz", "texts.csv.gz", "texts.json", "texts.parquet"])
 def test_a_table_of_another_ending_is_not_read_as_lines(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("text,label\na,b\n")
     with pytest.raises(ConfigError, match="a table, but its name does not end in"):
