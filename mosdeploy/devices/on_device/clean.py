@@ -17,6 +17,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,8 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
 
 def file_clock(folder: Path) -> float:
     """The time that a file has which is written now."""
-    mark = folder / f".clock-{os.getpid()}"
-    mark.touch()
-    try:
-        return mark.lstat().st_mtime
-    finally:
-        mark.unlink()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def is_uploaded_now(path: Path, now_s: float) -> bool:
