@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
-from ..errors import ConfigError, DeviceBusyError
+from ..errors import ConfigError, ConnectionLostError, DeviceBusyError
 from ..storage import locked
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
@@ -65,7 +65,12 @@ def setup_device(
 
     progress = progress or SilentProgress()
     with connector(profile, ssh_config)() as session:
-        python = setup(session, profile, progress.say)
+        try:
+            python = setup(session, profile, progress.say)
+        except ConnectionLostError as error:
+            raise ConnectionLostError(
+                f"{error}; run the same command again: wheels that arrived are kept"
+            ) from error
     return DeviceSetup(device=profile.name, python=python)
 
 

@@ -10,7 +10,7 @@ from watching import other_agent
 
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.config.translation import TranslationRunConfig
-from mosdeploy.errors import ConfigError, DeviceBusyError
+from mosdeploy.errors import ConfigError, ConnectionLostError, DeviceBusyError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.devices import (
     check_device,
@@ -60,6 +60,15 @@ def test_a_device_that_measures_is_not_looked_at(root: Path) -> None:
             check_device(profile)
         with pytest.raises(DeviceBusyError, match=f"pid {pid}"):
             setup_device(profile)
+
+
+def test_a_setup_that_was_cut_is_told_to_go_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: object) -> str:
+        raise ConnectionLostError("pi: the connection was lost during uploading a.whl.part")
+
+    monkeypatch.setattr("mosdeploy.devices.setup.setup", cut)
+    with pytest.raises(ConnectionLostError, match=r"a\.whl\.part; run the same command again"):
+        setup_device(resolve_profile(root, "local", None))
 
 
 def test_a_session_runs_commands_on_its_device(root: Path) -> None:

@@ -316,8 +316,9 @@ class SSHSession(Session):
                 raise DeviceTimeoutError(
                     f"{self.name}: no answer to {what} within {wait_s:g} s"
                 ) from error
+            cause = f": {error}" if str(error) else ""  # an end of file tells nothing
             raise ConnectionLostError(
-                f"{self.name}: the connection was lost during {what}: {error}"
+                f"{self.name}: the connection was lost during {what}{cause}"
             ) from error
         finally:
             if timer:
