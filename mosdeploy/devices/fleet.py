@@ -181,7 +181,7 @@ def _run_board(
     work: WorkQueue,
     emit: Callable[[Event | BaseException | None], None],
     interrupted: threading.Event,
-    twins: "_Twins",
+    twins: _Twins,
 ) -> None:
     """Measure on one board, in a thread of its own, until nothing is left or the board fails."""
     host = board.host

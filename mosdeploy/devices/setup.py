@@ -162,7 +162,7 @@ class _Environment:
         """From the internet, or from wheels that are sent."""
         name = self.profile.name
         self.notify(f"{name}: installing {', '.join(requirements)}")
-        error = _install(self.session, self.venv, "--retries 1 --timeout 10", requirements)
+        error = _pip_install(self.session, self.venv, "--retries 1 --timeout 10", requirements)
         if error and "No space left" in error:
             raise no_space(name, self.folder, self.state.disk_free_bytes, NEEDED_BYTES)
         if error:
@@ -170,7 +170,7 @@ class _Environment:
             profile = self.profile.model_copy(update={"requirements": requirements})
             _send_wheels(self.session, profile, self.folder, self.state)
             options = f"--no-index --find-links {shlex.quote(self.folder)}/wheels"
-            error = _install(self.session, self.venv, options, requirements)
+            error = _pip_install(self.session, self.venv, options, requirements)
         if error:
             raise CommandError(f"{name}: pip failed on the device: {error}")
 
@@ -205,7 +205,7 @@ def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
     raise CommandError(f"{profile.name}: could not make {venv}: {last_lines(result)}")
 
 
-def _install(
+def _pip_install(
     session: Session, venv: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
     """Run the environment's pip; None, or the end of its output if it failed."""

@@ -170,7 +170,7 @@ def quick_setup(make_profile, monkeypatch):
             python.chmod(0o755)
 
         monkeypatch.setattr(room, "_make_venv", make_venv)
-        monkeypatch.setattr(room, "_install", install)
+        monkeypatch.setattr(room, "_pip_install", install)
         assert setup(LocalSession("dev"), make_profile(requirements=requirements)) == name
         return sorted(path.name for path in folder.iterdir() if "venv" in path.name)
 
@@ -305,7 +305,9 @@ def test_no_planted_venv_makes_the_environment(make_profile, planted):
 def test_no_planted_pip_installs(planted, tmp_path):
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
-    error = room._install(LocalSession("dev"), str(tmp_path / "venv"), "--no-index", ("nothing",))
+    error = room._pip_install(
+        LocalSession("dev"), str(tmp_path / "venv"), "--no-index", ("nothing",)
+    )
     # PEP 668: what Debian's own Python answers
     assert any(x in error for x in ("nothing", "No module named pip", "PEP 668"))
     assert planted() == []
