@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,8 +27,8 @@ def provenance(packages: Iterable[str]) -> dict[str, Any]:
 
 
 def command() -> str:
-    """What was typed."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """What was typed, as a shell reads it."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
