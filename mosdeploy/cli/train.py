@@ -42,7 +42,7 @@ def train(
         from ..pipeline.dry_run import dry_run as try_training
         from ..pipeline.train_command import asked_command
 
-        tried = try_training(context, time_s, device)
+        tried = try_training(context, asked)
         common.show(tried, _cost_table(tried), asked_command(asked, context.config))
         return
     from ..pipeline.train import train as train_supernet

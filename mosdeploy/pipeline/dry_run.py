@@ -2,26 +2,27 @@
 
 import functools
 
+from ..errors import PredictorError, StaleInputError
 from ..records import DryRun
 from .budget import busy, tried_budget, with_budget
 from .context import Context
 from .devices import check_named
+from .limits import TrainOptions, feasible_space
 
 ROUTINGS = ("none", "layer", "neuron")
 
 
-def dry_run(context: Context, time_s: float | None = None, device: str | None = None) -> DryRun:
-    """Try what the configured training costs, beside other ways to share the weights; writes
-    nothing.
+def dry_run(context: Context, options: TrainOptions | None = None) -> DryRun:
+    """Try what the configured training costs, beside other ways to share the weights; trains and
+    keeps nothing.
 
     Every supernet is trained for a few steps on made-up examples as large as the workload's.
 
     Parameters
     ----------
-    time_s
-        As `TrainOptions` has it: the steps are those of the supernet's share.
-    device
-        As `TrainOptions` has it: only that it has a profile is looked at.
+    options
+        Of a time, the steps are those of the supernet's share. Limits are only looked at, where
+        they can be told already: what is tried is the whole space.
 
     Raises
     ------
@@ -29,18 +30,25 @@ def dry_run(context: Context, time_s: float | None = None, device: str | None = 
         If a GPU is asked for and there is none, if the device is unknown, if the space is not that
         of the checkpoint, if an example is longer than a batch, or if the time is not enough for
         one step.
+    InfeasibleError
+        If nothing keeps the limits.
     """
     from ..training.cost import CostTask, training_cost
 
-    check_named(context, device)
+    options = options or TrainOptions()
+    check_named(context, options.device)
+    try:
+        feasible_space(context, options)
+    except (StaleInputError, PredictorError) as error:
+        context.progress.say(f"whether the limits can be kept is not known yet: {error}")
     context.check_checkpoint()
-    config = with_budget(context.run, tried_budget(context, time_s)).config
+    config = with_budget(context.run, tried_budget(context, options.time_s)).config
     fresh = functools.partial(
         context.family.fresh_supernet, config.space, config.vocab_size, seed=config.training.seed
     )
     examples = context.family.made_up_dataset(config)
     # of a time, that was told with its trial
-    if time_s is None and (told := busy()):
+    if options.time_s is None and (told := busy()):
         context.progress.say(told)
     costs = {}
     for done, name in enumerate(ROUTINGS):
