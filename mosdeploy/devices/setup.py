@@ -71,7 +71,8 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         If a measurement runs there.
     CommandError
         If there is no Python, no way to make an environment, no package for the device's platform,
-        or the runtime cannot be imported.
+        or the runtime cannot be imported; or if an environment that was made with what is required
+        cannot run the provider.
     """
     refuse_if_busy(session, profile)
     state = probe(session, profile)
@@ -85,10 +86,14 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
+    made = _Environment(session, profile, state, venv, notify)
+    is_failed = state.providers and [x.what for x in problems] == [state.provider_error]
+    if is_failed and set(profile.requirements) <= set(made.before()):
+        # the same packages anew would be gigabytes, and the provider would fail as it does now
+        raise CommandError(f"{profile.name}: {problems[0].what}; {problems[0].fix}")
     try:
         notify(f"{profile.name}: making {venv}")
         _make_venv(session, profile, venv)
-        made = _Environment(session, profile, state, venv, notify)
         made.fill()
         made.check_runtime()
     except BaseException:  # Ctrl-C, too
@@ -138,17 +143,20 @@ class _Environment:
         lines = f"printf '%s\\n' {shlex.join(wanted)} > {REQUIREMENTS_NAME}"
         self.session.run(f"cd {shlex.quote(self.venv)} && {lines}")
 
-    def _earlier_requirements(self) -> list[str]:
-        """What the environment that stands there was made with besides."""
+    def before(self) -> list[str]:
+        """What the environment that stands there was made with."""
         path = f"{self.folder}/venv/{REQUIREMENTS_NAME}"
         try:
-            text = self.session.read(path).decode(errors="replace")
+            return self.session.read(path).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return []
+
+    def _earlier_requirements(self) -> list[str]:
+        """The same, without what the profile says of its own."""
         names = set(map(requirement_name, self.profile.requirements))
         has_runtime = any(name.startswith(RUNTIME) for name in names)
         found = []
-        for line in text.splitlines():
+        for line in self.before():
             # a device is not trusted: no option of pip, no address
             with contextlib.suppress(InvalidRequirement):
                 name = requirement_name(line)

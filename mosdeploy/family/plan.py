@@ -169,9 +169,14 @@ def two_digits(number: float) -> int:
 
 def held_out_fraction(num_examples: int) -> float:
     """The share of the examples that is split off for validation, and for the test: about 1,000,
-    but no more than a tenth and no less than a hundredth.
+    but no more than a tenth.
+
+    Examples
+    --------
+    >>> held_out_fraction(5000), held_out_fraction(3_000_000)
+    (0.1, 0.00033)
     """
-    return round(min(0.1, max(0.01, 1000 / max(1, num_examples))), 3)
+    return min(0.1, float(f"{1000 / max(1, num_examples):.2g}"))
 
 
 def dropped_fact(dropped: Mapping[str, int]) -> str:

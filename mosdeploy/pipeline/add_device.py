@@ -10,7 +10,7 @@ from ..config import load_run_config
 from ..config.device import KIND, DeviceProfile, load_profile
 from ..errors import ConfigError
 from ..family import Setting
-from ..printable import byte_size
+from ..printable import byte_size, printable
 from ..record import parse
 from ..records import DeviceState
 from ..storage import atomic_write
@@ -69,6 +69,8 @@ def add_device(
     with connector(tried, ssh_config)() as session:
         refuse_if_busy(session, tried)
         state = probe(session, tried)
+        if CUDA in state.providers:  # a build for GPUs is installed where there is none, too
+            state = probe(session, tried.model_copy(update={"provider": CUDA}))
     text = profile_text(name, host or name, state)
     atomic_write(path, text)
     profile = load_profile(name, root)
@@ -99,8 +101,9 @@ def profile_text(name: str, host: str, state: DeviceState) -> str:
 
 
 def _settings(name: str, host: str, state: DeviceState) -> list[Setting]:
-    has_gpu = CUDA in state.providers
-    runtime = GPU_RUNTIME if has_gpu else "onnxruntime"
+    is_for_gpus = CUDA in state.providers
+    runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
+    has_gpu = is_for_gpus and state.provider_error is None
     found = state.packages.get(runtime)
     python = f"{state.python_version} there" if state.python_version else "NOT found there"
     settings = [
@@ -154,4 +157,6 @@ def _free(state: DeviceState) -> str:
 
 
 def _providers(state: DeviceState) -> str:
+    if state.providers and state.provider_error:
+        return printable(" ".join(state.provider_error.split()))[:200]
     return f"there: {', '.join(state.providers)}" if state.providers else "no runtime there yet"

@@ -6,11 +6,13 @@ card. A killed run goes on with the same command, and has nothing answered twice
 
 import contextlib
 import functools
+import itertools
 import logging
 import multiprocessing
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -181,14 +183,21 @@ def _answers(
     )
     root = run.workspace.root
     try:
-        with _main_hidden():  # processes are started as chunks are submitted
-            numbers: dict[Future[_Answered], int] = {
-                executor.submit(_answer_chunk, root, options, examples): number
-                for number, examples in chunks.items()
-            }
+        left = iter(chunks.items())
+        running: deque[tuple[int, Future[_Answered]]] = deque()
+
+        def submit(count: int) -> None:
+            with _main_hidden():  # processes are started as chunks are submitted
+                for number, examples in itertools.islice(left, count):
+                    future = executor.submit(_answer_chunk, root, options, examples)
+                    running.append((number, future))
+
+        submit(2 * num_processes)  # enough that none waits; all answers at once would be in memory
         # in order, so that the same teacher leaves the same file
-        for future, number in numbers.items():
+        while running:
+            number, future = running.popleft()
             answered = future.result()
+            submit(1)
             for record in answered.logged:
                 if (log := logging.getLogger(record.name)).isEnabledFor(record.levelno):
                     log.handle(record)

@@ -3,13 +3,13 @@ teacher, or from scratch.
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
-from .context import Context
+from .context import SILENT, Context
 from .distilled import LARGEST
 from .picking import pick
 from .same_time import own_steps
@@ -105,6 +105,8 @@ def finetune_together(
     context: Context, options: FinetuneOptions, distributed: "DistributedContext"
 ) -> SubnetCard:
     """`finetune` with the other ranks, for whoever has them do something else too."""
+    if not distributed.is_first:  # all find the same, and one says it
+        context = replace(context, progress=SILENT)
     state = trained_run(context.run, context.progress)
     arch = pick(state, options.pick, context.progress).arch
     own = state.config.finetune

@@ -155,6 +155,8 @@ def _write_data(
         check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
     write_record(files.begun_path, prepared.begun)
     tokenizer = _tokenizer(context, data, old.files)
+    # at once: of a tokenizer without a card nothing says that it is of this data
+    write_record(files.data_card_path, data_card(context.run, data, 0))
     examples = source.examples(context.run, data)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)

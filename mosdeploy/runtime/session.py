@@ -6,6 +6,8 @@ In: a file that anyone may have written, and the names that its inputs and outpu
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,7 @@ EXTERNAL_DATA = "location"
 word. Older versions of ONNX Runtime follow such a name anywhere.
 """
 BLOCK_BYTES = 1 << 20
+GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 class ModelSession:
@@ -119,9 +122,23 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    if providers[0] in GPU_PROVIDERS and hasattr(onnxruntime, "preload_dlls"):
+        # of CUDA that pip installed the loader knows nothing; what this prints is no answer
+        with contextlib.redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
+    # a GPU's fp32 would be TF32, which has 10 bits; builds before 1.18 refuse the word
+    version = tuple(map(int, onnxruntime.__version__.split(".")[:2]))
+    has_tf32 = version >= (1, 18)
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=list(providers), enable_fallback=0
+            str(path),
+            options,
+            providers=list(providers),
+            provider_options=[
+                {"use_tf32": "0"} if has_tf32 and name == GPU_PROVIDERS[0] else {}
+                for name in providers
+            ],
+            enable_fallback=0,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise ModelError(

@@ -46,7 +46,8 @@ class DeviceContext:
         # torchrun counts the processes of a machine from 0, as torch does its GPUs
         device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
         if config.amp == "auto":
-            use_bf16 = use_gpu and torch.cuda.is_bf16_supported()
+            # GPUs before compute capability 8 compute bf16 too, much slower than float32
+            use_bf16 = use_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
             return cls(device, torch.bfloat16 if use_bf16 else torch.float32)
         # of the matrix products alone: parameters, their gradients and Adam's state stay float32
         dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

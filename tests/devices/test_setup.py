@@ -224,6 +224,27 @@ def test_what_other_run_folders_asked_for_is_installed_again(quick_setup, make_p
     assert set(asked[2]) == {"numpy", "onnxruntime", "tokenizers", "sentencepiece>=0.2.2"}
 
 
+def test_a_provider_that_fails_in_an_environment_made_for_it_is_not_installed_again(
+    quick_setup, make_profile, monkeypatch
+):
+    packages = {"numpy": "2.0", "onnxruntime": "1.20"}
+    state = DeviceState(
+        python_version="3.11.2",
+        packages=packages,
+        providers=("CPUExecutionProvider",),
+        provider_error="CUDAExecutionProvider does not work: no driver",
+    )
+    monkeypatch.setattr(room, "probe", lambda *_: state)
+    quick_setup("first")  # whatever was there before, this may help
+    with pytest.raises(
+        CommandError, match=r"dev: CUDAExecutionProvider does not work: no driver; "
+    ):
+        quick_setup("again")
+    lacking = state.model_copy(update={"packages": {"numpy": "2.0"}})
+    monkeypatch.setattr(room, "probe", lambda *_: lacking)
+    quick_setup("third")
+
+
 def test_a_full_disk_is_told_before_anything_is_made(quick_setup, monkeypatch):
     monkeypatch.setattr(room, "NEEDED_BYTES", 1 << 62)
     full = DeviceState(python_version="3.11.2", disk_free_bytes=1 << 20)

@@ -59,6 +59,10 @@ def test_a_gpu_and_a_busy_board_are_seen() -> None:
     found = profile(gpu)
     assert found.provider == "CUDAExecutionProvider"
     assert found.requirements == ("numpy", "onnxruntime-gpu")
+    error = "CUDAExecutionProvider does not work:\nno device"
+    without = profile(gpu.model_copy(update={"provider_error": error}))
+    assert without.provider == "CPUExecutionProvider"
+    assert without.requirements == found.requirements
     assert (found.llvm_cpu, found.measure.rounds) == ("cortex-a78", 3)
 
 

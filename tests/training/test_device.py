@@ -33,7 +33,7 @@ def test_auto_takes_the_gpu_of_the_rank(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     context = DeviceContext.of(config("auto", "auto"), local_rank=3)
     assert context == DeviceContext(torch.device("cuda", 3), dtype)
     assert DeviceContext.of(config("cpu", "auto")).device == torch.device("cpu")

@@ -25,6 +25,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -185,9 +186,14 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     if done.returncode:
         return {"error": lines[-1][:500]}
     try:
-        return dict(json.loads(lines[-1]))
+        found = dict(json.loads(lines[-1]))
     except (TypeError, ValueError):  # which a library printed at the end
         return {"error": f"no result: {lines[-1][:500]}"}
+    # a library that a provider lacks is named there alone
+    lacking = re.search(r"Failed to load library .*", done.stderr.decode(errors="replace"))
+    if "provider_error" in found and lacking:
+        found["provider_error"] += f": {lacking[0][:500]}"
+    return found
 
 
 def count_results(results: Path) -> Counter[str]:

@@ -31,6 +31,7 @@ from typing import Any
 
 MAX_WARMUP = 20
 TVM = "tvm"
+GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 """In place of a provider: what is timed is a bundle, which brings its runtime along."""
 
 TOTAL = "total"
@@ -174,6 +175,9 @@ def open_graph(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
     options.intra_op_num_threads = 1 if is_shared_out else job["threads"]
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if job["provider"] in GPU_PROVIDERS:
+        # CUDA's own host memory, hundreds of MiB, is taken with the first model, whichever it is
+        load_onnx(ort, CHECK_MODEL, options, job["provider"])
 
     def load() -> Run:
         model = load_onnx(ort, str(path), options, job["provider"])
@@ -310,7 +314,19 @@ def load_onnx(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
         raise RuntimeError(
             f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}"
         )
-    loaded = ort.InferenceSession(model, options, providers=[provider])
+    if provider in GPU_PROVIDERS and hasattr(ort, "preload_dlls"):
+        # of CUDA that pip installed the loader knows nothing; what this prints is no result
+        with contextlib.redirect_stdout(sys.stderr):
+            ort.preload_dlls()
+    # a GPU's fp32 would be TF32, which has 10 bits; builds before 1.18 refuse the word
+    version = tuple(map(int, ort.__version__.split(".")[:2]))
+    is_tf32 = provider == GPU_PROVIDERS[0] and version >= (1, 18)
+    loaded = ort.InferenceSession(
+        model,
+        options,
+        providers=[provider],
+        provider_options=[{"use_tf32": "0"} if is_tf32 else {}],
+    )
     loaded.disable_fallback()
     used = loaded.get_providers()[0]
     if used != provider:

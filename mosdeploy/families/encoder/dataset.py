@@ -6,7 +6,6 @@ its rows, with the outputs of a teacher once it has them.
 Shapes: N texts, B texts of a batch, S positions, C classes or tags, d width of a vector.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig
 from ...data.ragged import Ragged, pad_rows
-from ...storage import atomic_write
+from ...storage import atomic_file
 from .batch import NO_TARGET, EncoderBatch, Objective, token_types
 from .label_scale import center_and_spread
 from .masking import Masking
@@ -29,7 +28,7 @@ from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
 Floats = npt.NDArray[np.float32]
-
+_CHUNK = 65_536  # texts tokenised at a time
 
 PAD_MULTIPLE = 8
 """Texts of a training batch are padded to a multiple of so many positions: then batches have few
@@ -192,9 +191,8 @@ class EncoderDataset:
         }
         if self.teacher is not None:
             arrays["teacher"] = self.teacher
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        atomic_write(path, buffer.getvalue())
+        with atomic_file(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def open(cls, path: Path) -> "EncoderDataset":
@@ -231,6 +229,34 @@ def tokenize(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
 ) -> EncoderDataset:
     """Turn examples into token ids; texts of more than `task.max_tokens` are cut."""
+    # as lists, ids take ten times what they take as an array
+    parts = [
+        _token_ids(tokenizer, examples[start : start + _CHUNK], config)
+        for start in range(0, len(examples), _CHUNK)
+    ]
+    labels = label_array(examples)
+    objective = _objective(config)
+    if config.task.kind == "regression":
+        objective = replace(objective, spread=center_and_spread(labels)[1])
+    return EncoderDataset(
+        ids=Ragged.concatenate([ids for ids, _ in parts]),
+        labels=labels,
+        tags=Ragged.concatenate([tags for _, tags in parts]),
+        layout=batch_layout(tokenizer, config).of(examples),
+        masking=Masking(
+            mask_id=tokenizer.special.mask,
+            special_ids=tuple(sorted(tokenizer.special.everything)),
+            vocab_size=tokenizer.vocab_size,
+        ),
+        objective=objective,
+        max_tokens=config.max_tokens,
+    )
+
+
+def _token_ids(
+    tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
+) -> tuple[Ragged, Ragged]:
+    """Ids of texts, and of their pieces the tags that they are asked for."""
     limit = config.max_tokens
     tags: list[list[int]] = []
     if config.task.kind == "tagging":
@@ -245,23 +271,7 @@ def tokenize(
             tags.append(of_pieces)
     else:
         ids = tokenizer.encode_many([(x.text, x.text_pair) for x in examples], limit)
-    labels = label_array(examples)
-    objective = _objective(config)
-    if config.task.kind == "regression":
-        objective = replace(objective, spread=center_and_spread(labels)[1])
-    return EncoderDataset(
-        ids=Ragged.of(ids),
-        labels=labels,
-        tags=Ragged.of(tags),
-        layout=batch_layout(tokenizer, config).of(examples),
-        masking=Masking(
-            mask_id=tokenizer.special.mask,
-            special_ids=tuple(sorted(tokenizer.special.everything)),
-            vocab_size=tokenizer.vocab_size,
-        ),
-        objective=objective,
-        max_tokens=config.max_tokens,
-    )
+    return Ragged.of(ids), Ragged.of(tags)
 
 
 def label_array(examples: Sequence[Example]) -> npt.NDArray[np.float64]:

@@ -96,6 +96,19 @@ def test_whatever_ends_a_child_is_its_result(code, error, tmp_path, monkeypatch)
     }
 
 
+def test_a_provider_s_error_says_which_library_it_lacks(tmp_path, monkeypatch):
+    (tmp_path / "benchmark.py").write_text(
+        "import sys\n"
+        "print('E: Failed to load library a.so with error: b.so.13: none', file=sys.stderr)\n"
+        "print('W: another line', file=sys.stderr)\n"
+        'print(\'{"provider_error": "CUDA did not start"}\')\n'
+    )
+    monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
+    assert agent.in_child(["benchmark.py"], timeout_s=30)["provider_error"] == (
+        "CUDA did not start: Failed to load library a.so with error: b.so.13: none"
+    )
+
+
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
     """Runs a job whose models take no time, and returns the keys in the order in which they were

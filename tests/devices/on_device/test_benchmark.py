@@ -154,6 +154,45 @@ def test_a_provider_that_onnxruntime_lacks_is_told(monkeypatch):
     )
 
 
+class OnnxRuntimeForGpus:
+    """What `load_onnx` asks of a build for GPUs."""
+
+    def __init__(self, version):
+        self.__version__ = version
+        self.asked = []
+
+    def get_available_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def preload_dlls(self):
+        print("libraries of CUDA")
+        self.asked.append("preloaded")
+
+    def InferenceSession(self, model, options, providers, provider_options):  # noqa: N802
+        self.asked.append((providers, provider_options))
+        return self
+
+    def disable_fallback(self):
+        pass
+
+    def get_providers(self):
+        return self.asked[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [("1.23.2", {"use_tf32": "0"}), ("1.18.0", {"use_tf32": "0"}), ("1.9", {})],
+)
+def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(capsys, version, options):
+    ort = OnnxRuntimeForGpus(version)
+    benchmark.load_onnx(ort, b"", None, "CUDAExecutionProvider")
+    assert ort.asked == ["preloaded", (["CUDAExecutionProvider"], [options])]
+    assert capsys.readouterr().out == ""
+    ort = OnnxRuntimeForGpus(version)
+    benchmark.load_onnx(ort, b"", None, "CPUExecutionProvider")
+    assert ort.asked == [(["CPUExecutionProvider"], [{}])]
+
+
 DECLARED = [stage.model_dump(mode="json") for stage in STAGES]
 
 
