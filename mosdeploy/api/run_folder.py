@@ -83,11 +83,11 @@ class RunFolder:
 
         Limits are those of `search`; what is not given is that of [search], else of [training].
         """
-        from ..pipeline.limits import AskedLimits
+        from ..pipeline.limits import asked_limits
         from ..pipeline.walk import WalkOptions, walk
 
-        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
-        return walk(self._context, WalkOptions(device, asked.limits(self.config.search)))
+        given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        return walk(self._context, WalkOptions(device, asked_limits(self.config.search, *given)))
 
     def train(
         self,
@@ -107,12 +107,12 @@ class RunFolder:
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from ..pipeline.limits import AskedLimits, TrainOptions
+        from ..pipeline.limits import TrainOptions, asked_limits
         from ..pipeline.train import train
 
-        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
-        limits = asked.limits(self.config.training)
+        limits = asked_limits(self.config.training, *given)
         return train(self._context, TrainOptions(device, limits, time_s))
 
     def profile(
@@ -172,11 +172,11 @@ class RunFolder:
         what the process takes beyond the runtime without a model; `statistic` says which figure of
         the times the latency limit is about: `median`, `p90` or `p99`.
         """
-        from ..pipeline.limits import AskedLimits
+        from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search
 
-        asked = AskedLimits(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
-        limits = asked.limits(self.config.search)
+        given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
+        limits = asked_limits(self.config.search, *given)
         return search(self._context, SearchOptions(device, limits, verify, statistic))
 
     def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:

@@ -20,43 +20,21 @@ if TYPE_CHECKING:
     from ..records import Limits
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
-DEVICE_HELP = "Device profile, as `mosdeploy devices list` shows them."
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", help=DEVICE_HELP, show_default="device in mosdeploy.toml, else local"),
-]
-ProfiledDeviceOption = Annotated[
-    str | None,
-    typer.Option(
+
+
+def _device(else_meant: str) -> Any:
+    return typer.Option(
         "--device",
-        help=DEVICE_HELP,
-        show_default="device in mosdeploy.toml, else the one that was profiled",
-    ),
-]
-SearchedDeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help=DEVICE_HELP,
-        show_default="device in mosdeploy.toml, else the one that was searched for, else local",
-    ),
-]
-ExportedDeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help=DEVICE_HELP,
-        show_default="device in mosdeploy.toml, else the one that the bundle is for, else local",
-    ),
-]
-DeployedDeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help=DEVICE_HELP,
-        show_default="device in mosdeploy.toml, else the one that was deployed to",
-    ),
-]
+        help="Device profile, as `mosdeploy devices list` shows them.",
+        show_default=f"device in mosdeploy.toml, else {else_meant}",
+    )
+
+
+DeviceOption = Annotated[str | None, _device("local")]
+ProfiledDeviceOption = Annotated[str | None, _device("the one that was profiled")]
+SearchedDeviceOption = Annotated[str | None, _device("the one that was searched for, else local")]
+ExportedDeviceOption = Annotated[str | None, _device("the one that the bundle is for, else local")]
+DeployedDeviceOption = Annotated[str | None, _device("the one that was deployed to")]
 HostOption = Annotated[
     str | None,
     typer.Option(
@@ -174,12 +152,12 @@ class LimitOptions:
             If one is no duration or no count.
         """
         from ..config.units import parse_count
-        from ..pipeline.limits import AskedLimits
+        from ..pipeline.limits import asked_limits
 
         most = None if self.max_parameters is None else parse_count(self.max_parameters)
         size = None if self.max_size is None else parse_count(self.max_size)
         memory = None if self.max_memory is None else parse_count(self.max_memory)
-        return AskedLimits(self.max_latency, most, self.count, size, memory).limits(config)
+        return asked_limits(config, self.max_latency, most, self.count, size, memory)
 
 
 NO_LIMITS = LimitOptions()

@@ -115,41 +115,36 @@ def tell_lowered(context: Context, configured: Limits, limits: Limits) -> None:
             )
 
 
-@dataclass(frozen=True)
-class AskedLimits:
-    """Limits as the command line and programs give them, the latency with its unit."""
+def asked_limits(
+    config: LimitsConfig,
+    max_latency: str | None,
+    max_parameters: int | None,
+    count: ParameterCount | None,
+    max_size_bytes: int | None,
+    max_memory_bytes: int | None,
+) -> Limits:
+    """Limits as the command line and programs give them, the latency with its unit.
 
-    max_latency: str | None
-    max_parameters: int | None
-    count: ParameterCount | None
-    max_size_bytes: int | None
-    max_memory_bytes: int | None
+    Parameters
+    ----------
+    config
+        The section of the run file that says what a limit on parameters counts where `count` does
+        not.
 
-    def limits(self, config: LimitsConfig) -> Limits:
-        """The record of them.
-
-        Parameters
-        ----------
-        config
-            The section of the run file that says what a limit on parameters counts where `count`
-            does not.
-
-        Raises
-        ------
-        ConfigError
-            If one is no duration, or not positive; or if there are no parameters to count.
-        """
-        count = self.count
-        if count is None and self.max_parameters is not None:
-            count = config.count
-        latency = self.max_latency
-        given = {
-            "max_latency_ms": parse_duration_ms(latency) if latency is not None else None,
-            "max_size_bytes": self.max_size_bytes,
-            "max_memory_bytes": self.max_memory_bytes,
-            **limit_parameters(self.max_parameters, count).model_dump(exclude_none=True),
-        }
-        return parse(Limits, given, "limits")
+    Raises
+    ------
+    ConfigError
+        If one is no duration, or not positive; or if there are no parameters to count.
+    """
+    if count is None and max_parameters is not None:
+        count = config.count
+    given = {
+        "max_latency_ms": parse_duration_ms(max_latency) if max_latency is not None else None,
+        "max_size_bytes": max_size_bytes,
+        "max_memory_bytes": max_memory_bytes,
+        **limit_parameters(max_parameters, count).model_dump(exclude_none=True),
+    }
+    return parse(Limits, given, "limits")
 
 
 def limit_parameters(most: int | None, count: ParameterCount | None) -> Limits:

@@ -15,8 +15,8 @@ from mosdeploy.config.sections import SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.limits import (
-    AskedLimits,
     TrainOptions,
+    asked_limits,
     check_trained_for,
     cost_of,
     feasible_space,
@@ -217,9 +217,9 @@ def test_what_is_asked_replaces_what_the_run_file_counts() -> None:
 
 def test_a_limit_counts_as_the_run_file_unless_it_is_said() -> None:
     config = SearchConfig(max_parameters="4M", count="encoder")
-    assert AskedLimits(None, 9, None, None, None).limits(config) == Limits(max_body_parameters=9)
-    assert AskedLimits(None, 9, "total", None, None).limits(config) == Limits(max_parameters=9)
-    assert AskedLimits(None, None, None, None, None).limits(config) == Limits()
+    assert asked_limits(config, None, 9, None, None, None) == Limits(max_body_parameters=9)
+    assert asked_limits(config, None, 9, "total", None, None) == Limits(max_parameters=9)
+    assert asked_limits(config, None, None, None, None, None) == Limits()
 
 
 @pytest.mark.parametrize(
