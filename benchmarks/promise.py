@@ -120,7 +120,7 @@ def prepare(folder: Path) -> RunFolder:
     path = root / "mosdeploy.toml"
     if not path.exists():
         init(root, "tiny", DEVICE)
-        path.write_text(path.read_text().replace("steps = 200 ", f"steps = {STEPS} "))
+        path.write_text(path.read_text().replace("steps = 150 ", f"steps = {STEPS} "))
     profile = root / "device_profiles" / f"{DEVICE}.toml"
     profile.parent.mkdir(exist_ok=True)
     work_dir = folder.absolute() / "device"

@@ -152,9 +152,9 @@ def taus(judged: list[Judged]) -> dict[str, Any]:
 def _edit(path: Path, steps: int, seed: int) -> None:
     """Steps and seed of the supernet, warmed up over a sixth as the demo is."""
     text = path.read_text()
-    text = text.replace("steps = 200 ", f"steps = {steps} ", 1)
+    text = text.replace("steps = 150 ", f"steps = {steps} ", 1)
     text = text.replace(
-        "warmup_steps = 33",
+        "warmup_steps = 25",
         f'warmup_steps = {steps // 6}\nseed = {seed}\namp = "none"\nthreads = 1',
         1,
     )

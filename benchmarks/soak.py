@@ -44,10 +44,10 @@ VERBS: dict[str, tuple[str, ...]] = {
 SMALLER = {
     # a trial may choose otherwise each time, and nothing else would differ
     "[training]\n": '[training]\namp = "none"\n',
-    "steps = 200 ": "steps = 40 ",
-    "validate_every = 100": "validate_every = 10",
-    "warmup_steps = 33": "warmup_steps = 5",
-    "steps = 2400": "steps = 40",
+    "steps = 150 ": "steps = 40 ",
+    "validate_every = 75": "validate_every = 10",
+    "warmup_steps = 25": "warmup_steps = 5",
+    "steps = 1200": "steps = 40",
     "budget = 20": "budget = 6",
     "iterations = 8": "iterations = 3",
     "population = 32": "population = 16",
