@@ -69,9 +69,12 @@ def add_device(
     with connector(tried, ssh_config)() as session:
         refuse_if_busy(session, tried)
         state = probe(session, tried)
+        gpu_error = None
         if CUDA in state.providers:  # a build for GPUs is installed where there is none, too
-            state = probe(session, tried.model_copy(update={"provider": CUDA}))
-    text = profile_text(name, host or name, state)
+            on_gpu = probe(session, tried.model_copy(update={"provider": CUDA}))
+            gpu_error = on_gpu.provider_error
+            state = state if gpu_error else on_gpu
+    text = profile_text(name, host or name, state, gpu_error)
     atomic_write(path, text)
     profile = load_profile(name, root)
     needed = (*profile.requirements, *_packages(root)[2:])
@@ -86,9 +89,15 @@ def _packages(root: Path) -> list[str]:
     return ["numpy", "onnxruntime", *family]
 
 
-def profile_text(name: str, host: str, state: DeviceState) -> str:
-    """The TOML file of a board that was found so."""
-    settings = _settings(name, host, state)
+def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None = None) -> str:
+    """The TOML file of a board that was found so.
+
+    Parameters
+    ----------
+    gpu_error
+        Why a runtime that is built for GPUs does not run on one there.
+    """
+    settings = _settings(name, host, state, gpu_error)
     lines = [
         "# Written by `mosdeploy devices add`, after a look at the board; change what you like.",
         *(setting.line for setting in settings if "." not in setting.key),
@@ -100,10 +109,10 @@ def profile_text(name: str, host: str, state: DeviceState) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _settings(name: str, host: str, state: DeviceState) -> list[Setting]:
+def _settings(name: str, host: str, state: DeviceState, gpu_error: str | None) -> list[Setting]:
     is_for_gpus = CUDA in state.providers
     runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
-    has_gpu = is_for_gpus and state.provider_error is None
+    provider = CUDA if is_for_gpus and gpu_error is None else "CPUExecutionProvider"
     found = state.packages.get(runtime)
     python = f"{state.python_version} there" if state.python_version else "NOT found there"
     settings = [
@@ -113,7 +122,7 @@ def _settings(name: str, host: str, state: DeviceState) -> list[Setting]:
         Setting("host", host, "alias in ~/.ssh/config: user, port, key and jump host belong there"),
         Setting("python", "python3", python),
         Setting("work_dir", "~/.cache/mosdeploy", _free(state)),
-        Setting("provider", CUDA if has_gpu else "CPUExecutionProvider", _providers(state)),
+        Setting("provider", provider, _providers(state, gpu_error)),
         Setting(
             "requirements",
             ["numpy", runtime],
@@ -156,7 +165,7 @@ def _free(state: DeviceState) -> str:
     return f"a folder of yours there; {byte_size(state.disk_free_bytes)} are free"
 
 
-def _providers(state: DeviceState) -> str:
-    if state.providers and state.provider_error:
-        return printable(" ".join(state.provider_error.split()))[:200]
+def _providers(state: DeviceState, gpu_error: str | None) -> str:
+    if gpu_error is not None:
+        return printable(" ".join(gpu_error.split()))[:200]
     return f"there: {', '.join(state.providers)}" if state.providers else "no runtime there yet"

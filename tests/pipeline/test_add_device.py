@@ -59,10 +59,11 @@ def test_a_gpu_and_a_busy_board_are_seen() -> None:
     found = profile(gpu)
     assert found.provider == "CUDAExecutionProvider"
     assert found.requirements == ("numpy", "onnxruntime-gpu")
-    error = "CUDAExecutionProvider does not work:\nno device"
-    without = profile(gpu.model_copy(update={"provider_error": error}))
+    text = profile_text("new", "board", gpu, "CUDAExecutionProvider does not work:\nno device")
+    without = parse(DeviceProfile, tomllib.loads(text), "new")
     assert without.provider == "CPUExecutionProvider"
     assert without.requirements == found.requirements
+    assert "# CUDAExecutionProvider does not work: no device\n" in text
     assert (found.llvm_cpu, found.measure.rounds) == ("cortex-a78", 3)
 
 
@@ -107,6 +108,31 @@ def test_no_board_takes_the_name_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'local' is this machine"):
         add_device(tmp_path, "local", "pi")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [None, "CUDAExecutionProvider does not work: no driver"])
+def test_a_build_for_gpus_is_tried_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str | None
+) -> None:
+    def probe(_: object, profile: DeviceProfile) -> DeviceState:
+        on_gpu = profile.provider == "CUDAExecutionProvider"
+        found = {
+            "machine": "x86_64",
+            "packages": {"numpy": "2.0", "onnxruntime-gpu": "1.23"},
+            "providers": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+            "provider_error": error if on_gpu else None,
+        }
+        return PI.model_copy(update=found)
+
+    connected = contextlib.nullcontext()
+    monkeypatch.setattr("mosdeploy.pipeline.add_device.connector", lambda *_: lambda: connected)
+    monkeypatch.setattr("mosdeploy.devices.busy.refuse_if_busy", lambda *_: None)
+    monkeypatch.setattr("mosdeploy.devices.probe.probe", probe)
+    added = add_device(tmp_path, "new", "board")
+    provider = "CPUExecutionProvider" if error else "CUDAExecutionProvider"
+    assert load_profile("new", tmp_path).provider == provider
+    # that there is no GPU is no problem of a profile for the CPU
+    assert not [problem for problem in added.problems if problem.blocking]
 
 
 def test_shipped_profiles_say_where_their_claims_are_from() -> None:

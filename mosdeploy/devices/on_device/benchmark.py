@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_WARMUP = 20
-TVM = "tvm"
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+TVM = "tvm"
 """In place of a provider: what is timed is a bundle, which brings its runtime along."""
 
 TOTAL = "total"
