@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from mosdeploy.runtime import InputError, ModelError
@@ -120,6 +121,33 @@ def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match="refers to other files"):
         ModelSession(folder / "model.onnx", ["x"], ["y"])
+
+
+def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `load_onnx` has it on a device, where the limit was measured."""
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    asked: list[object] = []
+    on_cpu = onnxruntime.InferenceSession
+
+    def preload() -> None:
+        print("libraries of CUDA")
+        asked.append("preloaded")
+
+    def on_gpu(model: str, options: object, **given: object) -> object:
+        asked.append((given["providers"], given["provider_options"]))
+        session = on_cpu(model, options, providers=names[1:])
+        session.get_providers = lambda: names
+        return session
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_gpu)
+    session = ModelSession(path, ["x"], ["y"], threads=1, providers=names)
+    assert session.run({"x": np.ones(1, np.float32)})[0].tolist() == [2.0]
+    assert asked == ["preloaded", (names, [{"use_tf32": "0"}, {}])]
+    assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_provider(path: Path) -> None:
