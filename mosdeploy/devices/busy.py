@@ -12,7 +12,7 @@ from ..errors import CommandError, DeviceBusyError
 from ..record import Record
 from .answers import parse_answer
 from .interpreter import NoPythonError, work_dir
-from .scripts import Answer, call_agent
+from .scripts import Answer, call_script
 from .session import Session
 
 
@@ -56,7 +56,7 @@ def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None
             return
         raise busy_error(profile, holder)
     with contextlib.suppress(NoPythonError):
-        answer = call_agent(session, profile, _Busy, "busy", folder)
+        answer = call_script(session, profile, _Busy, "agent", "busy", folder)
         if answer.busy is not None:
             raise busy_error(profile, answer.busy)
 

@@ -16,13 +16,12 @@ from ..errors import StaleInputError
 from ..records import Deployment
 from .interpreter import work_dir
 from .on_device.versions import VERSION
-from .scripts import ON_DEVICE, Answer, call_agent
+from .scripts import Answer, call_script
 from .session import Session
 
 HASHING_TIMEOUT_S = 600.0
 MAX_NAME = 64  # as under [deploy]
 MAX_TOLD = 8  # channels in one message
-VERSIONS_PATH = ON_DEVICE / "versions.py"
 
 Version = Annotated[str, Field(pattern=f"^(?:{VERSION.pattern})$")]
 
@@ -177,6 +176,4 @@ class Channel:
         *arguments: str,
     ) -> A:
         words = (command, self.folder(session, profile), *arguments)
-        return call_agent(
-            session, profile, kind, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(VERSIONS_PATH,)
-        )
+        return call_script(session, profile, kind, "versions", *words, timeout_s=HASHING_TIMEOUT_S)

@@ -12,13 +12,12 @@ from pydantic import Field
 from ..config.device import DeviceProfile
 from ..records import Leftover
 from .busy import refuse_if_busy
-from .channel import HASHING_TIMEOUT_S, VERSIONS_PATH
+from .channel import HASHING_TIMEOUT_S
 from .interpreter import work_dir
 from .on_device.versions import VERSION
-from .scripts import ON_DEVICE, Answer, call_agent
+from .scripts import Answer, Script, call_script
 from .session import Session
 
-CLEAN_PATH = ON_DEVICE / "clean.py"
 MAX_PATHS = 200  # on one command line
 
 _VersionPath = Annotated[str, Field(pattern=rf"^(?:[^/]+/)?(?:{VERSION.pattern})$")]
@@ -56,10 +55,10 @@ def find_leftovers(
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
     words = ("unused", f"{folder}/bundles", "yes" if with_earlier else "no")
-    unused = call_agent(session, profile, _Unused, *words, scripts=(VERSIONS_PATH,)).unused
+    unused = call_script(session, profile, _Unused, "versions", *words).unused
     # sized together: one file may have names in several of them
     paths = (f"bundles/{path}" for path in unused)
-    found = call_agent(session, profile, _Found, "list", folder, *paths, scripts=(CLEAN_PATH,))
+    found = call_script(session, profile, _Found, "clean", "list", folder, *paths)
     return found.leftovers
 
 
@@ -82,10 +81,8 @@ def remove_leftovers(
     # last, for what removes the versions is among it
     by_place[""] = [x.path for x in leftovers if x.what != "version"]
     for place, names in by_place.items():
-        script = VERSIONS_PATH if place else CLEAN_PATH
+        script: Script = "versions" if place else "clean"
         command = ("drop", f"{folder}/{place}") if place else ("remove", folder)
         for start in range(0, len(names), MAX_PATHS):
             words = (*command, *names[start : start + MAX_PATHS])
-            call_agent(
-                session, profile, _Removed, *words, timeout_s=HASHING_TIMEOUT_S, scripts=(script,)
-            )
+            call_script(session, profile, _Removed, script, *words, timeout_s=HASHING_TIMEOUT_S)

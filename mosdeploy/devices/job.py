@@ -22,7 +22,7 @@ from ..spaces.spec import TimingStage
 from .answers import parse_answer
 from .busy import Holder, busy_error, refuse_if_busy, runs_in
 from .interpreter import work_dir
-from .scripts import Answer, call_agent
+from .scripts import Answer, call_script
 from .session import Session, check_run, last_lines
 
 MAX_MS = 1e9
@@ -156,7 +156,7 @@ class AgentJob:
             **self._profile.measure.model_dump(),
         }
         self._session.put_bytes(json.dumps(request).encode(), f"{self.folder}/job.json")
-        answer = call_agent(self._session, self._profile, _Started, "run", self.folder)
+        answer = call_script(self._session, self._profile, _Started, "agent", "run", self.folder)
         if answer.busy is not None:
             raise busy_error(self._profile, answer.busy)
 

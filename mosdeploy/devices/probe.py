@@ -14,7 +14,7 @@ from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
 from .interpreter import NoPythonError, work_dir
 from .on_device.describe import requirement_name
-from .scripts import call_agent
+from .scripts import call_script
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
@@ -37,7 +37,9 @@ def probe(session: Session, profile: DeviceProfile) -> DeviceState:
     folder = work_dir(session, profile)
     try:
         words = ("probe", folder, profile.provider, *profile.requirements)
-        return call_agent(session, profile, DeviceState, *words, timeout_s=PROBE_TIMEOUT_S)
+        return call_script(
+            session, profile, DeviceState, "agent", *words, timeout_s=PROBE_TIMEOUT_S
+        )
     except NoPythonError:
         return DeviceState(machine=printable(session.run("uname -m").stdout.strip()[:100]) or None)
 

@@ -1,14 +1,16 @@
-"""The scripts that run on a device by themselves: how they get there, and how they are called.
+"""The scripts that run on a device: how they get there, and how they are called.
 
 In: a session, a profile and arguments. Out: what a script printed, as a record. What the scripts do
 is described in `on_device`.
 """
 
 import contextlib
+import io
 import shlex
-from collections.abc import Sequence
+import zipfile
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError
@@ -19,8 +21,10 @@ from .interpreter import run_python, work_dir
 from .session import Session, last_lines
 
 ON_DEVICE = Path(__file__).parent / "on_device"
-AGENT = tuple(ON_DEVICE / name for name in ("agent.py", "benchmark.py", "describe.py"))
+Script = Literal["agent", "clean", "versions"]
 R = TypeVar("R", bound=Record)
+
+_START = b"from sys import argv\n\nfrom on_device.__main__ import main\n\nmain(*argv[1:])\n"
 
 
 class Answer(Record):
@@ -29,35 +33,45 @@ class Answer(Record):
     error: str | None = None
 
 
-def install_agent(session: Session, folder: str, scripts: Sequence[Path] = AGENT) -> str:
-    """Copy the agent, or other scripts that stand alone, into a folder named by their content.
+@cache
+def archive() -> bytes:
+    """All scripts as a zip file that Python runs, the same whenever it is made."""
+    members = {f"on_device/{path.name}": path.read_bytes() for path in ON_DEVICE.glob("*.py")}
+    members["__main__.py"] = _START
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name in sorted(members):
+            # a ZipInfo has a fixed date
+            file.writestr(zipfile.ZipInfo(name), members[name], zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def install_scripts(session: Session, folder: str) -> str:
+    """Copy the scripts into a file named by its content, unless they are there.
 
     Returns
     -------
     str
-        Path of the first script on the device.
+        Its path on the device.
     """
-    sources = [script.read_bytes() for script in scripts]
-    home = f"{folder}/agents/{scripts[0].stem}-{sha256_bytes(b''.join(sources))[:12]}"
-    for script, source in zip(scripts, sources, strict=True):
-        path = f"{home}/{script.name}"
-        with contextlib.suppress(FileNotFoundError):
-            if session.read(path) == source:
-                continue
-        session.put_bytes(source, path)
-    return f"{home}/{scripts[0].name}"
+    content = archive()
+    path = f"{folder}/agents/on_device-{sha256_bytes(content)[:12]}.pyz"
+    with contextlib.suppress(FileNotFoundError):
+        if session.read(path) == content:
+            return path
+    session.put_bytes(content, path)
+    return path
 
 
-def call_agent(
+def call_script(
     session: Session,
     profile: DeviceProfile,
     kind: type[R],
+    script: Script,
     *arguments: str,
     timeout_s: float | None = None,
-    scripts: Sequence[Path] = AGENT,
 ) -> R:
-    """Run one command of the agent, or of another such script, and return the record that it
-    prints.
+    """Run one command of a script, and return the record that it prints.
 
     Raises
     ------
@@ -65,8 +79,8 @@ def call_agent(
         If there is no Python, the script fails or says an error, or what it prints is no such
         record.
     """
-    path = install_agent(session, work_dir(session, profile), scripts)
-    result = run_python(session, profile, shlex.join([path, *arguments]), timeout_s)
+    path = install_scripts(session, work_dir(session, profile))
+    result = run_python(session, profile, shlex.join([path, script, *arguments]), timeout_s)
     lines = result.stdout.strip().splitlines()
     if "SyntaxError: future feature annotations" in result.stderr:  # of 3.6 and older
         raise CommandError(
@@ -75,9 +89,9 @@ def call_agent(
         )
     if result.returncode != 0 or not lines:
         raise CommandError(
-            f"{profile.name}: {scripts[0].name} failed on the device: {last_lines(result)}"
+            f"{profile.name}: {script}.py failed on the device: {last_lines(result)}"
         )
-    answer = parse_answer(kind, lines[-1], f"{profile.name}: {scripts[0].name}")
+    answer = parse_answer(kind, lines[-1], f"{profile.name}: {script}.py")
     if isinstance(answer, Answer) and answer.error is not None:
         raise CommandError(f"{profile.name}: {answer.error}")
     return answer

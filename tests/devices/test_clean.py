@@ -1,5 +1,6 @@
 """What is no longer needed goes, what is in use stays."""
 
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_a_device_that_measures_is_not_cleaned(device, make_profile):
     with other_agent(device) as pid, pytest.raises(DeviceBusyError, match=f"pid {pid}"):
         remove_all(make_profile())
     with (device / "agent.lock").open("a") as lock:
-        script.fcntl.flock(lock, script.fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert script.remove(device, "wheels") == {"error": "a measurement has begun meanwhile"}
     assert script.remove(device, "wheels", "my-notes", "../x") == {"removed": ["wheels"]}
 

@@ -15,8 +15,7 @@ from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import answers
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.busy import refuse_if_busy
-from mosdeploy.devices.channel import VERSIONS_PATH
-from mosdeploy.devices.clean import CLEAN_PATH, find_leftovers, remove_leftovers
+from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import roll_back, time_current
 from mosdeploy.devices.drift import DriftWatch
@@ -24,7 +23,7 @@ from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.devices.scripts import AGENT
+from mosdeploy.devices.scripts import archive
 from mosdeploy.devices.session import CommandResult, last_lines
 from mosdeploy.errors import CommandError, MosdeployError
 from mosdeploy.printable import printable
@@ -70,9 +69,8 @@ class HostileSession:
         return CommandResult(self.answer.decode(errors="replace"), "\x1b[31m[/x]", 0)
 
     def read(self, remote_path, offset=0):
-        for script in (*AGENT, CLEAN_PATH, VERSIONS_PATH):
-            if remote_path.endswith(f"/{script.name}"):
-                return script.read_bytes()
+        if remote_path.endswith(".pyz"):
+            return archive()
         if self.is_running and remote_path.endswith("/pid"):
             return b"7"
         if self.is_running and remote_path.endswith("/cmdline"):

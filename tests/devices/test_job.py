@@ -12,7 +12,7 @@ from mosdeploy.devices import scripts
 from mosdeploy.devices.busy import Holder
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.scripts import install_agent
+from mosdeploy.devices.scripts import install_scripts
 from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import CommandError, DeviceBusyError
 
@@ -31,18 +31,19 @@ def results(job):
     return path
 
 
-def test_the_agent_lies_in_a_folder_named_by_its_content(tmp_path):
-    script = tmp_path / "agent.py"
-    script.write_text("print(1)")
-    first = install_agent(LocalSession(), str(tmp_path / "device"), [script])
-    assert Path(first).read_text() == "print(1)"
-    assert install_agent(LocalSession(), str(tmp_path / "device"), [script]) == first
-    script.write_text("print(2)")
-    assert install_agent(LocalSession(), str(tmp_path / "device"), [script]) != first
+def test_the_scripts_lie_in_a_file_named_by_its_content(tmp_path, monkeypatch):
+    first = install_scripts(LocalSession(), str(tmp_path))
+    whole = Path(first).read_bytes()
+    assert whole == scripts.archive.__wrapped__()
+    Path(first).write_bytes(b"cut")
+    assert install_scripts(LocalSession(), str(tmp_path)) == first
+    assert Path(first).read_bytes() == whole
+    monkeypatch.setattr(scripts, "archive", lambda: b"changed")
+    assert install_scripts(LocalSession(), str(tmp_path)) != first
 
 
 def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch):
-    monkeypatch.setattr(room, "call_agent", lambda *_, **__: room._Started(pid=1))
+    monkeypatch.setattr(room, "call_script", lambda *_, **__: room._Started(pid=1))
     job.start({"a": "candidates/a.onnx"}, {"a": 2}, STAGES, threads=3, weights_bytes=4)
     request = json.loads((Path(job.folder) / "job.json").read_text())
     protocol = make_profile().measure.model_dump()

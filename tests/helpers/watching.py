@@ -19,6 +19,16 @@ def run_of(num_steps):
     return (SOURCE, *limits)
 
 
+PROTOCOL = {
+    "warmup": 2,
+    "min_repeats": 10,
+    "max_repeats": 40,
+    "precision_percent": 2.0,
+    "min_time_s": 0.0,
+    "max_time_s": 1e3,
+}
+"""How often a model is timed, in a job."""
+
 STAGES = (
     TimingStage(name="total", inputs=run_of(4)),
     TimingStage(name="first", inputs=run_of(0)),

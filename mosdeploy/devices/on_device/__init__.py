@@ -1,1 +1,11 @@
-"""What is copied to a device and runs there: standard library and numpy alone."""
+"""What is copied to a device and runs there, in one archive: standard library and numpy alone.
+
+It needs Python 3.9, and imports nothing of the rest of mosdeploy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ARCHIVE = Path(__file__).parents[1]
+"""On a device: the archive that this lies in."""

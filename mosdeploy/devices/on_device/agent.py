@@ -1,26 +1,20 @@
 """Runs on a device: times models one after the other.
 
 In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
-disk; rc when the job is over. Needs Python 3.9, and benchmark.py and describe.py beside it; imports
-nothing of mosdeploy, since the three are copied alone. Whether a timing counts or is repeated is
-decided on the host.
+disk; rc when the job is over. Whether a timing counts or is repeated is decided on the host.
 
-    agent.py probe WORK_DIR PROVIDER REQUIREMENT...    describe the device, as one JSON object
-    agent.py busy WORK_DIR                             print what holds the device, if anything does
-    agent.py run JOB_DIR                               measure in the background; prints the pid
+    agent probe WORK_DIR PROVIDER REQUIREMENT...    describe the device, as one JSON object
+    agent busy WORK_DIR                             print what holds the device, if anything does
+    agent run JOB_DIR                               measure in the background; prints the pid
 
-One agent at a time measures on a device: it holds a lock on WORK_DIR/agent.lock, and one on
-/etc/machine-id against the agents of other users and work folders. The kernel releases both when
-the process ends. Each model is timed in a child process, so that a crash, a lack of memory or a
-time-out becomes the result of that model.
+One agent at a time measures on a device. Each model is timed in a child process, so that a crash, a
+lack of memory or a time-out becomes the result of that model.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -30,23 +24,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from . import ARCHIVE
+from .files import open_own, write_whole
+from .locks import busy, folder_holder, machine_holder, take_lock, take_machine_lock
 
 CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
 REFERENCE = "reference"
 """The key of the model that is timed again and again, to show how the device's speed changes."""
-
-MACHINE_LOCK = os.environ.get("MOSDEPLOY_MACHINE_LOCK", "/etc/machine-id")
-"""What all agents of a machine lock, and only read; empty for nothing."""
-
-LOCK_ATTEMPTS = 3
-"""How often a lock is tried, 0.1 s apart: `busy` holds it for a moment."""
 
 
 def main(command: str, *arguments: str) -> None:
@@ -126,7 +117,7 @@ def measure_all(job_dir: Path) -> None:
     """
     job = json.loads((job_dir / "job.json").read_text())
     log(f"checking {job['provider']}")
-    checked = in_child(["benchmark.py", "check", job["provider"]], CHECK_TIMEOUT_S)
+    checked = in_child(["benchmark", "check", job["provider"]], CHECK_TIMEOUT_S)
     if "error" in checked or "provider_error" in checked:
         raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
@@ -141,7 +132,7 @@ def measure_all(job_dir: Path) -> None:
         if key in failed:
             continue
         log(f"measuring {key}")
-        words = ["benchmark.py", "measure", str(job_dir), key]
+        words = ["benchmark", "measure", str(job_dir), key]
         measurement = in_child(words, job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
             result = {"key": key, "measured_at": now(), "measurement": measurement}
@@ -168,8 +159,7 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     """Run a script beside this one in a fresh process; what it prints, or {"error": why it printed
     nothing}.
     """
-    script, *words = arguments
-    command = [sys.executable, str(Path(__file__).resolve().with_name(script)), *words]
+    command = [sys.executable, str(ARCHIVE), *arguments]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
@@ -254,99 +244,13 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
 def probe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
     """Fields of a DeviceState; what the device does not report is left out."""
-    state = in_child(["describe.py", work_dir, provider, *requirements], CHECK_TIMEOUT_S)
+    state = in_child(["describe", work_dir, provider, *requirements], CHECK_TIMEOUT_S)
     if "error" in state:
         raise RuntimeError(state["error"])
-    checked = in_child(["benchmark.py", "check", provider], CHECK_TIMEOUT_S)
+    checked = in_child(["benchmark", "check", provider], CHECK_TIMEOUT_S)
     state["provider_error"] = checked.pop("error", None)
     state.update(checked)
     return {key: value for key, value in state.items() if value not in (None, "", [])}
-
-
-def busy(work_dir_text: str) -> dict[str, Any]:
-    """{"busy": what holds the device}, or {}."""
-    work_dir = Path(work_dir_text)
-    lock = take_lock(work_dir)
-    if lock is None:
-        return {"busy": folder_holder(work_dir)}
-    lock.close()
-    machine_lock = take_machine_lock()
-    if machine_lock is None:
-        return {"busy": machine_holder()}
-    machine_lock.close()
-    return {}
-
-
-def folder_holder(work_dir: Path) -> dict[str, Any]:
-    """What the agent that holds the lock of a work folder wrote into it."""
-    return dict(json.loads(read_text(work_dir / "agent.lock") or "{}"))
-
-
-def machine_holder(processes: Path = Path("/proc")) -> dict[str, Any]:
-    """Process and job of another agent of this machine, as far as it can be seen."""
-    for path in processes.glob("[0-9]*/cmdline"):
-        words = read_text(path).split("\0")
-        pid = int(path.parent.name)
-        is_agent = len(words) > 3 and Path(words[1]).name == "agent.py" and words[2] == "run"
-        if is_agent and pid != os.getpid() and may_hold_machine(path.parent):
-            return {"pid": pid, "job": words[3]}
-    return {}
-
-
-def may_hold_machine(process: Path) -> bool:
-    """Tell whether a process has the file open that locks the machine, or will not say."""
-    try:
-        opened = [str(path.readlink()) for path in (process / "fd").iterdir()]
-    except OSError:  # another user's
-        return True
-    return os.path.realpath(MACHINE_LOCK) in opened
-
-
-def take_lock(work_dir: Path) -> IO[str] | None:
-    """Lock a work folder while the file is open here or in a fork; None when another holds it."""
-    return locked(os.fdopen(open_own(work_dir / "agent.lock"), "a+"))
-
-
-def take_machine_lock() -> IO[str] | None:
-    """Lock the machine likewise; where it has no such file, nothing is locked."""
-    try:
-        return locked(Path(MACHINE_LOCK).open())
-    except OSError:
-        return Path(os.devnull).open()
-
-
-def open_own(path: Path) -> int:
-    """Open a file to append to, never through a link, which may lead to a file of somebody else."""
-    # O_CLOEXEC is Python's default
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-
-
-def locked(file: IO[str]) -> IO[str] | None:
-    """A file once it is locked; None when another process holds the lock."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(file.close)
-        for _ in range(LOCK_ATTEMPTS):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                stack.pop_all()
-                return file
-            time.sleep(0.1)
-    return None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
-def read_text(path: str | Path) -> str:
-    """Text of a small file; empty when it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def now() -> str:
@@ -358,7 +262,3 @@ def now() -> str:
 def log(message: str) -> None:
     """Print one line with the time; the host takes new output as a sign that the agent works."""
     print(now(), message, flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

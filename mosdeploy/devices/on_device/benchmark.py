@@ -1,11 +1,10 @@
 """Times one model on a device, in the process that it is called in, or checks the runtime there.
 
-In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs Python 3.9,
-numpy and onnxruntime, or TVM; imports nothing of mosdeploy, since it is copied to the device with
-agent.py, which starts it.
+In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs numpy and
+onnxruntime, or TVM; agent.py starts it.
 
-    benchmark.py check PROVIDER         import the runtime and run one product on the provider
-    benchmark.py measure JOB_DIR KEY    time one model
+    benchmark check PROVIDER         import the runtime and run one product on the provider
+    benchmark measure JOB_DIR KEY    time one model
 
 What is run is declared in job.json: named stages, each with the inputs that it needs. Nothing here
 knows what a model computes.
@@ -29,7 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-MAX_WARMUP = 20
+from .files import read_text
+from .timing import repeat, statistics, time_run
+
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 TVM = "tvm"
 """In place of a provider: what is timed is a bundle, which brings its runtime along."""
@@ -152,20 +153,6 @@ def make_inputs(np: Any, declared: list[dict[str, Any]], seed: int) -> dict[str,
     return arrays
 
 
-def time_run(
-    run: Callable[[dict[str, Any]], object], inputs: dict[str, Any]
-) -> tuple[float, float]:
-    """Wall and processor time of one run, in milliseconds.
-
-    What a GPU computes is over by then too, since the outputs are arrays on the host.
-    """
-    begin_cpu_ns = time.process_time_ns()
-    begin_ns = time.perf_counter_ns()
-    run(inputs)
-    wall_ms = (time.perf_counter_ns() - begin_ns) / 1e6
-    return wall_ms, (time.process_time_ns() - begin_cpu_ns) / 1e6
-
-
 def open_graph(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
     """Import ONNX Runtime; the result loads an ONNX file."""
     import onnxruntime as ort
@@ -239,69 +226,6 @@ def set_cpu_affinity(num_threads: int) -> None:
         os.sched_setaffinity(0, sorted(allowed, key=rank)[-num_threads:])
 
 
-def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[float]]:
-    """Warm up until two runs agree, then run until the median of the first column is known to
-    `precision_percent`; both are bounded by a number of runs and, once `warmup` and `min_repeats`
-    are made, by `max_time_s`.
-    """
-    deadline = time.monotonic() + job["max_time_s"]
-    last_ms = math.inf
-    for count in range(1, max(MAX_WARMUP, job["warmup"]) + 1):
-        this_ms = once()[0]
-        steady = abs(this_ms - last_ms) <= this_ms * job["precision_percent"] / 100
-        if count >= job["warmup"] and (steady or time.monotonic() > deadline):
-            break
-        last_ms = this_ms
-    rows: list[list[float]] = []
-    begin = time.monotonic()
-    min_time_s = min(job["min_time_s"], job["max_time_s"])
-    while len(rows) < job["max_repeats"]:
-        rows.append(once())
-        elapsed_s = time.monotonic() - begin
-        if len(rows) < job["min_repeats"] or elapsed_s < min_time_s:
-            continue
-        if elapsed_s > job["max_time_s"]:
-            break
-        if interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
-            break
-    return rows
-
-
-def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
-    """Fields of a Timing, from the wall and processor times of all repeats."""
-    median_ms = float(np.median(times_ms))
-    return {
-        "median_ms": median_ms,
-        "p90_ms": float(np.percentile(times_ms, 90)),
-        "p99_ms": float(np.percentile(times_ms, 99)),
-        "minimum_ms": float(times_ms.min()),
-        "repeats": len(times_ms),
-        "interval_percent": interval_percent(times_ms.tolist()) if median_ms > 0 else None,
-        "cpu_ms": float(np.median(cpu_ms)),
-    }
-
-
-def interval_percent(times_ms: list[float]) -> float:
-    """Half the width of the median's 95% interval, relative to the median, in percent.
-
-    The interval lies between two order statistics and assumes no distribution of the times: the
-    number of values below the median is binomial (count, 1/2), and the ranks leave at most 2.5% of
-    that on each side (Hahn and Meeker, Statistical Intervals, 1991, chapter 5).
-    """
-    ordered = sorted(times_ms)
-    count = len(ordered)
-    rank = 0
-    ways = 1  # to have `rank` of the values below the median, of 2**count
-    below = 1
-    while 40 * below <= 2**count:  # in whole numbers: no float is as large as 2**1024
-        rank += 1
-        ways = ways * (count - rank + 1) // rank
-        below += ways
-    rank = max(rank, 1)  # under six values, the interval is their range
-    median_ms = (ordered[count // 2] + ordered[(count - 1) // 2]) / 2
-    return 50 * (ordered[-rank] - ordered[rank - 1]) / median_ms
-
-
 # -- the runtime and the process -------------------------------------------------------------------
 
 
@@ -352,15 +276,3 @@ def die_first_without_memory() -> None:
     """Ask Linux to kill this process, and not the agent, when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def read_text(path: str | Path) -> str:
-    """Text of a small file; empty when it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

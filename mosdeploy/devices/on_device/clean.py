@@ -1,25 +1,26 @@
-"""Finds and removes what measuring and setting up have left in a work folder. Runs there, alone.
+"""Finds and removes what measuring and setting up have left in a work folder. Runs there.
 
-In: the work folder. Out: one line of JSON. Needs Python 3.9 and nothing else; which versions of
-bundles can go, and how they do, is the matter of versions.py.
+In: the work folder. Out: one line of JSON. Which versions of bundles can go, and how they do, is
+the matter of versions.py.
 
-    clean.py list WORK_DIR VERSION...   print what can be removed besides some versions, with sizes
-    clean.py remove WORK_DIR PATH...    remove some of that, unless an agent measures
+    clean list WORK_DIR VERSION...   print what can be removed besides some versions, with sizes
+    clean remove WORK_DIR PATH...    remove some of that, unless an agent measures
 
 All of it can be made again but the results of a job that no command has fetched yet.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from . import ARCHIVE
+from .locks import take_lock
 
 PLACES = (
     ("jobs/*", "job"),
@@ -48,7 +49,7 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
     """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees when
     all of it goes, the versions as well.
     """
-    used = [(folder / "venv").resolve(), Path(__file__).resolve().parent]
+    used = [(folder / "venv").resolve(), ARCHIVE.resolve()]
     now_s = file_clock(folder)
     whats = {
         path: what
@@ -91,13 +92,10 @@ def state_of(path: Path) -> os.stat_result | None:
 
 def remove(folder: Path, *paths: str) -> dict[str, Any]:
     """Remove what `found` lists of some paths: {"removed": these}; or {"error"}."""
-    # never through a link, which may lead to a file of somebody else
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(folder / "agent.lock", flags, 0o644), "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return {"error": "a measurement has begun meanwhile"}
+    lock = take_lock(folder)
+    if lock is None:
+        return {"error": "a measurement has begun meanwhile"}
+    with lock:
         listed = [x["path"] for x in found(folder)["leftovers"] if x["path"] in paths]
         for path in listed:
             shutil.rmtree(folder / path, ignore_errors=True)
@@ -120,7 +118,3 @@ def freed_bytes(paths: list[Path]) -> dict[Path, int]:
         if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):
             freed[path] += state.st_size
     return freed
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,9 +1,9 @@
-"""Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there, alone.
+"""Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there.
 
-In: the work folder, the provider of the profile and its requirements. Out: one line of JSON. Needs
-Python 3.9 and nothing else; agent.py starts it.
+In: the work folder, the provider of the profile and its requirements. Out: one line of JSON;
+agent.py starts it.
 
-    describe.py WORK_DIR PROVIDER REQUIREMENT...
+    describe WORK_DIR PROVIDER REQUIREMENT...
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from .benchmark import GPU_PROVIDERS
+from .files import read_text
 
 CPU_FEATURES = (
     "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
@@ -39,7 +41,6 @@ def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]
     `requirements` are those of the device's profile; `packages` holds the versions of those that
     are installed for this Python.
     """
-    on_gpu = provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider")
     gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
     return {
         **describe_cpu(),
@@ -48,7 +49,7 @@ def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]
         "temperature_c": temperature_c(),
         "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
         "load_1min": os.getloadavg()[0],
-        "gpu": first_line(*gpu) if on_gpu else None,
+        "gpu": first_line(*gpu) if provider in GPU_PROVIDERS else None,
         "python_version": platform.python_version(),
         "packages": installed_versions(requirements),
     }
@@ -115,15 +116,3 @@ def first_line(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.partition("\n")[0].strip()
     return ""
-
-
-def read_text(path: str | Path) -> str:
-    """Text of a small file; empty when it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

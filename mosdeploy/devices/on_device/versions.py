@@ -1,25 +1,25 @@
-"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there, alone.
+"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there.
 
-In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of JSON. Needs Python
-3.9 and nothing else; whether a version works is decided on the host.
+In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of JSON. Whether a
+version works is decided on the host.
 
-    versions.py claim FOLDER VERSION OWNER IS_SHARED
+    versions claim FOLDER VERSION OWNER IS_SHARED
         make a version's folder and mark it as worked at, so that no other command removes it
-    versions.py deduplicate FOLDER VERSION
+    versions deduplicate FOLDER VERSION
         link the files that other versions hold into this one; prints which are still missing
-    versions.py activate FOLDER VERSION KEEP RECORD
+    versions activate FOLDER VERSION KEEP RECORD
         make a tested version current and remove all but the last KEEP
-    versions.py release FOLDER VERSION
+    versions release FOLDER VERSION
         take the mark off a version
-    versions.py previous FOLDER OWNER IS_SHARED
+    versions previous FOLDER OWNER IS_SHARED
         print which version is current, and which was before it
-    versions.py rollback FOLDER FROM TO
+    versions rollback FOLDER FROM TO
         make the one before current again
-    versions.py others FOLDER
+    versions others FOLDER
         print the other channels with a current version, and the run folders that deploy there
-    versions.py unused BUNDLES WITH_EARLIER
+    versions unused BUNDLES WITH_EARLIER
         print of every channel the versions that nothing goes back to, or all but the current one
-    versions.py drop FOLDER VERSION...
+    versions drop FOLDER VERSION...
         remove versions, but the current one and those in work
 
 The folder holds:
@@ -42,11 +42,12 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from .files import open_own
 
 SUMS_NAME = "SHA256SUMS"
 RECORD_NAME = "deployment.json"
@@ -321,12 +322,6 @@ def sha256(path: Path) -> str | None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change what is current."""
-    # never through a link, which may lead to a file of somebody else
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(folder / ".lock", flags, 0o644), "w") as file:
+    with os.fdopen(open_own(folder / ".lock"), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The files that run on the device, by themselves, and the agent of the two."""
+"""What runs on the device, by itself, and the agent of it."""
 
 import ast
 import errno
@@ -7,35 +7,33 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from watching import wait_for
 
-from mosdeploy.devices.on_device import agent, benchmark, clean, describe, versions
+from mosdeploy.devices import on_device
+from mosdeploy.devices.on_device import agent, locks
+
+SOURCES = sorted(on_device.ARCHIVE.glob("on_device/*.py"))
+NEEDED = {
+    "agent.py": {"numpy"},
+    "benchmark.py": {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"},
+}
 
 
-@pytest.mark.parametrize(
-    ("script", "needed"),
-    [
-        (agent, {"numpy"}),
-        (benchmark, {"numpy", "onnxruntime", "tvm", "mosdeploy_runtime"}),
-        (clean, set()),
-        (describe, set()),
-        (versions, set()),
-    ],
-)
-def test_it_parses_on_python_3_9_and_stands_alone(script, needed):
-    tree = ast.parse(Path(script.__file__).read_text(), feature_version=(3, 9))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_it_parses_on_python_3_9_and_stands_alone(path):
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            names.add(node.module.split(".")[0])
-    assert names - set(sys.stdlib_module_names) == needed
+            assert node.level <= 1
+            if node.level == 0:
+                names.add(node.module.split(".")[0])
+    assert names - set(sys.stdlib_module_names) == NEEDED.get(path.name, set())
 
 
 def test_a_torn_last_line_is_cut_off_and_measured_again(tmp_path):
@@ -89,22 +87,20 @@ def test_a_full_disk_is_told_before_the_weights_are_written(tmp_path):
     ],
 )
 def test_whatever_ends_a_child_is_its_result(code, error, tmp_path, monkeypatch):
-    (tmp_path / "benchmark.py").write_text(code)
-    monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
-    assert agent.in_child(["benchmark.py"], timeout_s=1 if "sleep" in code else 30) == {
-        "error": error
-    }
+    (tmp_path / "archive.pyz").write_text(code)
+    monkeypatch.setattr(agent, "ARCHIVE", tmp_path / "archive.pyz")
+    assert agent.in_child(["benchmark"], timeout_s=1 if "sleep" in code else 30) == {"error": error}
 
 
 def test_a_provider_s_error_says_which_library_it_lacks(tmp_path, monkeypatch):
-    (tmp_path / "benchmark.py").write_text(
+    (tmp_path / "archive.pyz").write_text(
         "import sys\n"
         "print('E: Failed to load library a.so with error: b.so.13: none', file=sys.stderr)\n"
         "print('W: another line', file=sys.stderr)\n"
         'print(\'{"provider_error": "CUDA did not start"}\')\n'
     )
-    monkeypatch.setattr(agent, "__file__", str(tmp_path / "agent.py"))
-    assert agent.in_child(["benchmark.py"], timeout_s=30)["provider_error"] == (
+    monkeypatch.setattr(agent, "ARCHIVE", tmp_path / "archive.pyz")
+    assert agent.in_child(["benchmark"], timeout_s=30)["provider_error"] == (
         "CUDA did not start: Failed to load library a.so with error: b.so.13: none"
     )
 
@@ -174,7 +170,7 @@ def test_a_model_that_failed_is_not_tried_again(queue, monkeypatch):
 
 
 def test_no_wait_depends_on_a_clock_that_may_jump():
-    for path in Path(agent.__file__).parent.glob("*.py"):
+    for path in SOURCES:
         tree = ast.parse(path.read_text())
         stamps = (
             {"now"} if path.name == "agent.py" else {"deploy"}
@@ -191,58 +187,6 @@ def test_no_wait_depends_on_a_clock_that_may_jump():
                     for name in called
                     if name in ("time.time", "time.time_ns") or "datetime" in name
                 }
-
-
-def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
-    lock = agent.take_lock(tmp_path)
-    assert agent.take_lock(tmp_path) is None
-    lock.close()
-    again = agent.take_lock(tmp_path)
-    assert again is not None
-    again.close()
-
-
-@pytest.fixture
-def two_users(tmp_path, monkeypatch):
-    """Work folders of two users of one machine."""
-    monkeypatch.setattr(agent, "MACHINE_LOCK", str(tmp_path / "machine-id"))
-    (tmp_path / "machine-id").touch(0o444)
-    folders = (tmp_path / "anna", tmp_path / "ben")
-    for folder in folders:
-        (folder / "jobs" / "job").mkdir(parents=True)
-    return folders
-
-
-def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
-    anna, ben = two_users
-    holder = {"pid": 7, "job": "/home/anna/jobs/job"}
-    monkeypatch.setattr(agent, "machine_holder", lambda: holder)
-    assert agent.busy(str(ben)) == {}
-    with agent.take_lock(anna), agent.take_machine_lock():
-        assert agent.busy(str(ben)) == {"busy": holder}
-        assert agent.run(f"{ben}/jobs/job") == {"busy": holder}
-        (anna / "agent.lock").write_text('{"pid": 8}')
-        assert agent.busy(str(anna)) == {"busy": {"pid": 8}}
-    assert agent.busy(str(anna)) == {}
-
-
-def test_who_else_measures_is_read_from_its_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(agent, "MACHINE_LOCK", str(tmp_path / "machine-id"))
-    for pid, words in (
-        (10, ["python3", "/x/agent.py", "run", "/home/locks/nothing"]),
-        (11, ["python3", "agent.py"]),
-        (12, ["python3", "/x/agent.py", "run", "/home/anna/jobs/job"]),
-        (os.getpid(), ["python3", "/x/agent.py", "run", "/home/ben/jobs/job"]),
-    ):
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
-    (tmp_path / "10" / "fd").mkdir()
-    assert agent.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
-    (tmp_path / "12" / "fd").mkdir()
-    assert agent.machine_holder(tmp_path) == {}
-    (tmp_path / "12" / "fd" / "3").symlink_to(tmp_path / "machine-id")
-    assert agent.machine_holder(tmp_path)["pid"] == 12
-    assert agent.machine_holder(tmp_path / "hidden") == {}
 
 
 SLOW_TO_LEAD = """
@@ -289,25 +233,15 @@ def test_an_agent_whose_pid_was_not_noted_does_nothing(two_users):
     done = subprocess.run([sys.executable, "-c", ENDED_BEFORE_THE_PID, job], check=False)
     assert done.returncode == 9
     # held as long as the agent runs
-    wait_for(lambda: (lock := agent.take_lock(folder)) is not None and lock.close() is None)
+    wait_for(lambda: (lock := locks.take_lock(folder)) is not None and lock.close() is None)
     assert not (job / "rc").exists()
-
-
-def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
-    for path in (str(tmp_path / "missing"), ""):
-        monkeypatch.setattr(agent, "MACHINE_LOCK", path)
-        first, second = agent.take_machine_lock(), agent.take_machine_lock()
-        assert first is not None
-        assert second is not None
-        first.close()
-        second.close()
 
 
 def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(agent.fcntl, "flock", no_locks)
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     agent.main("busy", str(tmp_path))
     assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
 
@@ -315,10 +249,10 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("path", "script", "words"),
     [
-        ("agent.lock", agent, "busy {work}"),
-        ("jobs/one/agent.log", agent, "run {work}/jobs/one"),
-        ("agent.lock", clean, "remove {work} wheels"),
-        ("bundles/en-de/.lock", versions, "claim {work}/bundles/en-de one me no"),
+        ("agent.lock", "agent", "busy {work}"),
+        ("jobs/one/agent.log", "agent", "run {work}/jobs/one"),
+        ("agent.lock", "clean", "remove {work} wheels"),
+        ("bundles/en-de/.lock", "versions", "claim {work}/bundles/en-de one me no"),
     ],
 )
 def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words):
@@ -328,7 +262,7 @@ def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words
     link.parent.mkdir(parents=True)
     link.symlink_to(victim)
     words = words.format(work=tmp_path / "work").split()
-    command = [sys.executable, script.__file__, *words]
+    command = [sys.executable, "-m", on_device.__name__, script, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Too many levels of symbolic links" in done.stdout + done.stderr
     assert victim.read_text() == "mine"

@@ -1,0 +1,61 @@
+"""Who holds a device, as another agent finds it."""
+
+import os
+
+import pytest
+
+from mosdeploy.devices.on_device import agent, locks
+
+
+def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
+    lock = locks.take_lock(tmp_path)
+    assert locks.take_lock(tmp_path) is None
+    lock.close()
+    again = locks.take_lock(tmp_path)
+    assert again is not None
+    again.close()
+
+
+def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
+    anna, ben = two_users
+    holder = {"pid": 7, "job": "/home/anna/jobs/job"}
+    for module in (agent, locks):
+        monkeypatch.setattr(module, "machine_holder", lambda: holder)
+    assert locks.busy(str(ben)) == {}
+    with locks.take_lock(anna), locks.take_machine_lock():
+        assert locks.busy(str(ben)) == {"busy": holder}
+        assert agent.run(f"{ben}/jobs/job") == {"busy": holder}
+        (anna / "agent.lock").write_text('{"pid": 8}')
+        assert locks.busy(str(anna)) == {"busy": {"pid": 8}}
+    assert locks.busy(str(anna)) == {}
+
+
+@pytest.mark.parametrize("agent_words", [["/x/on_device-0.pyz", "agent"], ["/x/agent.py"]])
+def test_who_else_measures_is_read_from_its_command_line(tmp_path, monkeypatch, agent_words):
+    monkeypatch.setattr(locks, "MACHINE_LOCK", str(tmp_path / "machine-id"))
+    for pid, words in (
+        (10, ["python3", "/x/on_device-0.pyz", "agent", "run", "/home/locks/nothing"]),
+        (11, ["python3", "agent.py"]),
+        (12, ["python3", *agent_words, "run", "/home/anna/jobs/job"]),
+        (13, ["python3", "/x/on_device-0.pyz", "agent", "busy", "/home/anna"]),
+        (os.getpid(), ["python3", "/x/on_device-0.pyz", "agent", "run", "/home/ben/jobs/job"]),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
+    (tmp_path / "10" / "fd").mkdir()
+    assert locks.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
+    (tmp_path / "12" / "fd").mkdir()
+    assert locks.machine_holder(tmp_path) == {}
+    (tmp_path / "12" / "fd" / "3").symlink_to(tmp_path / "machine-id")
+    assert locks.machine_holder(tmp_path)["pid"] == 12
+    assert locks.machine_holder(tmp_path / "hidden") == {}
+
+
+def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
+    for path in (str(tmp_path / "missing"), ""):
+        monkeypatch.setattr(locks, "MACHINE_LOCK", path)
+        first, second = locks.take_machine_lock(), locks.take_machine_lock()
+        assert first is not None
+        assert second is not None
+        first.close()
+        second.close()
