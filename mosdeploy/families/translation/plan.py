@@ -221,17 +221,20 @@ def _dropout(num_reads: float) -> Setting:
 
 @dataclass(frozen=True)
 class _Length:
-    """Steps of the supernet and a winner together, and how often these read each pair."""
+    """Steps of the supernet and a winner together, how often these read each pair, and to how many
+    of them a validation comes.
+    """
 
     steps: int
     num_reads: float
+    valid_steps: float  # which read as many tokens as one subnet does that is validated
 
     @classmethod
     def of(cls, corpus: Corpus, lengths: _Lengths, size: Size) -> "_Length":
-        num_tokens = len(corpus.train) * float(np.mean(lengths.longer) + 1)
-        epoch = num_tokens / size.tokens_per_batch
+        pair_steps = float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
+        epoch = len(corpus.train) * pair_steps
         steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
-        return cls(steps, steps / epoch)
+        return cls(steps, steps / epoch, len(corpus.valid) * pair_steps)
 
 
 def _training(length: _Length, size: Size, num_winners: int) -> list[Setting]:
@@ -251,13 +254,21 @@ def _training(length: _Length, size: Size, num_winners: int) -> list[Setting]:
         *(shared if num_winners > 1 else ()),
         Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
         Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
-        Setting(
-            "validate_every",
-            max(1, round(num_winners * steps * share / 10)),
-            "ten times on the way of the supernet",
-            steps="part",
-        ),
+        _validations(num_winners * steps * share, length.valid_steps),
     ]
+
+
+def _validations(supernet_steps: float, valid_steps: float) -> Setting:
+    """How often the largest and the smallest subnet are validated: on at most as many tokens as the
+    supernet reads, but twice.
+    """
+    count = min(max(2, int(supernet_steps / (2 * valid_steps))), 10)
+    return Setting(
+        "validate_every",
+        max(1, round(supernet_steps / count)),
+        f"{count} times on the way of the supernet",
+        at=lambda factor: _validations(factor * supernet_steps, valid_steps),
+    )
 
 
 def _workload(lengths: _Lengths) -> list[Setting]:

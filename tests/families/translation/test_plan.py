@@ -119,6 +119,20 @@ def test_several_winners_share_a_supernet_that_does_not_decay(root: Path, plan: 
     assert four.validate_every == pytest.approx(0.038 * four.budget, abs=1)
 
 
+def test_large_validation_files_are_read_seldom(root: Path, tmp_path: Path) -> None:
+    """What two subnets read at each validation is at most what the supernet reads in between."""
+    for side in ("en", "de"):
+        lines = (root / f"data/train.{side}").read_text().splitlines()
+        longer = [f"{line} {line}" for line in lines]  # none that is trained on
+        (tmp_path / f"valid.{side}").write_text(20 * "\n".join([*longer, ""]))
+    plan = plan_run(DataRequest(FILES, root, valid=str(tmp_path / "valid")))
+    # 7% of 1,500 steps of 512 tokens, for 10,000 pairs of 4 tokens or more, twice
+    assert parsed(plan).training.validate_every == pytest.approx(0.035 * 1500, abs=1)
+    assert "2 times on the way of the supernet" in plan.text
+    week = parsed(plan.scaled(100.0, "a week"))
+    assert week.training.validate_every == pytest.approx(0.007 * 150_000, abs=10)
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_every_size_is_a_run_file(root: Path, name: str) -> None:
     config = parsed(plan_run(DataRequest(FILES, root, size=name)))
