@@ -1,4 +1,4 @@
-"""The trainings of supernet_quality.py and finetune_curve.py: what a cell is, where it stands, how
+"""The trainings of supernet_quality.py: what a cell is, where it stands, how
 it is trained.
 
 In: supernet_quality.toml, a corpus, a folder. Out: one JSON file for each finished cell, beside it
