@@ -7,6 +7,7 @@ for winners that start from weights that are fresh in part, as the supernet did,
 steps, and read each example a few times.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 from ..errors import StaleInputError
 from ..spaces.genes import ArchConfig
 from .context import Progress
+from .distilled import distilled
 from .same_time import LEAST, MOST, reference, step_ratios
 from .trained_run import TrainedRun
 
@@ -131,12 +133,18 @@ def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
 
 
 def _epoch_steps(state: TrainedRun) -> float:
-    """Steps of a winner that read each example once."""
+    """Steps of a winner that read each of its examples once; of the original ones where those that
+    it is to read are not distilled yet.
+    """
     from ..data.batches import Batches
 
     training = state.config.training
-    stride = -(-len(state.data.train) // SAMPLE_EXAMPLES)
-    sample = state.tokenized(state.data.train[::stride])
+    examples = state.data.train
+    with contextlib.suppress(StaleInputError):
+        source = distilled(state.run, state.config.finetune.data or training.data)
+        examples = source.examples(state.run, state.data)
+    stride = -(-len(examples) // SAMPLE_EXAMPLES)
+    sample = state.tokenized(examples[::stride])
     batches = Batches(sample, training.tokens_per_batch, training.seed)
     return stride * len(batches) / training.grad_accum_steps
 

@@ -18,7 +18,10 @@ LARGEST_EVERY = 4
 `smallest`.
 """
 
-_ARCHS = 0  # random stream; the others of the same seed are those of gradient.py
+_ARCHS = 0
+"""Random stream beside those of gradient.py. numpy pads seeds with zeros, so that the architectures
+of a step share the numbers, though not what is made of them, with the order of that epoch.
+"""
 
 
 class ArchSource(Protocol):

@@ -15,7 +15,7 @@ from walking import KeptProgress, damage, edit, make_run_folder, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.family import TaskData
-from mosdeploy.pipeline import distill
+from mosdeploy.pipeline import distill, time_loss
 from mosdeploy.pipeline.distill import DistillOptions
 from mosdeploy.pipeline.distilled import distilled
 from mosdeploy.pipeline.run import open_run
@@ -219,6 +219,18 @@ def test_a_subnet_learns_from_distilled_examples(root: Path) -> None:
     assert card.inputs_sha256 != plain.inputs_sha256
     assert card.subnet_sha256 != plain.subnet_sha256
     assert card.start_loss == plain.start_loss
+
+
+def test_distilled_examples_count_among_those_that_a_winner_reads(root: Path) -> None:
+    original_steps = time_loss._epoch_steps(trained_run(open_run(root)))
+    wish(root, '[finetune]\ndata = "both"')
+    state = trained_run(open_run(root))
+    count = len(distilled(state.run, "both").examples(state.run, state.data))
+    expected = original_steps * count / len(state.data.train)
+    assert expected > original_steps
+    assert time_loss._epoch_steps(state) == pytest.approx(expected, rel=0.1)
+    state.files.distilled_card_path.unlink()  # not distilled yet
+    assert time_loss._epoch_steps(trained_run(open_run(root))) == original_steps
 
 
 def test_a_subnet_learns_from_a_teachers_distributions(root: Path) -> None:

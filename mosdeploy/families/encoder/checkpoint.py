@@ -39,6 +39,9 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
+_GELU_HEADS = ("electra", "roberta")
+"""Kinds whose heads that tell masked pieces have the exact GELU, whatever the body has."""
+
 _NEEDED = (
     "vocab_size",
     "hidden_size",
@@ -80,7 +83,7 @@ class Checkpoint:
         Names of its head's outputs, in order (`id2label`); none where config.json names none.
     is_tied
         Whether masked pieces are told by the embedding table, as here; otherwise that head is left
-        out.
+        out, as is one whose activation is not the body's.
     is_multi_label
         Whether its head tells of each class by itself whether it applies.
     """
@@ -166,7 +169,8 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         if "positions.weight" in body:
             body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
     is_tied = bool(config.get("tie_word_embeddings", True))
-    if not is_tied:
+    has_own_activation = kind in _GELU_HEADS and constants["activation"] != "gelu"
+    if not is_tied or has_own_activation:
         heads.pop("masked-lm", None)
     checkpoint = Checkpoint(
         kind=kind,

@@ -220,6 +220,20 @@ def test_a_classifier_that_computes_otherwise_is_left_out(kind: str, tmp_path: P
     assert not any(name.startswith("head") for name in checkpoint.weights("pooled"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "has_head"), [("bert", True), ("electra", False), ("roberta", False)]
+)
+def test_a_head_of_another_activation_is_left_out(
+    kind: str, has_head: bool, tmp_path: Path
+) -> None:
+    """transformers gives ELECTRA's and RoBERTa's the exact GELU beside any body."""
+    theirs = saved(tmp_path, kind, "ForMaskedLM", hidden_act="relu")
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    assert ("masked-lm" in checkpoint.heads) == has_head
+    if has_head:
+        assert_same_answers(network(checkpoint, "masked-lm"), theirs, checkpoint)
+
+
 def test_older_names_and_half_precision_are_read(tmp_path: Path) -> None:
     saved(tmp_path, "bert")
     expected = load_checkpoint(str(tmp_path), Path()).body
