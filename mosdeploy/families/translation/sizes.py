@@ -45,7 +45,7 @@ class Size:
 SIZES = {
     "tiny": Size(
         max_pairs=20_000,
-        vocab_size=2000,
+        vocab_size=4000,
         tokens_per_batch=512,
         learning_rate=4e-3,
         epochs=20,
