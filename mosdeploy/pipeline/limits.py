@@ -240,8 +240,9 @@ def told_training(context: Context, limits: TrainingLimits) -> str:
         FeasibleSpace.find(context.config.space, limits.limits, cost, predict_ms)
     except InfeasibleError as error:
         told += (
-            f". As predicted, {error}. Training goes on, as some may keep it as measured, but a "
-            "search may find none: `mosdeploy profile --budget N` with a larger N tells more"
+            f". As predicted, {error}. Training goes on, as some may keep it as measured, and the "
+            "search times the fastest, but may find none: `mosdeploy profile --budget N` with a "
+            "larger N tells more"
         )
     return told
 

@@ -21,7 +21,7 @@ from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
 from .time_loss import time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
-from .verified import FinalistVerification
+from .verified import FinalistVerification, first_evolution
 
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
@@ -159,18 +159,17 @@ class _SearchTask:
                 stopped.append(cache.num_early_stopped - before)
                 return found
 
-            evolution = evolve(1.0, 0)
+            model = self.predictor if self.verify else None
+            evolution, level = first_evolution(self.context, self.limits, model, evolve)
             measured = list[Candidate]()
             winner = evolution.ranked[0]
-            level = 1.0
-            steps = config.finalist_steps
-            training = FinalistTraining(self.state, steps, self.context.progress)
+            training = FinalistTraining(self.state, config.finalist_steps, self.context.progress)
             if self.verify:
-                task = self._verification(evolution, evolve, training)
+                task = self._verification(evolution, level, evolve, training)
                 winner, measured = task.run()
                 evolution = task.evolution
                 level = task.level
-            elif steps:
+            elif training.steps:
                 winner = training.best_of(self._finalists_to_train(evolution))
             result = self._result(evolution, winner).model_copy(
                 update={
@@ -210,10 +209,11 @@ class _SearchTask:
     def _verification(
         self,
         evolution: "Evolution",
+        level: float,
         evolve: "Callable[[float, int], Evolution]",
         training: FinalistTraining,
     ) -> FinalistVerification:
-        """What measures the finalists, and trains those that keep the limits if that is wanted."""
+        """What measures finalists, and trains those that keep the limits if that is wanted."""
         return FinalistVerification(
             FinalistTiming(self.context, self.device, self.statistic),
             self.limits,
@@ -221,7 +221,8 @@ class _SearchTask:
             self.predictor,
             evolve,
             training.losses if training.steps else None,
-            min_level=self._min_level,
+            level=level,
+            min_level=min(self._min_level, level),
         )
 
     @property

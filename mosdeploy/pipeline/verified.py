@@ -31,6 +31,42 @@ MAX_STEP = 0.25
 further ones know from these how far off it is.
 """
 MAX_MARGIN = 0.9
+ROOM = 0.05
+"""How far below the limit the fastest subnet is put where it is predicted above it, as a share: its
+neighbours are then within the limit too.
+"""
+
+
+def first_evolution(
+    context: Context,
+    limits: Limits,
+    predictor: "LatencyPredictor | None",
+    evolve: "Callable[[float, int], Evolution]",
+) -> "tuple[Evolution, float]":
+    """What a search sees first, and its level: 1 or, where nothing is predicted to keep the latency
+    limit, a lower one, at which subnets are that may keep it as measured.
+
+    Raises
+    ------
+    InfeasibleError
+        If the limits are beyond the predictor's interval too.
+    """
+    try:
+        return evolve(1.0, 0), 1.0
+    except InfeasibleError as error:
+        fastest_ms, limit_ms = error.fastest_latency_ms, limits.max_latency_ms
+        if predictor is None or fastest_ms is None or limit_ms is None:
+            raise
+        space = context.config.space
+        rows = predictor.to_rows(space.genes([space.smallest]))
+        least = math.exp(-predictor.half_width(rows).item())
+        needed = limit_ms / fastest_ms
+        # at 1 or above another limit ended it
+        if not least <= needed < 1.0:
+            raise
+        context.progress.say(f"{error}. Some may keep it as measured: the fastest are timed")
+        level = max(least, needed * (1 - ROOM))
+        return evolve(level, 0), level
 
 
 @dataclass
