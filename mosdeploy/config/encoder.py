@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
+from ..printable import is_one_line
 from ..record import Record, parse
 from ..spaces.encoder import EncoderSpace
 from ..spaces.encoder_choices import Head
@@ -101,6 +102,12 @@ class TaskConfig(Record):
             raise ValueError(f"labels: {self.kind} has none; leave them out")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must differ from one another, got {list(self.labels)}")
+        broken = [name for name in self.labels if not is_one_line(name)]
+        if broken:
+            raise ValueError(
+                f"labels: {broken[0]!r} holds a line break, a tab or a control character; a label "
+                "is printed as one line"
+            )
         spaced = [name for name in self.labels if any(map(str.isspace, name))]
         if self.kind == "tagging" and spaced:
             raise ValueError(

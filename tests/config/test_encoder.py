@@ -94,6 +94,7 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
     [
         ("task", {"labels": ["one"]}, "classification needs 2 or more"),
         ("task", {"labels": ["a", "a"]}, "labels must differ"),
+        ("task", {"labels": ["a", "b\x1b[2J"]}, "a label is printed as one line"),
         ("task", {"kind": "regression"}, "regression has none"),
         (
             "task",

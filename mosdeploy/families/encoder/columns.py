@@ -12,6 +12,7 @@ from typing import Any
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
+from ...printable import is_one_line
 from .tables import GLUE_COLUMNS, Row
 from .targets import cell_text, cell_words, joined_tag
 
@@ -118,6 +119,12 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
     columns = {**texts, "label": label}
+    broken = next((i for i, value in enumerate(values) if not is_one_line(value)), None)
+    if broken is not None:
+        raise ConfigError(
+            f"{rows[broken].place}: column '{label}' holds {values[broken][:100]!r}: a label is "
+            "printed as one line; write it without line breaks, tabs and control characters"
+        )
     if counts[""]:
         first = rows[values.index("")].place
         raise ConfigError(
@@ -135,12 +142,12 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
         _check_strange(rows, values, label)
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
-    with_points = [_number(value.replace(",", ".")) for value in counts]
-    if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, with_points)):
-        place = next(i for i, value in enumerate(values) if "," in value)
+    plain = [_number(value.replace(",", ".").removesuffix("%")) for value in counts]
+    if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, plain)):
+        place = next(i for i, value in enumerate(values) if math.isnan(_number(value)))
         raise ConfigError(
             f"{rows[place].place}: column '{label}' holds '{values[place]}': write numbers as in "
-            "1234.57, with a point and without commas"
+            "1234.57, with a point and without commas or %"
         )
     if len(counts) > MAX_CLASSES:
         raise ConfigError(

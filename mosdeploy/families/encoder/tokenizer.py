@@ -113,8 +113,8 @@ class EncoderTokenizer:
             raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
         except Exception as error:  # the library raises no class of its own
             raise StaleInputError(
-                f"{path} is no {TOKENIZER_NAME} ({error}); delete it and run `mosdeploy train` "
-                "again"
+                f"{path} is no {TOKENIZER_NAME} ({error}); save a checkpoint's again, with a fast "
+                "tokenizer; if it lies in a run folder, delete it and run `mosdeploy train` again"
             ) from error
         self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
         self._tokenizer.no_truncation()

@@ -51,8 +51,8 @@ class _Lengths:
         return min(max(16, within), MAX_TOKENS)
 
     @property
-    def num_too_long(self) -> int:
-        return sum(length > self.max_tokens for length in self.longer)
+    def share_too_long(self) -> float:
+        return sum(length > self.max_tokens for length in self.longer) / len(self.longer)
 
 
 def plan_run(request: DataRequest) -> RunPlan:
@@ -97,6 +97,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         # what bounds it is the text: all that `train` will read
         read = _read({**given, "max_tokens": lengths.max_tokens}, request)
         lengths = replace(lengths, vocab_size=trial_lengths(read.train, size.vocab_size)[0])
+    _check_kept(len(corpus.train), lengths, request)
     length = _Length.of(corpus, lengths, size)
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
@@ -121,6 +122,16 @@ def plan_run(request: DataRequest) -> RunPlan:
     )
 
 
+def _check_kept(num_pairs: int, lengths: _Lengths, request: DataRequest) -> None:
+    kept = round(num_pairs * (1 - lengths.share_too_long))
+    if kept < MIN_PAIRS:
+        raise ConfigError(
+            f"{' and '.join(request.files)}: {lengths.share_too_long:.0%} of {num_pairs:,} pairs "
+            f"have more than {lengths.max_tokens} tokens on a side, which leaves {kept}; at least "
+            f"{MIN_PAIRS} are needed: write a sentence a line"
+        )
+
+
 def _read(given: dict[str, object], request: DataRequest) -> Corpus:
     # before anything is known of lengths: what is far too long for any run alone is left out
     config = parse(CorpusConfig, {"max_tokens": MAX_TOKENS, **given}, "--train")
@@ -143,14 +154,14 @@ def _facts(files: CorpusFiles, corpus: Corpus, lengths: _Lengths, size: str) -> 
     )
     longer = lengths.longer
     middle, most = (int(x) for x in np.percentile(longer, (50, 95)))
-    share = 100 * lengths.num_too_long / len(longer)
     return {
         "languages": f"{files.languages[0]} to {files.languages[1]} ({files.told_by})",
         "pairs": f"{len(corpus.train):,} to train on, {held_out}",
         "dropped": dropped_fact(corpus.dropped),
         "lengths": (
             f"{middle} tokens on the longer side in the middle, {most} or fewer in 95%, at most "
-            f"{max(longer)}; {share:.1f}% are longer than {lengths.max_tokens} and left out"
+            f"{max(longer)}; {lengths.share_too_long:.1%} are longer than {lengths.max_tokens} and "
+            "left out"
         ),
         "size": size,
     }
@@ -176,7 +187,7 @@ def _corpus(
         Setting(
             "max_tokens",
             lengths.max_tokens,
-            "99 of 100 pairs are shorter by a fifth; longer ones are left out",
+            f"{lengths.share_too_long:.1%} of the pairs are longer and left out",
         ),
         Setting("vocab_size", lengths.vocab_size, vocabulary),
     ]

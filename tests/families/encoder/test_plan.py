@@ -181,6 +181,18 @@ def test_the_case_of_an_ending_does_not_matter(root: Path, tmp_path: Path, endin
             "text,label\n" + "".join(f't{i},"{i},5"\n' for i in range(50)),
             "line 2: column 'label' holds '0,5': write numbers as in 1234.57",
         ),
+        (
+            "text,label\n" + "".join(f"t{i},{i}%\n" for i in range(50)),
+            "line 2: column 'label' holds '0%': .* without commas or %",
+        ),
+        (
+            'text,label\none,good\ntwo,"very\ngood"\n',
+            r"line 3: column 'label' holds 'very\\ngood': a label is printed as one line",
+        ),
+        (
+            "text,label\none,good\ntwo,\x1b[31mbad\n",
+            r"line 3: column 'label' holds '\\x1b\[31mbad'",
+        ),
         ("tokens,tags\nOpen it,O O\n", "'tags' holds O alone in all 1 rows"),
         (b"text,label\rone,a\rtwo,b\r", r"end in CR alone; .* tr '\\r' '\\n'"),
     ],

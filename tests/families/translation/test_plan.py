@@ -162,6 +162,11 @@ def test_two_files_of_any_name_are_read(root: Path, tmp_path: Path) -> None:
         ("one\n" * 30, "eins\n" * 30, "no validation pairs"),
         ("\n".join(map(str, range(60))), "\n".join(f"a{i}" for i in range(60)), "are too few"),
         (b"caf\xe9\n", "x\n", "line 1: not UTF-8"),
+        (
+            "\n".join(f"{i} " * 300 for i in range(300)),
+            "\n".join(f"a{i} " * 300 for i in range(300)),
+            "100% of .* pairs have more than 256 tokens on a side, which leaves 0; .* a line",
+        ),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, first: str | bytes, second: str, message: str) -> None:
