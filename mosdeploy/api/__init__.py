@@ -110,7 +110,8 @@ def open_run(
     Parameters
     ----------
     progress
-        Told how far a verb is. None shows it in a notebook, a line for each stage, and tells nobody
+        Told how far a verb is, by its methods `update(stage, done, total, note="")` and
+        `say(message)`. None shows it in a notebook, a line for each stage, and tells nobody
         elsewhere.
     ssh_config
         Holds the aliases of devices.

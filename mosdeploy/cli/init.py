@@ -75,11 +75,11 @@ class DataOptions:
     ] = None
     text: Annotated[
         str | None,
-        typer.Option(help="Column of the text.", show_default="told by its name"),
+        typer.Option(help="Column of the text, or of the words.", show_default="told by its name"),
     ] = None
     label: Annotated[
         str | None,
-        typer.Option(help="Column of the label.", show_default="told by its name"),
+        typer.Option(help="Column of the label, or of the tags.", show_default="told by its name"),
     ] = None
     winners: Annotated[
         int | None,

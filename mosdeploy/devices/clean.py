@@ -4,6 +4,7 @@ In: a session and a profile. Out: what there is, with its size. What programs us
 and the current version of each project, is never listed.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -75,11 +76,9 @@ def remove_leftovers(
     folder = work_dir(session, profile)
     by_place: dict[str, list[str]] = {}
     for leftover in leftovers:
-        if leftover.what == "version":
-            place, _, name = leftover.path.rpartition("/")
-            by_place.setdefault(place, []).append(name)
-    # last, for what removes the versions is among it
-    by_place[""] = [x.path for x in leftovers if x.what != "version"]
+        is_version = leftover.what == "version"
+        place, name = os.path.split(leftover.path) if is_version else ("", leftover.path)
+        by_place.setdefault(place, []).append(name)
     for place, names in by_place.items():
         script: Script = "versions" if place else "clean"
         command = ("drop", f"{folder}/{place}") if place else ("remove", folder)

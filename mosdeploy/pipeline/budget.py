@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 NUM_TIMED = 10
 """Steps of either kind that are timed to tell what a time is enough for."""
+LEAST_STEPS = 20
+"""What a time must be enough for, for the supernet and for each winner in the mean; fewer would
+replace a trained supernet by one that has learnt nothing."""
 TIMING_SHARE = 0.05
 """Of that time, what timing them may take; two of either kind are timed in any case."""
 
@@ -58,17 +61,18 @@ def split_time(
     Raises
     ------
     ConfigError
-        If there is not time for one step of each.
+        If there is not time for `LEAST_STEPS` of each in the mean.
     """
     share = supernet_share(num_winners)
     mean_step_s = share * supernet_step_s + (1 - share) * winner_step_s
     steps = int(time_s / mean_step_s)
-    least = num_winners + 1
+    least = LEAST_STEPS * (num_winners + 1)
     if steps < least:
         raise ConfigError(
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
-            f"{supernet_step_s:.2f} s here, one of a winner {winner_step_s:.2f} s; give --time "
-            f"{math.ceil(least * mean_step_s)}s or more, or lower training.tokens_per_batch"
+            f"{supernet_step_s:.2f} s here, one of a winner {winner_step_s:.2f} s, and {least} "
+            f"steps are the least; give --time {math.ceil(least * mean_step_s)}s or more, or lower "
+            "training.tokens_per_batch"
         )
     return split_steps(steps, num_winners).model_copy(
         update={
@@ -99,7 +103,7 @@ def training_budget(
     Raises
     ------
     ConfigError
-        If the time is not enough for one step.
+        If the time is not enough for `LEAST_STEPS`.
     """
     training = context.config.training
     if options.time_s is None:

@@ -124,9 +124,8 @@ def _folders(context: Context, bundles: Sequence[Path]) -> list[Path]:
     # `.` has no name
     folders = [require_bundle(context.files, given).absolute() for given in bundles]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        raise ConfigError(
-            f"compare takes two different bundles or more, got {', '.join(map(str, bundles))}"
-        )
+        told = ", ".join(map(str, bundles)) or "none"
+        raise ConfigError(f"compare takes two different bundles or more, got {told}")
     return folders
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SSH_CONFIG = Path("~/.ssh/config")
 
 
+@runtime_checkable
 class Progress(Protocol):
     """How a verb tells that it is getting on; the command line draws it."""
 

@@ -16,7 +16,7 @@ from ..printable import plain
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .budget import TIMING_SHARE, step_times
+from .budget import LEAST_STEPS, TIMING_SHARE, step_times
 from .context import SILENT, Context, Progress
 from .estimate import estimate_walk
 from .run import Run
@@ -217,8 +217,7 @@ def _parse(text: str, root: Path) -> RunConfig:
 def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
     """The plan with as many steps as the time is enough for."""
     times = estimate.times
-    # some steps of each kind, of which the supernet has a small share
-    least_s = estimate.fixed_s + 20 * (times.supernet_s + times.winner_s)
+    least_s = estimate.fixed_s + LEAST_STEPS * (times.supernet_s + times.winner_s)
     if time_s < least_s:
         raise ConfigError(
             f"{plain(time_s)} s are not enough: a step of the supernet takes "

@@ -98,6 +98,8 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
             getattr(run, method)("abc")
     with pytest.raises(ConfigError, match="train: 3: Input should be"):
         mosdeploy.init(tmp_path / "new", train=3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"progress: .*print.*: Input should be an instance of"):
+        mosdeploy.open_run(tmp_path, progress=print)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"pairs\.tsv: no such file"):
         mosdeploy.init(tmp_path / "new", train="pairs.tsv")
     with pytest.raises(ConfigError, match=r"source and target, .* not 'en'"):

@@ -41,7 +41,10 @@ def test_a_time_is_split_by_hand() -> None:
     found = split_time(114.01, 1, supernet_step_s=0.3, winner_step_s=0.1)
     assert (found.supernet_steps, found.winner_steps) == (70, 930)
     assert (found.time_s, found.supernet_step_s, found.winner_step_s) == (114.01, 0.3, 0.1)
-    with pytest.raises(ConfigError, match=r"0\.2 s are not enough: .* give --time 1s or more"):
+    with pytest.raises(
+        ConfigError,
+        match=r"0\.2 s are not enough: .* 40 steps are .* give --time 5s or more",
+    ):
         split_time(0.2, 1, supernet_step_s=0.3, winner_step_s=0.1)
 
 

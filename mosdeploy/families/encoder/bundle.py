@@ -23,7 +23,7 @@ tags: [mosdeploy, encoder, {kind}]
 ---
 # {name}: {title}
 
-An encoder of texts made by mosdeploy. Everything it needs is in this folder.
+An encoder of texts made by mosdeploy: model, tokenizer and settings.
 
 | | |
 |---|---|
@@ -36,8 +36,9 @@ An encoder of texts made by mosdeploy. Everything it needs is in this folder.
 | {metric} on {num_examples} validation texts | {bundle_score:.2f} \
 (the trained network: {torch_score:.2f}) |
 
-Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed \
-(then `mosdeploy.runtime`):
+Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
+copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
+installed, `mosdeploy.runtime` does the same:
 
     pip install numpy onnxruntime tokenizers
     printf '%s\\n' {input} | python -m mosdeploy_runtime .

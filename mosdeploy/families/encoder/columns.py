@@ -63,8 +63,10 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
         if name is not None:
             first.cell(name)  # raises, and names those that there are
     names = list(first.cells)
-    if text is None and label is None and {"tokens", "tags"} <= set(names):
-        return _tagging(rows)
+    words, tags = text or "tokens", label or "tags"
+    are_lists = [isinstance(first.cells.get(name), list | tuple) for name in (words, tags)]
+    if {words, tags} <= set(names) and ((words, tags) == ("tokens", "tags") or all(are_lists)):
+        return _tagging(rows, words, tags)
     texts = {"text": text} if text is not None else _text_columns(rows, label)
     rest = [name for name in names if name not in texts.values()]
     if label is None:
@@ -114,7 +116,8 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
             raise ConfigError(
                 f"{row.place}: column '{label}' holds a list; a text has one class here: write a "
                 "file for each class, with the labels yes and no, or name another column with "
-                "--label"
+                "--label; tags of words stand beside a list of words: name both, with --text "
+                "WORDS --label TAGS"
             )
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
@@ -177,20 +180,20 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def _tagging(rows: Sequence[Row]) -> TaskColumns:
+def _tagging(rows: Sequence[Row], words: str, tags: str) -> TaskColumns:
     counts: Counter[str] = Counter()
     for row in rows:
-        for tag in cell_words(row.cell("tags"), row.place, "tags"):
+        for tag in cell_words(row.cell(tags), row.place, tags):
             if not (tag == "O" or tag[:2] in ("B-", "I-")):
                 raise ConfigError(
-                    f"{row.place}: column 'tags' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
+                    f"{row.place}: column '{tags}' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
                 )
             counts[joined_tag(tag)[2:]] += tag.startswith("B-")
     del counts[""]
     if not counts:
         raise ConfigError(
-            f"{rows[0].place}: column 'tags' holds O alone in all {len(rows):,} rows; the first "
+            f"{rows[0].place}: column '{tags}' holds O alone in all {len(rows):,} rows; the first "
             "word of an entity has the tag B-TYPE"
         )
     found = dict(sorted(counts.items()))
-    return TaskColumns("tagging", {"tokens": "tokens", "tags": "tags"}, tuple(found), found)
+    return TaskColumns("tagging", {"tokens": words, "tags": tags}, tuple(found), found)

@@ -13,7 +13,7 @@ from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 _TEMPLATE = """\
 # {name}: {source_lang} to {target_lang}
 
-A translation model made by mosdeploy. Everything it needs is in this folder.
+A translation model made by mosdeploy: model, tokenizer and settings.
 
 | | |
 |---|---|
@@ -26,8 +26,9 @@ A translation model made by mosdeploy. Everything it needs is in this folder.
 | {metric} on {num_examples} validation sentences | {bundle_score:.2f} \
 (the trained network: {torch_score:.2f}) |
 
-{binding}Run it where `mosdeploy_runtime` was copied to, or where mosdeploy is installed \
-(then `mosdeploy.runtime`):
+{binding}Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
+copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
+installed, `mosdeploy.runtime` does the same:
 
     pip install numpy {packages} sentencepiece
     printf '%s\\n' {source} | python -m mosdeploy_runtime .

@@ -55,6 +55,19 @@ def test_a_run_file_fits_data_and_checkpoint(
     assert all(label in plan.facts.get("labels", "") for label in labels)
 
 
+def test_tags_of_words_have_the_names_that_they_are_given(root: Path, tmp_path: Path) -> None:
+    rows = [{"words": row["tokens"], "ner": row["tags"]} for row in examples("tagging")]
+    (tmp_path / "ner.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    plan = plan_run(
+        DataRequest(
+            ("ner.jsonl",), tmp_path, checkpoint=str(root / "bert"), text="words", label="ner"
+        )
+    )
+    task = parsed(plan, tmp_path).task
+    assert (task.kind, task.labels) == ("tagging", ("BAD", "GOOD"))
+    assert (task.tokens, task.tags) == ("words", "ner")
+
+
 def test_a_regression_tells_its_numbers_and_what_is_not_read(root: Path, tmp_path: Path) -> None:
     lines = [f"the film is {i},{i % 30},{i}\n" for i in range(120)]
     (tmp_path / "scores.csv").write_text("text,label,id\n" + "".join(lines))
