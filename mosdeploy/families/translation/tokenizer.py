@@ -7,6 +7,7 @@ unknown 1, begin 2, end 3. This file does not know where pairs come from or how 
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import sentencepiece
@@ -14,6 +15,7 @@ import sentencepiece
 from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
+from ...interruptible import interruptible
 from ...storage import atomic_write
 
 PAD_ID = 0
@@ -71,7 +73,8 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
 def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
     stride = -(-len(pairs) // MAX_TRAINING_PAIRS) or 1
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
+    train = partial(
+        sentencepiece.SentencePieceTrainer.train,
         sentence_iterator=(text for pair in pairs[::stride] for text in pair),
         model_writer=model,
         model_type="unigram",
@@ -87,6 +90,7 @@ def _train(pairs: Sequence[tuple[str, str]], vocab_size: int) -> bytes:
         max_sentence_length=1 << 20,
         minloglevel=2,
     )
+    interruptible(train)
     return model.getvalue()
 
 
