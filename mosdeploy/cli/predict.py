@@ -93,6 +93,8 @@ def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
     try:
         # an argument that was not UTF-8 holds surrogates, and cannot be encoded
         given = [line.encode() for line in text] if text else sys.stdin.buffer
+        if not text and sys.stdin.isatty():
+            PROGRESS.say("reading lines from the terminal; Ctrl-D, which ends them, answers them")
         return list(decoded(given, are_json))
     except UnicodeError as error:
         raise ConfigError(f"the input is not UTF-8: {error}") from error

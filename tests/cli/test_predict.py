@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -164,6 +165,17 @@ def test_without_arguments_lines_come_from_stdin(monkeypatch: pytest.MonkeyPatch
     text = "one\r\n\ntwo \u2028 in one line\n".encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert _lines(None) == ["one", "", "two \u2028 in one line"]
+
+
+def test_a_terminal_is_told_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main, typed = os.openpty()
+    with os.fdopen(main, "wb", buffering=0) as keys, os.fdopen(typed) as terminal:
+        keys.write(b"one\n\x04")
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert _lines(None) == ["one"]
+    assert "Ctrl-D" in capsys.readouterr().err
 
 
 def test_an_argument_that_was_not_utf8_is_refused() -> None:
