@@ -111,9 +111,9 @@ class Lesson:
     def outputs(self, net: Any, batch: Any, activation_checkpointing: bool) -> tuple[Tensor, ...]:
         """Logits, then what is compared: the network's and the teacher's."""
         inputs = batch.inputs()
-        states = net.hidden_states(*inputs, activation_checkpointing)
+        states = list(net.hidden_states(*inputs, activation_checkpointing))
         with torch.no_grad():
-            theirs = self.teacher.eval().hidden_states(*inputs)
+            theirs = list(self.teacher.eval().hidden_states(*inputs))
         logits = net.head(states[-1])
         if self.name == "hidden states":
             return logits, *states, *theirs

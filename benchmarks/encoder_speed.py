@@ -47,6 +47,7 @@ from encoder_speed_contenders import (
 from encoder_speed_task import CASES, Case, Inputs, Model, Task
 from provenance import Provenance, provenance
 from speed_bound import timed
+from speed_report import peak_mib, ratio, say
 
 from mosdeploy.record import Record
 from mosdeploy.storage import write_record
@@ -260,17 +261,6 @@ def probe(options: argparse.Namespace) -> dict[str, float]:
     return {"load_s": load_s, "peak_mib": peak_mib() - before_mib}
 
 
-def peak_mib() -> float:
-    """Largest resident size of this process so far."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def ratio(reference_ms: Sequence[float], measured_ms: Sequence[float]) -> float:
-    """Median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(reference_ms, measured_ms, strict=True))
-
-
 def lowest_cosine(expected: Vectors, found: Vectors) -> float:
     """Of the vectors of the same text."""
     lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(found, axis=-1)
@@ -278,11 +268,6 @@ def lowest_cosine(expected: Vectors, found: Vectors) -> float:
 
 
 # -- saying it -------------------------------------------------------------------------------------
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def table(outcome: Outcome) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from provenance import command, versions
+from speed_report import say
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol, load_profile
@@ -266,11 +267,6 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         **predictors,
         "ordinary": ordinary,
     }
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

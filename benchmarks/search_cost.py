@@ -147,8 +147,7 @@ class Comparison:
             return fitted[-1].predict
 
         def show(progress: SearchProgress) -> None:
-            done = f"{progress.iteration}/{progress.num_iterations}"
-            print(f"{way}: {done} {progress.num_evaluated}", file=sys.stderr)
+            print(f"{way}: {progress.iteration} {progress.num_evaluated}", file=sys.stderr)
 
         oracle = SearchOracle(
             losses=meter.losses(race=way == "race"),

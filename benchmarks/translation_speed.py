@@ -43,6 +43,7 @@ from speed_contenders import (
     open_session,
     run_onnx,
 )
+from speed_report import peak_mib, ratio, say
 from speed_task import NUM_DECODER_LAYERS, NUM_SENTENCES, Task, lively_subnet
 
 from mosdeploy.families.translation.decoding import translate
@@ -267,12 +268,6 @@ def probe(options: argparse.Namespace) -> dict[str, float]:
     return {"load_s": load_s, "peak_mib": peak_mib() - before_mib}
 
 
-def peak_mib() -> float:
-    """Largest resident size of this process so far."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def profile(path: Path, task: Task) -> dict[str, float]:
     """Milliseconds a sentence of the twelve operators that take longest; the loop, which holds
     others, is left out.
@@ -291,11 +286,6 @@ def profile(path: Path, task: Task) -> dict[str, float]:
     return dict(sorted(total.items(), key=lambda item: -item[1])[:12])
 
 
-def ratio(reference_ms: Sequence[float], measured_ms: Sequence[float]) -> float:
-    """Median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(reference_ms, measured_ms, strict=True))
-
-
 def agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> float:
     """Share of the tokens that are the same."""
     same = sum(
@@ -305,11 +295,6 @@ def agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]])
 
 
 # -- saying it -------------------------------------------------------------------------------------
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def table(outcome: Outcome) -> str:

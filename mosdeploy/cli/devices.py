@@ -27,9 +27,9 @@ def devices_list(common: Common) -> None:
 
 def devices_show(common: Common, name: DeviceName) -> None:
     """Show one device profile."""
-    from ..pipeline.devices import show_device
+    from ..pipeline.devices import run_profile
 
-    profile = show_device(common.directory, name)
+    profile = run_profile(common.directory, name)
     common.show(profile, profile.model_dump_json(indent=2))
 
 

@@ -86,7 +86,7 @@ class QualityPredictor:
                 "are needed; raise search.quality_samples, or write "
                 'quality = "evaluate" under [search]'
             )
-        encoded = _encode(space, genes)
+        encoded = genes / space.gene_maxima
         # the card judges ensembles of the folds; the one that is kept is fitted to all rows
         card = _cross_validate(encoded, loss)
         # the mean is of the rest too: with the held-out losses in it the error would be too small
@@ -96,7 +96,7 @@ class QualityPredictor:
     def predict(self, genes: GeneArray) -> FloatArray:
         """Losses in nats a target of shape (N,) from canonical gene rows of shape (N, G)."""
         # [0]: how far the members disagree, [1], is not used in a search
-        return self.mean_loss + self.ensemble.predict(_encode(self.space, genes))
+        return self.mean_loss + self.ensemble.predict(genes / self.space.gene_maxima)
 
 
 def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
@@ -113,14 +113,6 @@ def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
         kendall_tau=tau if np.isfinite(tau) else 0.0,
         error=float(np.abs(predicted - loss).mean()),
     )
-
-
-def _encode(space: SearchSpace, genes: GeneArray) -> FloatArray:
-    """The per-layer encoding of a population: (N, G), in [0, 1]."""
-    maxima = np.array([max(choices) for choices in space.gene_choices], dtype=np.float64)
-    # in each column 0 is a layer that does not exist, 1 the largest choice
-    encoded: FloatArray = genes / maxima
-    return encoded
 
 
 def _fit(encoded: FloatArray, loss: FloatArray) -> tuple[float, MlpEnsemble]:

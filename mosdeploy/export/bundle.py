@@ -19,7 +19,7 @@ from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch, replace_folder, restore_folder
 from ..records import BundleManifest, Limits, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.errors import ManifestError
-from ..runtime.manifest import MAX_MANIFEST_BYTES, TOKENIZER_NAMES
+from ..runtime.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, TOKENIZER_NAMES
 from ..runtime.manifest import read_manifest as read_as_runtime
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
@@ -33,7 +33,6 @@ from ..storage import (
 from .parity import ParityExamples, PredictsIds, check_parity
 from .self_tests import choose_self_tests
 
-MANIFEST_NAME = "manifest.json"
 README_NAME = "README.md"
 
 HASHES_BYTES = 2**12

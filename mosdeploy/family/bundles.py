@@ -68,9 +68,6 @@ class BundleModel(Protocol):
     def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Any]:
         """Input ids to answers: token ids, or scores."""
 
-    def predict(self, lines: Sequence[str]) -> list[str]:
-        """Lines of text to lines of text."""
-
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Lines of text to all that is known of each, as objects for JSON: with `is_cut` or
         `num_windows` where a line was too long, `is_single` where it holds one text of two.

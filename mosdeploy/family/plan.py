@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 COMMENT_COLUMN = 41
+HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
+"""Names of held-out files beside one with `train` in its name."""
 
 
 @dataclass(frozen=True)

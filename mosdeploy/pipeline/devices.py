@@ -23,17 +23,6 @@ def list_devices(root: Path) -> DeviceList:
     return DeviceList(devices=tuple(list_profiles(root)))
 
 
-def show_device(root: Path, name: str) -> DeviceProfile:
-    """One profile.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has this name.
-    """
-    return run_profile(root, name)
-
-
 def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> DeviceCheck:
     """Look at a device and at what it lacks.
 

@@ -7,7 +7,7 @@ of the teacher.
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InfeasibleError
+from ..errors import DeviceError, InfeasibleError
 from ..printable import latency
 from ..spaces import Workload
 from ..spaces.depths import all_depths, largest_of_depths
@@ -69,15 +69,26 @@ def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchCon
 def _measured(
     context: Context, device: str, archs: Sequence[ArchConfig]
 ) -> dict[ArchConfig, float]:
-    """Median latency of each, in ms."""
+    """Median latency of each, in ms.
+
+    Raises
+    ------
+    DeviceError
+        If one could not be timed.
+    """
     workload = context.config.workload
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
     # the winner beside which they stand was timed by the same rule
     request = CollectRequest(profile, archs, path, renew=True, since=oldest())
     dataset = collect(context, request).dataset
-    totals = {arch: dataset.measured[arch.key].measurement.total for arch in archs}
-    return {arch: total.median_ms for arch, total in totals.items() if total is not None}
+    times_ms = {}
+    for arch in archs:
+        measurement = dataset.measured[arch.key].measurement
+        if measurement.total is None:
+            raise DeviceError(f"{device} could not time {arch}: {measurement.error}")
+        times_ms[arch] = measurement.total.median_ms
+    return times_ms
 
 
 def _at(context: Context, workload: Workload) -> Context:

@@ -203,9 +203,9 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
 
 def _named_from(root: Path, name: str) -> str:
     """A file as a run file names it: from its folder if it lies there, else in full."""
-    if ":" in name:  # package:NAME/PATH, datasets:..., hub:ID
-        return name
     path = expand_home(name).absolute()
+    if ":" in name and not path.exists():  # package:NAME/PATH, datasets:..., hub:ID
+        return name
     folder = root.absolute()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 

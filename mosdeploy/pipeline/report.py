@@ -44,8 +44,9 @@ def report(context: Context) -> ReportResult:
     StaleInputError
         If there is no search result, or a record is corrupt.
     """
-    from ..export.bundle import MANIFEST_NAME, read_manifest
+    from ..export.bundle import read_manifest
     from ..report import Report, ReportInputs, build_report
+    from ..runtime.manifest import MANIFEST_NAME
 
     files = context.files
     state = trained_run(context.run, context.progress)

@@ -217,26 +217,6 @@ class Encoder:
         """Text of an answer of `predict_ids`; see `encoder_answers.decode_answer`."""
         return decode_answer(self.settings.kind, self.settings.labels, answer)
 
-    def run(self, inputs: Mapping[str, Ids]) -> object:
-        """Run the model once on raw inputs: for timing.
-
-        Parameters
-        ----------
-        inputs
-            `input_ids`, `attention_mask` and, where the model has types, `token_type_ids`, each
-            int64 (B, S).
-
-        Raises
-        ------
-        ModelError
-            If the inputs have other names, or ONNX Runtime fails.
-        """
-        if inputs.keys() != set(self.settings.inputs):
-            raise ModelError(
-                f"this encoder takes {', '.join(self.settings.inputs)}, not {sorted(inputs)}"
-            )
-        return self._session.run(inputs)
-
     def _run_padded(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         shape = (len(rows), max(map(len, rows)))
         # what stands in the padding changes nothing, so that any id will do

@@ -34,8 +34,6 @@ class SearchProgress:
     ----------
     iteration
         Its number; 0 is the first population.
-    num_iterations
-        How many follow the first population.
     best_loss
         Infinity as long as there is none.
     num_evaluated
@@ -43,7 +41,6 @@ class SearchProgress:
     """
 
     iteration: int
-    num_iterations: int
     best_loss: float
     num_evaluated: int
 
@@ -211,7 +208,6 @@ class _Run:
             self.progress(
                 SearchProgress(
                     iteration=iteration,
-                    num_iterations=self.config.iterations,
                     best_loss=best,
                     num_evaluated=len(self.seen),
                 )

@@ -107,7 +107,6 @@ def _progress(
     ]
     return SearchProgress(
         iteration=iteration,
-        num_iterations=NUM_ROUNDS,
         best_loss=min(within, default=math.inf),
         num_evaluated=len(known),
     )

@@ -247,11 +247,11 @@ class SearchSpace(Record):
         """Per-layer encoding of shape (G,), in [0, 1]: gene row over the largest choice of each
         gene.
         """
-        return (self.to_genes(arch) / self._gene_maxima).astype(np.float32)
+        return (self.to_genes(arch) / self.gene_maxima).astype(np.float32)
 
     def decode(self, encoding: npt.ArrayLike) -> ArchConfig:
         """Invert `encode`."""
-        return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self._gene_maxima))
+        return self.from_genes(np.rint(np.asarray(encoding, dtype=np.float64) * self.gene_maxima))
 
     # -- sums and means over layers
 
@@ -333,7 +333,8 @@ class SearchSpace(Record):
         return result
 
     @property  # not cached: pydantic compares what is cached too, and arrays have no truth value
-    def _gene_maxima(self) -> GeneArray:
+    def gene_maxima(self) -> GeneArray:
+        """The largest choice of each gene, shape (G,)."""
         return np.array([max(choices) for choices in self.gene_choices], dtype=np.int64)
 
     def _sample_row(self, rng: np.random.Generator) -> GeneArray:

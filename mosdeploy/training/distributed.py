@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,22 +24,15 @@ from ..errors import ConfigError, MosdeployError
 from .device import DeviceContext
 from .launch import Launch
 
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
 T = TypeVar("T")
 
 BUCKET_ELEMENTS = 2**24
 """Numbers that are added up in one message: 64 MiB of float32."""
 WAIT_TIMEOUT_S = 24 * 3600.0
 """How long the other ranks wait while the first reads the data, or measures on a device."""
-
-
-class KeyValueStore(Protocol):
-    """Where ranks leave texts for one another (torch's Store)."""
-
-    def set(self, key: str, value: str) -> None: ...
-
-    def get(self, key: str) -> bytes: ...
-
-    def wait(self, keys: list[str], timeout: timedelta) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class DistributedContext:
     local_rank: int = 0
     device: torch.device | None = None
     timeout_s: float = 0.0
-    store: "KeyValueStore | None" = None
+    store: "Store | None" = None
 
     @property
     def is_first(self) -> bool:

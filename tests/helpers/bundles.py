@@ -82,21 +82,6 @@ def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
     return [rng.integers(4, VOCAB_SIZE, length).tolist() for length in lengths]
 
 
-def uneven_space(norm: str) -> TranslationSpace:
-    """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
-    return space_of(
-        embed_dim=(20, 28),
-        layers=(1, 2),
-        ffn_dim=(24, 40),
-        heads=(1, 2, 3),
-        qkv_dim=24,
-        encoder_embed_dim=(20, 32),
-        encoder_layers=(1, 2, 3),
-        cross_span=(1, 2, 3),
-        norm=norm,
-    )
-
-
 def spec_of(space: TranslationSpace, precision: str = "fp32", beam: int = 1) -> ModelSpec:
     return ModelSpec(space, VOCAB_SIZE, TranslationWorkload(precision=precision, beam=beam))
 

@@ -28,6 +28,21 @@ def space_of(
     return TranslationSpace(**{**fields, "qkv_dim": qkv_dim, **others})
 
 
+def uneven_space(norm: str) -> TranslationSpace:
+    """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
+    return space_of(
+        embed_dim=(20, 28),
+        layers=(1, 2),
+        ffn_dim=(24, 40),
+        heads=(1, 2, 3),
+        qkv_dim=24,
+        encoder_embed_dim=(20, 32),
+        encoder_layers=(1, 2, 3),
+        cross_span=(1, 2, 3),
+        norm=norm,
+    )
+
+
 WMT = space_of(
     embed_dim=(512, 640),
     encoder_layers=(6,),

@@ -1,12 +1,13 @@
 import pytest
-from networks import TranslationSubnet, make_space, train_to_reverse
+from example_spaces import uneven_space
+from networks import TranslationSubnet, train_to_reverse
 
 from mosdeploy.spaces.translation import TranslationSpace
 
 
 @pytest.fixture(params=["pre", "post"])
 def space(request: pytest.FixtureRequest) -> TranslationSpace:
-    return make_space(request.param)
+    return uneven_space(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -43,21 +43,6 @@ def translate(
     return translate_in_torch(subnet, sources, beam, max_steps, length_penalty)
 
 
-def make_space(norm: str) -> TranslationSpace:
-    """Unequal widths, heads of width 8, 12 and 24, spans up to the depth."""
-    return space_of(
-        embed_dim=(20, 28),
-        layers=(1, 2),
-        ffn_dim=(24, 40),
-        heads=(1, 2, 3),
-        qkv_dim=24,
-        encoder_embed_dim=(20, 32),
-        encoder_layers=(1, 2, 3),
-        cross_span=(1, 2, 3),
-        norm=norm,
-    )
-
-
 def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> TranslationSubnet:
     """A subnet that does not repeat one token, as fresh ones do, and ends some sentences early.
 

@@ -17,7 +17,7 @@ from watching import is_alive, wait_for
 
 from mosdeploy.errors import DeviceBusyError
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline.devices import clean_device, show_device
+from mosdeploy.pipeline.devices import clean_device, run_profile
 from mosdeploy.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def test_a_copy_leaves_the_agent_and_the_bundles_of_the_other(
     opened(first).export(precision="int8")
     second = opened(Path(shutil.copytree(first, tmp_path / "two" / "run")))
     bundles = sorted(x.name for x in (first / "bundles").iterdir() if (x / "model.onnx").exists())
-    profile = show_device(second.root, "local")
+    profile = run_profile(second.root, "local")
     disturbances: tuple[Callable[[], object], ...] = (
         second.deploy,
         second.profile,

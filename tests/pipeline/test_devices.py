@@ -17,8 +17,8 @@ from mosdeploy.pipeline.devices import (
     lasting_session,
     list_devices,
     resolve_profile,
+    run_profile,
     setup_device,
-    show_device,
 )
 from mosdeploy.pipeline.distill import distill
 from mosdeploy.pipeline.dry_run import dry_run
@@ -35,11 +35,11 @@ def test_a_run_folder_knows_its_own_and_the_shipped_devices(root: Path) -> None:
     names = [profile.name for profile in list_devices(root).devices]
     assert {"local", "rpi", "titanxp", "xeon"} <= set(names)
     assert len(names) == len(set(names))
-    assert show_device(root, "local").work_dir == str(root / "device")
+    assert run_profile(root, "local").work_dir == str(root / "device")
 
 
 def test_a_device_is_another_board_of_its_kind_by_host(root: Path) -> None:
-    assert resolve_profile(root, "rpi", None) == show_device(root, "rpi")
+    assert resolve_profile(root, "rpi", None) == run_profile(root, "rpi")
     board = resolve_profile(root, "rpi", "pi2")
     assert (board.name, board.host_alias) == ("rpi", "pi2")
     with pytest.raises(ConfigError, match="'local' is this machine, which has no host 'pi1'"):
@@ -47,14 +47,14 @@ def test_a_device_is_another_board_of_its_kind_by_host(root: Path) -> None:
 
 
 def test_this_machine_can_measure(root: Path) -> None:
-    checked = check_device(show_device(root, "local"))
+    checked = check_device(run_profile(root, "local"))
     assert checked.device == "local"
     assert checked.state.reachable
     assert not [problem for problem in checked.problems if problem.blocking]
 
 
 def test_a_device_that_measures_is_not_looked_at(root: Path) -> None:
-    profile = show_device(root, "local")
+    profile = run_profile(root, "local")
     with other_agent(profile.work_dir) as pid:
         with pytest.raises(DeviceBusyError, match=f"pid {pid}"):
             check_device(profile)
@@ -73,15 +73,15 @@ def test_a_setup_that_was_cut_is_told_to_go_on(root: Path, monkeypatch: pytest.M
 
 def test_a_session_runs_commands_on_its_device(root: Path) -> None:
     context = Context(open_run(root))
-    with lasting_session(context, show_device(root, "local")) as session:
+    with lasting_session(context, run_profile(root, "local")) as session:
         assert session.run("echo here").stdout.strip() == "here"
 
 
 def test_what_a_family_needs_is_required_too(root: Path) -> None:
     alone = root.with_name("nothing")
     alone.mkdir()
-    assert "sentencepiece" not in show_device(alone, "rpi").requirements
-    assert show_device(root, "rpi").requirements == (
+    assert "sentencepiece" not in run_profile(alone, "rpi").requirements
+    assert run_profile(root, "rpi").requirements == (
         "numpy",
         "onnxruntime",
         "sentencepiece>=0.2.2",
@@ -89,7 +89,7 @@ def test_what_a_family_needs_is_required_too(root: Path) -> None:
     # a profile that asks for the same is left as it is
     path = root / "device_profiles" / "own.toml"
     path.write_text('name = "own"\nrequirements = ["sentencepiece>=0.2.2"]\n')
-    assert show_device(root, "own").requirements == ("sentencepiece>=0.2.2",)
+    assert run_profile(root, "own").requirements == ("sentencepiece>=0.2.2",)
 
 
 def test_families_ask_for_what_mosdeploy_itself_asks_for() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from walking import KeptProgress, lines_of, opened
 
+from mosdeploy.errors import DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline import collect, hand_picked
 from mosdeploy.pipeline.context import Context
@@ -79,6 +80,21 @@ def test_nets_picked_by_hand_are_timed_by_the_same_rule(
     monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
     hand_picked._measured(context, "local", [old.arch, other.arch])
     assert asked == [f"{old.arch.key}-1"]
+
+
+def test_a_net_picked_by_hand_that_cannot_be_timed_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(open_run(folder))
+    path = context.files.verified_path("local", "sentence-fp32-by-hand")
+    context_line, line, *_ = lines_of(timing_of(folder).first_path)
+    first = json.loads(line)
+    first["measurement"] |= {"total": None, "parts": {}, "error": "out of memory"}
+    path.write_text(f"{context_line}\n{json.dumps(first)}\n")
+    (record,) = LatencyDataset.load(path).records
+    monkeypatch.setattr(collect, "_measure", lambda *_: None)
+    with pytest.raises(DeviceError, match=r"local could not time .*: out of memory"):
+        hand_picked._measured(context, "local", [record.arch])
 
 
 def test_what_a_search_has_measured_itself_counts_however_long_it_takes(

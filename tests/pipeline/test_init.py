@@ -11,7 +11,7 @@ import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import init as module
 from mosdeploy.pipeline.context import Context, SilentProgress
-from mosdeploy.pipeline.init import InitOptions, init_from_data
+from mosdeploy.pipeline.init import InitOptions, _named_from, init_from_data
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import StepTimes
 
@@ -91,6 +91,15 @@ def test_data_in_the_run_folder_is_named_from_there(
     init_from_data(Path("run"), given, device="rpi")
     config: Any = mosdeploy.open_run("run").config
     assert (config.corpus.train, config.device) == ("data/train", "rpi")
+
+
+def test_a_file_may_have_a_colon_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "10:00.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    assert _named_from(Path("run"), "10:00.csv") == str(tmp_path / "10:00.csv")
+    assert _named_from(Path("run"), "datasets:a/b/train") == "datasets:a/b/train"
 
 
 class Told(SilentProgress):

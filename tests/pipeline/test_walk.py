@@ -20,11 +20,6 @@ def make_short(root: Path) -> mosdeploy.RunFolder:
     return opened(root)
 
 
-def trained_limit_ms(run: mosdeploy.RunFolder) -> float | None:
-    limits = run.train().limits
-    return limits and limits.limits.max_latency_ms
-
-
 def times_of(root: Path, pattern: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob(pattern)}
 

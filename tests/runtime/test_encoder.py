@@ -324,19 +324,6 @@ def test_the_command_line_reads_json_and_tells_the_time(encoder_bundle: Path) ->
     assert "holds two texts" in done.stderr and "Traceback" not in done.stderr
 
 
-# -- raw inputs, for timing ------------------------------------------------------------------------
-
-
-def test_a_run_takes_the_inputs_of_the_workload(encoders: dict[str, Encoder]) -> None:
-    config = encoder_config("classification")
-    (stage,) = config.space.timing_stages(len(PIECES), config.workload)
-    inputs = {x.name: np.zeros((2, 7), np.int64) for x in stage.inputs}
-    (output,) = encoders["classification"].run(inputs)
-    assert output.shape == (2, 3)
-    with pytest.raises(ModelError, match=r"takes input_ids, attention_mask, .* not \['x'\]"):
-        encoders["classification"].run({"x": np.zeros(1, np.int64)})
-
-
 def test_what_no_text_can_be(encoders: dict[str, Encoder]) -> None:
     encoder = encoders["classification"]
     with pytest.raises(InputError, match="half of a character"):

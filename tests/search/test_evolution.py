@@ -80,7 +80,6 @@ def test_progress_tells_every_iteration():
     seen = []
     evolution = run(Problem(), progress=seen.append)
     assert [p.iteration for p in seen] == list(range(CONFIG.iterations + 1))
-    assert {p.num_iterations for p in seen} == {CONFIG.iterations}
     assert [p.best_loss for p in seen] == sorted((p.best_loss for p in seen), reverse=True)
     assert seen[-1].num_evaluated == evolution.num_evaluated
     assert seen[-1].best_loss == evolution.ranked[0].loss

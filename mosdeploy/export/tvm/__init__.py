@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import ExportError
+from ...runtime.manifest import LIBRARY_NAME, WEIGHTS_NAME
 from ...runtime.threads import leave_tvm_threads_unbound
 from .options import (
-    LIBRARY_NAME,
     PRECISIONS,
     TILE_ROWS,
-    WEIGHTS_NAME,
     Processor,
     Tuning,
     TvmOptions,

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# both as in runtime/manifest.py, which imports nothing from here
-LIBRARY_NAME = "model.so"
-WEIGHTS_NAME = "weights.bin"
 PRECISIONS = ("fp32", "int8")
 
 # as in runtime/tvm_engine.py, which imports nothing from here

@@ -68,7 +68,7 @@ def open_database(folder: Path) -> Any:
     try:
         return ms.database.JSONDatabase(str(folder / WORKLOADS_NAME), str(folder / RECORDS_NAME))
     except (ValueError, RuntimeError) as error:
-        said = str(error).splitlines()[0]
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"the tuning records in {folder} cannot be read ({said}); delete that folder"
         ) from error

@@ -65,7 +65,7 @@ def _download(name: str, key: str) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
     # a missing repository, a name that is none, no network
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"{key}: cannot download {HUB}{name}: {reason}; download it where there is "
             "a network, and give the folder"

@@ -9,11 +9,10 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...family import DataRequest
+from ...family.plan import HELD_OUT
 from .columns import TaskColumns
 from .tables import read_rows
 from .targets import cell_number, cell_text
-
-_NAMES = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
 
 
 def held_out_files(
@@ -26,7 +25,7 @@ def held_out_files(
     path = Path(train)
     found: dict[str, str] = {}
     unread: list[str] = []
-    for split, names in _NAMES.items():
+    for split, names in HELD_OUT.items():
         named: str | None = getattr(request, split)
         if named:
             found[split] = named

@@ -6,8 +6,10 @@ exporter reads. This file trains nothing and uses no expert.
 Shapes: B texts, S positions, d hidden width, t table width, C outputs of the head, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -232,7 +234,8 @@ class EncoderSubnet(Subnet):
             of length 1, (B, d).
         """
         inputs = (input_ids, attention_mask, token_type_ids)
-        x = self.hidden_states(*inputs, activation_checkpointing, self.num_read)[-1]  # (B, S, d)
+        states = self.hidden_states(*inputs, activation_checkpointing, self.num_read)
+        (x,) = deque(states, maxlen=1)  # (B, S, d)
         if self.head is None:
             return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
         if hidden is not None:
@@ -248,21 +251,21 @@ class EncoderSubnet(Subnet):
         token_type_ids: Tensor,
         activation_checkpointing: bool = False,
         num_read: int | None = None,
-    ) -> list[Tensor]:
+    ) -> Iterator[Tensor]:
         """What goes into the first layer and what comes out of each, every one (B, S, d), of the
-        last only the first `num_read` positions, if given; the inputs are those of `forward`.
+        last only the first `num_read` positions, if given; the inputs are those of `forward`. One
+        at a time, since all of them are kept only where there are gradients.
         """
         real = attention_mask.bool()  # (B, S)
         # attention without a mask is faster, and most batches of one length need none
         mask = None if bool(real.all()) else real[:, None, None, :]  # (B, 1, 1, S)
-        states = [self._embed(input_ids, token_type_ids)]
+        x = self._embed(input_ids, token_type_ids)
+        yield x
         for i, layer in enumerate(self.layers):
             length = num_read if i == len(self.layers) - 1 else None
-            inputs = (states[-1], mask, length)
-            states.append(
-                checkpointed(layer, *inputs) if activation_checkpointing else layer(*inputs)
-            )
-        return states
+            through = partial(checkpointed, layer) if activation_checkpointing else layer
+            x = through(x, mask, length)
+            yield x
 
     def _embed(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         # positions count from 0: padding stands behind all real tokens

@@ -4,9 +4,10 @@ In: examples. Out: a `tokenizer.json`, and the `EncoderTokenizer` that reads it.
 know where texts come from or how ids are batched.
 """
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 """What RoBERTa calls the same."""
+
+_REMEDY = (
+    "save a checkpoint's again, with a fast tokenizer; if it lies in a run folder, delete it and "
+    "run `mosdeploy train` again"
+)
 
 MAX_TRAINING_EXAMPLES = 1_000_000
 """Of more texts, evenly spaced ones train the tokenizer."""
@@ -106,18 +112,17 @@ class EncoderTokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            content = path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
         except OSError as error:
             raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
-        except Exception as error:  # the library raises no class of its own
-            raise StaleInputError(
-                f"{path} is no {TOKENIZER_NAME} ({error}); save a checkpoint's again, with a fast "
-                "tokenizer; if it lies in a run folder, delete it and run `mosdeploy train` again"
-            ) from error
-        self._tokenizer.no_padding()  # a file may say that all texts are padded to one length
-        self._tokenizer.no_truncation()
+        except UnicodeDecodeError as error:
+            raise StaleInputError(f"{path} is no {TOKENIZER_NAME} ({error}); {_REMEDY}") from error
+        with _library_errors(path):
+            self._tokenizer = tokenizers.Tokenizer.from_str(content)
+            self._tokenizer.no_padding()  # a file may say that all texts have one length
+            self._tokenizer.no_truncation()
         self._path = path
         self.special = self._special_ids(path)
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -129,7 +134,7 @@ class EncoderTokenizer:
         """Ids of a text or of two, with special tokens, cut to `max_tokens`; of two texts the
         longer is cut first.
         """
-        return _ids(self._tokenizer.encode(text, pair), max_tokens)
+        return _ids(self._encoded(text, pair), max_tokens)
 
     def encode_many(
         self, texts: Sequence[tuple[str, str | None]], max_tokens: int | None = None
@@ -144,7 +149,8 @@ class EncoderTokenizer:
         if any(pair is not None for _, pair in texts):
             self._check_pairs()
         inputs = [text if pair is None else (text, pair) for text, pair in texts]
-        batch = self._tokenizer.encode_batch_fast(inputs)
+        with _library_errors(self._path):
+            batch = self._tokenizer.encode_batch_fast(inputs)
         return [_ids(found, max_tokens) for found in batch]
 
     def encode_words(self, words: Sequence[str], max_tokens: int | None = None) -> TaggedIds:
@@ -153,7 +159,7 @@ class EncoderTokenizer:
         The words are not split apart beforehand, so that a device, which is given a line of text,
         finds the same ids.
         """
-        found = self._tokenizer.encode(" ".join(words))
+        found = self._encoded(" ".join(words))
         spans = found.offsets
         owners = [i for i, word in enumerate(words) for _ in range(len(word) + 1)]
         first_pieces = [-1] * len(words)
@@ -170,8 +176,12 @@ class EncoderTokenizer:
         """The piece of each id."""
         return [self._tokenizer.id_to_token(i) or "" for i in ids]
 
+    def _encoded(self, text: str, pair: str | None = None) -> tokenizers.Encoding:
+        with _library_errors(self._path):
+            return self._tokenizer.encode(text, pair)
+
     def _check_pairs(self) -> None:
-        empty = self._tokenizer.encode("", "").ids
+        empty = self._encoded("", "").ids
         cls, sep = self.special.cls, self.special.sep
         # between the texts stands one separator or, as RoBERTa has it, two
         if empty not in ([cls, sep, sep], [cls, sep, sep, sep]):
@@ -193,13 +203,26 @@ class EncoderTokenizer:
                 f"{', '.join(ROBERTA_TOKENS)}"
             )
         pad, _, cls, sep, mask = ids
-        empty = self._tokenizer.encode("").ids
+        empty = self._encoded("").ids
         if empty != [cls, sep]:
             raise StaleInputError(
                 f"{path} encodes an empty text as {empty}, not as [{cls}, {sep}], its begin and "
                 "end; the file needs a post-processor that adds them"
             )
         return SpecialIds(pad, cls, sep, mask, frozenset(ids))
+
+
+@contextlib.contextmanager
+def _library_errors(path: Path) -> Iterator[None]:
+    """Say what is wrong with a file for whatever the library raises: it has no class of its own,
+    and what it raises where its own code fails is no Exception.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise StaleInputError(f"{path} is no {TOKENIZER_NAME} ({error}); {_REMEDY}") from error
 
 
 def _ids(found: tokenizers.Encoding, max_tokens: int | None) -> list[int]:

@@ -7,6 +7,7 @@ from typing import cast
 from ...config.translation import TranslationRunConfig
 from ...records import BundleManifest
 from ...runtime import Translator, open_model
+from ...runtime.translation import TVM_REQUIREMENTS
 from ...spaces.translation_workload import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
@@ -57,7 +58,7 @@ or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvide
 """
 _PACKAGES = {
     "onnxruntime": "onnxruntime",
-    "tvm": "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'",
+    "tvm": TVM_REQUIREMENTS,
 }
 _MODEL_FILES = {
     "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",

@@ -20,6 +20,7 @@ from ...errors import BundleError, ConfigError, MosdeployError
 from ...record import read_json
 from ...runtime import BundleError as RuntimeBundleError
 from ...runtime import Translator
+from ...runtime.manifest import MANIFEST_NAME
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
 from .corpus import Pair, clean
@@ -27,7 +28,6 @@ from .decoding import translate
 from .tokenizer import Tokenizer
 
 DEFAULT_BEAM = 5
-BUNDLE_FILE = "manifest.json"
 CTRANSLATE2_FILE = "model.bin"
 SOURCE_MODELS = ("source.spm", "source.model", "sentencepiece.model", "spm.model")
 """Where the SentencePiece model of the source may lie beside a CTranslate2 model: OPUS-MT's name
@@ -110,7 +110,7 @@ def open_teacher(
             torch.set_num_threads(threads)
         origin.to(DeviceContext.of(config.training).device)
         return _subnet_teacher(origin, tokenizer, config, beam or DEFAULT_BEAM)
-    if (origin / BUNDLE_FILE).is_file():
+    if (origin / MANIFEST_NAME).is_file():
         try:
             return _bundle_teacher(Translator(origin, threads), config, beam)
         except RuntimeBundleError as error:
@@ -118,7 +118,7 @@ def open_teacher(
     if (origin / CTRANSLATE2_FILE).is_file():
         return _ctranslate2_teacher(origin, config, beam or DEFAULT_BEAM, threads)
     raise ConfigError(
-        f"{origin} is no teacher: name `largest`, the folder of a bundle (with {BUNDLE_FILE}) or "
+        f"{origin} is no teacher: name `largest`, the folder of a bundle (with {MANIFEST_NAME}) or "
         f"of a CTranslate2 model (with {CTRANSLATE2_FILE})"
     )
 

@@ -56,31 +56,20 @@ class HatData:
         Name of the file.
     rows
         Means over layers (N, 10), in the order of `TranslationSpace.mean_order`.
-    encoder_ms, decoder_ms
-        Shape (N,), in milliseconds.
+    latency_ms
+        Of the whole translation, shape (N,), in milliseconds.
     sha256
         Of the whole file.
     """
 
     name: str
     rows: FloatArray
-    encoder_ms: FloatArray
-    decoder_ms: FloatArray
+    latency_ms: FloatArray
     sha256: str
-
-    @property
-    def latency_ms(self) -> FloatArray:
-        """Latency of the whole translation, shape (N,)."""
-        return self.encoder_ms + self.decoder_ms
 
     def __getitem__(self, part: slice) -> "HatData":
         """Some of the rows, in order."""
-        return replace(
-            self,
-            rows=self.rows[part],
-            encoder_ms=self.encoder_ms[part],
-            decoder_ms=self.decoder_ms[part],
-        )
+        return replace(self, rows=self.rows[part], latency_ms=self.latency_ms[part])
 
 
 def read_hat(path: Path) -> HatData:
@@ -122,8 +111,7 @@ def read_hat(path: Path) -> HatData:
     return HatData(
         name=path.name,
         rows=data[:, : len(MEAN_COLUMNS)],
-        encoder_ms=data[:, len(MEAN_COLUMNS)],
-        decoder_ms=data[:, len(MEAN_COLUMNS) + 1],
+        latency_ms=data[:, len(MEAN_COLUMNS) :].sum(axis=1),
         sha256=sha256_file(path),
     )
 

@@ -12,9 +12,7 @@ from typing import Literal
 
 from ...errors import ConfigError
 from ...family import DataRequest
-
-HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
-"""Names of held-out files beside one with `train` in its name."""
+from ...family.plan import HELD_OUT
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})?")
 _PAIR = re.compile(r"(?<![A-Za-z])([a-z]{2,3})-([a-z]{2,3})(?![A-Za-z])")
@@ -94,12 +92,12 @@ def _table(request: DataRequest, name: str) -> CorpusFiles:
             f"give two files or a .tsv: {_EXAMPLE}. Labelled texts want --family encoder "
             "--checkpoint FOLDER"
         )
-    match = _PAIR.search(Path(name).name)
+    found = _PAIR.findall(Path(name).name)
     languages, told_by = ("source", "target"), "unknown: say --languages en-de"
     if request.languages is not None:
         languages, told_by = request.languages, "as asked"
-    elif match:
-        languages, told_by = (match[1], match[2]), "from the file's name"
+    elif len(found) == 1:  # of red-hat.en-de.tsv nobody knows which are languages
+        languages, told_by = found[0], "from the file's name"
 
     def exists(other: str) -> bool:
         return (request.root / other).is_file()

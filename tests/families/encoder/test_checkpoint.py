@@ -65,7 +65,7 @@ def inputs_of(checkpoint: Checkpoint) -> tuple[torch.Tensor, dict[str, torch.Ten
 def assert_same_states(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint) -> None:
     own_inputs, their_inputs = inputs_of(checkpoint)
     with torch.no_grad():
-        states = net.hidden_states(*own_inputs)
+        states = list(net.hidden_states(*own_inputs))
         expected = theirs(**their_inputs, output_hidden_states=True).hidden_states
     assert len(states) == len(expected)
     real = own_inputs[1].bool()
@@ -114,7 +114,7 @@ def test_the_real_checkpoint_computes_what_transformers_computes() -> None:
     encoded = text(["A film that is worth it.", "No."], padding=True, return_tensors="pt")
     own = (encoded["input_ids"], encoded["attention_mask"], encoded["token_type_ids"])
     with torch.no_grad():
-        states = net.hidden_states(*own)[-1]
+        states = list(net.hidden_states(*own))[-1]
         expected = theirs(**encoded).last_hidden_state
     real = own[1].bool()
     torch.testing.assert_close(states[real], expected[real], atol=1e-5, rtol=1e-5)

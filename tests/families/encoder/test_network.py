@@ -194,7 +194,7 @@ def test_hidden_states_end_in_what_the_head_reads() -> None:
     space = small_space(head="vector")
     subnet = shaken(space.largest, space)
     ids, mask, types = texts()
-    states = subnet.hidden_states(ids, mask, types)
+    states = list(subnet.hidden_states(ids, mask, types))
     assert [tuple(x.shape) for x in states] == [(3, 6, 12)] * 4
     assert torch.equal(mean_vector(states[-1], mask), subnet(ids, mask, types))
 

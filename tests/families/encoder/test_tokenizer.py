@@ -211,6 +211,23 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
         EncoderTokenizer(path)
 
 
+def test_where_the_code_of_the_library_fails_the_file_is_named(tmp_path: Path) -> None:
+    """What it raises then is no Exception."""
+    path = tmp_path / "tokenizer.json"
+    trained_tokenizer(path)
+    content = json.loads(path.read_text())
+    content["post_processor"]["special_tokens"].pop("[SEP]")
+    path.write_text(json.dumps(content))
+    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json .*save a checkpoint"):
+        EncoderTokenizer(path)
+    trained_tokenizer(path)
+    content = json.loads(path.read_text())
+    content["model"]["unk_token"] = "[NONE]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json .*save a checkpoint"):
+        EncoderTokenizer(path).encode_many([("the \u4e00", None)])
+
+
 def test_pairs_need_a_template(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     trained_tokenizer(path)

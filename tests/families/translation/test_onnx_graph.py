@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from example_spaces import uneven_space
 from export_fixtures import space, trained_subnet  # noqa: F401
 from networks import (
     EOS_ID,
@@ -14,7 +15,6 @@ from networks import (
     TranslationSubnet,
     build_subnet,
     lively_subnet,
-    make_space,
     open_subnet,
     random_sources,
     run,
@@ -231,7 +231,7 @@ def test_without_options_the_graph_serves_its_workload() -> None:
 
 
 def test_an_architecture_outside_the_space() -> None:
-    space = make_space("pre")
+    space = uneven_space("pre")
     subnet = lively_subnet(space.largest, space, 0)
     subnet.arch = TranslationArch.model_validate_json(
         space.largest.model_dump_json().replace('"ffn_dim":40', '"ffn_dim":41')

@@ -48,7 +48,11 @@ def test_languages_that_are_given_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "languages"),
-    [("train.en-fr.tsv", ("en", "fr")), ("my-pairs.tsv", ("source", "target"))],
+    [
+        ("train.en-fr.tsv", ("en", "fr")),
+        ("my-pairs.tsv", ("source", "target")),
+        ("red-hat.en-fr.train.tsv", ("source", "target")),
+    ],
 )
 def test_a_table_tells_its_languages_by_its_name(
     tmp_path: Path, name: str, languages: tuple[str, str]
@@ -56,7 +60,7 @@ def test_a_table_tells_its_languages_by_its_name(
     touch(tmp_path, name, "valid.en-fr.tsv")
     found = corpus_files(DataRequest((name,), tmp_path))
     assert (found.format, found.languages, found.train) == ("tsv", languages, name)
-    assert found.valid == ("valid.en-fr.tsv" if "train" in name else None)
+    assert found.valid == ("valid.en-fr.tsv" if name.startswith("train") else None)
 
 
 def test_held_out_files_that_are_named_count(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from bundles import (
     open_library,
     random_sources,
     spec_of,
-    uneven_space,
 )
+from example_spaces import uneven_space
 from torch import nn
 
 from mosdeploy.errors import ArchError, ExportError

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from bundles import VOCAB_SIZE, arrays_of, lively_subnet, spec_of, uneven_space
+from bundles import VOCAB_SIZE, arrays_of, lively_subnet, spec_of
+from example_spaces import uneven_space
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.initializers import InlineInitializers
