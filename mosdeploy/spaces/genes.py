@@ -244,9 +244,7 @@ class SearchSpace(Record):
         return arch
 
     def encode(self, arch: ArchConfig) -> npt.NDArray[np.float32]:
-        """Per-layer encoding of shape (G,), in [0, 1]: gene row over the largest choice of each
-        gene.
-        """
+        """Per-layer encoding of shape (G,), in [0, 1]: gene row over `gene_maxima`."""
         return (self.to_genes(arch) / self.gene_maxima).astype(np.float32)
 
     def decode(self, encoding: npt.ArrayLike) -> ArchConfig:
