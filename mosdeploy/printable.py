@@ -2,7 +2,10 @@
 
 import unicodedata
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context
+
+LEAST = ROUND_CEILING
+"""How a figure is rounded that somebody may take as a limit."""
 
 EMULATED = "emulated: not a latency"
 
@@ -48,7 +51,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def plain(value: float, digits: int = 6) -> str:
+def plain(value: float, digits: int = 6, rounding: str = ROUND_HALF_EVEN) -> str:
     """A number to so many digits, without the powers of ten that `:g` falls back to.
 
     Examples
@@ -56,10 +59,11 @@ def plain(value: float, digits: int = 6) -> str:
     >>> plain(0.1 + 0.2), plain(1e-9), plain(12345.678, 4)
     ('0.3', '0.000000001', '12350')
     """
-    return f"{Decimal(f'{value:.{digits}g}'):f}"
+    rounded = Context(digits, rounding).create_decimal_from_float(float(value))
+    return f"{rounded.normalize():f}"
 
 
-def latency(value_ms: float | None, digits: int = 6) -> str:
+def latency(value_ms: float | None, digits: int = 6, rounding: str = ROUND_HALF_EVEN) -> str:
     """A latency or a limit on it; a dash for None.
 
     Examples
@@ -67,22 +71,27 @@ def latency(value_ms: float | None, digits: int = 6) -> str:
     >>> latency(150.0), latency(0.25), latency(12345.678, 4)
     ('150 ms', '0.25 ms', '12350 ms')
     """
-    return "-" if value_ms is None else f"{plain(value_ms, digits)} ms"
+    return "-" if value_ms is None else f"{plain(value_ms, digits, rounding)} ms"
 
 
-def quantity(name: str, value: float) -> str:
+def quantity(name: str, value: float, rounding: str = ROUND_HALF_EVEN) -> str:
     """A value of a field in the unit that its name ends with, as people read it.
+
+    Parameters
+    ----------
+    rounding
+        `LEAST` for the least that there is: taken as a limit, it is kept.
 
     Examples
     --------
     >>> quantity("max_latency_ms", 20.5), quantity("max_size_bytes", 300_000)
     ('20.5 ms', '292.969 KiB')
-    >>> quantity("max_parameters", 3_500_000)
-    '3,500,000'
+    >>> quantity("max_parameters", 3_500_000), quantity("max_latency_ms", 1.2345671, LEAST)
+    ('3,500,000', '1.23457 ms')
     """
     if name.endswith("_ms"):
-        return latency(value)
-    return byte_size(value, digits=6) if name.endswith("_bytes") else f"{value:,.0f}"
+        return latency(value, rounding=rounding)
+    return byte_size(value, 6, rounding) if name.endswith("_bytes") else f"{value:,.0f}"
 
 
 def score(value: float | None) -> str:
@@ -99,7 +108,7 @@ def score(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 1 or not value else f"{value:.3f}"
 
 
-def byte_size(num_bytes: float, digits: int | None = None) -> str:
+def byte_size(num_bytes: float, digits: int | None = None, rounding: str = ROUND_HALF_EVEN) -> str:
     """A size for people: in MiB, a small one in KiB, a large one in GiB.
 
     Parameters
@@ -118,7 +127,8 @@ def byte_size(num_bytes: float, digits: int | None = None) -> str:
         return f"{num_bytes:.0f} B"
     unit_bytes, unit, style = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
     number = num_bytes / unit_bytes
-    return f"{number:{style}} {unit}" if digits is None else f"{plain(number, digits)} {unit}"
+    told = f"{number:{style}}" if digits is None else plain(number, digits, rounding)
+    return f"{told} {unit}"
 
 
 def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -> tuple[str, str]:

@@ -95,6 +95,8 @@ MaxMemoryOption = Annotated[
 
 HERE = Path()
 SSH_CONFIG = Path("~/.ssh/config")
+DEVICE_VERBS = ("walk", "profile", "search", "export", "deploy", "verify", "compare", "devices")
+"""Those that take `--ssh-config`."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,13 @@ class Common:
             return
         print(text)
         if next_command and not PROGRESS.is_quiet:
-            folder = ""
-            if self.directory != HERE and "--dir" not in next_command:
-                folder = f" --dir {shlex.quote(str(self.directory))}"
-            print(f"next: {next_command}{folder}", file=sys.stderr)
+            print(f"next: {self.as_here(next_command)}", file=sys.stderr)
+
+    def as_here(self, command: str) -> str:
+        """A command with the options that say where this one works."""
+        if self.directory == HERE or "--dir" in command:
+            return command
+        return f"{command} --dir {shlex.quote(str(self.directory))}"
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,13 @@ class DeviceCommon(Common):
     def context(self) -> "Context":
         """Open the run folder, with the aliases of devices."""
         return dataclasses.replace(super().context(), ssh_config=self.ssh_config)
+
+    def as_here(self, command: str) -> str:
+        """A command with the options that say where this one works, and by which aliases."""
+        told = super().as_here(command)
+        if self.ssh_config == SSH_CONFIG or command.split()[1] not in DEVICE_VERBS:
+            return told
+        return f"{told} --ssh-config {shlex.quote(str(self.ssh_config))}"
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:

@@ -32,6 +32,8 @@ NUM_TIMED = 10
 LEAST_STEPS = 20
 """What a time must be enough for, for the supernet and for each winner in the mean; fewer would
 replace a trained supernet by one that has learnt nothing."""
+MARGIN = 1.2
+"""Above the least, how much time is asked for: the steps of the next try are timed anew."""
 TIMING_SHARE = 0.05
 """Of that time, what timing them may take; two of either kind are timed in any case."""
 
@@ -71,8 +73,8 @@ def split_time(
         raise ConfigError(
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
             f"{supernet_step_s:.2f} s here, one of a winner {winner_step_s:.2f} s, and {least} "
-            f"steps are the least; give --time {math.ceil(least * mean_step_s)}s or more, or lower "
-            "training.tokens_per_batch"
+            f"steps are the least; give --time {math.ceil(MARGIN * least * mean_step_s)}s or more, "
+            "or lower training.tokens_per_batch"
         )
     return split_steps(steps, num_winners).model_copy(
         update={

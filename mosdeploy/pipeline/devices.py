@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
-from ..errors import ConfigError, ConnectionLostError, DeviceBusyError
+from ..errors import ConfigError, ConnectionLostError, DeviceBusyError, PredictorError
 from ..storage import locked
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
@@ -147,6 +147,33 @@ def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session
     from ..devices.connect import open_session
 
     return partial(open_session, profile, ssh_config.expanduser())
+
+
+def check_real(context: Context, device: str) -> None:
+    """Refuse a device whose times mean nothing.
+
+    Raises
+    ------
+    PredictorError
+        If it is emulated.
+    """
+    if run_profile(context.files.root, device).emulated:
+        raise PredictorError(
+            f"{device} is an emulated device: its times mean nothing, so no finalist is measured "
+            "there; search for a real device, or use --no-verify"
+        )
+
+
+def check_reachable(context: Context, name: str) -> None:
+    """Refuse, before long work, a device that cannot be reached.
+
+    Raises
+    ------
+    DeviceError
+        If it cannot.
+    """
+    with connector(run_profile(context.files.root, name), context.ssh_config)():
+        pass
 
 
 def lasting_session(context: Context, profile: DeviceProfile) -> "Session":

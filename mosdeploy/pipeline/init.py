@@ -1,5 +1,6 @@
 """The verb `init`: write a commented run file, from a recipe or for the user's data."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..printable import plain
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .budget import LEAST_STEPS, TIMING_SHARE, step_times
+from .budget import LEAST_STEPS, MARGIN, TIMING_SHARE, step_times
 from .context import SILENT, Context, Progress
 from .estimate import estimate_walk
 from .run import Run
@@ -223,8 +224,8 @@ def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
             f"{times.supernet_s:.2f} s here, one of a subnet alone {times.winner_s:.2f} s, and "
             f"validations and trials {estimate.fixed_s:.0f} s in all; give --time "
-            f"{int(least_s) + 1}s or more, fewer data, or a smaller network: --size or, of an "
-            "encoder, its checkpoint"
+            f"{math.ceil(MARGIN * least_s)}s or more, fewer data, or a smaller network: --size or, "
+            "of an encoder, its checkpoint"
         )
     why = f"what {plain(time_s)} s of training are enough for on this machine"
     factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)

@@ -77,8 +77,8 @@ def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
         what="measurements",
         name=found.device,
         state="missing",
-        detail=f"begun, and nothing was measured; `mosdeploy devices check {found.device}` says "
-        "whether it answers",
+        detail=f"begun, and nothing was measured yet; `{_profile_command(found.device)}` goes on, "
+        f"`mosdeploy devices check {found.device}` says whether it answers",
         command=found.first_command if found.is_wanted(is_any_measured) else None,
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config.units import parse_duration_ms
 from ..errors import ConfigError, InfeasibleError
-from ..printable import figure_note, latency, predicted
+from ..printable import LEAST, figure_note, latency, predicted
 from ..records import Candidate, SearchResult
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -82,8 +82,8 @@ def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: floa
     if i is None:
         raise InfeasibleError(
             f"no member of the front keeps {latency(limit_ms)}{figure_note(search.statistic)}: the "
-            f"fastest takes {latency(min(needed), 4)} on {search.device}; pick it as 1, or search "
-            "again with a lower limit",
+            f"fastest takes {latency(min(needed), 4, LEAST)} on {search.device}; pick it as 1, or "
+            "search again with a lower limit",
             min(needed),
         )
     return i

@@ -73,6 +73,11 @@ def reference(state: TrainedRun) -> ArchConfig:
 def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progress) -> list[float]:
     """Steps of each architecture in the time of one of the reference architecture; what is timed is
     known afterwards. Ratios to an earlier reference are not mixed with those to this one.
+
+    Raises
+    ------
+    StaleInputError
+        If something is to be timed, and data or configuration are not the supernet's.
     """
     other = reference(state)
     beside = _beside(state, other)
@@ -83,6 +88,7 @@ def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progre
             known[key] = record.by_reference[beside]
     new = [arch for arch in archs if arch.key not in known]
     if new:
+        state.data  # noqa: B018  refuses a changed run file, before what is known is written over
         if told := busy():
             progress.say(told)
         names = ", ".join(arch.key[:8] for arch in new)

@@ -13,7 +13,7 @@ from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, locked, write_record
 from ..version import __version__
 from .context import Context
-from .devices import run_profile
+from .devices import check_reachable, check_real
 from .finalist_timing import FinalistTiming
 from .finalist_training import FinalistTraining
 from .limits import check_trained_for, cost_of, search_limits, with_less_memory
@@ -69,7 +69,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     InfeasibleError
         If nothing keeps the limits, as predicted or as measured.
     DeviceError
-        If the device fails while the finalists are measured.
+        If the device cannot be reached, or fails while the finalists are measured.
 
     Examples
     --------
@@ -95,6 +95,8 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
 
         def lead() -> str:
             try:
+                if options.verify:
+                    check_reachable(context, name)
                 statistic = options.statistic or context.config.search.statistic
                 # here, as it may be fitted and saved
                 found = _predictor(context, name, limits, statistic)
@@ -106,21 +108,6 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
         if not distributed.is_first:
             evaluator.serve()
         return SearchResult.model_validate_json(distributed.first("searched", lead))
-
-
-def check_real(context: Context, device: str) -> None:
-    """Refuse a device whose times mean nothing.
-
-    Raises
-    ------
-    PredictorError
-        If it is emulated.
-    """
-    if run_profile(context.files.root, device).emulated:
-        raise PredictorError(
-            f"{device} is an emulated device: its times mean nothing, so no finalist is measured "
-            "there; search for a real device, or use --no-verify"
-        )
 
 
 @dataclass(frozen=True)

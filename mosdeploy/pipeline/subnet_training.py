@@ -188,11 +188,11 @@ class SubnetTraining:
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
-        if self.weights == "finetuned":
-            self._take_over_steps(self.state.files.finalist_checkpoint_path(self.arch.key))
-        self._begin()
         state = self.state
-        data = state.data
+        data = state.data  # refuses a changed run file, before anything is begun
+        if self.weights == "finetuned":
+            self._take_over_steps(state.files.finalist_checkpoint_path(self.arch.key))
+        self._begin()
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)

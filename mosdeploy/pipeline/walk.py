@@ -14,7 +14,7 @@ from ..records import NO_LIMITS, Limits, SearchResult
 from ..training.launch import Launch
 from .context import Context
 from .deploy import DeployOptions, deploy
-from .devices import check_named
+from .devices import check_named, check_real
 from .distilled import distilled
 from .evaluate import evaluate
 from .export import export
@@ -31,7 +31,7 @@ from .limits import (
 from .profile import ProfileOptions, profile
 from .replacing import begun_training
 from .report import report
-from .search import SearchOptions, check_real, search
+from .search import SearchOptions, search
 from .summaries import WalkSummary
 from .train import train
 from .trained_run import trained_run

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..config.units import told_limit
 from ..errors import ConfigError, InfeasibleError
-from ..printable import quantity
+from ..printable import LEAST, quantity
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
 from ..spaces.table import Gene
@@ -166,10 +166,11 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
     for name in constraints.utilisation(constraints.space.smallest):
         # one quantity at a time: the least of each may be those of different architectures
         best = local_search(constraints, probes, functools.partial(share, name))
-        least[name] = share(name, best) * getattr(limits, name)
+        # less than rounding adds, which would be rounded up below
+        least[name] = share(name, best) * getattr(limits, name) * (1 - 1e-12)
     found = [
         f"{told_limit(name, getattr(limits, name))} "
-        f"(least {'predicted' if name in PREDICTED else 'found'}: {quantity(name, value)})"
+        f"(least {'predicted' if name in PREDICTED else 'found'}: {quantity(name, value, LEAST)})"
         for name, value in least.items()
     ]
     return InfeasibleError(

@@ -83,7 +83,11 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
     assert done.stderr == "next: mosdeploy profile --device rpi\n"
     done = ask("devices.check_device", READY, "devices", "check", "rpi", "--host", "pi2")
     assert done.stderr == "next: mosdeploy profile --device rpi --hosts pi2\n"
+    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--ssh-config", "my ssh")
+    assert done.stderr == "next: mosdeploy profile --device rpi --ssh-config 'my ssh'\n"
     Path("mosdeploy.toml").unlink()  # a profile needs one
+    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--ssh-config", "other")
+    assert done.stderr == "next: mosdeploy init --device rpi\n"
     done = ask("devices.check_device", READY, "devices", "check", "rpi")
     assert done.stderr == "next: mosdeploy init --device rpi\n"
 

@@ -43,7 +43,7 @@ def test_a_time_is_split_by_hand() -> None:
     assert (found.time_s, found.supernet_step_s, found.winner_step_s) == (114.01, 0.3, 0.1)
     with pytest.raises(
         ConfigError,
-        match=r"0\.2 s are not enough: .* 40 steps are .* give --time 5s or more",
+        match=r"0\.2 s are not enough: .* 40 steps are .* give --time 6s or more",
     ):
         split_time(0.2, 1, supernet_step_s=0.3, winner_step_s=0.1)
 

@@ -155,7 +155,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"time_s": 3.0}, "3 s are not enough: .* give --time 20s or more"),
+        ({"time_s": 3.0}, "3 s are not enough: .* give --time 24s or more"),
         ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, edit, opened
 
+from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline import same_time as module
 from mosdeploy.pipeline.finalist_training import FinalistTraining
 from mosdeploy.pipeline.run import open_run
@@ -36,6 +37,26 @@ def test_both_are_timed(timed: Path) -> None:
     assert own_steps(state, state.spec.reference_arch(), progress) == 10
     edit(timed / "mosdeploy.toml", "same_time = true", "same_time = false")
     assert steps_of(timed, "smallest") == 10
+
+
+def kept(root: Path) -> dict[Path, bytes]:
+    """What a finetuning writes."""
+    folders = (root / "subnets", root / "search" / "step-ratios")
+    return {x: x.read_bytes() for folder in folders for x in folder.rglob("*") if x.is_file()}
+
+
+def test_a_refused_finetuning_changes_nothing(timed: Path) -> None:
+    run = opened(timed)
+    card = run.finetune("smallest")
+    path = timed / "mosdeploy.toml"
+    text = path.read_text()
+    before = kept(timed)
+    path.write_text(text.replace("[training]", "[training]\nlabel_smoothing = 0.2", 1))
+    with pytest.raises(StaleInputError, match="the configuration is not the one"):
+        opened(timed).finetune("smallest")
+    path.write_text(text)
+    assert kept(timed) == before
+    assert opened(timed).finetune("smallest") == card
 
 
 @pytest.fixture

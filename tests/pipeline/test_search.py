@@ -1,10 +1,8 @@
 """What a search finds and promises, and what it refuses."""
 
 import json
-import math
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,6 @@ from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.verified import FinalistVerification
 from mosdeploy.records import Candidate, Limits, SearchResult
 from mosdeploy.search import inherited_quality
-from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace
 
@@ -103,45 +100,6 @@ def test_a_limit_that_nothing_meets_names_the_fastest(folder: Path) -> None:
         opened(folder).search("0.000001ms")
     assert caught.value.fastest_latency_ms is not None
     assert caught.value.fastest_latency_ms > 1e-6
-
-
-@pytest.mark.parametrize("taken", [0.5, 1.0])
-def test_what_may_keep_a_limit_as_measured_is_timed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, taken: float
-) -> None:
-    """On a device where each subnet takes so much of what is predicted of it."""
-    with pytest.raises(InfeasibleError) as caught:
-        opened(folder).search("0.000001ms")
-    assert caught.value.fastest_latency_ms is not None
-    predictor = opened(folder).predictor("local")
-    space = open_run(folder).config.space
-    smallest = predictor.to_rows(space.genes([space.smallest]))
-    within = math.exp(-0.5 * predictor.half_width(smallest).item())
-    limit_ms = caught.value.fastest_latency_ms * within
-    raw_ms: dict[ArchConfig, float] = {}
-
-    def timed(self: FinalistTiming, chosen: list[Candidate], path: Path) -> list[Candidate]:
-        times = taken * predictor.predict(space.genes([x.arch for x in chosen]))
-        raw_ms.update(zip((x.arch for x in chosen), times.tolist(), strict=True))
-        return [x.model_copy(update={"measured_ms": raw_ms[x.arch]}) for x in chosen]
-
-    monkeypatch.setattr(FinalistTiming, "timed", timed)
-    progress = KeptProgress()
-    search = partial(opened(folder, progress).search, f"{limit_ms}ms")
-    if taken == 1.0:
-        with pytest.raises(InfeasibleError, match=r"none of the .* finalists keeps .* as measured"):
-            search()
-        assert raw_ms
-    else:
-        result = search()
-        assert result.winner.measured_ms is not None
-        assert result.winner.measured_ms <= limit_ms
-        # what they took corrects the predictions
-        assert result.level == pytest.approx(0.5)
-        assert result.winner.predicted_ms == pytest.approx(result.winner.measured_ms)
-    assert any("as measured: the fastest are timed" in x for x in progress.messages)
-    with pytest.raises(InfeasibleError, match="least predicted"):
-        opened(folder).search(f"{limit_ms}ms", verify=False)
 
 
 @pytest.mark.slow

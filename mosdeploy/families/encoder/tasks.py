@@ -294,8 +294,8 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
     if not valid:
         raise ConfigError(
             f"the task has no validation examples ({len(train)} training examples, dropped: "
-            f"{counts}): name a file as task.valid, or raise task.valid_fraction above "
-            f"{task.valid_fraction}"
+            f"{counts}): name a file as task.valid (--valid of init), or raise "
+            f"task.valid_fraction above {task.valid_fraction}"
         )
 
 

@@ -238,7 +238,10 @@ def _read(
             for pair in _read_catalog(path, dropped)
         ]
     path = root / expand_home(name)
-    if config.format == "tsv":
+    # held-out pairs may lie in the other format
+    is_table = path.name.removesuffix(".gz").endswith(".tsv")
+    prefixed = (Path(f"{path}.{config.source_lang}{end}") for end in ("", ".gz"))
+    if is_table or (config.format == "tsv" and not any(x.is_file() for x in prefixed)):
         return list(_read_tsv(path))
     source_path, target_path = (
         _text_path(path, lang) for lang in (config.source_lang, config.target_lang)

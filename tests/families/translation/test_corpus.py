@@ -133,6 +133,24 @@ def test_tsv_reads_like_text(tmp_path: Path) -> None:
     )
 
 
+def test_held_out_pairs_may_lie_in_the_other_format(tmp_path: Path) -> None:
+    for name, start in (("train", 0), ("valid", 100)):
+        found = pairs(50, start=start)
+        write_text(tmp_path / name, found)
+        lines = "".join(f"{source}\t{target}\n" for source, target in found)
+        (tmp_path / f"{name}.tsv").write_text(lines)
+    read = [
+        load_corpus(config(format=form, train=train, valid=valid), tmp_path)
+        for form, train, valid in (
+            ("text", "train", "valid"),
+            ("text", "train", "valid.tsv"),
+            ("tsv", "train.tsv", "valid"),
+        )
+    ]
+    assert len(read[0].valid) == 50
+    assert read[0] == read[1] == read[2]
+
+
 def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("a\tb\n\nc\td\te\n")
     with pytest.raises(ConfigError, match=r"train\.tsv, line 3: 3 columns"):
