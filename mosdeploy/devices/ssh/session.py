@@ -267,7 +267,8 @@ class SSHSession(Session):
             try:
                 channel.invoke_subsystem("sftp")
                 self._sftp = paramiko.SFTPClient(channel)
-            except paramiko.SSHException as error:
+            # an OSError where the channel was closed before the first message
+            except (paramiko.SSHException, OSError) as error:
                 self._open_channel().close()  # fails if it was the connection that was lost
                 raise CommandError(
                     f"{self.name}: the device has no SFTP server: install openssh-sftp-server "
