@@ -75,6 +75,19 @@ def test_a_device_without_an_sftp_server_is_told_from_a_lost_link(serve, make_pr
         assert session.run("echo hello").stdout == "hello\n"
 
 
+def test_an_sftp_server_that_ends_at_once_is_no_lost_link(serve, make_profile, monkeypatch):
+    def closed(channel):
+        channel.close()
+        channel.send(b"the first message")
+
+    monkeypatch.setattr(paramiko, "SFTPClient", closed)
+    opener = partial(open_session, make_profile("ssh"), serve(sftp=SFTP_SERVER).files.config)
+    with LastingSession(opener, pytest.fail) as session:
+        with pytest.raises(CommandError, match="no SFTP server"):
+            session.read("/etc/hostname")
+        assert session.run("echo hello").stdout == "hello\n"
+
+
 @contextlib.contextmanager
 def pid_once(path, act):
     """Acts when a file holds a pid, which is given; what has that pid is killed in the end."""
