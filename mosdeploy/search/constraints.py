@@ -166,12 +166,13 @@ def _infeasible(constraints: ConstraintTable, probes: list[ArchConfig]) -> Infea
     for name in constraints.utilisation(constraints.space.smallest):
         # one quantity at a time: the least of each may be those of different architectures
         best = local_search(constraints, probes, functools.partial(share, name))
-        # less than rounding adds, which would be rounded up below
-        least[name] = share(name, best) * getattr(limits, name) * (1 - 1e-12)
+        least[name] = share(name, best) * getattr(limits, name)
+    # a share of a limit is off by what floats are, which must not be rounded up
+    told = {name: quantity(name, value * (1 - 1e-12), LEAST) for name, value in least.items()}
     found = [
         f"{told_limit(name, getattr(limits, name))} "
-        f"(least {'predicted' if name in PREDICTED else 'found'}: {quantity(name, value, LEAST)})"
-        for name, value in least.items()
+        f"(least {'predicted' if name in PREDICTED else 'found'}: {text})"
+        for name, text in told.items()
     ]
     return InfeasibleError(
         f"no architecture of the space keeps {' and '.join(found)}"
