@@ -28,11 +28,6 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_TOKENS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 """What RoBERTa calls the same."""
 
-_REMEDY = (
-    "save a checkpoint's again, with a fast tokenizer; if it lies in a run folder, delete it and "
-    "run `mosdeploy train` again"
-)
-
 MAX_TRAINING_EXAMPLES = 1_000_000
 """Of more texts, evenly spaced ones train the tokenizer."""
 
@@ -112,15 +107,13 @@ class EncoderTokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            content = path.read_text(encoding="utf-8")
+            content = path.read_bytes()
         except FileNotFoundError as error:
             raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
         except OSError as error:
             raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise StaleInputError(f"{path} is no {TOKENIZER_NAME} ({error}); {_REMEDY}") from error
         with _library_errors(path):
-            self._tokenizer = tokenizers.Tokenizer.from_str(content)
+            self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
             self._tokenizer.no_padding()  # a file may say that all texts have one length
             self._tokenizer.no_truncation()
         self._path = path
@@ -222,7 +215,10 @@ def _library_errors(path: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise StaleInputError(f"{path} is no {TOKENIZER_NAME} ({error}); {_REMEDY}") from error
+        raise StaleInputError(
+            f"{path} is no {TOKENIZER_NAME} ({error}); save a checkpoint's again, with a fast "
+            "tokenizer; if it lies in a run folder, delete it and run `mosdeploy train` again"
+        ) from error
 
 
 def _ids(found: tokenizers.Encoding, max_tokens: int | None) -> list[int]:
