@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, JSON Lines, locks, fingerprints.
+"""Files that are whole or not there: atomic writes, JSON Lines, fingerprints.
 
 In: bytes and records. Out: files, and what they hold. This file names no file and no record type.
 """
@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -296,44 +295,6 @@ def read_lines(path: Path) -> tuple[list[bytes], bool]:
         content = path.read_bytes()
     *whole, rest = content.split(b"\n")
     return [line for line in whole if line], bool(rest)
-
-
-@contextlib.contextmanager
-def locked(path: Path, busy: MosdeployError, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when
-    the process dies.
-
-    Parameters
-    ----------
-    path
-        The file, which need not exist.
-    busy
-        Raised if another process holds the lock.
-    wait_s
-        For how long that one is waited for.
-
-    Raises
-    ------
-    MosdeployError
-        `busy`; or if the file system refuses the lock.
-    """
-    # flock itself and not the package filelock: where a file system knows no flock, that falls back
-    # to a marker file, which outlives a killed process
-    with disk_errors(path):
-        make_folder(path.parent)
-        file = (path.parent / f".{path.name}.lock").open("w")
-    with file:
-        with disk_errors(path):
-            end_s = time.monotonic() + wait_s
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= end_s:
-                        raise busy from None
-                time.sleep(0.1)
-        yield
 
 
 def _whole_lines_end(file: FileIO) -> int:

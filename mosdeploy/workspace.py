@@ -9,6 +9,7 @@ from typing import Self
 
 from .folders import listed
 
+SUBNET_NAME = "subnet.safetensors"
 CONFIG_NAME = "mosdeploy.toml"
 PREDICTOR_NAME = "predictor.json"
 NEW_SUFFIX = "-new"
@@ -125,7 +126,7 @@ class Workspace:
     def subnet_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
         """With a seed, where that one's subnet lies beside those of others."""
         folder = self.root / "subnets" / f"{arch_key}-{weights}"
-        return (folder if seed is None else folder / f"seed-{seed}") / "subnet.safetensors"
+        return (folder if seed is None else folder / f"seed-{seed}") / SUBNET_NAME
 
     def subnet_card_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
         return self.subnet_path(arch_key, weights, seed).with_name("subnet.json")

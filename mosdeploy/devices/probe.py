@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from ..config.device import DeviceProfile
+from ..errors import CommandError
 from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
 from .interpreter import NoPythonError, work_dir
@@ -51,6 +52,19 @@ def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
         fix = "sudo apt-get install python3 python3-venv   # there; or set `python` in the profile"
         return (Problem(what=what, fix=fix, blocking=True),)
     return (*_missing(state, profile), *_disturbing(state, profile))
+
+
+def check_ready(state: DeviceState, profile: DeviceProfile) -> None:
+    """Refuse a device that lacks what measuring needs.
+
+    Raises
+    ------
+    CommandError
+        If it does; names the first thing, and what to do.
+    """
+    for problem in check(state, profile):
+        if problem.blocking:
+            raise CommandError(f"{profile.cli_name}: {problem.what}; {problem.fix}")
 
 
 def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:

@@ -16,9 +16,10 @@ from ..errors import (
     OtherConditionsError,
     StaleInputError,
 )
+from ..locks import locked
 from ..records import LatencyContext, Measurement
 from ..spaces.genes import ArchConfig
-from ..storage import disk_errors, locked
+from ..storage import disk_errors
 from ..workspace import PREDICTOR_NAME
 from .conditions import board_state, latency_context
 from .context import Context
@@ -128,17 +129,14 @@ def _busy(device: str, path: Path) -> DeviceBusyError:
 
 def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
     """Make sure that what is put away can be measured again, on one of some boards at least."""
-    from ..devices.probe import check, probe
+    from ..devices.probe import check_ready, probe
 
     error: DeviceError | None = None
     for profile in profiles:
         try:
             with lasting_session(context, profile) as session:
-                state = probe(session, profile)
-            if state.python_version is not None:
-                return
-            problem = check(state, profile)[0]
-            error = DeviceError(f"{profile.cli_name}: {problem.what}; {problem.fix}")
+                check_ready(probe(session, profile), profile)
+            return
         except DeviceError as failure:
             error = failure
     if error is not None:

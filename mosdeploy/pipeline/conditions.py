@@ -52,12 +52,16 @@ def board_state(context: Context, device: DeviceProfile, job_id: str) -> DeviceS
     Raises
     ------
     DeviceError
-        If it cannot be reached, or measures for another job.
+        If it cannot be reached, measures for another job, or lacks what measuring needs.
     """
     from ..devices.job import AgentJob
-    from ..devices.probe import probe
+    from ..devices.probe import check_ready, probe
 
     with lasting_session(context, device) as session:
         job = AgentJob(session, device, job_id)
         job.refuse_if_busy()
-        return None if job.is_running() else probe(session, device)
+        if job.is_running():
+            return None
+        state = probe(session, device)
+    check_ready(state, device)
+    return state

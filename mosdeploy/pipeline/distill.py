@@ -27,15 +27,9 @@ from typing import Any
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import OutputTeacher, TaskData
 from ..folders import listed
+from ..locks import locked
 from ..records import DistilledCard
-from ..storage import (
-    append_line,
-    fingerprint,
-    locked,
-    read_record,
-    sha256_file,
-    write_record,
-)
+from ..storage import append_line, fingerprint, read_record, sha256_file, write_record
 from .answering import num_cores
 from .bundles import named_bundle
 from .context import Context

@@ -53,9 +53,10 @@ def nothing_to_renew(dataset: "LatencyDataset") -> str:
 
 def profile_command(dataset: "LatencyDataset", *options: str) -> str:
     """What measures on the boards of a dataset."""
+    device = dataset.context.device
     hosts = sorted({x.host for x in dataset.sessions if x.host})
-    fleet = (f"--hosts {','.join(hosts)}",) if len(hosts) > 1 else ()
-    return " ".join((f"mosdeploy profile --device {dataset.context.device.name}", *fleet, *options))
+    others = (f"--hosts {','.join(hosts)}",) if hosts not in ([], [device.host_alias]) else ()
+    return " ".join((f"mosdeploy profile --device {device.name}", *others, *options))
 
 
 def too_small(config: RunConfig) -> str:

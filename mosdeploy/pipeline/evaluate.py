@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..config.sections import ExportConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
+from ..locks import locked
 from ..records import Scores, ScoreTable
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, locked, read_record, write_record
+from ..storage import fingerprint, read_record, write_record
 from ..version import __version__
 from .answering import scored_in_parts
 from .context import Context, Progress
@@ -81,6 +82,20 @@ def evaluate(
     if state.teacher is not None and not state.has_parts_of_teacher:
         judged["teacher"] = None  # given: no subnet
     return _Evaluation(context, state, examples, workload).run(judged)
+
+
+def scored_inputs(state: TrainedRun, workload: Workload) -> str:
+    """The fingerprint of all that the scores of a subnet depend on, besides its weights."""
+    card = state.card
+    # how a bundle is checked, at which precision, changes no score; the family's limits may
+    checks = {name: field.default for name, field in ExportConfig.model_fields.items()}
+    return fingerprint(
+        __version__,
+        card.supernet_sha256,
+        card.data_sha256,
+        workload.label,
+        state.config.export.model_copy(update=checks),
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ class _Evaluation:
             supernet_sha256=card.supernet_sha256,
             data_sha256=card.data_sha256,
             workload=self.workload,
-            inputs_sha256=self._inputs_sha256,
+            inputs_sha256=scored_inputs(self.state, self.workload),
             subnets=dict(scores),
         )
 
@@ -170,20 +185,6 @@ class _Evaluation:
         is_usual = label == self.context.config.workload.label
         return files.scores_path if is_usual else files.other_scores_path(label)
 
-    @property
-    def _inputs_sha256(self) -> str:
-        card = self.state.card
-        export = self.state.config.export
-        # how a bundle is checked, at which precision, changes no score; the family's limits may
-        checks = {name: field.default for name, field in ExportConfig.model_fields.items()}
-        return fingerprint(
-            __version__,
-            card.supernet_sha256,
-            card.data_sha256,
-            self.workload.label,
-            export.model_copy(update=checks),
-        )
-
     def _kept(self) -> dict[str, Scores]:
         """What an earlier run scored on the same examples in the same way, by name; not of weights
         that were trained again since.
@@ -192,7 +193,7 @@ class _Evaluation:
             table = read_record(ScoreTable, self._path, "mosdeploy evaluate")
         except StaleInputError:
             return {}
-        if table.inputs_sha256 != self._inputs_sha256:
+        if table.inputs_sha256 != scored_inputs(self.state, self.workload):
             return {}
         return {name: x for name, x in table.subnets.items() if are_current(self.state, x)}
 

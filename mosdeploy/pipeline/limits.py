@@ -51,8 +51,8 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
     size = config.max_size and parse_count(config.max_size)
     memory = config.max_memory and parse_count(config.max_memory)
     counted = limits
-    if limits.max_parameters is None and limits.max_body_parameters is None:
-        counted = limit_parameters(parameters or None, config.count)
+    if parameters and limits.max_parameters is None and limits.max_body_parameters is None:
+        counted = limit_parameters(parameters, config.count)
     return Limits(
         max_latency_ms=limits.max_latency_ms or latency or None,
         max_parameters=counted.max_parameters,

@@ -16,11 +16,12 @@ from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch
+from ..locks import locked
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
-from ..storage import disk_errors, fingerprint, locked, read_record, write_record
+from ..storage import disk_errors, fingerprint, read_record, write_record
 from ..version import __version__
 from .answering import opened_in_parts
 from .conditions import board_state

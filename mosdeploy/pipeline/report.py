@@ -16,6 +16,7 @@ from .bundles import folder_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
 from .context import Context
 from .enough_measured import excess_noise, profile_command
+from .evaluate import scored_inputs
 from .predictors import predictor, tail_ratio
 from .subnets import are_current, is_trained
 from .trained_run import TrainedRun, trained_run
@@ -115,15 +116,14 @@ def readable_deployments(files: Workspace) -> Iterator[Deployment]:
 
 
 def current_scores(state: TrainedRun) -> ScoreTable | None:
-    """Scores of this supernet's subnets on this data, with the weights that they have now; earlier
-    ones are not shown.
+    """Scores of this supernet's subnets on this data, with the weights that they have now, as
+    `evaluate` would compute them; earlier ones are not shown.
     """
     path = state.files.scores_path
     if not path.exists():
         return None
     scores = read_record(ScoreTable, path, "mosdeploy evaluate")
-    card = state.card
-    if (scores.supernet_sha256, scores.data_sha256) != (card.supernet_sha256, card.data_sha256):
+    if scores.inputs_sha256 != scored_inputs(state, state.config.workload):
         return None
     subnets = {name: x for name, x in scores.subnets.items() if are_current(state, x)}
     return scores.model_copy(update={"subnets": subnets})

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
+from ..locks import locked
 from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
-from ..storage import fingerprint, locked, write_record
+from ..storage import fingerprint, write_record
 from ..version import __version__
 from .context import Context
 from .devices import check_reachable, check_real

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..folders import listed
+from ..locks import is_locked
 from ..printable import figure_note, latency
 from ..record import Record, read_json
 from ..records import (
@@ -25,11 +26,13 @@ from ..records import (
 )
 from ..spaces.genes import ArchConfig
 from ..storage import read_record
+from ..workspace import SUBNET_NAME
 from .begun_subnet import BEGUN, read_begun
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
+from .evaluate import scored_inputs
 from .measured_parts import measured_parts
 from .parts import look_at, require, subnets
 from .predictors import has_ready_made
@@ -43,6 +46,7 @@ from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
 
 SEARCH = "mosdeploy search"
+RUNS = "a training runs now; wait for it, or stop it"
 
 
 def status(context: Context, *, read_data: bool = True) -> RunStatus:
@@ -93,9 +97,11 @@ class _Look:
 
     def next_command(self, parts: tuple[Part, ...]) -> str | None:
         """The first thing to make, or to make again, that the walk needs; None where the data
-        cannot be read, which every command would refuse.
+        cannot be read, which every command would refuse, and while a training runs.
         """
         if any(part.what == "data" and part.state == "stale" for part in parts):
+            return None
+        if any(part.detail == RUNS for part in parts):
             return None
         needed = (x for x in parts if x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), None)
@@ -185,6 +191,8 @@ class _Look:
 
     def _supernet(self) -> str:
         files = self.context.files
+        if is_locked(files.supernet_dir):
+            raise StaleInputError(RUNS)
         begun = begun_training(files.beside) or begun_training(files)
         if any(x.checkpoint_path.exists() for x in (files, files.beside)):
             if begun is None:
@@ -236,6 +244,8 @@ class _Look:
             if found is None:
                 continue
             stopped = f"a training was stopped; `{found.command}` goes on with it"
+            if is_locked(path.with_name(SUBNET_NAME)):
+                stopped = RUNS
             key, _, weights = name.partition("/")[0].partition("-")
             if winner is not None and key == winner.key and weights in UNASKED:
                 detail, command = stopped, found.command
@@ -271,6 +281,8 @@ class _Look:
         table = read_record(ScoreTable, path, "mosdeploy evaluate")
         if table.supernet_sha256 != self._trained.card.supernet_sha256:
             raise StaleInputError("of an earlier supernet")
+        if table.inputs_sha256 != scored_inputs(self._trained, self.context.config.workload):
+            raise StaleInputError("for another [workload] or [export], or by another version")
         earlier = [name for name, x in table.subnets.items() if not are_current(self._trained, x)]
         if earlier:
             raise StaleInputError(f"of earlier weights: {'; '.join(earlier)}")

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.sections import TrainingConfig
 from ..errors import MosdeployError, StaleInputError
+from ..locks import locked
 from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import atomic_copy, disk_errors, fingerprint, locked, sha256_file, write_record
+from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
 from .begun_subnet import BEGUN, begin, begun
 from .context import Progress
 from .subnet_teaching import Teaching
@@ -224,6 +225,8 @@ class SubnetTraining:
             if card is None or card.inputs_sha256 != self.inputs_sha256:
                 self._take_over_steps(single.checkpoint_path)
                 remove_tokens(single.path.parent)
+                if not single.checkpoint_path.exists():
+                    single.path.with_name(BEGUN).unlink(missing_ok=True)
                 return None
             files = self.state.files
             atomic_copy(single.path, self.path)
@@ -254,13 +257,15 @@ class SubnetTraining:
         """
         from ..supernet.checkpoint import load_training_state
 
+        if not self.checkpoint_path.exists():
+            self._remove_state()
         with contextlib.suppress(StaleInputError):
             state = load_training_state(self.checkpoint_path)
             if state.get("inputs_sha256") == card.inputs_sha256:
                 self._remove_state()
 
     def _remove_state(self) -> None:
-        self.checkpoint_path.unlink()
+        self.checkpoint_path.unlink(missing_ok=True)
         self.path.with_name(BEGUN).unlink(missing_ok=True)
         remove_tokens(self.path.parent)
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
-from ..family import Teacher, TeacherTask
+from ..family import TaskData, Teacher, TeacherTask
 from ..storage import disk_errors
-from .context import SILENT, Progress
+from .context import SILENT, Context, Progress
+from .distilled import Distilled
 from .run import Run
 from .token_files import training_progress
 
@@ -39,6 +40,19 @@ def train_teacher(
     return run.family.open_teacher(task)
 
 
+def ensure_teacher(context: Context, data: TaskData, source: Distilled) -> None:
+    """Train the teacher of a supernet that is finished again if it was lost."""
+    if is_taught(context.run, data.sha256):
+        return
+    context.progress.say("the supernet is whole, its teacher is not: training that again")
+    tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
+    train, valid = (
+        context.family.tokenize(tokenizer, part, context.config)
+        for part in (source.examples(context.run, data), data.valid)
+    )
+    train_teacher(context.run, data.sha256, train, valid, context.progress)
+
+
 def keep_teacher(old: Run, new: Run, data_sha256: str) -> None:
     """Give a run that is trained beside another its teacher, if it is what it would train itself.
 
@@ -46,14 +60,13 @@ def keep_teacher(old: Run, new: Run, data_sha256: str) -> None:
     """
     source = old.workspace.teacher_dir
     target = new.workspace.teacher_dir
-    if not source.is_dir() or target.exists():
+    if not source.is_dir() or target.exists() or not is_taught(old, data_sha256):
         return
-    try:
-        finished_teacher(old, data_sha256)
-    except StaleInputError:
-        return
+    copy = target.with_name(f".{target.name}")
     with disk_errors(target):
-        shutil.copytree(source, target, copy_function=_link)
+        shutil.rmtree(copy, ignore_errors=True)  # of one that was killed
+        shutil.copytree(source, copy, copy_function=_link)
+        copy.rename(target)
 
 
 def _link(source: str, target: str) -> None:
@@ -75,6 +88,15 @@ def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) ->
     if run.family.open_teacher is None or run.config.served_by is not None:
         return None
     return run.family.open_teacher(_task(run, data_sha256, progress))
+
+
+def is_taught(run: Run, data_sha256: str) -> bool:
+    """Whether a run has the finished teacher of this data, or none at all."""
+    try:
+        finished_teacher(run, data_sha256)
+    except StaleInputError:
+        return False
+    return True
 
 
 def _task(run: Run, data_sha256: str, progress: Progress) -> TeacherTask:

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData, Tokenizer
 from ..folders import replace_folder, restore_folder
+from ..locks import locked
 from ..record import Record, parse
 from ..records import BegunTraining, DataCard, SupernetCard
-from ..storage import (
-    atomic_copy,
-    disk_errors,
-    locked,
-    read_record,
-    sha256_file,
-    write_record,
-)
+from ..storage import atomic_copy, disk_errors, read_record, sha256_file, write_record
 from ..workspace import Workspace
 from .budget import training_budget, with_budget
 from .context import Context
@@ -28,7 +22,7 @@ from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, told_training, training_limits
 from .replacing import replacement_words, stopped_beside, telling_differences
 from .run import Run
-from .teacher import finished_teacher, keep_teacher, train_teacher
+from .teacher import ensure_teacher, finished_teacher, is_taught, keep_teacher, train_teacher
 from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
 from .trained_run import training_inputs
 from .trained_settings import trained_settings
@@ -120,10 +114,14 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     )
     made = _standing(_beside(context).run) if standing else None
     if made is not None and made.inputs_sha256 == prepared.begun.inputs_sha256:
-        _take_place(files, prepared)  # which a kill kept from it
+        # which a kill kept from it, maybe when only the teacher had taken its own
+        if not is_taught(_beside(context).run, data.sha256):
+            shutil.rmtree(files.beside.teacher_dir, ignore_errors=True)
+        _take_place(files, prepared)
         standing = made
     if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
+        ensure_teacher(context, data, source)
         context.progress.say("already trained from this data and configuration")
         if files.beside.checkpoint_path.exists():
             context.progress.say(stopped_beside(files))

@@ -33,6 +33,7 @@ from .replacing import begun_training
 from .report import report
 from .search import SearchOptions, search
 from .summaries import WalkSummary
+from .teacher import is_taught
 from .train import train
 from .trained_run import trained_run
 
@@ -195,6 +196,7 @@ def _is_trained_for(context: Context, limits: Limits, device: str) -> bool:
     try:
         state = trained_run(context.run)
         check_trained_for(state.card.limits, limits, device)
-        return bool(state.data.train)  # it is read, and so compared with the supernet's
+        # it is read, and so compared with the supernet's
+        return is_taught(context.run, state.data.sha256)
     except (ConfigError, StaleInputError):
         return False

@@ -156,32 +156,49 @@ def choose_winner(
             return min(safe, key=lambda c: (*quality(c), c.measured_ms, c.arch.key))
         # so near the limit a wider one is not worth its time, a deeper one is
         return min(kept, key=lambda c: (quality(c)[:3], c.measured_ms, c.arch.key))
-    fastest_ms = min((c.measured_ms for c in timed if c.measured_ms is not None), default=None)
-    if fastest_ms is None:
-        raise InfeasibleError(
+    raise _none_keeps(measured, limits, statistic)
+
+
+def _none_keeps(
+    measured: Sequence[Candidate], limits: Limits, statistic: Statistic
+) -> InfeasibleError:
+    """What the fastest took and the smallest held, beside the limits."""
+    timed = [c for c in measured if c.measured_ms is not None]
+    if not timed:
+        return InfeasibleError(
             f"none of the {len(measured)} finalists could be measured; "
             "run `mosdeploy devices check`"
         )
-    fastest = latency(fastest_ms)
-    limit = ""
-    if limits.max_latency_ms is not None:
-        fastest, most = told_apart(latency, fastest_ms, limits.max_latency_ms)
+    most_ms, most_bytes = limits.max_latency_ms, limits.max_memory_bytes
+    fastest = min(timed, key=_measured_ms)
+    fastest_ms = _measured_ms(fastest)
+    told, limit = latency(fastest_ms), ""
+    if most_ms is not None:
+        told, most = told_apart(latency, fastest_ms, most_ms)
         limit = f", the limit is {most}"
+    is_slow = most_ms is not None and fastest_ms > most_ms
     least_bytes = min(map(_memory_bytes, timed))
-    if limits.max_memory_bytes is not None and least_bytes > limits.max_memory_bytes:
-        least, most = told_apart(byte_size, least_bytes, limits.max_memory_bytes)
+    if most_bytes is not None and least_bytes > most_bytes:
+        least, most = told_apart(byte_size, least_bytes, most_bytes)
         limit += f", and the least memory was {least}, the limit is {most}"
+    elif most_bytes is not None and not is_slow and _memory_bytes(fastest) > most_bytes:
+        # others keep that limit, and are too slow
+        own, most = told_apart(byte_size, _memory_bytes(fastest), most_bytes)
+        limit += f", and its memory was {own}, the limit is {most}"
     remedy = "raise the limit"
-    # memory is counted, and no predictor of latencies is closer to it
-    if limits.max_latency_ms is not None and fastest_ms > limits.max_latency_ms:
+    if is_slow:  # memory is counted, and no predictor of latencies is closer to it
         remedy += (
             ", or measure more subnets with `mosdeploy profile --budget` for a closer predictor"
         )
-    raise InfeasibleError(
+    return InfeasibleError(
         f"none of the {len(timed)} finalists keeps the limits as measured: the fastest took "
-        f"{fastest}{figure_note(statistic)}{limit}; {remedy}",
+        f"{told}{figure_note(statistic)}{limit}; {remedy}",
         fastest_latency_ms=fastest_ms,
     )
+
+
+def _measured_ms(candidate: Candidate) -> float:
+    return math.inf if candidate.measured_ms is None else candidate.measured_ms
 
 
 def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:

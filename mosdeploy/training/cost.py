@@ -12,6 +12,7 @@ import re
 import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +24,7 @@ import torch
 from ..config.sections import SupernetConfig, TrainingConfig
 from ..data.batches import Batches, ordered_batches
 from ..data.protocols import Dataset
+from ..errors import MosdeployError
 from ..records import TrainingCost
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
@@ -80,12 +82,18 @@ def training_cost(task: CostTask) -> TrainingCost:
     ConfigError
         If a GPU is asked for and there is none, or if one example alone is longer than a batch.
     MosdeployError
-        If the loss is not finite, or the disk is full.
+        If the loss is not finite, the disk is full, or the process is killed.
     """
     # spawned, not forked: a fork would count this process's memory as its own
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as executor:
-        return executor.submit(_measure, task).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as executor:
+            return executor.submit(_measure, task).result()
+    except BrokenProcessPool as error:
+        raise MosdeployError(
+            "the process that trained a few steps was killed, perhaps for want of memory: give "
+            "[training] fewer tokens_per_batch or [space] smaller choices, and try again"
+        ) from error
 
 
 def _measure(task: CostTask) -> TrainingCost:

@@ -22,13 +22,13 @@ from mosdeploy.devices import connect
 from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.locks import locked
 from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
 from mosdeploy.pipeline.context import Context, Progress, SilentProgress
 from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import ProfileSummary
 from mosdeploy.records import SessionRecord
-from mosdeploy.storage import locked
 from mosdeploy.workspace import Workspace
 
 HOSTS = ("pi1", "pi2", "pi3")

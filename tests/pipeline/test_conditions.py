@@ -125,7 +125,7 @@ ROWS = (
     ),
     Row(
         "`provider` or `emulated` of the device profile",
-        lambda scene: scene.device('kind = "local"', 'kind = "local"\nprovider = "CUDA"'),
+        lambda scene: scene.device('kind = "local"', 'kind = "local"\nemulated = true'),
     ),
     Row("`[workload]`", lambda scene: scene.config("decode_steps = 6", "decode_steps = 7")),
     Row("`[space]`", lambda scene: scene.config("qkv_dim = 32", "qkv_dim = 64")),

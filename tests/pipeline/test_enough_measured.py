@@ -1,16 +1,21 @@
 """What is proposed where the space has too few subnets for a predictor."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import synthetic
 from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.errors import PredictorError
+from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.enough_measured import profile_command
 from mosdeploy.pipeline.proposed_commands import search_command
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.status import status
+from mosdeploy.records import DeviceState, SessionRecord
 
 TOO_SMALL = r"holds only 4 of the 8 architectures that a predictor needs; .*--max-parameters"
 
@@ -48,3 +53,22 @@ def test_a_space_too_small_for_a_predictor_is_searched_by_size(small: Path) -> N
     winner = run.search(max_parameters=int(proposed[1])).winner
     assert winner.measured_ms is not None
     assert "search" not in status(context).next_command
+
+
+@pytest.mark.parametrize(
+    ("hosts", "named"),
+    [([None], ""), (["rpi"], ""), (["pi2"], " --hosts pi2"), (["pi2", "rpi"], " --hosts pi2,rpi")],
+)
+def test_a_proposed_profile_names_the_boards_that_measured(
+    tmp_path: Path, hosts: list[str | None], named: str
+) -> None:
+    context = synthetic.full_inputs().context
+    device = context.device.model_copy(update={"name": "rpi", "kind": "ssh", "host": "rpi"})
+    path = tmp_path / "latency.jsonl"
+    dataset = LatencyDataset.open(path, context.model_copy(update={"device": device}))
+    sessions = [
+        SessionRecord(session=str(host), host=host, started_at="", state=DeviceState())
+        for host in hosts
+    ]
+    found = replace(dataset, _sessions=tuple(sessions))
+    assert profile_command(found, "--renew") == f"mosdeploy profile --device rpi{named} --renew"

@@ -86,6 +86,14 @@ def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
     assert progress.messages == ["already trained from the same weights in the same way"]
 
 
+def test_one_of_several_seeds_goes_on_from_a_single_one_and_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).finetune(steps=6)
+    opened(folder).finetune(steps=6, seeds=2)
+    stopped = [x for x in opened(folder).status().parts if "was stopped" in x.detail]
+    assert stopped == []
+
+
 def test_an_unfinished_finetuning_of_something_else_is_kept(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).finetune(steps=12)

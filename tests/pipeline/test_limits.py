@@ -211,8 +211,9 @@ def test_what_is_asked_replaces_what_the_run_file_counts() -> None:
     config = SearchConfig(max_parameters="4M")
     assert with_defaults(Limits(), config) == Limits(max_parameters=4_000_000)
     assert with_defaults(Limits(max_body_parameters=9), config) == Limits(max_body_parameters=9)
-    with pytest.raises(ConfigError, match="give max_parameters"):
-        with_defaults(Limits(), SearchConfig(count="encoder"))
+    # of what --max-parameters would count
+    config = SearchConfig(count="encoder", max_latency="20ms")
+    assert with_defaults(Limits(), config) == Limits(max_latency_ms=20.0)
 
 
 def test_a_limit_counts_as_the_run_file_unless_it_is_said() -> None:

@@ -125,6 +125,17 @@ def test_a_failed_measurement_is_made_again(folder: Path) -> None:
     )
 
 
+def test_a_board_that_lost_its_runtime_is_told_so_and_keeps_what_it_measured(folder: Path) -> None:
+    path = next(folder.glob("predictors/*/latency.jsonl"))
+    before = path.read_text()
+    lacking = 'requirements = ["numpy", "no-such-runtime"]\n[measure]'
+    edit(folder / "device_profiles" / "local.toml", "[measure]", lacking)
+    for renew in (False, True):
+        with pytest.raises(DeviceError, match=r"not installed: no-such-runtime; mosdeploy devices"):
+            opened(folder).profile(renew=renew)
+        assert path.read_text() == before
+
+
 def test_a_board_that_cannot_measure_again_keeps_what_it_measured(folder: Path) -> None:
     path = next(folder.glob("predictors/*/latency.jsonl"))
     before = path.read_text()

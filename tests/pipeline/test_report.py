@@ -24,7 +24,7 @@ def test_scores_and_report_tell_of_the_same_winner(walked: Path) -> None:
 def test_scores_of_an_earlier_supernet_are_not_shown(folder: Path) -> None:
     path = Workspace(folder).scores_path
     table = read_record(ScoreTable, path, "mosdeploy evaluate")
-    edit(path, f'"supernet_sha256": "{table.supernet_sha256}"', '"supernet_sha256": "earlier"')
+    edit(path, f'"inputs_sha256": "{table.inputs_sha256}"', '"inputs_sha256": "of an earlier one"')
     report = opened(folder).report().report
     assert (report.scores, report.headline.metrics) == (None, {})
 

@@ -14,7 +14,7 @@ from mosdeploy.errors import OtherConditionsError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import Part
+from mosdeploy.pipeline.summaries import Part, RunStatus
 from mosdeploy.printable import byte_size
 from mosdeploy.records import DataCard, Deployment, ScoreTable, SearchResult
 from mosdeploy.storage import read_record, write_record
@@ -341,6 +341,43 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
 
 
 @pytest.mark.slow
+class Looking(KeptProgress):
+    """Progress of a training that looks at its run folder at the third step."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self.found: list[RunStatus] = []
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if done == 3:
+            self.found.append(opened(self.root).status())
+
+
+@pytest.mark.parametrize(("verb", "what"), [("train", "supernet"), ("finetune", "finetuned")])
+def test_while_a_training_runs_nothing_is_proposed(folder: Path, verb: str, what: str) -> None:
+    progress = Looking(folder)
+    edit(folder / "mosdeploy.toml", "[training]", "[finetune]\nsteps = 6\n[training]")
+    if verb == "train":
+        shutil.rmtree(folder / "supernet")
+    getattr(opened(folder, progress), verb)()
+    (found,) = progress.found
+    assert found.next_command is None
+    running = [x.what for x in found.parts if x.detail.startswith("a training runs now")]
+    assert running == [what]
+    assert opened(folder).status().next_command
+
+
+def test_scores_with_another_length_penalty_are_stale(folder: Path) -> None:
+    assert part(folder, "scores").state == "ok"
+    edit(folder / "mosdeploy.toml", "[export]", "[export]\nlength_penalty = 1.5")
+    found = part(folder, "scores")
+    assert (found.state, found.command) == ("stale", "mosdeploy evaluate")
+    assert opened(folder).report().report.headline.metrics == {}
+    opened(folder).evaluate()
+    assert part(folder, "scores").state == "ok"
+
+
 def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):

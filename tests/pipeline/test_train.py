@@ -10,10 +10,12 @@ import pytest
 from walking import NUMBERS, KeptProgress, damage, edit, lines_of, make_run_folder, opened
 
 from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.locks import locked
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.teacher import is_taught
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import DataCard
-from mosdeploy.storage import locked, read_record
+from mosdeploy.storage import read_record, sha256_file
 from mosdeploy.supernet.checkpoint import save_training_state
 from mosdeploy.workspace import Workspace
 
@@ -216,6 +218,43 @@ def test_a_teacher_that_would_be_the_same_is_kept(encoder_folder: Path) -> None:
     assert not [stage for stage, _ in progress.updates if stage == "teacher"]
     assert contents(files.teacher_dir) == teacher
     assert not files.beside.teacher_dir.exists()
+
+
+def test_a_kill_between_teacher_and_supernet_puts_no_old_teacher_back(
+    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Workspace(encoder_folder)
+    old = contents(files.teacher_dir)
+    edit(files.config_path, "steps = 40", "steps = 30")
+    remove = shutil.rmtree
+
+    def killed(path: Path, **options: bool) -> None:
+        if Path(path).name == "teacher-new":
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(encoder_folder).train()
+    made = contents(files.teacher_dir)
+    assert made != old
+    assert files.beside.supernet_card_path.exists()
+    opened(encoder_folder).train()
+    assert contents(files.teacher_dir) == made
+    assert not files.beside.teacher_dir.exists()
+    assert is_taught(open_run(encoder_folder), trained_run(open_run(encoder_folder)).data.sha256)
+
+
+def test_a_lost_teacher_is_trained_again_beside_its_supernet(encoder_folder: Path) -> None:
+    files = Workspace(encoder_folder)
+    before = sha256_file(files.supernet_path)
+    shutil.rmtree(files.teacher_dir)
+    progress = KeptProgress()
+    opened(encoder_folder, progress).train()
+    assert progress.messages[0].startswith("the supernet is whole, its teacher is not")
+    assert sha256_file(files.supernet_path) == before
+    opened(encoder_folder).evaluate(["largest"])
 
 
 def test_a_supernet_that_changed_since_its_card_was_read_is_refused(folder: Path) -> None:

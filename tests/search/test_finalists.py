@@ -123,6 +123,21 @@ def test_memory_counts_as_measured():
         choose_winner(candidates[:1], limits)
 
 
+def test_where_each_limit_is_kept_by_another_both_are_named():
+    fast, small = (
+        c.model_copy(update={"measured_memory_bytes": measured})
+        for c, measured in zip(
+            candidates_of([(10.0, 1.0, 10.0), (30.0, 1.0, 30.0)]),
+            (3 * 2**20, 2**20),
+            strict=True,
+        )
+    )
+    limits = Limits(max_latency_ms=20.0, max_memory_bytes=2 * 2**20)
+    told = r"took 10 ms, the limit is 20 ms, and its memory was 3 MiB, the limit is 2 MiB; raise"
+    with pytest.raises(InfeasibleError, match=told):
+        choose_winner([fast, small], limits)
+
+
 def test_no_winner_names_the_fastest_measured():
     limits = Limits(max_latency_ms=10.0)
     with pytest.raises(

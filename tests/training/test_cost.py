@@ -1,15 +1,17 @@
 import dataclasses
+import os
 import platform
 import resource
+import signal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
-from mosdeploy.errors import ConfigError
+from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
@@ -61,6 +63,18 @@ def test_of_many_batches_two_are_tried(space: TranslationSpace) -> None:
 def test_an_error_of_the_trial_comes_back(space: TranslationSpace) -> None:
     with pytest.raises(ConfigError, match=r"tokens_per_batch = 64 cannot hold"):
         training_cost(task(space, CONFIG, num_tokens=64, num_timed=1))
+
+
+def killed(_: SupernetConfig) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_killed_is_told(space: TranslationSpace) -> None:
+    tried = dataclasses.replace(task(space, CONFIG, num_tokens=7, num_timed=1), fresh=killed)
+    with pytest.raises(MosdeployError, match="was killed, perhaps for want of memory"):
+        training_cost(tried)
 
 
 @pytest.mark.slow

@@ -23,8 +23,9 @@ from mosdeploy.config.pooling import read_vector_modules
 from mosdeploy.errors import ExportError, MosdeployError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
+from mosdeploy.locks import locked
 from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
-from mosdeploy.storage import locked, sha256_file
+from mosdeploy.storage import sha256_file
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)
 UNIFORM = EncoderArch(embed_dim=24, layers=(LAYER, LAYER))
