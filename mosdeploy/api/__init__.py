@@ -65,7 +65,7 @@ def init(
     >>> import tempfile
     >>> run = init(tempfile.mkdtemp(), device="local", settings={"workload.beam": 4})
     >>> run.config.vocab_size, run.config.workload.beam
-    (1000, 4)
+    (4000, 4)
     """
     from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write

@@ -56,7 +56,7 @@ def finetune(
     card = train_alone(context, options)
     command = "mosdeploy export"
     if pick != "winner":
-        command += f" --pick {pick}"
+        command += f" --pick {shlex.quote(pick)}"
     if from_scratch:
         command += f" --weights {card.weights}"
     if pick == "winner" and not from_scratch:

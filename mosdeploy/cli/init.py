@@ -59,7 +59,7 @@ class DataOptions:
     size: Annotated[
         str | None,
         typer.Option(
-            help="Of the model: tiny, small, base or large.", show_default="what suits the data"
+            help="Of a translation: tiny, small, base or large.", show_default="what suits the data"
         ),
     ] = None
     time: Annotated[
@@ -71,7 +71,10 @@ class DataOptions:
     ] = None
     languages: Annotated[
         str | None,
-        typer.Option(help="Source and target: en-de.", show_default="the suffixes of the files"),
+        typer.Option(
+            help="Source and target of a translation: en-de.",
+            show_default="the suffixes of the files",
+        ),
     ] = None
     text: Annotated[
         str | None,

@@ -31,7 +31,7 @@ def _device(else_meant: str) -> Any:
 
 
 DeviceOption = Annotated[str | None, _device("local")]
-ProfiledDeviceOption = Annotated[str | None, _device("the one that was profiled")]
+ProfiledDeviceOption = Annotated[str | None, _device("the one that was profiled, or local")]
 SearchedDeviceOption = Annotated[str | None, _device("the one that was searched for, else local")]
 ExportedDeviceOption = Annotated[str | None, _device("the one that the bundle is for, else local")]
 DeployedDeviceOption = Annotated[str | None, _device("the one that was deployed to")]
@@ -44,14 +44,17 @@ HostOption = Annotated[
     ),
 ]
 PICK_HELP = (
-    "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms as "
-    "predicted; a finalist's key; largest, smallest; or a JSON file with an architecture."
+    "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms, as "
+    "predicted and as measured; a finalist's key; largest, smallest; or a JSON file with an "
+    "architecture."
 )
 PickOption = Annotated[str, typer.Option("--pick", "--arch", help=PICK_HELP)]
 BeamOption = Annotated[
     int | None,
     typer.Option(
-        help="Hypotheses of beam search, 1 for none.", min=1, show_default="[workload].beam"
+        help="Hypotheses of a translation's beam search, 1 for none.",
+        min=1,
+        show_default="[workload].beam",
     ),
 ]
 BundleOption = Annotated[

@@ -23,7 +23,12 @@ TrainingData = Literal["original", "distilled", "both"]
 
 
 class SupernetConfig(Record):
-    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024)."""
+    """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
+
+    `router_hidden_dim` is the width of the routers, which read an encoding of the architecture;
+    `router_dropout` that of what they read. `dropout` is of a layer's outputs, `attention_dropout`
+    of the attention's weights.
+    """
 
     removed: ClassVar[tuple[str, ...]] = ("expert_rank",)
 
@@ -67,7 +72,10 @@ class TrainingConfig(LimitsConfig):
     both their numbers: the supernet's, and those of `num_winners` subnets that are found in it and
     trained on. `data`: the examples of the corpus, those of `mosdeploy distill`, or both. `log`:
     JSON Lines alone, or TensorBoard's events too (extra `tensorboard`). `weight_decay` shrinks
-    matrices alone, apart from the gradient (AdamW).
+    matrices alone, apart from the gradient (AdamW), and `adam_betas` are of that. A gradient's norm
+    is clipped to `clip_norm`, 0 for not at all. `compute`: on what is trained; "auto" takes a GPU
+    if there is one. `threads` of the processor, and processes of `mosdeploy distill`; None takes
+    all that are allowed.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -169,7 +177,7 @@ class FinetuneConfig(Record):
 
 
 class ProfileConfig(Record):
-    """How many subnets to measure on the device."""
+    """How many subnets to measure on the device, and the `seed` by which they are drawn."""
 
     budget: int = Field(30, ge=4)
     seed: int = 1
@@ -178,6 +186,8 @@ class ProfileConfig(Record):
 class SearchConfig(LimitsConfig):
     """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured
     on the device. `statistic` is the figure of the measured times that a latency limit is about.
+
+    A mutant has each gene drawn anew with `mutation_probability`; `seed` is of all draws.
 
     With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
     `quality_samples` subnets and of the best that a predictor fitted to them finds. With

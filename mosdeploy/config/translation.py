@@ -73,7 +73,7 @@ class TranslationRunConfig(RunConfig):
     --------
     >>> from mosdeploy.config import load_recipe
     >>> load_recipe("tiny").vocab_size
-    1000
+    4000
     """
 
     packages: ClassVar[tuple[str, ...]] = ("sentencepiece>=0.2.2",)

@@ -194,6 +194,11 @@ class LatencyDataset:
         }
 
     @property
+    def times_ms(self) -> list[float]:
+        """Median latency of each of the usable records."""
+        return [r.measurement.total.median_ms for r in self.usable if r.measurement.total]
+
+    @property
     def usable(self) -> list[LatencyRecord]:
         """The latest record of each architecture whose measurement has a time: what a predictor is
         fitted on.
@@ -304,14 +309,13 @@ class LatencyDataset:
         limit_percent = device.measure.max_drift_percent
         runtime = self._runtime(usable)
         warn_of_differences(self.boards, limit_percent)
-        times_ms = [r.measurement.total.median_ms for r in usable if r.measurement.total]
         # 1 is the largest drift that the protocol accepts; an unknown drift counts as none
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
         # the drift adds its variance to that of a measurement whose reference did not move
         return Samples(
             spec=ModelSpec(space, self.context.vocab_size, self.context.workload),
             genes=space.genes([r.arch for r in usable]),
-            latency_ms=np.array(times_ms, dtype=np.float64) / self.time_ratios(usable),
+            latency_ms=np.array(self.times_ms, dtype=np.float64) / self.time_ratios(usable),
             sample_weight=1.0 / (1.0 + drift**2),
             runtime=runtime,
         )

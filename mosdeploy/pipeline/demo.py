@@ -60,8 +60,7 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
         )
     train(context)
     profiled = profile(context, ProfileOptions(device=DEVICE))
-    measured = LatencyDataset.load(Path(profiled.path)).usable
-    times_ms = [x.measurement.total.median_ms for x in measured if x.measurement.total]
+    times_ms = LatencyDataset.load(Path(profiled.path)).times_ms
     if not times_ms:
         raise DeviceError("no subnet could be timed; `mosdeploy profile` says why of each")
     fastest_ms = min(times_ms)

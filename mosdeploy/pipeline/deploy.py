@@ -145,15 +145,34 @@ def _what_helps(
             "command then tries it in its place"
         )
     if (fast := fast_member(context, manifest, taken_ms)) is not None:
-        pick = f"--pick {fast.number}`"
-        trained = f"`{VERBS[manifest.weights]} {pick}, then " if manifest.weights in VERBS else ""
+        pick = f"--pick {fast.number}"
+        trained = f"`{VERBS[manifest.weights]} {pick}`, then " if manifest.weights in VERBS else ""
+        command = " ".join(("mosdeploy export", pick, *_as_exported(context, manifest)))
         ways.append(
-            f"take number {fast.number} of the search's front, {trained}`mosdeploy export {pick}, "
-            f"which is expected to take {latency(fast.expected_ms, 4)} there"
+            f"take number {fast.number} of the search's front, {trained}`{command}`, which is "
+            f"expected to take {latency(fast.expected_ms, 4)} there"
         )
     ways.append(f"deploy {manifest.name} beyond its limit with --no-strict")
     told = ", or ".join(ways)
     return told[0].upper() + told[1:]
+
+
+def _as_exported(context: Context, manifest: BundleManifest) -> list[str]:
+    """The options of `export` with which a bundle differs from what the run file says."""
+    options = []
+    workload = context.config.workload
+    precision = context.config.export.precision or workload.precision
+    known = {"precision": precision} | {
+        name: getattr(workload, name, None) for name in ("beam", "shortlist")
+    }
+    for name, value in known.items():
+        if (made := getattr(manifest.workload, name, None)) != value:
+            options.append(f"--{name} {made}")
+    if manifest.runtime != "onnxruntime":
+        options.append(f"--runtime {manifest.runtime}")
+    if manifest.weights == "scratch":
+        options.append("--weights scratch")
+    return options
 
 
 def _deploy(

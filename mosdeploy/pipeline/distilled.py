@@ -106,8 +106,8 @@ def check_has_teachers(run: Run) -> None:
     """
     if run.family.distill is None:
         raise ConfigError(
-            f"the family '{run.family.name}' has no teachers; leave `mosdeploy distill` and "
-            "[finetune] teacher to families that have"
+            f"no other model answers the examples of an '{run.family.name}': `mosdeploy distill` "
+            "and [finetune] teacher are for translations"
         )
 
 

@@ -1,6 +1,7 @@
 """The verb `export`: build the bundle of a subnet, after checking that it answers as torch does."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
@@ -248,7 +249,7 @@ class _Export:
         self.context.progress.say(self.chosen.note)
         if options.weights is not None or is_trained(self.state, self.chosen.arch):
             return
-        pick = "" if options.pick == "winner" else f" --pick {options.pick}"
+        pick = "" if options.pick == "winner" else f" --pick {shlex.quote(options.pick)}"
         self.context.progress.say(
             f"training it alone raises its scores: run `mosdeploy finetune{pick}`, then export "
             "again; or say --weights inherited"

@@ -47,8 +47,8 @@ class ExportOptions:
         workload's: what was profiled and searched for. The precision `auto` is the fastest that is
         good enough, measured on the device.
     weights
-        `inherited`, `finetuned` or `scratch`; None takes the better of the first two, as
-        `select_subnet` says.
+        `inherited`, `finetuned`, `from-teacher`, `scratch` or `teacher`; None takes the better of
+        the first three, as `select_subnet` says.
     device
         Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
         was searched for, else this machine.

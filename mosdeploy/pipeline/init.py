@@ -134,6 +134,8 @@ def init_from_data(
     """
     path = _new_path(root)
     profile = load_profile(device or "local", root)
+    # of a million pairs this takes a minute
+    progress.say(f"reading {' and '.join(options.train)}, and trying a tokenizer on them")
     plan = _plan(root, options)
     if options.time_s is not None:
         plan = plan.with_setting("finetune", SAME_TIME)

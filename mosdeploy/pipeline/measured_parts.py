@@ -216,7 +216,7 @@ class _Measured:
         if self.is_emulated or (too_small(self.context.config) and not self.has_predictor):
             return None
         with contextlib.suppress(MosdeployError):
-            times_ms = _times_ms(self.dataset) if self.path.exists() else []
+            times_ms = self.dataset.times_ms if self.path.exists() else []
             times_ms = times_ms or self._predicted_ms()
             return (min(times_ms) + max(times_ms)) / 2
         return None
@@ -253,7 +253,7 @@ class _Measured:
     def measurements(self) -> str:
         dataset = self.dataset
         check_current(self.context.run, dataset)
-        times_ms = _times_ms(dataset)
+        times_ms = dataset.times_ms
         words = [subnets(len(dataset.measured))]
         if times_ms:
             words.append(f"{min(times_ms):.2f} to {max(times_ms):.2f} ms")
@@ -274,7 +274,3 @@ class _Measured:
         if has_records(self.path) and found.card.dataset_sha256 != self.dataset.sha256:
             raise StaleInputError("fitted before the last measurements")
         return f"error {found.card.mape_percent:.2f}% on {subnets(found.card.num_samples)}"
-
-
-def _times_ms(dataset: "LatencyDataset") -> list[float]:
-    return [x.measurement.total.median_ms for x in dataset.usable if x.measurement.total]

@@ -99,11 +99,11 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
         results.append(collect(context, request))
         if limit is not None:
             reached.append(_reaches(context, results[-1].dataset, part, limit))
-        if reached[-2:] == [True, True]:
+        if is_met := reached[-2:] == [True, True]:
             break
     check_any_timed(results[-1].dataset)
     card = _card(context, name)
-    summary = _summary(results, card, limit, reached[-1] if reached else None)
+    summary = _summary(results, card, limit, None if limit is None else is_met)
     # a predictor that is corrected from another device's takes fewer than one of its own
     further = further_command(results[-1].dataset, context.config) if card is None else None
     return summary.model_copy(update={"further_command": further})
@@ -151,7 +151,7 @@ def _summary(
     error_met: bool | None,
 ) -> ProfileSummary:
     dataset = results[-1].dataset
-    times_ms = [x.measurement.total.median_ms for x in dataset.usable if x.measurement.total]
+    times_ms = dataset.times_ms
     states = [x for session in dataset.sessions for x in (session.state, session.after) if x]
     loads = [x.load_1min for x in states if x.load_1min is not None]
     return ProfileSummary(

@@ -123,8 +123,8 @@ def evolve(
     ...     losses=lambda archs, incumbents: [1e6 / spec.num_parameters(arch) for arch in archs],
     ...     cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0),
     ... )
-    >>> evolution = evolve(spec.space, config, Limits(max_parameters=400_000), oracle)
-    >>> evolution.ranked[0].num_parameters <= 400_000
+    >>> evolution = evolve(spec.space, config, Limits(max_parameters=800_000), oracle)
+    >>> evolution.ranked[0].num_parameters <= 800_000
     True
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)

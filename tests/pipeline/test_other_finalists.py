@@ -111,6 +111,8 @@ def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.Monk
     run.export(weights="finetuned")
     trained = "`mosdeploy finetune --pick 1`, then `mosdeploy export --pick 1`, which"
     assert trained in deploy(12e3)
+    run.export(weights="finetuned", precision="int8", beam=2)
+    assert "then `mosdeploy export --pick 1 --precision int8 --beam 2`, which" in deploy(12e3)
 
 
 def test_what_is_known_of_the_front_tells_who_keeps_the_limit(folder: Path) -> None:

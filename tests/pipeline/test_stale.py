@@ -103,7 +103,13 @@ ROWS = (
         COUNTS,
     ),
     Row("`[training]`", config("steps = 12", "steps = 13"), REFUSED, COUNTS, COUNTS),
-    Row("`budget` or `num_winners` there", change_budget, REFUSED, COUNTS, COUNTS),
+    Row(
+        "`budget` or `num_winners` there, for other steps of the supernet",
+        change_budget,
+        REFUSED,
+        COUNTS,
+        COUNTS,
+    ),
     Row(
         "the size of the vocabulary",
         config("vocab_size = 44", "vocab_size = 45"),
@@ -115,7 +121,7 @@ ROWS = (
     Row("`[workload]`, its beam too", change_beam, COUNTS, REFUSED, REFUSED),
     Row("`[workload]`, and `search` again", both(change_beam), COUNTS, COUNTS, LEFT_OUT),
     Row(
-        "`[finetune] same_time`, of parts of the inherited weights",
+        "`[finetune] same_time`, of parts of the inherited weights or with `finalist_steps`",
         change_same_time,
         COUNTS,
         REFUSED,

@@ -110,7 +110,7 @@ def fresh_supernet(
     >>> source_ids = torch.tensor([[5, 6, 3]])
     >>> previous_ids = torch.tensor([[2, 7]])
     >>> net((source_ids, previous_ids), net.space.smallest).shape
-    torch.Size([1, 2, 1000])
+    torch.Size([1, 2, 4000])
     """
     # of the CPU's generator alone: that is where the weights are drawn
     with torch.random.fork_rng([]):
