@@ -175,7 +175,10 @@ class _Look:
     def _data(self) -> str:
         if not self.read_data:
             return "not read"
-        data = self.context.family.load_data(self.context.config, self.context.run.data_root)
+        try:
+            data = self._trained.data  # where it is what was trained on, it is read once
+        except StaleInputError:
+            data = self.context.family.load_data(self.context.config, self.context.run.data_root)
         splits = {"train": data.train, "valid": data.valid, "test": data.test}
         counts = [f"{len(examples):,} {name}" for name, examples in splits.items()]
         return ", ".join([*counts, f"{sum(data.dropped.values()):,} dropped"])
