@@ -47,7 +47,7 @@ SMALLER = {
     "steps = 150 ": "steps = 40 ",
     "validate_every = 75": "validate_every = 10",
     "warmup_steps = 25": "warmup_steps = 5",
-    "steps = 1200": "steps = 40",
+    "steps = 1000": "steps = 40",
     "budget = 20": "budget = 6",
     "iterations = 8": "iterations = 3",
     "population = 32": "population = 16",
