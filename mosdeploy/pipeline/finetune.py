@@ -125,7 +125,14 @@ def finetune_together(
         cards.append(training.run_seeds(num_seeds, distributed, context.progress))
     for card in cards if len(cards) > 1 else ():
         context.progress.say(f"from {STARTS[card.weights]}: {losses_of(card)}")
-    return min(cards, key=lambda card: card.loss)
+    best = min(cards, key=lambda card: card.loss)
+    if taught.teacher is not None and taught.teacher.loss >= best.loss:
+        context.progress.say(
+            f"its teacher came to a validation loss of {taught.teacher.loss:.3f} itself, and one "
+            "that is no better may cost more than it brings: train it longer with `mosdeploy "
+            f"finetune --pick {LARGEST} --steps`, or leave [finetune] teacher out"
+        )
+    return best
 
 
 def alone(

@@ -236,9 +236,19 @@ def test_distilled_examples_count_among_those_that_a_winner_reads(root: Path) ->
 def test_a_subnet_learns_from_a_teachers_distributions(root: Path) -> None:
     plain = opened(root).finetune("smallest", steps=4)
     wish(root, '[finetune]\nteacher = "largest"')
-    card = opened(root).finetune("smallest", steps=4)
+    progress = KeptProgress()
+    card = opened(root, progress).finetune("smallest", steps=4)
     assert card.inputs_sha256 != plain.inputs_sha256
     assert card.subnet_sha256 != plain.subnet_sha256
+    assert not [x for x in progress.messages if x.startswith("its teacher")]
+
+
+def test_a_teacher_that_is_no_better_is_told(root: Path) -> None:
+    opened(root).finetune("largest", steps=1)
+    wish(root, '[finetune]\nteacher = "largest"')
+    progress = KeptProgress()
+    opened(root, progress).finetune("smallest", steps=100)
+    assert progress.messages[-1].startswith("its teacher came to a validation loss of ")
 
 
 def test_the_teacher_is_not_taught_by_itself(root: Path) -> None:
