@@ -56,8 +56,12 @@ class StaleInputError(MosdeployError):
 
 class OtherConditionsError(StaleInputError):
     """Latencies were measured under other conditions than those now: other graphs, another board,
-    runtime or protocol.
+    runtime or protocol. `what` leaves out what to do about it.
     """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what + remedy)
+        self.what = what
 
 
 class DeviceError(MosdeployError):

@@ -56,9 +56,13 @@ def _hint(result: "SearchResult") -> str:
     """What may find a better winner where one stays far below its limit; empty for any other, and
     for one that was chosen because its training steps are short.
     """
+    from ..records import Limits
+
     winner, limit_ms = result.winner, result.limits.max_latency_ms
     taken_ms = winner.measured_ms or winner.predicted_ms
     if limit_ms is None or taken_ms is None or winner.time_loss is not None:
+        return ""
+    if result.limits != Limits(max_latency_ms=limit_ms):  # another one may be what binds
         return ""
     if taken_ms > FAR_BELOW * limit_ms:
         return ""

@@ -72,6 +72,8 @@ def board_differences(
         then = board_conditions(session.state)
         if then["ONNX Runtime"] is None:
             continue  # nothing could be measured in it
+        if now["ONNX Runtime"] is None:
+            continue  # nothing can be measured now: measuring says so
         names: Sequence[str] = SHARED
         if session in known or not (known or is_fleet):
             names = tuple(now)

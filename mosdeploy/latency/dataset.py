@@ -151,9 +151,10 @@ class LatencyDataset:
     def _refuse(self, differences: Sequence[str]) -> None:
         if differences:
             raise OtherConditionsError(
-                f"{self.path} was measured for something else: {'; '.join(differences)}. Move the "
-                f"folder {self.path.parent} away, or change workload.name in mosdeploy.toml, and "
-                "run `mosdeploy profile` again; with --renew it measures all again here"
+                f"{self.path} was measured for something else: {'; '.join(differences)}",
+                f". Move the folder {self.path.parent} away, or change workload.name in "
+                "mosdeploy.toml, and run `mosdeploy profile` again; with --renew it measures all "
+                "again here",
             )
 
     def append(self, record: LatencyRecord) -> None:

@@ -103,7 +103,7 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
                 if not request.renew:
                     raise
                 _reach_any(context, profiles)
-                context.progress.say(f"measuring again: {error}")
+                context.progress.say(f"measuring again: {error.what}")
             _put_away(request.path)
             return _collect(context, request, wanted, profiles)
 

@@ -311,8 +311,7 @@ def _limits(
     context: Context, manifest: BundleManifest, is_named: bool
 ) -> "tuple[LatencyLimit | None, int | None]":
     """The limits on latency and memory that a bundle which was searched for is held to: those of
-    its search, or, unless the bundle `is_named`, of a newer one for the same device; the latency
-    that it was picked for goes first.
+    its search, or, unless the bundle `is_named` or was picked, of a newer one for the same device.
     """
     from ..devices.release import LatencyLimit
 
@@ -325,7 +324,8 @@ def _limits(
         result = read_record(SearchResult, path, "mosdeploy search")
         # older manifests do not tell their limits
         is_told = limits is not None or limit_ms is not None
-        is_held = result.device == manifest.device and (not is_named or limits is None)
+        is_own = limit_ms is not None or (is_named and limits is not None)
+        is_held = result.device == manifest.device and not is_own
         if sha256_file(path) != known and (is_held or is_told):
             held = "the limits of that one hold" if is_held else "its own limits hold"
             context.progress.say(
@@ -334,11 +334,9 @@ def _limits(
             )
         if is_held:
             limits, statistic = result.limits, result.statistic
-    if limit_ms is not None:
-        statistic = manifest.statistic
-    elif limits is not None:
+    if limit_ms is None and limits is not None:
         limit_ms = limits.max_latency_ms
-    elif known is not None:
+    elif limit_ms is None and known is not None:
         _log.warning(
             "%s was exported by an older mosdeploy, which did not write the limits of its search "
             "into it, and the search at hand does not tell them: they are not known, and none is "

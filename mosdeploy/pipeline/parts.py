@@ -9,6 +9,8 @@ from pathlib import Path
 from ..errors import MosdeployError
 from .summaries import Part
 
+RUNS = "a training runs now; wait for it, or stop it"
+
 
 def look_at(what: str, name: str, check: Callable[[], str], command: str | None) -> Part:
     """One part, by its check.

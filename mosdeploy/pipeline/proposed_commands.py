@@ -7,7 +7,7 @@ import contextlib
 
 from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import NO_LIMITS, BegunTraining, SupernetCard
+from ..records import NO_LIMITS, BegunTraining, SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..storage import read_record
 from .budget import tried_budget, with_budget
@@ -16,7 +16,7 @@ from .devices import run_profile
 from .limits import with_defaults
 from .measured_parts import middle_limit, middle_size, middle_times_ms
 from .replacing import begun_training
-from .train_command import TRAIN, train_command
+from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
 from .trained_settings import setting_differences
 
@@ -45,11 +45,30 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     if card.limits is not None or _has_limit(config.search):
         return limited_search(context, device)
     ending = _emulated_ending(context, device)
+    if (again := _last_search(context, device)) is not None:
+        return again + ending
     limit = middle_limit(context, device)
     if ending and not limit:
         spec = ModelSpec(config.space, card.vocab_size, config.workload)
         limit = f" {middle_size(config, spec)}{_device_option(context, device)}"
     return f"mosdeploy search{limit}{ending}" if limit else None
+
+
+def _last_search(context: Context, device: str | None) -> str | None:
+    """The last search for that device again, whatever it was made from; None where there is none,
+    or one without limits.
+    """
+    try:
+        found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
+    except StaleInputError:
+        return None
+    config = context.config.search
+    options = limit_options(found.limits, config.count)
+    if not options or device not in (None, found.device):
+        return None
+    if found.statistic != config.statistic:
+        options.append(f"--statistic {found.statistic}")
+    return " ".join(("mosdeploy search", *options)) + context.run.device_option(found.device)
 
 
 def limited_search(context: Context, device: str | None) -> str:

@@ -7,12 +7,11 @@ judged by the check that the verbs themselves make.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..folders import listed
+from ..family import TaskData
 from ..locks import is_locked
 from ..printable import figure_note, latency
 from ..record import Record, read_json
@@ -21,32 +20,28 @@ from ..records import (
     DataCard,
     ScoreTable,
     SearchResult,
-    SubnetCard,
     SupernetCard,
 )
-from ..spaces.genes import ArchConfig
 from ..storage import read_record
-from ..workspace import SUBNET_NAME
-from .begun_subnet import BEGUN, read_begun
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
 from .evaluate import scored_inputs
+from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
-from .parts import look_at, require, subnets
+from .parts import RUNS, look_at, require, subnets
 from .predictors import has_ready_made
 from .proposed_commands import last_training, search_command
 from .replacing import begun_training, stopped_beside
 from .report import current_scores, measured_for, readable_deployments, told_noise
-from .subnets import UNASKED, are_current, is_trained, subnet_card, trained_alone
+from .subnets import UNASKED, are_current, trained_alone
 from .summaries import Part, RunStatus
 from .train import has_tokenizer_of
 from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
 
 SEARCH = "mosdeploy search"
-RUNS = "a training runs now; wait for it, or stop it"
 
 
 def status(context: Context, *, read_data: bool = True) -> RunStatus:
@@ -90,7 +85,7 @@ class _Look:
         yield look_at("supernet", "", self._supernet, self._train_command)
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, self._search_command)
-        yield from self._finetuned()
+        yield from finetuned_parts(self.context, lambda: self._trained)
         yield self._scored()
         yield from delivered_parts(self.context, lambda: self._trained)
         yield look_at("report", "", self._report, "mosdeploy report")
@@ -172,13 +167,17 @@ class _Look:
             known = "mosdeploy devices list"
             yield Part(what="device", name=name, state="missing", detail=str(error), command=known)
 
+    @cached_property
+    def _loaded(self) -> TaskData:
+        try:
+            return self._trained.data  # where it is what was trained on, it is read once
+        except StaleInputError:
+            return self.context.family.load_data(self.context.config, self.context.run.data_root)
+
     def _data(self) -> str:
         if not self.read_data:
             return "not read"
-        try:
-            data = self._trained.data  # where it is what was trained on, it is read once
-        except StaleInputError:
-            data = self.context.family.load_data(self.context.config, self.context.run.data_root)
+        data = self._loaded
         splits = {"train": data.train, "valid": data.valid, "test": data.test}
         counts = [f"{len(examples):,} {name}" for name, examples in splits.items()]
         return ", ".join([*counts, f"{sum(data.dropped.values()):,} dropped"])
@@ -186,8 +185,8 @@ class _Look:
     def _tokenizer(self) -> str:
         files = self.context.files
         require(files.tokenizer_path, files.data_card_path)
-        data = self._state.data if self._state is not None and self.read_data else None
-        if data is not None and not has_tokenizer_of(self.context, data, files):
+        is_known = self._state is not None and self.read_data
+        if is_known and not has_tokenizer_of(self.context, self._loaded, files):
             raise StaleInputError("it was made from other data, or with another vocab_size")
         card = read_record(DataCard, files.data_card_path, "mosdeploy train")
         return f"{card.vocab_size:,} tokens"
@@ -233,42 +232,6 @@ class _Look:
         if result.limits.max_latency_ms is not None:
             words.append(f"limit {latency(result.limits.max_latency_ms)}{figure}")
         return ", ".join(words)
-
-    def _finetuned(self) -> Iterator[Part]:
-        paths = listed(self.context.files.root / "subnets", "*/subnet.json")
-        for path in paths:
-            yield look_at("finetuned", path.parent.name, partial(self._subnet, path), None)
-        winner = self._untrained_winner
-        detail, command = "the winner has the weights that it inherits", "mosdeploy finetune"
-        root = self.context.files.root / "subnets"
-        for path in (*listed(root, f"*/{BEGUN}"), *listed(root, f"*/seed-*/{BEGUN}")):
-            name = str(path.parent.relative_to(root))
-            found = read_begun(path)
-            if found is None:
-                continue
-            stopped = f"a training was stopped; `{found.command}` goes on with it"
-            if is_locked(path.with_name(SUBNET_NAME)):
-                stopped = RUNS
-            key, _, weights = name.partition("/")[0].partition("-")
-            if winner is not None and key == winner.key and weights in UNASKED:
-                detail, command = stopped, found.command
-            else:
-                yield Part(what="finetuned", name=name, state="unused", detail=stopped)
-        if winner is not None:
-            yield Part(what="finetuned", state="missing", detail=detail, command=command)
-
-    @property
-    def _untrained_winner(self) -> ArchConfig | None:
-        """The winner, if it was not trained alone."""
-        with contextlib.suppress(MosdeployError):
-            winner = self._trained.search_result().winner.arch
-            return None if is_trained(self._trained, winner) else winner
-        return None
-
-    def _subnet(self, path: Path) -> str:
-        card = read_record(SubnetCard, path, "mosdeploy finetune")
-        card = subnet_card(self._trained, card.arch, card.weights)
-        return f"{card.steps:,} steps, validation loss {card.start_loss:.3f} to {card.loss:.3f}"
 
     def _scored(self) -> Part:
         with contextlib.suppress(StaleInputError):

@@ -387,6 +387,21 @@ def test_a_bundle_of_an_earlier_search_is_held_to_the_limit_of_the_last_one(
     assert run.deploy().limit_ms == 10_000.0
 
 
+@pytest.mark.slow
+def test_one_that_was_picked_is_held_to_all_limits_of_its_own_search(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    progress = KeptProgress()
+    run = opened(folder, progress)
+    run.search("8s", max_memory_bytes=2**30, verify=False)
+    run.export("1", weights="inherited")
+    run.search("5s", verify=False)
+    timed(lambda arch: 6_000.0)
+    deployment = run.deploy()
+    assert (deployment.limit_ms, deployment.max_memory_bytes) == (8_000.0, 2**30)
+    assert [said for said in progress.messages if "its own limits hold" in said]
+
+
 def test_a_bundle_whose_limits_nothing_tells_is_checked_for_none(
     folder: Path, timed: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -124,7 +124,15 @@ def measure_another(root: Path) -> None:
     edit(root / "mosdeploy.toml", 'device = "local"\n', "")
 
 
+def test_the_last_search_is_proposed_again_with_all_of_its_limits(folder: Path) -> None:
+    limits = {"max_parameters": 4_000_000, "max_size_bytes": 40 * 2**20}
+    opened(folder).search("10s", **limits, statistic="p90", verify=False)
+    again = "mosdeploy search --max-latency 10000ms --max-parameters 4M --max-size 40MiB"
+    assert proposed(folder) == f"{again} --statistic p90"
+
+
 def test_a_search_is_proposed_with_a_limit_only_where_none_is_known(folder: Path) -> None:
+    shutil.rmtree(folder / "search")
     limit = middle_limit(Context(open_run(folder)))
     assert limit.startswith(" --max-latency ")
     assert proposed(folder) == proposed(folder, "local") == f"mosdeploy search{limit}"
@@ -179,11 +187,11 @@ def measure_emulated(root: Path, name: str = "board") -> None:
 
 def test_what_is_proposed_for_an_emulated_device_is_not_refused(folder: Path) -> None:
     measure_emulated(folder)
+    shutil.rmtree(folder / "search")
     limit = middle_limit(Context(open_run(folder)), "local")
     # a device that was measured goes before
     assert proposed(folder) == f"mosdeploy search{limit}"
     shutil.rmtree(folder / "predictors" / "local-sentence")
-    Workspace(folder).search_result_path.unlink()
     command = proposed(folder)
     match = re.fullmatch(r"mosdeploy search --max-parameters (\d+) --no-verify", command or "")
     assert match is not None

@@ -341,6 +341,21 @@ def test_a_limit_on_memory_is_judged_beside_that_on_latency(folder: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_number_that_another_subnet_has_now_goes_on_with_no_training(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=3)).finetune("1", steps=6)
+    (path,) = (folder / "subnets").glob("*/begun.json")
+    key = path.parent.name.partition("-")[0]
+    stopped = next(x for x in opened(folder).status().parts if "was stopped" in x.detail)
+    assert "`mosdeploy finetune --pick 1 --steps 6` goes on" in stopped.detail
+    result_path = Workspace(folder).search_result_path
+    result = read_record(SearchResult, result_path, "mosdeploy search")
+    others = tuple(x for x in result.front if x.arch.key != key)
+    write_record(result_path, result.model_copy(update={"front": others}))
+    stopped = next(x for x in opened(folder).status().parts if "was stopped" in x.detail)
+    assert "which nothing goes on with now; delete" in stopped.detail
+
+
 class Looking(KeptProgress):
     """Progress of a training that looks at its run folder at the third step."""
 
