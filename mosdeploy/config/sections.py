@@ -26,8 +26,9 @@ class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
 
     `router_hidden_dim` is the width of the routers, which read an encoding of the architecture;
-    `router_dropout` that of what they read. `dropout` is of a layer's outputs, `attention_dropout`
-    of the attention's weights.
+    `router_dropout` is of their hidden layer. `dropout` is of embeddings and of what is added to
+    them, in the largest network; a narrower translation has less. `attention_dropout` is of the
+    attention's weights.
     """
 
     removed: ClassVar[tuple[str, ...]] = ("expert_rank",)

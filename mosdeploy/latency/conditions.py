@@ -66,14 +66,14 @@ def board_differences(
         times are compared by the reference.
     """
     now = board_conditions(state)
+    if now["ONNX Runtime"] is None:
+        return []  # nothing can be measured now, and measuring says why
     known = [x for x in sessions if (x.host or default_host) == host]
     found: dict[str, None] = {}
     for session in sessions:
         then = board_conditions(session.state)
         if then["ONNX Runtime"] is None:
             continue  # nothing could be measured in it
-        if now["ONNX Runtime"] is None:
-            continue  # nothing can be measured now: measuring says so
         names: Sequence[str] = SHARED
         if session in known or not (known or is_fleet):
             names = tuple(now)

@@ -224,9 +224,8 @@ class SubnetTraining:
             card = single._kept()
             if card is None or card.inputs_sha256 != self.inputs_sha256:
                 self._take_over_steps(single.checkpoint_path)
-                remove_tokens(single.path.parent)
                 if not single.checkpoint_path.exists():
-                    single.path.with_name(BEGUN).unlink(missing_ok=True)
+                    single._remove_state()
                 return None
             files = self.state.files
             atomic_copy(single.path, self.path)
