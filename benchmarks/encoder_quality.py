@@ -15,8 +15,9 @@ For each task and each budget, a share of the latency of the whole teacher in in
 
 All learn from the outputs of one teacher (of one seed) for the same number of steps. The first seed
 tries all --rates for each way and budget, and that which is best on validation is taken for the
-other seeds; all choices are made on validation, and scores are those of torch on test. The teacher
-is the ceiling, TF-IDF with logistic regression the floor of a classification.
+other seeds (on another machine those of a kept table, with --rates-of). All choices are made on
+validation, and scores are those of torch on test. The teacher is the ceiling, TF-IDF with logistic
+regression the floor of a classification.
 
 The slices of `mosdeploy finetune` are always the first layers; what trains evenly spaced ones is
 in encoder_quality_hand.py. Nets by hand are measured before they are trained, the winner by its
@@ -46,7 +47,7 @@ import mosdeploy
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
 from mosdeploy.record import Record
 from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.storage import write_record
+from mosdeploy.storage import read_record, write_record
 
 HERE = Path(__file__).parent
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "tokenizers", "scikit-learn")
@@ -94,6 +95,9 @@ def all_rows(options: argparse.Namespace, task: str, budgets: Sequence[Budget]) 
     those that were best there.
     """
     rates = dict[tuple[float, str], float]()
+    if options.rates_of:
+        earlier = read_record(Outcome, options.rates_of, "this script")
+        rates = {(row.share, row.way): row.learning_rate for row in reversed(earlier.rows)}
     for seed in options.seeds:
         walk = Walk(options, task, seed)
         walk.shared()
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--rates", type=float, nargs="+", default=[1.5e-4, 3e-4, 6e-4])
     names = ("TEACHER", "SUPERNET", "OWN")
+    parser.add_argument("--rates-of", type=Path, help="take the rates from this JSON file")
     parser.add_argument("--steps", type=int, nargs=3, metavar=names, help="for all tasks")
     parser.add_argument("--finalist-steps", type=int, default=0, help="[search] finalist_steps")
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")

@@ -85,6 +85,17 @@ class DeviceProfile(Record):
             self.name if self.host_alias == self.name else f"{self.name} --host {self.host_alias}"
         )
 
+    @property
+    def board(self) -> str:
+        """How messages name the board: `rpi`, or `rpi (pi2)` where its host has another name.
+
+        Examples
+        --------
+        >>> DeviceProfile(name="rpi", host="pi2").board
+        'rpi (pi2)'
+        """
+        return self.name if self.host_alias == self.name else f"{self.name} ({self.host_alias})"
+
     def timed_for(self, statistic: Statistic) -> "DeviceProfile":
         """The same profile, with as many repeats as a figure of the times needs: of ten, the p99 is
         nearly the longest, and most of what happens once in a hundred runs is not among them.

@@ -51,16 +51,16 @@ def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime
     result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
     try:
         last_line = (result.stdout.strip().splitlines() or [""])[-1]
-        answer = parse_answer(_Answer, last_line, f"{profile.name}: the self-test")
+        answer = parse_answer(_Answer, last_line, f"{profile.board}: the self-test")
     except CommandError as error:
         reason = last_lines(result)
         if "No module named" in result.stderr:
             reason += f"; run `mosdeploy devices setup {profile.cli_name}`"
-        raise CommandError(f"{profile.name}: the self-test did not run: {reason}") from error
+        raise CommandError(f"{profile.board}: the self-test did not run: {reason}") from error
     if not answer.passed or result.returncode != 0:
         reason = "; ".join(answer.failures[:5])[:1000] or last_lines(result)
         raise CommandError(
-            f"{profile.name}: the self-test failed on the device, `current` is unchanged: {reason}"
+            f"{profile.board}: the self-test failed on the device, `current` is unchanged: {reason}"
         )
 
 
@@ -100,7 +100,7 @@ def benchmark(
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(
-            f"{profile.name}: slower than the limit of {latency(limit.ms)}"
+            f"{profile.board}: slower than the limit of {latency(limit.ms)}"
             f"{figure_note(limit.statistic)}; timing it twice more"
         )
         times += [_measured(session, profile, task) for _ in range(2)]
@@ -111,7 +111,7 @@ def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Meas
     measurement = measure_model(session, profile, task)
     if measurement.error:
         raise CommandError(
-            f"{profile.name}: the bundle passed its self-test but could not be timed: "
+            f"{profile.board}: the bundle passed its self-test but could not be timed: "
             f"{measurement.error}"
         )
     return measurement

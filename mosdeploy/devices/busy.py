@@ -80,6 +80,6 @@ def busy_error(profile: DeviceProfile, holder: Holder) -> DeviceBusyError:
     pid = "unknown" if holder.pid is None else holder.pid
     end_it = "" if holder.pid is None else f", or end it there with `kill -- -{pid}`"
     return DeviceBusyError(
-        f"{profile.name}: another measurement holds the device: pid {pid}, since {holder.since}, "
+        f"{profile.board}: another measurement holds the device: pid {pid}, since {holder.since}, "
         f"job {holder.job}; wait until it is over{end_it}"
     )

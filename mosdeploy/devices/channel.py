@@ -154,7 +154,7 @@ class Channel:
             if not self._is_gone(answer.owner):
                 break
         raise StaleInputError(
-            f"{profile.name}: '{self.name}' there belongs to {answer.owner}, this is "
+            f"{profile.board}: '{self.name}' there belongs to {answer.owner}, this is "
             f'{self.owner}; set another name = "..." under [deploy], or name = "{self.name}" to go '
             "on in its place"
         )

@@ -48,7 +48,7 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
     ...     print(session.run("uname -m").stdout)
     """
     if profile.kind == "local":
-        return LocalSession(profile.name, profile.command_timeout_s)
+        return LocalSession(profile.board, profile.command_timeout_s)
     from .ssh import login  # paramiko takes a while to load
 
     return login(profile, ssh_config_path.expanduser())

@@ -100,15 +100,15 @@ def deploy(
     if missed and release.strict:
         channel.release(session, profile, version)
         raise InfeasibleError(
-            f"{profile.name}: {missed}; `current` is unchanged",
+            f"{profile.board}: {missed}; `current` is unchanged",
             fastest_latency_ms=measurement.figure_ms(statistic),
         )
     if missed:
-        notify(f"{profile.name}: {missed}")
+        notify(f"{profile.board}: {missed}")
     if release.max_memory_bytes is not None and measurement.memory_bytes is None:
         notify(
-            f"{profile.name} does not tell how much memory a process takes: the limit on it is not "
-            "verified"
+            f"{profile.board} does not tell how much memory a process takes: the limit on it is "
+            "not verified"
         )
     deployment = Deployment(
         device=profile,
@@ -169,10 +169,10 @@ def _stage_and_benchmark(
         to_send = {name: path for name, (path, _) in files.items() if name in missing}
         if to_send:
             size = byte_size(sum(path.stat().st_size for path in to_send.values()))
-            notify(f"{profile.name}: sending {len(to_send)} of {len(files)} files, {size}")
+            notify(f"{profile.board}: sending {len(to_send)} of {len(files)} files, {size}")
         for name, path in to_send.items():
             session.put(path, f"{remote_dir}/{name}")
-        notify(f"{profile.name}: self-test, then timing")
+        notify(f"{profile.board}: self-test, then timing")
         # the upload may have taken minutes
         refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
@@ -204,7 +204,7 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
     found = channel.last_two(session, profile)
     if found.current is None or found.previous is None:
         raise CommandError(
-            f"{profile.name}: no earlier version of '{channel.name}' stands on the device; "
+            f"{profile.board}: no earlier version of '{channel.name}' stands on the device; "
             f"`[deploy] keep_versions` says how many are kept{_others(session, profile, channel)}"
         )
     remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
@@ -213,7 +213,7 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
     path = f"{remote_dir}/{RECORD_NAME}"
     try:
         text = _read(session, profile, path)
-        deployment = parse_answer(Deployment, text, f"{profile.name}: {path}")
+        deployment = parse_answer(Deployment, text, f"{profile.board}: {path}")
     except CommandError as error:
         _log.warning(
             "%s; that version is whole and passed its self-test, so it becomes current without its "
@@ -268,15 +268,15 @@ def time_current(
     version = channel.last_two(session, profile).current
     if version is None:
         raise CommandError(
-            f"{profile.name}: nothing is deployed to '{channel.name}' there"
+            f"{profile.board}: nothing is deployed to '{channel.name}' there"
             f"{_renamed(deployment, channel)}; run `mosdeploy deploy`"
         )
     remote_dir = f"{channel.folder(session, profile)}/{version}"
     manifest, manifest_sha256 = _manifest(BundleManifest, session, profile, remote_dir)
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
-            f"{profile.name} runs {manifest.name} now, not {deployment.bundle}, which was deployed "
-            "from here; run `mosdeploy deploy` again"
+            f"{profile.board} runs {manifest.name} now, not {deployment.bundle}, which was "
+            "deployed from here; run `mosdeploy deploy` again"
         )
     task = model_task(remote_dir, manifest, stages(manifest), channel.owner)
     free_device(session, profile, task)
@@ -314,8 +314,8 @@ def _test_version(
     damaged = channel.missing(session, profile, version)
     if damaged:
         raise CommandError(
-            f"{profile.name}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` is "
-            "unchanged; deploy that bundle again"
+            f"{profile.board}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` "
+            "is unchanged; deploy that bundle again"
         )
     self_test(session, profile, remote_dir, runtime)
 
@@ -327,7 +327,7 @@ def _manifest(
     path = f"{remote_dir}/bundle/manifest.json"
     text = _read(session, profile, path)
     try:
-        return parse_answer(kind, text, f"{profile.name}: {path}"), sha256_bytes(text)
+        return parse_answer(kind, text, f"{profile.board}: {path}"), sha256_bytes(text)
     except CommandError as error:
         raise CommandError(
             f"{error}; `current` is unchanged. A newer mosdeploy may have made that bundle: update "
@@ -339,7 +339,7 @@ def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:
     try:
         return session.read(path)
     except FileNotFoundError as error:
-        told = f"{profile.name}: {path} is missing; deploy that bundle again"
+        told = f"{profile.board}: {path} is missing; deploy that bundle again"
         raise CommandError(told) from error
 
 

@@ -99,14 +99,14 @@ def _make_ours(session: Session, profile: DeviceProfile, folder: str) -> None:
         path = printable(result.stdout.strip()[:1000])
         recursive = "-R " if path == folder else ""
         raise CommandError(
-            f"{profile.name}: {path} belongs to another user of the device, or others may write to "
-            f"it, so nothing in {folder} is read or run. Set another work_dir in the profile; or, "
-            "if you are sure that nobody has put anything there, run there: "
+            f"{profile.board}: {path} belongs to another user of the device, or others may write "
+            f"to it, so nothing in {folder} is read or run. Set another work_dir in the profile; "
+            "or, if you are sure that nobody has put anything there, run there: "
             f"chmod {recursive}go-w,-t {shlex.quote(path)}"
         )
     if result.returncode != 0:
         raise CommandError(
-            f"{profile.name}: cannot make {folder}: {last_lines(result)}; set another work_dir in "
+            f"{profile.board}: cannot make {folder}: {last_lines(result)}; set another work_dir in "
             "the profile"
         )
 
@@ -140,7 +140,7 @@ def run_python(
     result = session.run(f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}', timeout_s)
     if result.returncode in (126, 127):
         raise NoPythonError(
-            f"{profile.name}: no Python on the device: '{python}' does not run there "
+            f"{profile.board}: no Python on the device: '{python}' does not run there "
             f"({last_lines(result, 1)}); run there: sudo apt-get install python3 python3-venv, or "
             "name another one as `python` in the profile"
         )

@@ -248,7 +248,7 @@ class AgentJob:
         error = outcome.error or "for a reason that the device does not tell"
         if "imported" in error:
             error += f"; run `mosdeploy devices setup {self._profile.cli_name}`"
-        return CommandError(f"{self._profile.name}: measuring stopped: {error}")
+        return CommandError(f"{self._profile.board}: measuring stopped: {error}")
 
     def log_tail(self) -> str:
         """The end of the agent's log, and how much disk is free, for a message."""
@@ -279,6 +279,6 @@ class AgentJob:
             return parse_answer(AgentResult, line, path)
         except CommandError as error:
             raise CommandError(
-                f"{self._profile.name}: {error}; remove that file on the device and run the same "
+                f"{self._profile.board}: {error}; remove that file on the device and run the same "
                 "command again"
             ) from error

@@ -109,7 +109,7 @@ def collect(
         repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
         if repeated:
             hooks.notify(
-                f"{profile.name} is not stable, its reference moved or a timing failed: measuring "
+                f"{profile.board} is not stable, its reference moved or a timing failed: measuring "
                 f"{len(repeated)} subnets again"
             )
             hooks.repeat(repeated)

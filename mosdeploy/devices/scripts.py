@@ -84,14 +84,14 @@ def call_script(
     lines = result.stdout.strip().splitlines()
     if "SyntaxError: future feature annotations" in result.stderr:  # of 3.6 and older
         raise CommandError(
-            f"{profile.name}: the Python there is too old, 3.9 or later is needed: install a newer "
-            "one and set `python` in the profile"
+            f"{profile.board}: the Python there is too old, 3.9 or later is needed: install a "
+            "newer one and set `python` in the profile"
         )
     if result.returncode != 0 or not lines:
         raise CommandError(
-            f"{profile.name}: {script}.py failed on the device: {last_lines(result)}"
+            f"{profile.board}: {script}.py failed on the device: {last_lines(result)}"
         )
-    answer = parse_answer(kind, lines[-1], f"{profile.name}: {script}.py")
+    answer = parse_answer(kind, lines[-1], f"{profile.board}: {script}.py")
     if isinstance(answer, Answer) and answer.error is not None:
-        raise CommandError(f"{profile.name}: {answer.error}")
+        raise CommandError(f"{profile.board}: {answer.error}")
     return answer

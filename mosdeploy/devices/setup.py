@@ -78,21 +78,21 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     state = probe(session, profile)
     problems = [problem for problem in check(state, profile) if problem.blocking]
     if state.python_version is None:
-        raise CommandError(f"{profile.name}: {problems[0].what}; {problems[0].fix}")
+        raise CommandError(f"{profile.board}: {problems[0].what}; {problems[0].fix}")
     folder = work_dir(session, profile)
     if not problems:
         return python_path(session, profile)
     if state.disk_free_bytes is not None and state.disk_free_bytes < NEEDED_BYTES:
-        raise no_space(profile.name, folder, state.disk_free_bytes, NEEDED_BYTES)
+        raise no_space(profile.board, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
     made = _Environment(session, profile, state, venv, notify)
     is_failed = state.providers and [x.what for x in problems] == [state.provider_error]
     if is_failed and set(profile.requirements) <= set(made.before()):
         # the same packages anew would be gigabytes, and the provider would fail as it does now
-        raise CommandError(f"{profile.name}: {problems[0].what}; {problems[0].fix}")
+        raise CommandError(f"{profile.board}: {problems[0].what}; {problems[0].fix}")
     try:
-        notify(f"{profile.name}: making {venv}")
+        notify(f"{profile.board}: making {venv}")
         _make_venv(session, profile, venv)
         made.fill()
         made.check_runtime()
@@ -168,7 +168,7 @@ class _Environment:
 
     def _install(self, requirements: tuple[str, ...]) -> None:
         """From the internet, or from wheels that are sent."""
-        name = self.profile.name
+        name = self.profile.board
         self.notify(f"{name}: installing {', '.join(requirements)}")
         error = _pip_install(self.session, self.venv, "--retries 1 --timeout 10", requirements)
         if error and "No space left" in error:
@@ -193,7 +193,7 @@ class _Environment:
         if result.returncode != 0:
             error = last_lines(result)
             raise CommandError(
-                f"{self.profile.name}: the runtime cannot be imported there: {error}; "
+                f"{self.profile.board}: the runtime cannot be imported there: {error}; "
                 f"{runtime_fix(error)}"
             )
 
@@ -207,10 +207,10 @@ def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
     output = f"{result.stdout} {result.stderr}"
     if any(words in output for words in _NO_VENV):
         raise CommandError(
-            f"{profile.name}: Python cannot make virtual environments; run there: "
+            f"{profile.board}: Python cannot make virtual environments; run there: "
             "sudo apt-get install python3-venv"
         )
-    raise CommandError(f"{profile.name}: could not make {venv}: {last_lines(result)}")
+    raise CommandError(f"{profile.board}: could not make {venv}: {last_lines(result)}")
 
 
 def _pip_install(
@@ -234,7 +234,7 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
         error = download_wheels(Path(name), profile.requirements, target)
         if error:
             raise CommandError(
-                f"{profile.name}: no wheels for Python {version} on "
+                f"{profile.board}: no wheels for Python {version} on "
                 f"{', '.join(target.platforms)}: {error}; set wheel_platform, wheel_python or "
                 "requirements in the profile, or give the device internet access"
             )

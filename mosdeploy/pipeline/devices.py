@@ -194,7 +194,7 @@ def sole_deployment(context: Context, profile: DeviceProfile) -> Iterator[None]:
         If another command is at it.
     """
     busy = DeviceBusyError(
-        f"{profile.name}: another command of {context.files.root.resolve()} tests and times a "
+        f"{profile.board}: another command of {context.files.root.resolve()} tests and times a "
         "bundle there (`deploy`, `verify` or `export --runtime auto`); wait for it, or stop it"
     )
     with locked(context.files.deployment_path(profile.host_alias), busy):

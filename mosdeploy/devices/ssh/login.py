@@ -57,7 +57,7 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
         for client in reversed(clients):
             client.close()
         raise
-    return SSHSession(profile.name, clients, profile.command_timeout_s)
+    return SSHSession(profile.board, clients, profile.command_timeout_s)
 
 
 def way_to(alias: str, config_path: Path) -> list[SSHTarget]:
