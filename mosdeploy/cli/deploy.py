@@ -27,9 +27,10 @@ def deploy(
     ] = True,
 ) -> None:
     """Put the bundle on the device, test and time it, then switch."""
-    from ..pipeline.deploy import DeployOptions, roll_back
+    from ..pipeline.deploy import DeployOptions
     from ..pipeline.deploy import deploy as put
     from ..pipeline.proposed_commands import report_command
+    from ..pipeline.rollback import roll_back
 
     options = DeployOptions(device, host, bundle, strict)
     context = common.context()

@@ -115,16 +115,17 @@ class Channel:
 
     def others(self, session: Session, profile: DeviceProfile) -> str:
         """Which other channels have versions, and how to go on with one that a run folder had under
-        an earlier name, in words; empty if there is none.
+        an earlier name, in words; empty if there is none. Those of other run folders that are on
+        this machine are not told.
         """
         owners = self._call(_Others, session, profile, "others").others
-        names = sorted(name for name in owners if len(name) <= MAX_NAME)
+        names = sorted(x for x in owners if len(x) <= MAX_NAME and not self._is_other(owners[x]))
         if not names:
             return ""
         told = ", ".join(f"'{name}'" for name in names[:MAX_TOLD])
         if len(names) > MAX_TOLD:
             told += f" and {len(names) - MAX_TOLD} more"
-        own = [x for x in names if owners[x] == self.owner or self._is_gone(owners[x])]
+        own = [x for x in names if owners[x] == self.owner or self._is_there(owners[x]) is False]
         name = own[0] if len(own) == 1 else "..."
         return (
             f"; versions stand there in {told}: if this folder had another name, write name = "
@@ -151,7 +152,7 @@ class Channel:
             answer = self._call(kind, session, profile, command, *words)
             if answer.owner is None:
                 return answer
-            if not self._is_gone(answer.owner):
+            if self._is_there(answer.owner) is not False:
                 break
         raise StaleInputError(
             f"{profile.board}: '{self.name}' there belongs to {answer.owner}, this is "
@@ -159,13 +160,17 @@ class Channel:
             "on in its place"
         )
 
-    def _is_gone(self, owner: str) -> bool:
-        """Whether a run folder was on this machine, and was moved or removed since."""
+    def _is_other(self, owner: str) -> bool:
+        """Whether an owner is another run folder on this machine."""
+        return owner != self.owner and self._is_there(owner) is True
+
+    def _is_there(self, owner: str) -> bool | None:
+        """Whether a run folder of this machine is where it was; None if it was on another one."""
         host, _, path = owner.partition(":")
         if host == self.owner.partition(":")[0]:
             with contextlib.suppress(OSError, ValueError):
-                return not Path(path).exists()
-        return False
+                return Path(path).exists()
+        return None
 
     def _call(
         self,

@@ -142,16 +142,19 @@ class _Delivered:
                 raise StaleInputError("mosdeploy 0.1.0 deployed it, into another place there")
             raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
         newest = newest_bundle(self.context.files)
+        meant = (found.bundle_sha256, *found.rolled_back_from)
         if (
             newest is not None
-            and sha256_file(newest / "manifest.json") != found.bundle_sha256
+            and sha256_file(newest / "manifest.json") not in meant
             # one for another device takes no place of this one
             and read_manifest(newest).device in (None, found.device.name)
         ):
             raise StaleInputError(f"{found.bundle} is there, the {newest.name} here is newer")
         words = [found.bundle, "not timed"]
+        if found.rolled_back_from:
+            words.insert(1, "rolled back to")
         if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
-            words[1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
+            words[-1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
         limits = ""
         if not found.device.emulated:
             limits = kept(figure_ms, found.limit_ms, found.statistic)

@@ -206,7 +206,7 @@ def _deploy(
             context.progress.say,
         )
         write_record(files.deployment_path(target.name, options.host), deployment)
-        _say_provider(context, session, target, deployment)
+        say_provider(context, session, target, deployment)
     return deployment
 
 
@@ -218,7 +218,7 @@ class _Runtime(Record):
     runtime: str = "onnxruntime"
 
 
-def _say_provider(
+def say_provider(
     context: Context, session: "Session", target: DeviceProfile, deployment: Deployment
 ) -> None:
     """Say how what was deployed runs as it was timed, where the runtime would take the CPU unless
@@ -241,42 +241,6 @@ def _say_provider(
         f"to run it on {target.host_alias} as it was timed: "
         f"cd {shlex.quote(str(current))} && {command}"
     )
-
-
-def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
-    """Make the version current again that stood on a device before the present one, and record it.
-
-    Parameters
-    ----------
-    options
-        Without device and host, and with none in the config: the board that was deployed to from
-        here.
-
-    Raises
-    ------
-    StaleInputError
-        If no device is named, and nothing was deployed from here.
-    ConfigError
-        If no device is named, and several were deployed to. Otherwise as `deploy`.
-    DeviceError
-        If the device fails, has no earlier version, or that one fails its self-test; nothing is
-        changed then.
-    """
-    from ..devices.deploy import roll_back as roll_back_there
-
-    options = options or DeployOptions()
-    if options.bundle is not None:
-        raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
-    if not options.strict:
-        raise ConfigError("--rollback holds the bundle to no limit; it takes no --no-strict")
-    name, host = deployed_to(context, options)
-    target = resolve_profile(context.files.root, name, host)
-    context.progress.say(f"rolling back {host or target.name}")
-    with sole_deployment(context, target), lasting_session(context, target) as session:
-        deployment = roll_back_there(session, target, channel_of(context.run))
-        write_record(context.files.deployment_path(target.name, host), deployment)
-        _say_provider(context, session, target, deployment)
-    return deployment
 
 
 def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:

@@ -88,7 +88,8 @@ class BundleManifest(Record):
 class Deployment(Record):
     """A bundle that was copied to a device, self-tested there and timed there.
 
-    `limit_ms` and `max_memory_bytes` are the limits that it was held to.
+    `limit_ms` and `max_memory_bytes` are the limits that it was held to. `rolled_back_from` has the
+    `bundle_sha256` of those that rollbacks took away for it.
     """
 
     version: Literal[1] = 1
@@ -103,6 +104,7 @@ class Deployment(Record):
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
     max_memory_bytes: int | None = Field(None, gt=0, exclude_if=lambda most: most is None)
     deployed_at: str
+    rolled_back_from: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
 
     @property
     def channel(self) -> str:

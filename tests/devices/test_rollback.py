@@ -58,6 +58,8 @@ def test_a_rollback_tells_of_channels_that_an_old_name_may_have(
     put("two", channel=before, tokenizer="good two")
     (tmp_path / "before").rename(tmp_path / "after")
     put("fr", channel=Channel("en-fr", owner="laptop:/en-fr"))
+    # another folder that is here has not been renamed
+    put("neighbour", channel=Channel("neighbour", owner=f"pc:{tmp_path}"))
     for deployed in (False, True):  # under its new name, too
         if deployed:
             put("three", channel=after)

@@ -73,6 +73,20 @@ def test_a_deployment_is_not_stale_for_a_bundle_of_another_device(folder: Path) 
     assert part(folder, "deployment").state == "ok"
 
 
+def test_a_bundle_that_was_rolled_back_is_not_proposed_again(folder: Path) -> None:
+    run = opened(folder)
+    run.deploy()
+    run.deploy(bundle=run.export(precision="int8").path)
+    run.deploy(rollback=True)
+    found = part(folder, "deployment")
+    assert found.state == "ok"
+    assert ", rolled back to, " in found.detail
+    # another one is
+    run.export("smallest")
+    found = part(folder, "deployment")
+    assert (found.state, "is newer" in found.detail) == ("stale", True)
+
+
 @pytest.mark.slow
 def test_of_several_deployments_one_with_a_limit_is_verified(folder: Path) -> None:
     run = opened(folder)

@@ -1,0 +1,63 @@
+"""Go back to the version that stood on a device before.
+
+In: a run folder, a device. Out: the record of what stands there then.
+"""
+
+import contextlib
+from pathlib import Path
+
+from ..errors import ConfigError, StaleInputError
+from ..records import Deployment
+from ..storage import read_record, write_record
+from .channels import channel_of
+from .context import Context
+from .deploy import DeployOptions, deployed_to, say_provider
+from .devices import lasting_session, resolve_profile, sole_deployment
+
+
+def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
+    """Make the version current again that stood on a device before the present one, and record it.
+
+    Parameters
+    ----------
+    options
+        Without device and host, and with none in the config: the board that was deployed to from
+        here.
+
+    Raises
+    ------
+    StaleInputError
+        If no device is named, and nothing was deployed from here.
+    ConfigError
+        If no device is named, and several were deployed to. Otherwise as `deploy`.
+    DeviceError
+        If the device fails, has no earlier version, or that one fails its self-test; nothing is
+        changed then.
+    """
+    from ..devices.deploy import roll_back as roll_back_there
+
+    options = options or DeployOptions()
+    if options.bundle is not None:
+        raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
+    if not options.strict:
+        raise ConfigError("--rollback holds the bundle to no limit; it takes no --no-strict")
+    name, host = deployed_to(context, options)
+    target = resolve_profile(context.files.root, name, host)
+    context.progress.say(f"rolling back {host or target.name}")
+    with sole_deployment(context, target), lasting_session(context, target) as session:
+        path = context.files.deployment_path(target.name, host)
+        deployment = roll_back_there(session, target, channel_of(context.run))
+        deployment = deployment.model_copy(update={"rolled_back_from": _rolled_back_from(path)})
+        write_record(path, deployment)
+        say_provider(context, session, target, deployment)
+    return deployment
+
+
+def _rolled_back_from(path: Path) -> tuple[str, ...]:
+    """What stood on a device until now, and what it was rolled back from before; nothing if its
+    record here cannot be read.
+    """
+    with contextlib.suppress(StaleInputError):
+        found = read_record(Deployment, path, "mosdeploy deploy")
+        return (*found.rolled_back_from, found.bundle_sha256)
+    return ()
