@@ -9,6 +9,9 @@ q/k/v width.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -18,7 +21,21 @@ from torch.nn import functional as F
 from .dropout import drop
 
 MAX_UNFUSED_SCORES = 256 * 256
-"""Scores T * L of a head up to which attention in bf16 on a CPU is computed unfused."""
+"""Scores T * L of a head up to which attention is computed unfused where that is asked for: they
+are all kept for the backward pass.
+"""
+
+_IS_UNFUSED = ContextVar("is_unfused", default=False)
+
+
+@contextmanager
+def computing_attention(is_unfused: bool) -> Iterator[None]:
+    """Compute attention unfused, or by torch's fused function, forward and backward."""
+    token = _IS_UNFUSED.set(is_unfused)
+    try:
+        yield
+    finally:
+        _IS_UNFUSED.reset(token)
 
 
 class Linear(nn.Linear):
@@ -86,7 +103,8 @@ class Attention(nn.Module):
         heads = self._split(self.q(queries))  # (B, H, T, K)
         # the functions drop out in eval mode too unless their rate is 0
         dropout = self.dropout if self.training else 0.0
-        if _is_faster_unfused(heads, memory.keys):
+        num_scores = heads.shape[2] * memory.keys.shape[2]
+        if _IS_UNFUSED.get() and num_scores <= MAX_UNFUSED_SCORES:
             mixed = unfused_attention(heads, memory, mask, dropout, causal)  # (B, H, T, K)
         else:
             # torch aligns the causal mask to the first key, so that it is right only where T = L
@@ -134,16 +152,3 @@ def unfused_attention(
     # under autocast the softmax is computed in float32
     weights = drop(scores.softmax(-1), dropout)
     return weights.to(memory.values.dtype) @ memory.values
-
-
-def _is_faster_unfused(queries: Tensor, keys: Tensor) -> bool:
-    """Whether torch's fused attention loses: its backward pass in bf16 on a CPU, but for long
-    sequences.
-    """
-    # forward and backward on a Xeon with AMX: 27 positions 16 ms against 34, 128 positions 27
-    # against 48, 512 positions 86 against 57; in float32 the fused one is ahead everywhere
-    return (
-        queries.device.type == "cpu"
-        and queries.dtype == torch.bfloat16
-        and queries.shape[2] * keys.shape[2] <= MAX_UNFUSED_SCORES
-    )

@@ -5,7 +5,7 @@ its loss.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,14 +13,16 @@ import torch
 
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError
+from ..supernet.attention import computing_attention
 
 
 @dataclass(frozen=True)
 class DeviceContext:
-    """A device, and the type of the network's matrix products."""
+    """A device, the type of the network's matrix products, and whether its attention is unfused."""
 
     device: torch.device
     dtype: torch.dtype
+    is_unfused: bool = False
 
     @classmethod
     def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
@@ -51,7 +53,9 @@ class DeviceContext:
             return cls(device, torch.bfloat16 if use_bf16 else torch.float32)
         # of the matrix products alone: parameters, their gradients and Adam's state stay float32
         dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        return cls(device, dtypes[config.amp])
+        # the backward pass of torch's fused attention is slow in bf16 on CPUs, where sequences are
+        # short: 27 positions took 34 ms on a Xeon with AMX, 16 unfused
+        return cls(device, dtypes[config.amp], is_unfused=config.amp == "bf16" and not use_gpu)
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes."""
@@ -59,6 +63,10 @@ class DeviceContext:
         # a context that is off must still name a narrow type
         narrow = self.dtype if enabled else torch.bfloat16
         return torch.autocast(self.device.type, dtype=narrow, enabled=enabled)
+
+    def attention(self) -> AbstractContextManager[None]:
+        """Context of forward and backward passes, in which attention is computed as it says."""
+        return computing_attention(self.is_unfused)
 
     def scaler(self) -> torch.amp.GradScaler:
         """What keeps small gradients above the least number of fp16; in other precisions it does

@@ -71,10 +71,11 @@ class Gradient:
             for i in sorted({i for indices in shares for i in indices})
         }
         total = torch.zeros((), device=self.context.device)
-        for number, (arch, indices) in enumerate(zip(archs, shares, strict=True)):
-            self._seed(_ROUTERS, step, number)  # all ranks generate the same weights
-            read = [(i, loaded[i]) for i in indices]
-            total += self._accumulate(read, arch, number, num_terms)
+        with self.context.attention():
+            for number, (arch, indices) in enumerate(zip(archs, shares, strict=True)):
+                self._seed(_ROUTERS, step, number)  # all ranks generate the same weights
+                read = [(i, loaded[i]) for i in indices]
+                total += self._accumulate(read, arch, number, num_terms)
         # every rank has batches for every architecture (there are no more ranks than
         # grad_accum_steps), so all have gradients of the same parameters, in the same order
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]

@@ -1,20 +1,22 @@
-"""Which precision a training computes in on a CPU, found by trying.
+"""Which precision and which attention a training computes with on a CPU, found by trying.
 
 In: a network, its batches and a config that leaves the choice open. Out: a `PrecisionTrial`, the
-faster of full precision and bf16, with the times of both. On a CPU with AMX or AVX512-BF16 wide
-networks are about twice as fast in bf16, narrow ones slower: no table of processors tells.
+fastest way, with the times of all. On a CPU with AMX or AVX512-BF16 wide networks are up to twice
+as fast in bf16, narrow ones slower, and there torch's fused attention is ahead on one processor and
+behind on another: no table of processors tells.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
 from ..data.batches import Batches
 from ..record import Record
+from .device import DeviceContext
 from .distributed import SINGLE_PROCESS
 from .gradient import Gradient
 
@@ -30,72 +32,98 @@ Amp = Literal["none", "bf16"]
 DTYPES: dict[Amp, torch.dtype] = {"none": torch.float32, "bf16": torch.bfloat16}
 
 
+class Way(NamedTuple):
+    """A precision, and whether attention is computed unfused."""
+
+    amp: Amp
+    is_unfused: bool
+
+    def within(self, context: DeviceContext) -> DeviceContext:
+        """The same device, computing in this way."""
+        return replace(context, dtype=DTYPES[self.amp], is_unfused=self.is_unfused)
+
+
+WAYS = (Way("none", False), Way("bf16", False), Way("bf16", True))
+"""Those that are tried. In full precision the fused attention is ahead, or behind by little."""
+
+
 class PrecisionTrial(Record):
-    """What was chosen, and the time of a step's gradient in each precision, with one batch an
-    architecture.
+    """What was chosen, and the time of a step's gradient in full precision, in bf16, and there with
+    unfused attention, with one batch an architecture.
     """
 
     amp: Amp
+    is_unfused: bool = False
     full_ms: float
     bf16_ms: float
+    unfused_ms: float | None = None
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of the network's matrix products."""
-        return DTYPES[self.amp]
+    def way(self) -> Way:
+        """How to compute."""
+        return Way(self.amp, self.is_unfused)
 
     def __str__(self) -> str:
         name = "bf16" if self.amp == "bf16" else "full precision"
+        if self.is_unfused:
+            name += " with unfused attention"
+        unfused = ""
+        if self.unfused_ms is not None:
+            unfused = f", {self.unfused_ms:.0f} ms in bf16 with unfused attention"
         return (
             f"computing in {name}: the gradient of a step took {self.full_ms:.0f} ms in full "
-            f"precision, {self.bf16_ms:.0f} ms in bf16"
+            f"precision, {self.bf16_ms:.0f} ms in bf16{unfused}"
         )
 
 
 def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
-    """Try both precisions on the first step of a training, in this process alone.
+    """Try all ways on the first step of a training, in this process alone.
 
     Leaves gradients at the parameters, and the global random generator changed.
     """
-    # one batch an architecture: more of them take as many times longer in either precision
+    # one batch an architecture: more of them take as many times longer in any way
     config = gradient.config.model_copy(update={"grad_accum_steps": 1})
     trials = {
-        amp: replace(
+        way: replace(
             gradient,
             config=config,
-            context=replace(gradient.context, dtype=dtype),
+            context=way.within(gradient.context),
             distributed=SINGLE_PROCESS,
         )
-        for amp, dtype in DTYPES.items()
+        for way in WAYS
     }
 
     # the same step each time: kernels of bf16 are compiled for each shape of a product, and a
     # training soon meets the same shapes again
-    return fastest({amp: partial(trial.add_up, batches, 1) for amp, trial in trials.items()})
+    return fastest({way: partial(trial.add_up, batches, 1) for way, trial in trials.items()})
 
 
-def fastest(gradients: Mapping[Amp, Callable[[], object]]) -> PrecisionTrial:
-    """Time the same work in both precisions, by turns, and choose.
+def fastest(gradients: Mapping[Way, Callable[[], object]]) -> PrecisionTrial:
+    """Time the same work in all ways, by turns, and choose.
 
     Parameters
     ----------
     gradients
-        For each precision, what computes the gradient of a step.
+        For each of `WAYS`, what computes the gradient of a step.
     """
     start = time.monotonic()
     best = dict.fromkeys(gradients, float("inf"))
     for number in range(MAX_ROUNDS + 1):
-        for amp, gradient in gradients.items():
+        for way, gradient in gradients.items():
             began = time.perf_counter()
             gradient()
             # the first round compiles kernels; of the others the least: noise only adds
             if number > 0:
-                best[amp] = min(best[amp], time.perf_counter() - began)
+                best[way] = min(best[way], time.perf_counter() - began)
         if number > 0 and time.monotonic() - start > TRIAL_S:
             break
-    gain = best["none"] / best["bf16"]
+    full, fused, unfused = WAYS
+    narrow = min(fused, unfused, key=lambda way: best[way])
+    chosen = narrow if best[full] / best[narrow] >= MIN_GAIN else full
     return PrecisionTrial(
-        amp="bf16" if gain >= MIN_GAIN else "none",
-        full_ms=best["none"] * 1000,
-        bf16_ms=best["bf16"] * 1000,
+        amp=chosen.amp,
+        is_unfused=chosen.is_unfused,
+        full_ms=best[full] * 1000,
+        bf16_ms=best[fused] * 1000,
+        unfused_ms=best[unfused] * 1000,
     )

@@ -224,7 +224,7 @@ class _Run:
             self.seconds += time.monotonic() - start
         if self.job.say is not None and self.distributed.is_first:
             self.job.say(str(self.trial))
-        self.gradient = replace(self.gradient, context=replace(context, dtype=self.trial.dtype))
+        self.gradient = replace(self.gradient, context=self.trial.way.within(context))
 
     def finish(
         self,

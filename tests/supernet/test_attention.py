@@ -1,9 +1,16 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mosdeploy.supernet.attention import Attention, KeyValues, unfused_attention
+from mosdeploy.supernet.attention import (
+    Attention,
+    KeyValues,
+    computing_attention,
+    unfused_attention,
+)
 
 
 def filled(query_dim: int, memory_dim: int, qkv_dim: int, heads: int) -> Attention:
@@ -106,15 +113,36 @@ def test_unfused_attention_is_the_fused_one(causal: bool) -> None:
 
 
 def test_attention_in_bf16_is_near_the_one_in_float32() -> None:
-    """Short, so unfused, and long, so fused."""
+    """Fused, and unfused where it is short enough."""
     attention = filled(query_dim=6, memory_dim=6, qkv_dim=8, heads=2)
-    for length in (4, 300):
+    for length, is_unfused in ((4, False), (4, True), (300, True)):
         x = 0.1 * torch.randn(1, length, 6)
         exact = attention(x, attention.project(x), causal=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16), computing_attention(is_unfused):
             near = attention(x, attention.project(x), causal=True)
         assert near.dtype == torch.bfloat16
         torch.testing.assert_close(near.float(), exact, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(("length", "is_unfused"), [(4, False), (4, True), (300, True)])
+def test_attention_is_unfused_where_it_is_asked_for_and_short(
+    length: int, is_unfused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*arguments: Tensor, **options: Any) -> torch.Tensor:
+        calls.append(arguments)
+        return fused(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    attention = filled(query_dim=6, memory_dim=6, qkv_dim=8, heads=2)
+    x = torch.randn(1, length, 6)
+    with computing_attention(is_unfused):
+        attention(x, attention.project(x))
+    assert bool(calls) == (not is_unfused or length == 300)
+    attention(x, attention.project(x))
+    assert len(calls) == 1 + bool(not is_unfused or length == 300)
 
 
 def test_dropout_of_unfused_attention() -> None:

@@ -9,39 +9,50 @@ from training_fixtures import CONFIG, Run, interrupt_at, log_of, without_times
 
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training import trainer
-from mosdeploy.training.precision import Amp, PrecisionTrial, fastest
+from mosdeploy.training.precision import WAYS, Amp, PrecisionTrial, Way, fastest
 
 AUTO = CONFIG.model_copy(update={"amp": "auto"})
 
 
 def chosen(amp: Amp) -> PrecisionTrial:
-    return PrecisionTrial(amp=amp, full_ms=20.0, bf16_ms=10.0)
+    """As a training that is told a precision computes in it."""
+    return PrecisionTrial(
+        amp=amp, is_unfused=amp == "bf16", full_ms=20.0, bf16_ms=10.0, unfused_ms=9.0
+    )
 
 
 @pytest.mark.parametrize(
-    ("full_s", "bf16_s", "amp"), [(0.3, 0.2, "bf16"), (0.3, 0.29, "none"), (0.2, 0.3, "none")]
+    ("seconds", "way"),
+    [
+        ((0.3, 0.2, 0.25), ("bf16", False)),
+        ((0.3, 0.25, 0.2), ("bf16", True)),
+        ((0.2, 0.3, 0.15), ("bf16", True)),
+        ((0.3, 0.29, 0.29), ("none", False)),
+        ((0.2, 0.3, 0.4), ("none", False)),
+    ],
 )
-def test_the_faster_precision_if_by_enough(
-    full_s: float, bf16_s: float, amp: str, monkeypatch: pytest.MonkeyPatch
+def test_the_fastest_way_if_by_enough(
+    seconds: tuple[float, ...], way: tuple[Amp, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    asked: list[str] = []
+    asked: list[Way] = []
 
-    def gradient(name: str, seconds: float) -> Callable[[], None]:
+    def gradient(tried: Way, taken_s: float) -> Callable[[], None]:
         def run() -> None:
             # the first call of each compiles, and does not count
-            clock[0] += seconds if name in asked else 9 * seconds
-            asked.append(name)
+            clock[0] += taken_s if tried in asked else 9 * taken_s
+            asked.append(tried)
 
         return run
 
-    trial = fastest({"none": gradient("none", full_s), "bf16": gradient("bf16", bf16_s)})
-    assert trial.amp == amp
-    assert (trial.full_ms, trial.bf16_ms) == pytest.approx((full_s * 1000, bf16_s * 1000))
+    trial = fastest({tried: gradient(tried, s) for tried, s in zip(WAYS, seconds, strict=True)})
+    assert trial.way == way
+    times_ms = (trial.full_ms, trial.bf16_ms, trial.unfused_ms)
+    assert times_ms == pytest.approx([1000 * s for s in seconds])
     # the first round alone is longer than a trial may take: one more, and no third
-    assert asked == ["none", "bf16", "none", "bf16"]
+    assert asked == [*WAYS, *WAYS]
 
 
 @pytest.mark.slow
@@ -81,7 +92,12 @@ def test_a_resumed_run_keeps_its_precision(
     assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "whole"))
 
 
-def test_the_choice_is_told_with_both_times() -> None:
+def test_the_choice_is_told_with_all_times() -> None:
     assert str(chosen("bf16")) == (
+        "computing in bf16 with unfused attention: the gradient of a step took 20 ms in full "
+        "precision, 10 ms in bf16, 9 ms in bf16 with unfused attention"
+    )
+    before = PrecisionTrial(amp="bf16", full_ms=20.0, bf16_ms=10.0)
+    assert str(before) == (
         "computing in bf16: the gradient of a step took 20 ms in full precision, 10 ms in bf16"
     )

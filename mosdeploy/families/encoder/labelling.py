@@ -11,7 +11,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from ...errors import StaleInputError
 from ...storage import atomic_write, read_record, write_record
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
-from ...training.precision import DTYPES, PrecisionTrial, fastest
+from ...training.precision import WAYS, PrecisionTrial, fastest
 from .dataset import BatchLayout
 from .scoring import BATCH_TEXTS, outputs_of
 
@@ -153,16 +152,15 @@ def _context(
         return context
     with contextlib.suppress(StaleInputError):
         kept = read_record(PrecisionTrial, trial_path, "mosdeploy train")
-        return replace(context, dtype=kept.dtype)
+        return kept.way.within(context)
     if len(texts) <= 2 * TRIAL_TEXTS:
         return context
     sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
-    contexts = {amp: replace(context, dtype=dtype) for amp, dtype in DTYPES.items()}
     trial = fastest(
-        {amp: partial(_outputs, network, sample, layout, x) for amp, x in contexts.items()}
+        {way: partial(_outputs, network, sample, layout, way.within(context)) for way in WAYS}
     )
     write_record(trial_path, trial)
-    return replace(context, dtype=trial.dtype)
+    return trial.way.within(context)
 
 
 def _outputs(
@@ -172,5 +170,5 @@ def _outputs(
     context: DeviceContext,
     told: Callable[[int], None] | None = None,
 ) -> list[Tensor]:
-    with context.autocast():
+    with context.attention(), context.autocast():
         return outputs_of(network, texts, layout, told)

@@ -91,7 +91,8 @@ def test_a_killed_labelling_keeps_its_precision(
     chosen = iter(["bf16", "none"])
 
     def choose(trials: Any) -> PrecisionTrial:
-        return PrecisionTrial(amp=next(chosen), full_ms=1.0, bf16_ms=1.0)
+        amp = next(chosen)
+        return PrecisionTrial(amp=amp, is_unfused=amp == "bf16", full_ms=1.0, bf16_ms=1.0)
 
     def kill(done: int, total: int) -> None:
         if done > 2 * TRIAL_TEXTS:
