@@ -94,7 +94,11 @@ def devices_clean(
     total_bytes = sum(x.size_bytes for x in found.leftovers)
     end = f"{host or name}: {byte_size(total_bytes)} in {profile.work_dir}"
     end += " removed" if found.is_removed else " can be removed"
-    text = "\n".join([*([table(("what", "size", "path"), rows)] if rows else []), end])
+    lines = [*([table(("what", "size", "path"), rows)] if rows else []), end]
+    if found.kept:
+        paths = ", ".join(leftover.path for leftover in found.kept)
+        lines.append(f"not removed, since it is in use now or may not be removed there: {paths}")
+    text = "\n".join(lines)
     again = f"mosdeploy devices clean {profile.cli_name}{' --earlier' if earlier else ''} --yes"
     common.show(found, text, again if rows and not yes else None)
 

@@ -101,7 +101,7 @@ def _text(result: "ProfileSummary") -> str:
     if result.until_error_percent is not None:
         limit = f"{result.until_error_percent:g}% (over the subnets that the fit trusts)"
         met = f"an error of {limit} is reached"
-        missed = f"the budget is spent; an error of {limit} is NOT reached"
+        missed = f"the budget is spent; an error of {limit} is NOT reached twice in a row"
         lines.append(met if result.error_met else missed)
     return "\n".join(lines + _board_lines(result) + _noise_lines(result))
 

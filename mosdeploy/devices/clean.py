@@ -65,8 +65,13 @@ def find_leftovers(
 
 def remove_leftovers(
     session: Session, profile: DeviceProfile, leftovers: Sequence[Leftover]
-) -> None:
+) -> tuple[Leftover, ...]:
     """Remove what `find_leftovers` has listed; what has come into use since stays.
+
+    Returns
+    -------
+    tuple
+        Those that were removed.
 
     Raises
     ------
@@ -79,9 +84,14 @@ def remove_leftovers(
         is_version = leftover.what == "version"
         place, name = os.path.split(leftover.path) if is_version else ("", leftover.path)
         by_place.setdefault(place, []).append(name)
+    removed = set[str]()
     for place, names in by_place.items():
         script: Script = "versions" if place else "clean"
         command = ("drop", f"{folder}/{place}") if place else ("remove", folder)
         for start in range(0, len(names), MAX_PATHS):
             words = (*command, *names[start : start + MAX_PATHS])
-            call_script(session, profile, _Removed, script, *words, timeout_s=HASHING_TIMEOUT_S)
+            answer = call_script(
+                session, profile, _Removed, script, *words, timeout_s=HASHING_TIMEOUT_S
+            )
+            removed |= {f"{place}/{name}" if place else name for name in answer.removed}
+    return tuple(leftover for leftover in leftovers if leftover.path in removed)

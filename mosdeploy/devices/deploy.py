@@ -94,7 +94,7 @@ def deploy(
     >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
     ...     deploy(session, profile, channel, release, DeployConfig()).measurement.total.median_ms
     """
-    version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
+    version, bundle_sha256, measurement = _staged(session, profile, channel, release, notify)
     missed = missed_limits(profile, measurement, release.limit, release.max_memory_bytes)
     statistic = release.limit.statistic if release.limit else "median"
     if missed and release.strict:
@@ -114,7 +114,7 @@ def deploy(
         device=profile,
         state=probe(session, profile),
         bundle=release.bundle_dir.name,
-        bundle_sha256=sha256_file(release.bundle_dir / "manifest.json"),
+        bundle_sha256=bundle_sha256,
         remote_dir=f"{channel.folder(session, profile)}/{version}",
         self_test_passed=True,
         measurement=measurement,
@@ -141,19 +141,19 @@ def stage_and_benchmark(
     BundleError, StaleInputError, CommandError
         As `deploy`.
     """
-    version, measurement = _stage_and_benchmark(session, profile, channel, release, notify)
+    version, _, measurement = _staged(session, profile, channel, release, notify)
     channel.release(session, profile, version)
     return measurement
 
 
-def _stage_and_benchmark(
+def _staged(
     session: Session,
     profile: DeviceProfile,
     channel: Channel,
     release: Release,
     notify: Callable[[str], None],
-) -> tuple[str, Measurement]:
-    """Store a version, test and time it; returns its name and its timing."""
+) -> tuple[str, str, Measurement]:
+    """Store a version, test and time it: its name, its manifest's hash and its timing."""
     manifest = release.manifest
     files = release_files(release)
     bundle_sha256 = sha256_file(release.bundle_dir / "manifest.json")
@@ -180,7 +180,7 @@ def _stage_and_benchmark(
     except (CommandError, CommandTimeoutError, DeviceBusyError):
         channel.release(session, profile, version)
         raise
-    return version, timing
+    return version, bundle_sha256, timing
 
 
 def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Deployment:

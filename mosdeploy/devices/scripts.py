@@ -18,12 +18,15 @@ from ..record import Record
 from ..storage import sha256_bytes
 from .answers import parse_answer
 from .interpreter import run_python, work_dir
+from .on_device.__main__ import TOO_OLD
 from .session import Session, last_lines
 
 ON_DEVICE = Path(__file__).parent / "on_device"
 Script = Literal["agent", "clean", "versions"]
 R = TypeVar("R", bound=Record)
 
+_TOO_OLD = (TOO_OLD, "SyntaxError: future feature annotations")
+"""How Python 3.7 and 3.8 fail, and older ones."""
 _START = b"from sys import argv\n\nfrom on_device.__main__ import main\n\nmain(*argv[1:])\n"
 
 
@@ -82,7 +85,7 @@ def call_script(
     path = install_scripts(session, work_dir(session, profile))
     result = run_python(session, profile, shlex.join([path, script, *arguments]), timeout_s)
     lines = result.stdout.strip().splitlines()
-    if "SyntaxError: future feature annotations" in result.stderr:  # of 3.6 and older
+    if any(words in result.stderr for words in _TOO_OLD):
         raise CommandError(
             f"{profile.board}: the Python there is too old, 3.9 or later is needed: install a "
             "newer one and set `python` in the profile"

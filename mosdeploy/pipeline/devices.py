@@ -85,10 +85,14 @@ def clean_device(
     from ..devices.clean import find_leftovers, remove_leftovers
 
     with connector(profile, ssh_config)() as session:
-        leftovers = find_leftovers(session, profile, with_earlier=with_earlier)
-        if remove:
-            remove_leftovers(session, profile, leftovers)
-    return DeviceCleaning(device=profile.name, leftovers=leftovers, is_removed=remove)
+        found = find_leftovers(session, profile, with_earlier=with_earlier)
+        removed = remove_leftovers(session, profile, found) if remove else ()
+    return DeviceCleaning(
+        device=profile.name,
+        leftovers=removed if remove else found,
+        is_removed=remove,
+        kept=tuple(x for x in found if x not in removed) if remove else (),
+    )
 
 
 def check_named(context: Context, option: str | None = None) -> None:

@@ -4,6 +4,7 @@ them, and whether a search may ask a supernet for what it was not trained for.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR
 from typing import TYPE_CHECKING
 
 from ..config.sections import LimitsConfig, ParameterCount
@@ -270,9 +271,14 @@ def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: st
             raise ConfigError(
                 f"the supernet was trained for {told_limit(name, most)} and the search asks for "
                 f"{'no such limit' if asked is None else quantity(name, asked)}: what lies between "
-                f"was never trained; keep {limit_key(name)} at {quantity(name, most)} or below, or "
-                "run `mosdeploy train` with the looser limit"
+                f"was never trained; keep {limit_key(name)} at {_as_option(name, most)} or below, "
+                "or run `mosdeploy train` with the looser limit"
             )
+
+
+def _as_option(name: str, most: float) -> str:
+    """A limit as it may be typed, not above what it is."""
+    return f"{most:.0f}" if name.endswith("parameters") else quantity(name, most, ROUND_FLOOR)
 
 
 def cost_of(

@@ -100,7 +100,7 @@ def middle_limit(context: Context, device: str | None = None) -> str:
     middles_ms = middle_times_ms(context)
     name = device or next(iter(middles_ms), None)
     if name is not None and name in middles_ms:
-        return f" --max-latency {plain(middles_ms[name], 2)}ms{context.run.device_option(name)}"
+        return f" --max-latency {plain(middles_ms[name])}ms{context.run.device_option(name)}"
     measured = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
     if not measured or not too_small(context.config):
         return ""
@@ -122,6 +122,19 @@ def middle_times_ms(context: Context) -> dict[str, float]:
     devices = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
     middles_ms = {device: _Measured(context, device).middle_ms for device in devices}
     return {device: middle for device, middle in middles_ms.items() if middle is not None}
+
+
+def _rounded_middle(low: float, high: float) -> float:
+    """The middle to two digits; to more where it would lie outside then.
+
+    Examples
+    --------
+    >>> _rounded_middle(20.0, 90.0), _rounded_middle(104.0, 106.0)
+    (55.0, 105.0)
+    """
+    middle = (low + high) / 2
+    rounded = (float(plain(middle, digits)) for digits in (2, 3, 4, 5, 6))
+    return next((value for value in rounded if low <= value <= high), middle)
 
 
 @dataclass(frozen=True)
@@ -218,7 +231,7 @@ class _Measured:
         with contextlib.suppress(MosdeployError):
             times_ms = self.dataset.times_ms if self.path.exists() else []
             times_ms = times_ms or self._predicted_ms()
-            return (min(times_ms) + max(times_ms)) / 2
+            return _rounded_middle(min(times_ms), max(times_ms))
         return None
 
     def _predicted_ms(self) -> list[float]:

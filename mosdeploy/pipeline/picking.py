@@ -6,6 +6,7 @@ the search's front is named by its number or by a latency limit.
 
 import re
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from ..config.units import parse_duration_ms
@@ -72,19 +73,20 @@ def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
 def _within(search: SearchResult, members: tuple[Candidate, ...], limit_ms: float) -> int:
     from ..search.front import best_within, needed_ms
 
-    needed = [ms for x in members if (ms := needed_ms(x)) is not None]
-    if not needed:
+    numbers = {i: ms for i, x in enumerate(members, 1) if (ms := needed_ms(x)) is not None}
+    if not numbers:
         raise ConfigError(
             "the search had no latency predictor, so its front has no latencies; pick by number, 1 "
             f"to {len(members)}"
         )
     i = best_within(members, limit_ms)
     if i is None:
+        number, least_ms = min(numbers.items(), key=itemgetter(1))
         raise InfeasibleError(
             f"no member of the front keeps {latency(limit_ms)}{figure_note(search.statistic)}: the "
-            f"fastest takes {latency(min(needed), 4, LEAST)} on {search.device}; pick it as 1, or "
-            "search again with a lower limit",
-            min(needed),
+            f"fastest takes {latency(least_ms, 4, LEAST)} on {search.device}; pick it as {number}, "
+            "or search again with a lower limit",
+            least_ms,
         )
     return i
 

@@ -186,7 +186,9 @@ def fitted(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor"
     """
     saved = _saved(run, device)
     dataset = _measured(run, device, current=current)
-    trial = saved.card.transfer if saved is not None else None
+    # `profile --renew` puts it away with the measurements
+    known = saved if saved is not None else _saved(run, device, suffix=".old")
+    trial = known.card.transfer if known is not None else None
     used = trial if trial is not None and trial.used else None
     if saved is not None and saved.card.dataset_sha256 == dataset.sha256:
         if used is None or _has_same_source(run, used, device):
@@ -311,13 +313,13 @@ def has_ready_made(run: Run, device: str) -> bool:
     return True
 
 
-def _saved(run: Run, device: str) -> "LatencyPredictor | None":
+def _saved(run: Run, device: str, suffix: str = ".json") -> "LatencyPredictor | None":
     """The predictor in the run folder; None if there is none or, with a warning, if it cannot be
     read.
     """
     from ..latency.predictor import LatencyPredictor
 
-    path = run.workspace.predictor_path(device, run.config.workload.name)
+    path = run.workspace.predictor_path(device, run.config.workload.name).with_suffix(suffix)
     if not path.exists():
         return None
     try:

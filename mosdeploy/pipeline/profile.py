@@ -83,13 +83,21 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     if options.renew:
         _put_finalists_away(context, name)
     results: list[CollectResult] = []
+    failed = set[str]()
     reached: list[bool] = []
-    for part in [chosen] if limit is None else _parts(chosen, target, context.config):
+    parts = [chosen] if limit is None else list(_parts(chosen, target, context.config))
+    if limit is not None and len(parts) < 2:
+        raise PredictorError(
+            f"an error is judged from {FIRST_PART} subnets on and has to be reached twice in a "
+            f"row, which takes a budget of {FIRST_PART + 1} or more; this one is {len(chosen)}"
+        )
+    for part in parts:
         path = context.files.latency_path(name, context.config.workload.name)
         is_first = not results
         request = CollectRequest(
             target,
-            part,
+            # what failed in an earlier part may fail by its time-out again
+            [arch for arch in part if arch.key not in failed],
             path,
             options.hosts,
             renew=options.renew and is_first,
@@ -97,6 +105,8 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
             look=is_first,
         )
         results.append(collect(context, request))
+        dataset = results[-1].dataset
+        failed = dataset.measured.keys() - {record.arch.key for record in dataset.usable}
         if limit is not None:
             reached.append(_reaches(context, results[-1].dataset, part, limit))
         if is_met := reached[-2:] == [True, True]:

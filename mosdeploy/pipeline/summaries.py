@@ -265,11 +265,12 @@ class DeviceSetup(Record):
 
 
 class DeviceCleaning(Record):
-    """What nothing needs any more on a device, and whether it was removed."""
+    """What nothing needs any more on a device, and whether it was removed, but for `kept`."""
 
     device: str
     leftovers: tuple[Leftover, ...]
     is_removed: bool
+    kept: tuple[Leftover, ...] = ()
 
 
 class HandPicked(Record):

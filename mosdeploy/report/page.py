@@ -54,9 +54,10 @@ def build_report(inputs: ReportInputs, family: FamilyPage, out_dir: Path) -> Pat
     'index.html'
     """
     report = summarise(inputs)
-    write_record(out_dir / "report.json", report)
     page = out_dir / "index.html"
     atomic_write(page, _render(inputs, report, family))
+    # last: `status` takes the page for as new as this
+    write_record(out_dir / "report.json", report)
     return page
 
 

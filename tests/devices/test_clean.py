@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device import clean as script
+from mosdeploy.devices.on_device.versions import drop_all
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 
@@ -159,6 +161,19 @@ def test_a_device_that_measures_is_not_cleaned(device, make_profile):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert script.remove(device, "wheels") == {"error": "a measurement has begun meanwhile"}
     assert script.remove(device, "wheels", "my-notes", "../x") == {"removed": ["wheels"]}
+
+
+def test_what_cannot_be_removed_is_not_told_as_removed(make_profile, device, monkeypatch):
+    (device / "bundles" / "en-de" / "one").mkdir(parents=True)
+    # as of another user
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(Path, "unlink", not_permitted)
+    assert script.remove(device, "wheels") == {"removed": []}
+    assert drop_all(device / "bundles" / "en-de", ["one", "gone"]) == {"removed": ["gone"]}
+
+
+def not_permitted(*_):
+    raise PermissionError
 
 
 def test_a_device_with_nothing_on_it(make_profile, listed):

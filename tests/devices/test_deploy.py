@@ -185,6 +185,18 @@ def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_pa
     assert not left_over.exists()
 
 
+def test_a_bundle_that_is_exported_again_meanwhile_is_not_the_one_deployed(put, monkeypatch):
+    path = put.release("one").bundle_dir / "manifest.json"
+    before = sha256_file(path)
+
+    def exported(*_):
+        path.write_text(f"{path.read_text()}\n")
+        return Measurement(total=Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1))
+
+    monkeypatch.setattr(acceptance, "measure_model", exported)
+    assert put("one").bundle_sha256 == before != sha256_file(path)
+
+
 def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_path, monkeypatch):
     first = put("one")
     copy = bundles / "copy"

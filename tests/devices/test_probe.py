@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 
 import numpy
 import pytest
@@ -129,6 +130,17 @@ def test_a_python_that_cannot_read_the_agent_is_too_old(make_profile, tmp_path):
     python.write_text(
         "#!/bin/sh\necho 'SyntaxError: future feature annotations is not defined' >&2\nexit 1\n"
     )
+    python.chmod(0o755)
+    with pytest.raises(CommandError, match=r"too old, 3\.9 or later"):
+        probe(LocalSession(), make_profile(python=str(python)))
+
+
+def test_a_python_that_reads_the_agent_may_be_too_old(make_profile, tmp_path):
+    """As 3.7 and 3.8, which would stop at what they cannot import."""
+    python = tmp_path / "python3.8"
+    start = "import runpy, sys; sys.version_info = (3, 8, 18); del sys.argv[0]; "
+    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{start}" "$@"\n')
     python.chmod(0o755)
     with pytest.raises(CommandError, match=r"too old, 3\.9 or later"):
         probe(LocalSession(), make_profile(python=str(python)))

@@ -148,6 +148,7 @@ def test_what_a_search_may_ask_of_a_supernet() -> None:
         (Limits(max_latency_ms=20.0, max_parameters=1000), "local", "latencies of 'rpi'"),
         (Limits(max_latency_ms=20.5, max_parameters=1000), "rpi", "max_latency = 20 ms .* 20.5 ms"),
         (Limits(max_latency_ms=20.0), "rpi", "max_parameters = 1,000 .* no such limit"),
+        (Limits(max_latency_ms=20.0), "rpi", "keep max_parameters at 1000 or below"),
     ):
         with pytest.raises(ConfigError, match=message):
             check_trained_for(trained, limits, device)

@@ -122,6 +122,11 @@ def test_a_limit_that_nothing_keeps_names_the_fastest(state: Searched) -> None:
     with pytest.raises(InfeasibleError, match="the fastest takes 10 ms on local") as caught:
         picked(state, "9ms")
     assert caught.value.fastest_latency_ms == 10.0
+    slow = state.found.front[0].model_copy(update={"measured_ms": 30.0})
+    front = (slow, *state.found.front[1:])
+    state.__dict__["found"] = state.found.model_copy(update={"front": front})
+    with pytest.raises(InfeasibleError, match="takes 22 ms on local; pick it as 2, or search"):
+        picked(state, "9ms")
 
 
 def test_a_front_without_latencies_is_picked_by_number(state: Searched) -> None:

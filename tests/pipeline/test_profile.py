@@ -12,8 +12,11 @@ from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import ConfigError, DeviceError, PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
-from mosdeploy.pipeline.collect import CollectResult
+from mosdeploy.pipeline import profile
+from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
+from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.profile import _parts
+from mosdeploy.records import Measurement
 from mosdeploy.storage import atomic_write
 from mosdeploy.workspace import Workspace
 
@@ -218,6 +221,33 @@ def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
     assert (summary.error_met, summary.measured_now, summary.num_records) == (False, 2, 14)
     assert progress.messages[-1].endswith("% from 14 subnets")
     assert run.profile(budget=14).error_met is None
+
+
+def test_a_budget_in_which_no_error_can_be_met_twice_is_refused(walked: Path) -> None:
+    with pytest.raises(PredictorError, match=r"takes a budget of 11 or more; this one is 10$"):
+        opened(walked).profile(until_error_percent=99.0, budget=10)
+
+
+def test_what_failed_in_a_part_is_not_timed_again_in_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "predictors")
+    asked = list[set[str]]()
+    failing = set[str]()
+
+    def failed_first(context: Context, request: CollectRequest) -> CollectResult:
+        asked.append({arch.key for arch in request.archs})
+        found = collect(context, request)
+        records = found.dataset.records
+        failing.add(records[0].arch.key)
+        broken = {"measurement": Measurement(error="it took too long")}
+        found.dataset.records[0] = records[0].model_copy(update=broken)
+        return found
+
+    monkeypatch.setattr(profile, "collect", failed_first)
+    opened(folder).profile(until_error_percent=99.0, budget=30)
+    assert [len(keys) for keys in asked] == [10, 14]
+    assert not asked[1] & failing
 
 
 def test_parts_of_a_profile_grow_to_the_whole(walked: Path) -> None:

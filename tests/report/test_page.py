@@ -18,7 +18,7 @@ from synthetic import (
 )
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.report import Report, ReportInputs, build_report
+from mosdeploy.report import Report, ReportInputs, build_report, page
 from mosdeploy.report.page import vega
 from mosdeploy.report.summary import summarise
 from mosdeploy.storage import read_record
@@ -294,6 +294,22 @@ def test_rerun_replaces_both_files(tmp_path: Path) -> None:
     build(full_inputs(), tmp_path)
     assert sorted(x.name for x in (tmp_path / "report").iterdir()) == ["index.html", "report.json"]
     assert "64 of 64" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_report_that_is_killed_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(inputs_of(search_result()), tmp_path)
+    path = tmp_path / "report" / "report.json"
+    before = path.read_bytes()
+
+    def killed(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "_render", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(full_inputs(), tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_json_holds_what_the_page_shows(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import datetime
 import errno
 import json
 import os
-import platform
 import random
 import re
 import shutil
@@ -59,9 +58,6 @@ def run(job_dir_text: str) -> dict[str, Any]:
     """Start a job, or join it if it runs already: {"pid"}, that of the agent; {"busy"}, what holds
     the device; or {"error"}.
     """
-    if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
-        version = platform.python_version()
-        return {"error": f"Python 3.9 or later is needed, {sys.executable} is {version}"}
     job_dir = Path(job_dir_text)
     work_dir = job_dir.parent.parent
     lock = take_lock(work_dir)

@@ -11,6 +11,7 @@ All of it can be made again but the results of a job that no command has fetched
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -100,8 +101,9 @@ def remove(folder: Path, *paths: str) -> dict[str, Any]:
         for path in listed:
             shutil.rmtree(folder / path, ignore_errors=True)
             if not (folder / path).is_dir():
-                (folder / path).unlink(missing_ok=True)
-    return {"removed": listed}
+                with contextlib.suppress(OSError):
+                    (folder / path).unlink()
+        return {"removed": [x for x in listed if not os.path.lexists(folder / x)]}
 
 
 def freed_bytes(paths: list[Path]) -> dict[Path, int]:

@@ -205,7 +205,7 @@ def drop_all(folder: Path, names: list[str]) -> dict[str, Any]:
     """Remove versions: {"removed": their names}."""
     for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
-    return {"removed": names}
+    return {"removed": [name for name in names if not os.path.lexists(folder / name)]}
 
 
 def last_two(folder: Path) -> dict[str, Any]:

@@ -25,7 +25,9 @@ _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<por
 
 @dataclass(frozen=True)
 class SSHTarget:
-    """Where one hop goes, as whom, with which keys, and which host keys it may show."""
+    """Where one hop goes, as whom, with which keys, and which host keys it may show; `unread` names
+    options of ssh_config that give OpenSSH further keys.
+    """
 
     alias: str
     hostname: str
@@ -37,6 +39,7 @@ class SSHTarget:
     known_hosts_paths: tuple[Path, ...]
     keepalive_s: int
     jumps: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -131,7 +134,17 @@ def make_target(
             alias, "ServerAliveInterval", options.get("serveraliveinterval", "30"), range(1 << 31)
         ),
         jumps=() if jump.lower() == "none" else tuple(x.strip() for x in jump.split(",")),
+        unread=tuple(
+            name for name in ("IdentityAgent", "CertificateFile") if _gives(options, name)
+        ),
     )
+
+
+def _gives(options: Mapping[str, Any], name: str) -> bool:
+    """Whether an option names something that is not looked at in any case."""
+    found = options.get(name.lower(), "none")
+    value = found[0] if isinstance(found, list) and found else found
+    return str(value).lower() not in ("none", "ssh_auth_sock", "$ssh_auth_sock")
 
 
 def parse_jump(text: str) -> tuple[str, str | None, int | None]:

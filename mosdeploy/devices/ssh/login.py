@@ -6,6 +6,7 @@ keys are always checked and authentication is tried once.
 
 import contextlib
 import logging
+import shlex
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from paramiko.pkey import UnknownKeyType
 
 from ...config.device import DeviceProfile
 from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
-from .config import SSHTarget, make_target, parse_jump, read_ssh_config
+from .config import DEFAULT_PATH, SSHTarget, make_target, parse_jump, read_ssh_config
 from .known_hosts import load_known_hosts
 from .session import SSHSession
 
@@ -47,17 +48,24 @@ def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
         If no key is accepted; it is not tried again.
     """
     hops = way_to(profile.host_alias, config_path)
+    # by way of the jump hosts, whose user and port it takes from the alias
+    by_hand = _by_hand(profile.host_alias, config_path)
     clients: list[paramiko.SSHClient] = []
     try:
         for hop in hops:
             through = clients[-1].get_transport() if clients else None
-            by_hand = f"ssh -F {config_path} {hop.alias}"
             clients.append(_connect(hop, through, profile.connect_timeout_s, by_hand))
     except BaseException:
         for client in reversed(clients):
             client.close()
         raise
     return SSHSession(profile.board, clients, profile.command_timeout_s)
+
+
+def _by_hand(alias: str, config_path: Path) -> str:
+    """How OpenSSH logs in to the same host; it refuses a named file that is missing."""
+    is_default = config_path.expanduser() == DEFAULT_PATH.expanduser()
+    return shlex.join(["ssh", *(() if is_default else ("-F", str(config_path))), alias])
 
 
 def way_to(alias: str, config_path: Path) -> list[SSHTarget]:
@@ -262,6 +270,11 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
         if keys.locked:
             path = keys.locked[0]
             tried += f"; {path} is locked with a passphrase: run `ssh-add {path}`"
+        if target.unread:
+            tried += (
+                f"; {' and '.join(target.unread)} of the ssh config is not read: name a key as "
+                "IdentityFile, or set SSH_AUTH_SOCK to the socket of the agent that has it"
+            )
         if keys.hung_up:
             tried += (
                 "; it hung up then: name the right key as IdentityFile, with IdentitiesOnly yes"

@@ -12,6 +12,8 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.ssh import known_hosts
+from mosdeploy.devices.ssh.config import DEFAULT_PATH
+from mosdeploy.devices.ssh.login import _by_hand
 from mosdeploy.errors import AuthError, CommandError, ConfigError, ConnectError, HostKeyError
 
 
@@ -90,6 +92,22 @@ def test_host_key_alias_names_the_key(make_profile, client_files, double):
     client_files.known_hosts.write_text(f"my-board {key.get_name()} {key.get_base64()}\n")
     with login(make_profile, client_files) as session:
         assert session.run("true").returncode == 0
+
+
+def test_the_command_by_hand_names_a_config_only_where_openssh_needs_it(tmp_path):
+    assert _by_hand("pi", DEFAULT_PATH) == _by_hand("pi", DEFAULT_PATH.expanduser()) == "ssh pi"
+    assert _by_hand("pi", tmp_path / "my config") == f"ssh -F '{tmp_path}/my config' pi"
+
+
+def test_keys_that_the_config_gives_to_openssh_alone_are_told(make_profile, client_files, double):
+    double.allowed.clear()
+    client_files.write(double.port, extra="  IdentityAgent ~/.1password/agent.sock\n")
+    with pytest.raises(AuthError, match=r"; IdentityAgent of the ssh config is not read: .*SOCK"):
+        login(make_profile, client_files)
+    client_files.write(double.port, extra="  IdentityAgent SSH_AUTH_SOCK\n")
+    with pytest.raises(AuthError) as raised:
+        login(make_profile, client_files)
+    assert "IdentityAgent" not in str(raised.value)
 
 
 def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
