@@ -67,10 +67,10 @@ def choices(
         Mean error of the search's predictor in cross-validation.
     """
     from ..report import Choice
-    from ..search import inherited_quality
+    from ..search import best_first
 
     found = candidates(search)
-    best_first = sorted(range(len(found)), key=lambda i: inherited_quality(found[i]))
+    order = best_first(found)
     finalists = {x.arch.key for x in search.finalists}
     own = () if search.winner.predicted_ms is None else ((search.device, error_percent),)
     made = []
@@ -91,7 +91,7 @@ def choices(
                 loss=candidate.loss,
                 narrow_loss=candidate.narrow_loss,
                 time_loss=candidate.time_loss,
-                rank=best_first.index(i),
+                rank=order.index(i),
                 latencies=_latencies(candidate, own, elsewhere),
                 num_parameters=candidate.num_parameters,
                 size_bytes=candidate.size_bytes,

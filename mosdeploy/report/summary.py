@@ -241,9 +241,11 @@ def _headline(inputs: ReportInputs) -> Headline:
     measured: Literal["bundle", "candidate", "nothing"] = "bundle"
     if deployed_ms is None:
         measured = "nothing" if measured_ms is None else "candidate"
-    size_bytes = subnet.size_bytes
+    num_parameters, size_bytes = subnet.num_parameters, subnet.size_bytes
     if deployment and inputs.bundle_size_bytes is not None:
         size_bytes = inputs.bundle_size_bytes
+    if deployment and (bundle := delivered_bundle(inputs)) is not None:
+        num_parameters = bundle.num_parameters  # its vocabulary may be trimmed
     return Headline(
         device=search.device,
         emulated=emulated,
@@ -258,7 +260,7 @@ def _headline(inputs: ReportInputs) -> Headline:
         limit_kept=limit_kept,
         memory_kept=deployment.memory_kept if deployment else None,
         statistic=statistic,
-        num_parameters=subnet.num_parameters,
+        num_parameters=num_parameters,
         size_bytes=size_bytes,
         noise=inputs.noise,
     )

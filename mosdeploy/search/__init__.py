@@ -18,7 +18,7 @@ from .finalists import (
 )
 from .front import pareto_front, with_winner
 from .oracle import Cost, SearchOracle
-from .quality import inherited_quality, quality, size_of
+from .quality import best_first, inherited_quality, quality, size_of
 from .surrogate import evolve_predicted
 from .widening import with_wider
 
@@ -27,6 +27,7 @@ __all__ = [
     "Evolution",
     "SearchOracle",
     "SearchProgress",
+    "best_first",
     "choose_winner",
     "evolve",
     "evolve_predicted",

@@ -7,7 +7,7 @@ In: `Candidate`s, or a `SearchResult`. Out: `Candidate`s. This file searches and
 from collections.abc import Sequence
 
 from ..records import Candidate, SearchResult
-from .quality import inherited_quality
+from .quality import best_first, inherited_quality
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -42,7 +42,8 @@ def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candid
 
 
 def front_members(result: SearchResult) -> tuple[Candidate, ...]:
-    """The front, fastest first; who was a finalist too comes with what was measured of it.
+    """The front, fastest first; who was a finalist too comes with what was measured of it, and with
+    the loss to which it was trained on.
 
     Member `i` of the tuple is number `i + 1` of the front, as users name it.
     """
@@ -55,6 +56,7 @@ def _with_measured(member: Candidate, finalist: Candidate) -> Candidate:
     found = {
         "measured_ms": finalist.measured_ms,
         "measured_memory_bytes": finalist.measured_memory_bytes,
+        "trained_loss": finalist.trained_loss,
     }
     return member.model_copy(update=found)
 
@@ -77,5 +79,5 @@ def best_within(members: Sequence[Candidate], limit_ms: float) -> int | None:
     >>> best_within([], 18.0)
     """
     needed = [needed_ms(x) for x in members]
-    kept = [i for i, ms in enumerate(needed) if ms is not None and ms <= limit_ms]
-    return min(kept, key=lambda i: inherited_quality(members[i]), default=None)
+    kept = (i for i in best_first(members) if (ms := needed[i]) is not None and ms <= limit_ms)
+    return next(kept, None)

@@ -4,6 +4,7 @@ In: candidates. Out: keys to sort by. Nothing is searched or measured here.
 """
 
 import math
+from collections.abc import Sequence
 
 from ..records import Candidate
 
@@ -32,3 +33,18 @@ def quality(candidate: Candidate) -> tuple[float, float, int, int]:
     """The loss after some training alone, of those that had it; then what is inherited."""
     trained = candidate.trained_loss
     return (math.inf if trained is None else trained, *inherited_quality(candidate))
+
+
+def best_first(candidates: Sequence[Candidate]) -> list[int]:
+    """Positions of candidates by what they inherit, the best first; those that had some training
+    alone share out their places among themselves by what it led to.
+
+    Examples
+    --------
+    >>> best_first([])
+    []
+    """
+    by_inherited = sorted(range(len(candidates)), key=lambda i: inherited_quality(candidates[i]))
+    trained = [i for i in by_inherited if candidates[i].trained_loss is not None]
+    in_turn = iter(sorted(trained, key=lambda i: quality(candidates[i])))
+    return [next(in_turn) if i in trained else i for i in by_inherited]

@@ -17,6 +17,16 @@ def test_limit_is_judged_by_the_measured_bundle(bundle_ms: float, kept: bool) ->
     assert headline.size_bytes == 9_400_000
 
 
+def test_parameters_are_those_of_what_was_delivered() -> None:
+    """A task's vocabulary may be trimmed."""
+    full = full_inputs()
+    trimmed = manifest(full.search.winner.arch).model_copy(update={"num_parameters": 12_345})
+    inputs = dataclasses.replace(full, manifest=trimmed)
+    assert summarise(inputs).headline.num_parameters == 12_345
+    undelivered = dataclasses.replace(inputs, deployments=())
+    assert summarise(undelivered).headline.num_parameters == inputs.search.winner.num_parameters
+
+
 def test_without_a_deployment_the_candidate_counts() -> None:
     inputs = dataclasses.replace(full_inputs(), deployments=())
     headline = summarise(inputs).headline

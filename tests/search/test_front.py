@@ -2,6 +2,7 @@
 
 from synthetic import LIMIT_MS, search_result
 
+from mosdeploy.search import best_first
 from mosdeploy.search.front import best_within, front_members, needed_ms
 
 
@@ -38,6 +39,24 @@ def test_the_best_within_a_limit_keeps_it_as_measured_too() -> None:
     assert chosen.measured_ms is not None
     assert chosen.predicted_ms is not None
     assert best_within(members, (chosen.predicted_ms + chosen.measured_ms) / 2) != i
+
+
+def test_what_was_trained_alone_is_ranked_by_what_that_led_to() -> None:
+    result = search_result()
+    members = front_members(result)
+    before = best_first(members)
+    limit_ms = max(needed_ms(x) or 0.0 for x in members)
+    assert best_within(members, limit_ms) == before[0]
+    # the best two as inherited, the better one of which learns less
+    losses = {members[before[0]].arch: 2.9, members[before[1]].arch: 2.1}
+    finalists = tuple(
+        x.model_copy(update={"measured_ms": needed_ms(x), "trained_loss": losses[x.arch]})
+        for x in members
+        if x.arch in losses
+    )
+    trained = front_members(result.model_copy(update={"finalists": finalists}))
+    assert best_first(trained) == [before[1], before[0], *before[2:]]
+    assert best_within(trained, limit_ms) == before[1]
 
 
 def test_nothing_keeps_a_limit_below_the_fastest() -> None:
