@@ -5,9 +5,9 @@ CTranslate2.
     python benchmarks/precision_quality.py --dirs runs/by-hand-en-de/*/ --json
 
 All subnets that were trained alone in the run folders of --dirs (`by_hand.py` trains some); the
-folders are only read. Each translates pairs one at a time, as a device does. CTranslate2 knows no
-cross span beyond 1, so its means are over fewer subnets. --json writes precision_quality.json
-beside this script.
+folders are only read. Each translates pairs one at a time, as a device does. CTranslate2 knows one
+width, one number of heads and no cross span beyond 1, so its means may be over fewer subnets.
+--json writes precision_quality.json beside this script.
 """
 
 import argparse
@@ -147,7 +147,10 @@ def models(
         name = f"`{precision}`" + (f", shortlist {shortlist}" if shortlist else "")
         yield ours(state, chosen, workload, name)
     assert isinstance(chosen.arch, TranslationArch)
-    if any(layer.cross_span > 1 for layer in chosen.arch.decoder_layers):
+    try:
+        ctranslate2_model.num_heads(chosen.arch)
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return
     search = ctranslate2_model.Search(beam, 0, steps, penalty)
     for compute_type in ("float32", "int8"):
