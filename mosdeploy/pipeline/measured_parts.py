@@ -55,12 +55,14 @@ def measured_parts(context: Context) -> Iterator[Part]:
 
 
 def _finished(found: "_Measured") -> Iterator[Part]:
+    is_stale = False
     if has_records(found.path):
         part = look_at("measurements", found.device, found.measurements, found.command)
         if part.state == "ok" and (noise := excess_noise(found.dataset)):
             command = profile_command(found.dataset, "--renew")
             detail = f"TOO NOISY: {noise}; `{command}` measures again"
             part = part.model_copy(update={"state": "noisy", "detail": detail, "command": command})
+        is_stale = part.state == "stale"
         yield part
     elif found.is_lost:
         yield Part(what="measurements", name=found.device, state="missing", command=found.command)
@@ -68,6 +70,9 @@ def _finished(found: "_Measured") -> Iterator[Part]:
         part = look_at("predictor", found.device, found.predictor, found.fit_command)
         if part.state != "ok" and (reason := too_small(found.context.config)):
             part = part.model_copy(update={"detail": reason, "command": None})
+        elif part.state == "ok" and is_stale:  # and is fitted again with them
+            detail = "fitted to measurements that no longer count"
+            part = part.model_copy(update={"state": "stale", "detail": detail})
         yield part
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..config.units import told_limit
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..locks import is_locked
@@ -229,8 +230,10 @@ class _Look:
         words = [f"winner {winner.arch.key[:8]}", "not measured"]
         if winner.measured_ms is not None:
             words[1] = f"{winner.measured_ms:.2f} ms{figure} on {result.device}"
-        if result.limits.max_latency_ms is not None:
-            words.append(f"limit {latency(result.limits.max_latency_ms)}{figure}")
+        limits = result.limits.model_dump(exclude_none=True)
+        if (most_ms := limits.pop("max_latency_ms", None)) is not None:
+            words.append(f"limit {latency(most_ms)}{figure}")
+        words += [told_limit(name, most) for name, most in limits.items()]
         return ", ".join(words)
 
     def _scored(self) -> Part:

@@ -516,3 +516,18 @@ def test_a_stopped_training_on_other_data_is_another_one(folder: Path) -> None:
     change_data(folder)
     edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
     assert "supernet-new/" in part(folder, "supernet").detail
+
+
+def test_every_limit_of_a_search_is_told(folder: Path) -> None:
+    opened(folder).search("10s", max_parameters=10**6, max_size_bytes=500 << 20, verify=False)
+    detail = part(folder, "search").detail
+    assert detail.endswith("limit 10000 ms, max_parameters = 1,000,000, max_size = 500 MiB")
+
+
+def test_a_predictor_is_as_stale_as_its_measurements(folder: Path) -> None:
+    assert part(folder, "predictor").state == "ok"
+    edit(folder / "device_profiles" / "local.toml", "[measure]", "[measure]\nmin_repeats = 11")
+    assert part(folder, "measurements").state == "stale"
+    found = part(folder, "predictor")
+    assert (found.state, found.detail) == ("stale", "fitted to measurements that no longer count")
+    assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
