@@ -15,16 +15,15 @@ longest. What trains faster has more steps:
   best subnet of each limit has its part of the rest, from --inherited-share of its weights. With
   K = 1 the supernet is of what keeps the limit; its steps count as those of one of all;
 - HAT's way: the winner for as many steps from scratch;
-- ours, taught: as ours, with the largest subnet as teacher, whose training and
-  translations come on top.
+- ours, taught: as ours, with the largest subnet as teacher, whose training and translations come on
+  top. It teaches by both, by its distributions on the originals, or by its translations alone.
 
 Compute is counted in steps, each weighed by its time in short trials that take turns, which a quiet
 machine should run: delete DIR/seed-*/costs to have them measured again, and cells of which others
 come out. Core-hours are CPU time, of a training that was killed only what came after. Where other
 programs run, --predicted takes the winners by their predicted latencies. Everything is a cell or a
-verb that resumes: a killed run goes on with the same command. Two seeds may run at once, each with
-`--seeds N`, and so may ways by hand and ours, once limits.json is there; a last call with all puts
-the table together.
+verb that resumes: a killed run goes on with the same command. Two seeds may run at once (`--seeds N`),
+and so may ways by hand and ours, once limits.json is there; a last call with all makes the table.
 """
 
 import argparse
@@ -64,7 +63,12 @@ from mosdeploy.storage import atomic_write, write_record
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
-WAYS = (*BY_HAND, "ours", "HAT", "ours, taught")
+TAUGHT: dict[str, dict[str, object]] = {
+    "ours, taught": {"teacher": "largest", "data": "both"},
+    "ours, taught by distributions": {"teacher": "largest", "data": "original"},
+    "ours, taught by translations": {"data": "distilled"},
+}
+WAYS = (*BY_HAND, "ours", "HAT", *TAUGHT)
 TRIAL_STEPS = 12
 TRIALS = 7
 STEPS_TOLERANCE = 0.02
@@ -134,8 +138,9 @@ class Walk:
         for way in [way for way in WAYS[len(BY_HAND) :] if way in self.options.ways]:
             path = run.root / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}.json"
             chosen, shared_s = run, supernet_s
-            if way == "ours, taught":
+            if way in TAUGHT:
                 chosen, teacher_s = self.taught(run)
+                chosen = self.taught_by(way, arch, run.root, chosen)
                 shared_s += teacher_s
             cell = self.cell(path, way, limit_ms, num_limits, chosen, arch, steps_of(arch))
             seconds = cell.seconds + shared_s / num_limits
@@ -228,15 +233,8 @@ class Walk:
     def taught(self, run: mosdeploy.RunFolder) -> tuple[mosdeploy.RunFolder, float]:
         """A copy of a run folder in which the largest subnet teaches; CPU seconds of that."""
         folder = run.root.with_name(f"{run.root.name}-taught")
-        if not folder.exists():
-            copy = folder.with_name(f".{folder.name}")
-            shutil.rmtree(copy, ignore_errors=True)
-            copied = shutil.ignore_patterns("cells", "winners", "archs", "subnets")
-            shutil.copytree(run.root, copy, ignore=copied)
-            text = (copy / "mosdeploy.toml").read_text()
-            (copy / "mosdeploy.toml").unlink()
-            write_run_file(copy, text, {"finetune": {"teacher": "largest", "data": "both"}})
-            copy.rename(folder)
+        others = ("cells", "winners", "archs", "subnets")
+        _copy(run.root, folder, others, run.root, TAUGHT["ours, taught"])
         taught = mosdeploy.open_run(folder)
 
         def teach() -> Seconds:
@@ -246,6 +244,16 @@ class Walk:
             return Seconds(seconds=cpu_seconds() - start)
 
         return taught, kept(folder / "teacher-seconds.json", Seconds, teach).seconds
+
+    def taught_by(
+        self, way: str, arch: TranslationArch, root: Path, taught: mosdeploy.RunFolder
+    ) -> mosdeploy.RunFolder:
+        """A copy of a taught folder, of that in `root`, in which its teacher teaches otherwise."""
+        if way == "ours, taught":
+            return taught
+        folder = taught.root.with_name(f"{taught.root.name}-{way.split()[-1]}")
+        _copy(taught.root, folder, ("cells", f"{arch.key}-*"), root, TAUGHT[way])
+        return mosdeploy.open_run(folder)
 
     def cells(self, limits: Limits) -> list[Cell]:
         """All trainings of this seed."""
@@ -271,6 +279,18 @@ class Walk:
 def cpu_seconds() -> float:
     """What this process took, and those of its processes that ended."""
     return sum(os.times()[:4])
+
+
+def _copy(
+    source: Path, folder: Path, ignored: Sequence[str], written: Path, finetune: dict[str, object]
+) -> None:
+    """Copy a run folder, unless it was; its run file is that of another, with a new [finetune]."""
+    if not folder.exists():
+        copy = folder.with_name(f".{folder.name}")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*ignored, "mosdeploy.toml"))
+        write_run_file(copy, (written / "mosdeploy.toml").read_text(), {"finetune": finetune})
+        copy.rename(folder)
 
 
 def _best(cells: Sequence[Cell]) -> int:
