@@ -22,8 +22,8 @@ Compute is counted in steps, each weighed by its time in short trials that take 
 machine should run: delete DIR/seed-*/costs to have them measured again, and cells of which others
 come out. Core-hours are CPU time, of a training that was killed only what came after. Where other
 programs run, --predicted takes the winners by their predicted latencies. Everything is a cell or a
-verb that resumes: a killed run goes on with the same command. Two seeds may run at once (`--seeds N`),
-and so may ways by hand and ours, once limits.json is there; a last call with all makes the table.
+verb that resumes: a killed run goes on with the same command. Two seeds may run at once, and so may
+ways by hand and ours, once limits.json is there; a last call with all puts the table together.
 """
 
 import argparse
