@@ -4,7 +4,6 @@ In: the folder of a `mosdeploy.toml`. Out: the records that `--json` prints. All
 may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,15 @@ def init(
     time: str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    family: str | None = None,
+    checkpoint: str | Path | None = None,
+    size: str | None = None,
+    languages: tuple[str, str] | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    num_winners: int | None = None,
 ) -> RunFolder:
     """Write a commented `mosdeploy.toml` into a folder, and open it.
 
@@ -50,9 +57,8 @@ def init(
     progress
         As `open_run` takes it; told also what was found in the data, and how long each verb will
         take.
-    options
-        The other fields of `mosdeploy.pipeline.init.InitOptions`: valid, test, family, checkpoint,
-        size, languages, text, label, num_winners.
+    valid, test, family, checkpoint, size, languages, text, label, num_winners
+        As in `mosdeploy.pipeline.init.InitOptions`; None takes its default.
 
     Raises
     ------
@@ -70,9 +76,18 @@ def init(
     from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write
 
-    known = {each.name for each in dataclasses.fields(InitOptions)} - {"train", "time_s"}
-    if unknown := sorted(options.keys() - known):
-        raise TypeError(f"init() got an unexpected keyword argument '{unknown[0]}'")
+    given: dict[str, Any] = {
+        "valid": valid and str(valid),
+        "test": test and str(test),
+        "family": family,
+        "checkpoint": checkpoint and str(checkpoint),
+        "size": size,
+        "languages": languages,
+        "text": text,
+        "label": label,
+        "num_winners": num_winners,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     told = progress or default_progress()
     if files := several(train):
         if recipe is not None:
@@ -80,10 +95,12 @@ def init(
                 f"recipe {recipe!r} and train: the run file of a template or of your data; give one"
             )
         time_s = parse_budget_s(time) if time is not None else None
-        given = InitOptions(
-            tuple(map(str, files)), time_s=time_s, settings=settings or {}, **options
+        new = init_from_data(
+            Path(root),
+            InitOptions(tuple(map(str, files)), time_s=time_s, settings=settings or {}, **options),
+            device,
+            told,
         )
-        new = init_from_data(Path(root), given, device, told)
         for name, fact in new.found.items():
             told.say(f"{name}: {fact}")
         notes = new.estimate.notes

@@ -22,8 +22,8 @@ Pick = str | int | Path
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_NOT_CHECKED = ("max_latency", "time", "runtime", "return")
-"""What reads the first three says of any value what is allowed; the rest is not data."""
+_NOT_CHECKED = ("max_latency", "time", "runtime", "languages", "return")
+"""What reads the first four says of any value what is allowed; the rest is not data."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80

@@ -18,6 +18,9 @@ from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
 from .units import Count, Duration, Fraction, Statistic
 
+MAX_SEED = 2**62
+"""What every generator of random numbers takes."""
+
 TrainingData = Literal["original", "distilled", "both"]
 """What is trained on: the user's examples, a teacher's answers to their inputs, or all of them."""
 
@@ -115,7 +118,7 @@ class TrainingConfig(LimitsConfig):
     )
     num_random_archs: int = Field(1, ge=0)
     data: TrainingData = Field("original", exclude_if=lambda which: which == "original")
-    seed: int = 1
+    seed: int = Field(1, ge=-MAX_SEED, le=MAX_SEED)
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
     activation_checkpointing: bool = Field(False, exclude_if=operator.not_)
@@ -181,7 +184,7 @@ class ProfileConfig(Record):
     """How many subnets to measure on the device, and the `seed` by which they are drawn."""
 
     budget: int = Field(30, ge=4)
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
 class SearchConfig(LimitsConfig):
@@ -213,7 +216,7 @@ class SearchConfig(LimitsConfig):
     widen: bool = True
     deepen: bool = Field(True, exclude_if=bool)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
 class ExportConfig(Record):

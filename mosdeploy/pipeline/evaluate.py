@@ -63,6 +63,8 @@ def evaluate(
     ScoreTable
         Of what was asked for.
     """
+    from ..training.device import torch_threads
+
     state = trained_run(context.run, context.progress)
     workload = changed_workload(context.config.workload, beam=beam)
     archs = _named(state, names or _usual_names(context, state), context.progress)
@@ -81,7 +83,8 @@ def evaluate(
         judged |= {f"{name}, {other.weights}": other for other in alone}
     if state.teacher is not None and not state.has_parts_of_teacher:
         judged["teacher"] = None  # given: no subnet
-    return _Evaluation(context, state, examples, workload).run(judged)
+    with torch_threads(context.config.training.threads):
+        return _Evaluation(context, state, examples, workload).run(judged)
 
 
 def scored_inputs(state: TrainedRun, workload: Workload) -> str:
@@ -95,6 +98,7 @@ def scored_inputs(state: TrainedRun, workload: Workload) -> str:
         card.data_sha256,
         workload.label,
         state.config.export.model_copy(update=checks),
+        state.config.title,  # BLEU tells the words of some languages apart in their own way
     )
 
 

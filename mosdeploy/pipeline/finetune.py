@@ -95,9 +95,11 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     MosdeployError
         If the same subnet is being trained already, the loss diverges or the disk is full.
     """
+    from ..training.device import torch_threads
     from ..training.distributed import init_distributed
 
-    with init_distributed(context.config.training) as distributed:
+    training = context.config.training
+    with init_distributed(training) as distributed, torch_threads(training.threads):
         return finetune_together(context, options or FinetuneOptions(), distributed)
 
 

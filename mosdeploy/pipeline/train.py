@@ -66,10 +66,13 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     --------
     >>> train(Context(open_run(Path("my-run"))))  # doctest: +SKIP
     """
+    from ..training.device import torch_threads
     from ..training.distributed import init_distributed
 
     options = options or TrainOptions()
-    with init_distributed(context.config.training) as distributed, ExitStack() as held:
+    training = context.config.training
+    with init_distributed(training) as distributed, ExitStack() as held:
+        held.enter_context(torch_threads(training.threads))
         told = distributed.first("prepared", lambda: _prepare(context, options, held))
         prepared = parse(PreparedData, json.loads(told), "rank 0")
         if not prepared.finished:

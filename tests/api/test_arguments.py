@@ -102,6 +102,11 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
         mosdeploy.open_run(tmp_path, progress=print)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"pairs\.tsv: no such file"):
         mosdeploy.init(tmp_path / "new", train="pairs.tsv")
+    given = {"valid": tmp_path / "v.tsv", "checkpoint": tmp_path / "bert", "num_winners": "1"}
+    with pytest.raises(ConfigError, match=r"bert"):
+        mosdeploy.init(tmp_path / "new", train=tmp_path / "pairs.csv", **given)
+    with pytest.raises(ConfigError, match=r"num_winners: 'two': Input should be a valid integer"):
+        mosdeploy.init(tmp_path / "new", train="a.tsv", num_winners="two")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"source and target, .* not 'en'"):
         mosdeploy.init(tmp_path / "new", train=["a.en", "a.de"], languages="en")
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mosdeploy.config.sections import SearchConfig, TrainingConfig
+from mosdeploy.config.sections import ProfileConfig, SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.storage import fingerprint
@@ -21,6 +21,9 @@ def test_an_update_has_something_to_train() -> None:
         (SearchConfig, {"max_latency": "-1ms"}, "max_latency"),
         (SearchConfig, {"max_size": "12 MB"}, "max_size"),
         (SearchConfig, {"mutation_probability": 0}, "mutation_probability"),
+        (SearchConfig, {"seed": -1}, "seed"),
+        (ProfileConfig, {"seed": -1}, "seed"),
+        (TrainingConfig, {"seed": 2**64}, "seed"),
         (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
         (TrainingConfig, {"adam_betas": [0.9, 1.0]}, "adam_betas.1"),
         (TrainingConfig, {"label_smoothing": 1}, "label_smoothing"),

@@ -2,8 +2,10 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import ConfigError, MosdeployError
@@ -11,6 +13,7 @@ from mosdeploy.locks import locked
 from mosdeploy.pipeline import evaluate as module
 from mosdeploy.records import ScoreTable
 from mosdeploy.storage import read_record, write_record
+from mosdeploy.training.device import torch_threads
 from mosdeploy.workspace import Workspace
 
 KNOWN = "already scored on the same examples"
@@ -106,6 +109,34 @@ def test_scores_stay_unless_answers_change(folder: Path) -> None:
     progress = KeptProgress()
     opened(folder, progress).evaluate(("largest",))
     assert KNOWN not in progress.messages
+
+
+def test_another_language_has_scores_of_its_own(folder: Path) -> None:
+    run = opened(folder)
+    before = run.evaluate(("smallest",)).subnets["smallest"]
+    edit(folder / "mosdeploy.toml", "[corpus]\n", '[corpus]\ntarget_lang = "zh"\n')
+    (folder / "data" / "train.de").rename(folder / "data" / "train.zh")
+    run = opened(folder)
+    assert next(x for x in run.status().parts if x.what == "scores").state == "stale"
+    after = run.evaluate(("smallest",)).subnets["smallest"]
+    assert after.setup == f"{before.setup}, BLEU of sacrebleu's tokeniser zh"
+
+
+def test_all_is_computed_on_as_many_threads_as_a_training_may_have(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    own = module._Evaluation.run
+
+    def counted(evaluation: Any, *arguments: Any) -> Any:
+        counts.append(torch.get_num_threads())
+        return own(evaluation, *arguments)
+
+    monkeypatch.setattr(module._Evaluation, "run", counted)
+    with torch_threads(2):
+        opened(folder).evaluate(("smallest",))
+        assert torch.get_num_threads() == 2
+    assert counts == [1]
 
 
 def test_two_commands_at_once_keep_each_others_scores(

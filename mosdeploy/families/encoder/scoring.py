@@ -135,11 +135,12 @@ def outputs_of(
     inputs: Sequence[Sequence[int]],
     layout: BatchLayout,
     told: Callable[[int], None] | None = None,
+    kept: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tensor]:
     """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,).
 
     Texts of like length share a batch. The network comes back in the mode it was in. `told` gets
-    the number of texts that are done.
+    the number of texts that are done; `kept` says what of a text's outputs is, None all.
     """
     was_training = subnet.training
     device = next(subnet.parameters()).device
@@ -152,7 +153,8 @@ def outputs_of(
         outputs = subnet(*(part.to(device) for part in batch)).float().cpu()
         for i, output in zip(rows, outputs, strict=True):
             # (S, C) without the padding; (C,) as it is
-            found[i] = output[: len(inputs[i])] if output.dim() > 1 else output
+            own = output[: len(inputs[i])] if output.dim() > 1 else output
+            found[i] = own if kept is None else kept(own)
         if told is not None:
             told(start + len(rows))
     subnet.train(was_training)
@@ -236,8 +238,9 @@ def _masked_examples(
     wanted = [(labels != NO_TARGET, labels) for _, labels in hidden]
 
     def predict(subnet: Any, inputs: list[list[int]]) -> list[list[float]]:
-        outputs = outputs_of(subnet, inputs, dataset.layout)
-        return [output.argmax(-1).float().tolist() for output in outputs]
+        # the outputs of all texts, each piece's of the whole vocabulary, would fill the memory
+        best = outputs_of(subnet, inputs, dataset.layout, kept=lambda output: output.argmax(-1))
+        return [pieces.float().tolist() for pieces in best]
 
     def metrics(outputs: list[str]) -> dict[str, float]:
         right = total = 0

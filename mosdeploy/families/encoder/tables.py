@@ -99,35 +99,8 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
 
 
 def _cells(path: Path) -> Iterator[Row]:
-    lines = (f"{line}\n" for line in read_text_lines(path))
-    is_csv = path.suffix.lower() == ".csv"
-    first = next(read_text_lines(path), "")
-    if is_csv and ";" in first and "," not in first:
-        raise ConfigError(
-            f"{path}, line 1: the cells are separated by ';', not by commas; save the table with "
-            "commas, or with tabs as .tsv"
-        )
-    csv.field_size_limit(MAX_CELL_CHARACTERS)
-    reader = csv.reader(
-        lines,
-        delimiter="," if is_csv else "\t",
-        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
-        # else a quote that is not closed makes one cell of all rows up to the next quote
-        strict=is_csv,
-    )
     columns: list[str] = []
-    while True:
-        place = f"{path}, line {reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise ConfigError(
-                f"{place}: the row that begins here is no CSV ({error}); a cell that holds a "
-                'double quote stands in double quotes, with its own written twice (""); or save '
-                "the table as .tsv, without quoting, or as .jsonl"
-            ) from error
-        if cells is None:
-            return
+    for place, cells in _csv(path) if path.suffix.lower() == ".csv" else _tsv(path):
         if not cells:
             continue  # a blank line
         if not columns:
@@ -141,6 +114,43 @@ def _cells(path: Path) -> Iterator[Row]:
             )
         else:
             yield Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def _tsv(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each line with its place; cells hold whatever is no tab."""
+    for number, line in enumerate(read_text_lines(path), start=1):
+        yield f"{path}, line {number}", line.split("\t") if line else []
+
+
+def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each row with the place of its first line."""
+    first = next(read_text_lines(path), "")
+    if ";" in first and "," not in first:
+        raise ConfigError(
+            f"{path}, line 1: the cells are separated by ';', not by commas; save the table with "
+            "commas, or with tabs as .tsv"
+        )
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    # strict: else a quote that is not closed makes one cell of all rows up to the next quote
+    reader = csv.reader((f"{line}\n" for line in read_text_lines(path)), strict=True)
+    while True:
+        place = f"{path}, line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            if "new-line" in str(error):
+                raise ConfigError(
+                    f"{place}: a cell of this row holds a carriage return: write a space in its "
+                    "place, or put the cell in double quotes"
+                ) from error
+            raise ConfigError(
+                f"{place}: the row that begins here is no CSV ({error}); a cell that holds a "
+                'double quote stands in double quotes, with its own written twice (""); or save '
+                "the table as .tsv, without quoting, or as .jsonl"
+            ) from error
+        if cells is None:
+            return
+        yield place, cells
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

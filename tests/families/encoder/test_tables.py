@@ -37,6 +37,17 @@ def test_quotes_that_are_no_mistake(tmp_path: Path) -> None:
     assert found == ['"a bad start', "good"]
 
 
+def test_a_carriage_return_within_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b"label\ttext\n0\ta bad\rstart\n\n1\tgood\r\n")
+    found = [(row.place[-6:], row.cells["text"]) for row in read_rows("a.tsv", tmp_path)]
+    assert found == [("line 2", "a bad\rstart"), ("line 4", "good")]
+    (tmp_path / "a.csv").write_bytes(b"label,text\n0,good\n1,a bad\rstart\n")
+    with pytest.raises(ConfigError, match=r"a\.csv, line 3: .* holds a carriage return: write a"):
+        list(read_rows("a.csv", tmp_path))
+    (tmp_path / "a.csv").write_bytes(b'label,text\n1,"a bad\rstart"\n')
+    assert [row.cells["text"] for row in read_rows("a.csv", tmp_path)] == ["a bad\rstart"]
+
+
 @pytest.mark.parametrize("name", ["texts.CSV.gz", "texts.csv.gz", "texts.json", "texts.parquet"])
 def test_a_table_of_another_ending_is_not_read_as_lines(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("text,label\na,b\n")
