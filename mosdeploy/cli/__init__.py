@@ -7,16 +7,21 @@ else. A verb is a function in the file of its name; the order of the help is in 
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 from .signals import as_interrupts
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
+KEEPS_NOTHING = "predict"
+"""The verb that is begun anew after it was interrupted."""
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code, signals too."""
+    if sys.stderr is None:  # closed, as by a daemon: `print` would take stdout
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # as long as the program
     with as_interrupts() as ending:
         try:
             _restart_in_utf8()
@@ -36,11 +41,9 @@ def main() -> None:
                 raise
         else:
             return
+        kept = "" if KEEPS_NOTHING in sys.argv[1:2] else "; what was finished is kept, the same "
         with contextlib.suppress(OSError):  # of a terminal that is gone
-            print(
-                f"{ending.reason}; what was finished is kept, the same command resumes",
-                file=sys.stderr,
-            )
+            print(f"{ending.reason}{kept}{'command resumes' if kept else ''}", file=sys.stderr)
         sys.exit(ending.exit_code)
 
 

@@ -22,6 +22,7 @@ from .context import Context
 from .devices import lasting_session, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
 from .subnets import VERBS
+from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
@@ -160,16 +161,23 @@ def _what_helps(
 def _as_exported(context: Context, manifest: BundleManifest) -> list[str]:
     """The options of `export` with which a bundle differs from what the run file says."""
     options = []
-    workload = context.config.workload
-    precision = context.config.export.precision or workload.precision
+    limits = context.config.export
+    workload = changed_workload(context.config.workload, None, None, limits.workload_changes)
+    precision = limits.precision or workload.precision
     known = {"precision": precision} | {
         name: getattr(workload, name, None) for name in ("beam", "shortlist")
     }
     for name, value in known.items():
         if (made := getattr(manifest.workload, name, None)) != value:
             options.append(f"--{name} {made}")
+    if manifest.max_score_drop not in (None, limits.max_score_drop):
+        options.append(f"--max-score-drop {manifest.max_score_drop:g}")
+    if manifest.vocab_size < context.run.supernet_card().vocab_size and not limits.trim_vocabulary:
+        options.append("--trim-vocabulary")
     if manifest.runtime != "onnxruntime":
         options.append(f"--runtime {manifest.runtime}")
+    if manifest.device not in (None, context.config.device):
+        options.append(f"--device {manifest.device}")
     if manifest.weights == "scratch":
         options.append("--weights scratch")
     return options

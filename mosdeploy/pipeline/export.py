@@ -139,6 +139,11 @@ class _Export:
 
         config = context.config
         precision = options.precision or config.export.precision
+        if precision == "auto" and options.runtime == "tvm":
+            raise ConfigError(
+                "precisions are compared as ONNX Runtime runs them, which says nothing of TVM: "
+                "name one with --precision, or leave --runtime tvm out"
+            )
         named = None if precision == "auto" else precision
         others = {**config.export.workload_changes, **options.workload}
         workload = changed_workload(config.workload, named, options.beam, others)
@@ -204,7 +209,7 @@ class _Export:
                 out_dir=out_dir,
             )
         # in place of a winner it is one try of several: the newest is what is deployed in the end
-        if not self.options.replaces_winner:
+        if self.options.is_newest and not self.options.replaces_winner:
             note_newest(self.context.files, out_dir)
         most = self.search.limits.max_size_bytes if self.search is not None else None
         if most is not None and (taken_bytes := limited_bytes(out_dir)) > most:

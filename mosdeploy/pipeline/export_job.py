@@ -66,6 +66,8 @@ class ExportOptions:
     replaces_winner
         It goes where the winner was too slow, as `deploy` does it: it is held to the limit of the
         search, and may be replaced in turn.
+    is_newest
+        Whether it becomes the bundle that other verbs take.
     """
 
     pick: str = "winner"
@@ -79,6 +81,7 @@ class ExportOptions:
     tune_s: float = 0.0
     trim_vocabulary: bool | None = None
     replaces_winner: bool = False
+    is_newest: bool = True
 
 
 @dataclass(frozen=True)

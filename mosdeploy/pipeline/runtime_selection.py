@@ -167,7 +167,8 @@ def select_runtime(
             f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or "
             "tvm"
         )
-    options = dataclasses.replace(options, device=name)
+    # the fastest is, when it is known
+    options = dataclasses.replace(options, device=name, is_newest=False)
     precision_choice = None
     candidates = []
     for runtime in get_args(Runtime):

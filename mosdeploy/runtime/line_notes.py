@@ -19,6 +19,8 @@ class LineNotes:
         Lines that were cut, lines that were read in windows, and windows of all those together.
     num_single
         Lines of one text, for a model of two.
+    num_unfinished
+        Lines whose translation was cut.
 
     Examples
     --------
@@ -32,6 +34,7 @@ class LineNotes:
         self.num_windowed = 0
         self.num_windows = 0
         self.num_single = 0
+        self.num_unfinished = 0
         self.add(answers)
 
     def add(self, answers: Iterable[Mapping[str, Any]]) -> None:
@@ -43,6 +46,7 @@ class LineNotes:
             self.num_windowed += windows > 0
             self.num_windows += windows
             self.num_single += "is_single" in answer
+            self.num_unfinished += "is_unfinished" in answer
 
     def __str__(self) -> str:
         """One line for people; nothing if there is nothing to tell."""
@@ -58,5 +62,10 @@ class LineNotes:
             found.append(
                 f"{self.num_single} of {self.num_lines} lines hold one text, and the model has "
                 "learned two together: a tab separates them, or text_pair in JSON"
+            )
+        if self.num_unfinished:
+            found.append(
+                f"{self.num_unfinished} of {self.num_lines} translations were cut at the most "
+                "tokens that the bundle makes of a line (export.max_decode_steps)"
             )
         return "; ".join(found)

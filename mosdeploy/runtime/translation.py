@@ -150,8 +150,19 @@ class Translator:
         return " ".join(text for text in map(self.decode, parts) if text)
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
-        """Translate lines, each to an object for JSON: `output`."""
-        return [{"output": output} for output in self.predict(lines)]
+        """Translate lines, each to an object for JSON: `output`; `is_unfinished` is there, and
+        True, if a translation was cut at `settings.max_decode_steps`.
+        """
+        with self.timing.measure("total_s"):
+            found = self.predict_parts(lines)
+            with self.timing.measure("tokenising_s"):
+                return [self._answer_of(parts) for parts in found]
+
+    def _answer_of(self, parts: Sequence[Sequence[int]]) -> dict[str, Any]:
+        answer: dict[str, Any] = {"output": self.text_of(parts)}
+        if any(len(ids) >= self.settings.max_decode_steps for ids in parts):
+            answer["is_unfinished"] = True
+        return answer
 
     def line_of(self, answer: Mapping[str, Any]) -> str:
         """One of `answer` as `predict` writes it."""

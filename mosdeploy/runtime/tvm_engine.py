@@ -9,6 +9,7 @@ Shapes: K hypotheses, T steps so far, Q the query/key/value width, V vocabulary.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class TvmEngine:
         self._name = manifest.name
         self._vocab_size = manifest.vocab_size
         self._settings = settings
+        # two threads in one virtual machine end the process
+        self._lock = threading.Lock()
         leave_tvm_threads_unbound()
         tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
@@ -107,7 +110,8 @@ class TvmEngine:
                 f"positions, not {longest}"
             )
         try:
-            return [search(self._start(ids), search_settings) for ids in sources]
+            with self._lock:
+                return [search(self._start(ids), search_settings) for ids in sources]
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"TVM could not run the bundle '{self._name}': {_first_words(error)}"

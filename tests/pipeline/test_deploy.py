@@ -436,3 +436,16 @@ def test_a_bundle_that_is_named_is_held_to_the_limits_of_its_own_search(
     Workspace(folder).search_result_path.unlink()
     timed(lambda arch: 5_000.0)
     assert run.deploy(bundle=bundle).limit_kept
+
+
+def test_a_bundle_is_exported_again_with_what_it_was_exported_with(folder: Path) -> None:
+    run = opened(folder)
+    context = Context(open_run(folder))
+    plain = read_manifest(run.export().path)
+    assert deploy._as_exported(context, plain) == []
+    changed = run.export(precision="int8", beam=2, max_score_drop=99.0).path
+    options = ["--precision int8", "--beam 2", "--max-score-drop 99"]
+    assert deploy._as_exported(context, read_manifest(changed)) == options
+    trimmed = {"vocab_size": plain.vocab_size - 1, "device": "rpi", "runtime": "tvm"}
+    options = ["--trim-vocabulary", "--runtime tvm", "--device rpi"]
+    assert deploy._as_exported(context, plain.model_copy(update=trimmed)) == options

@@ -200,6 +200,22 @@ def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkey
     assert len(list((without_bundles / "bundles").glob("[!.]*"))) == 2
 
 
+def test_precisions_are_not_compared_for_tvm(walked: Path) -> None:
+    with pytest.raises(ConfigError, match=r"says nothing of TVM: name one with --precision"):
+        opened(walked).export(precision="auto", runtime="tvm")
+
+
+def test_until_one_is_kept_none_is_the_newest(without_bundles: Path, monkeypatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime_selection, "select_fastest", killed)
+    with pytest.raises(KeyboardInterrupt):
+        opened(without_bundles).export(runtime="auto")
+    assert list((without_bundles / "bundles").glob("*/manifest.json"))
+    assert not Workspace(without_bundles).newest_bundle_path.exists()
+
+
 def test_when_nothing_was_built_each_reason_is_told(walked: Path) -> None:
     candidates = [RuntimeCandidate("onnxruntime", None, "a"), RuntimeCandidate("tvm", None, "b")]
     with pytest.raises(ExportError, match="onnxruntime: a; tvm: b"):

@@ -207,6 +207,15 @@ def test_a_bundle_that_is_not_deployed_is_told_beside_others(tmp_path: Path) -> 
     assert told in words(build(newer, tmp_path))
 
 
+def test_what_stands_on_devices_is_told_without_a_bundle_here(tmp_path: Path) -> None:
+    gone = dataclasses.replace(full_inputs(), manifest=None, manifest_sha256=None)
+    text = words(build(gone, tmp_path))
+    assert "There is no bundle yet." in text
+    assert "Deployments" in text
+    alone = words(build(dataclasses.replace(gone, deployments=()), tmp_path))
+    assert "Deployments" not in alone
+
+
 def test_where_nothing_was_predicted_the_page_speaks_of_no_prediction(tmp_path: Path) -> None:
     search = search_result(verified=False)
     unknown = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})

@@ -46,6 +46,22 @@ def test_a_bundle_is_opened_by_its_manifest(tmp_path: Path) -> None:
     assert model.translate(["the cat.", ""])[1] == ""
 
 
+def test_threads_may_share_a_model(tmp_path: Path) -> None:
+    """In a process of its own: what TVM did without a lock ends it."""
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from mosdeploy.runtime import open_model\n"
+        f"model = open_model({str(export_tvm(tmp_path))!r}, threads=1)\n"
+        "lines = ['the cat.', 'a cat and the cat.']\n"
+        "expected = model.translate(lines)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    found = list(pool.map(lambda _: model.translate(lines), range(60)))\n"
+        "assert found == [expected] * 60\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="asks Linux for processors")
 def test_the_process_stays_on_all_processors(tmp_path: Path) -> None:
     script = (
