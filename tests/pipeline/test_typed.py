@@ -91,7 +91,9 @@ def test_profile_search_export_deploy_over_ssh(folder, home, said):
     assert Path(deployment["remote_dir"], "bundle", "model.onnx").is_file()
     for line in ("mosdeploy export --precision int8", "mosdeploy deploy --device rpi"):
         said(line, folder)
-    assert json.loads(said("mosdeploy deploy --rollback --json", folder)) == deployment
+    newer = json.loads((folder / "deployments" / "rpi.json").read_text())
+    back = json.loads(said("mosdeploy deploy --rollback --json", folder))
+    assert back == {**deployment, "rolled_back_from": [newer["bundle_sha256"]]}
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
     config = home / ".ssh" / "config"
     config.write_text(config.read_text() + config.read_text().replace("Host rpi", "Host pi2"))
