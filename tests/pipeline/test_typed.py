@@ -94,13 +94,13 @@ def test_profile_search_export_deploy_over_ssh(folder, home, said):
     newer = json.loads((folder / "deployments" / "rpi.json").read_text())
     back = json.loads(said("mosdeploy deploy --rollback --json", folder))
     assert back == {**deployment, "rolled_back_from": [newer["bundle_sha256"]]}
-    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
+    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == back
     config = home / ".ssh" / "config"
     config.write_text(config.read_text() + config.read_text().replace("Host rpi", "Host pi2"))
     assert " on pi2:" in said("mosdeploy deploy --device rpi --host pi2", folder)
     second_record = json.loads((folder / "deployments" / "rpi@pi2.json").read_text())
     assert second_record["device"]["host"] == "pi2"
-    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == deployment
+    assert json.loads((folder / "deployments" / "rpi.json").read_text()) == back
     said("mosdeploy report", folder)
     assert "rpi (pi2)" in (folder / "report" / "index.html").read_text()
     again = json.loads(said("mosdeploy profile --device rpi --json", folder))
