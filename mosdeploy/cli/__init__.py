@@ -16,6 +16,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 KEEPS_NOTHING = "predict"
 """The verb that is begun anew after it was interrupted."""
+KEPT = "; what was finished is kept, the same command resumes"
 
 
 def main() -> None:
@@ -41,9 +42,9 @@ def main() -> None:
                 raise
         else:
             return
-        kept = "" if KEEPS_NOTHING in sys.argv[1:2] else "; what was finished is kept, the same "
+        verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         with contextlib.suppress(OSError):  # of a terminal that is gone
-            print(f"{ending.reason}{kept}{'command resumes' if kept else ''}", file=sys.stderr)
+            print(f"{ending.reason}{'' if verb == KEEPS_NOTHING else KEPT}", file=sys.stderr)
         sys.exit(ending.exit_code)
 
 

@@ -251,7 +251,7 @@ def test_quiet_leaves_errors_and_results(tmp_path: Path) -> None:
 def test_ctrl_c_ends_with_its_exit_code(tmp_path: Path) -> None:
     code = "from mosdeploy.cli import main; print('ready', flush=True); main()"
     waiting = subprocess.Popen(
-        [sys.executable, "-c", code, "predict"],
+        [sys.executable, "-c", code, "-q", "predict"],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,
