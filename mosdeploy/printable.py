@@ -26,18 +26,6 @@ def printable(text: str) -> str:
     )
 
 
-def is_one_line(text: str) -> bool:
-    r"""Whether a text can stand in a line, between tabs: it holds no end of a line, no tab and
-    nothing that steers a terminal.
-
-    Examples
-    --------
-    >>> is_one_line("very good"), is_one_line("very\ngood"), is_one_line("\x1b[2J")
-    (True, False, False)
-    """
-    return printable(text) == text and text.splitlines() in ([], [text]) and "\t" not in text
-
-
 def duration(seconds: float) -> str:
     """A time for people.
 

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from ..printable import is_one_line
 from ..record import Record, parse
+from ..runtime.texts import is_one_line
 from ..spaces.encoder import EncoderSpace
 from ..spaces.encoder_choices import Head
 from ..spaces.encoder_workload import EncoderWorkload

@@ -5,11 +5,11 @@ In: the untrusted `settings` of a manifest. Out: `EncoderSettings`, checked.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from .errors import ManifestError
 from .manifest import MAX_LENGTH, Fields, Manifest
+from .texts import is_one_line
 
 KINDS = ("classification", "regression", "tagging", "embedding")
 PAIR_KINDS = ("classification", "regression")
@@ -123,7 +123,7 @@ def read_settings(manifest: Manifest) -> EncoderSettings:
 
 def _check_labels(settings: EncoderSettings) -> None:
     labels = settings.labels
-    if not all(map(_is_one_line, labels)) or len(set(labels)) < len(labels):
+    if not all(map(is_one_line, labels)) or len(set(labels)) < len(labels):
         raise ManifestError("'labels' must differ, and each be text of one line")
     least = MIN_LABELS.get(settings.kind, 0)
     if least and (len(labels) < least or len(labels) != settings.num_outputs):
@@ -135,9 +135,3 @@ def _check_labels(settings: EncoderSettings) -> None:
     tags = [tag for tag in labels if settings.kind == "tagging" and tag != OUTSIDE]
     if not all(tag[:2] in ("B-", "I-") for tag in tags):
         raise ManifestError("'labels' of tagging must be O, or begin with B- or I-")
-
-
-def _is_one_line(text: str) -> bool:
-    """Whether it ends no line and steers no terminal."""
-    is_steering = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
-    return not is_steering and text.splitlines() in ([], [text])

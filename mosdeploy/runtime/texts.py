@@ -4,6 +4,7 @@ and holds halves of characters, which no tokenizer reads.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,3 +68,16 @@ def check_characters(text: str, name: str) -> None:
             f"{name}: {text[error.start]!r} is half of a character of two; write both halves, or "
             "leave it out"
         ) from error
+
+
+def is_one_line(text: str) -> bool:
+    r"""Whether a text can stand in a line, between tabs: it holds no end of a line, no tab and
+    nothing that steers a terminal.
+
+    Examples
+    --------
+    >>> is_one_line("very good"), is_one_line("very\ngood"), is_one_line("\x1b[2J")
+    (True, False, False)
+    """
+    is_steering = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+    return not is_steering and text.splitlines() in ([], [text])

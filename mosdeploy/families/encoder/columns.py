@@ -12,7 +12,7 @@ from typing import Any
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
-from ...printable import is_one_line
+from ...runtime.texts import is_one_line
 from .tables import GLUE_COLUMNS, Row
 from .targets import cell_text, cell_words, joined_tag
 
