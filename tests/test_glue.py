@@ -67,6 +67,13 @@ def test_the_table_takes_the_mean_of_both_metrics_of_a_task(glue: Any) -> None:
     assert line == "| winner | 11.0 | 50.0 | 90.0/80.0 | 67.5 |"
 
 
+def test_published_rows_say_over_how_many_tasks_they_are(glue: Any) -> None:
+    lines = glue.published_table().splitlines()
+    assert lines[0] == "| published | parameters, M | MNLI | average | over tasks |"
+    assert "| AutoDistil | 26.8 | 82.8 | 79.6 | 7 |" in lines
+    assert "| NAS-BERT | 5.0 | - | 72.7 | 8 |" in lines
+
+
 def write_glue(folder: Path) -> None:
     """RTE and CoLA: whether a text is good, of some dozens of texts."""
     texts = [(str(x["text"]), x["label"] == "good") for x in examples("classification")]

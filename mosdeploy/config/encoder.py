@@ -5,7 +5,7 @@ In: TOML. Out: `EncoderRunConfig`.
 
 import operator
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,9 @@ from .sections import ExportConfig, RunConfig, SupernetConfig
 from .units import Fraction
 
 TaskKind = Literal["classification", "regression", "tagging", "embedding", "masked-lm"]
+
+AGNOSTIC: tuple[TaskKind, ...] = ("embedding", "masked-lm")
+"""Kinds without labels; their supernets serve tasks that have some."""
 
 HEADS: dict[TaskKind, Head] = {
     "classification": "pooled",
@@ -52,13 +55,17 @@ class TaskConfig(Record):
     """What is learned, from which files.
 
     `train`, `valid`, `test` name CSV, TSV or JSON Lines files (`.csv`, `.tsv`, `.jsonl`),
-    `package:NAME/PATH` for one inside an installed package, or `datasets:PATH/CONFIG/SPLIT`. Of an
-    embedding or a masked-lm, any other file has a text on each line. Columns of text that are not
-    named may be called as in GLUE.
+    `package:NAME/PATH` for one inside an installed package, or `datasets:PATH/CONFIG/SPLIT`;
+    `train` one or a list of them. Of an embedding or a masked-lm, any other file has a text on each
+    line. Columns of text that are not named may be called as in GLUE.
     Without `valid` or `test`, the fractions are split off by a hash of the text. The columns of
     tagging are two lists, tokens and their tags; in CSV and TSV they are separated by spaces.
 
     `where` keeps the rows whose columns have these values alone.
+
+    `passage_words`, of an embedding or a masked-lm, joins the texts of each source and cuts them
+    into passages of so many words: for articles, of which `max_tokens` would keep the beginning
+    alone, and for sentences, which would fill a batch with padding.
 
     `labels` are the classes of a classification, in the order of their numbers if the column
     holds numbers from 0; or the types of entities of a tagging, whose tags are then O, B-TYPE and
@@ -69,11 +76,12 @@ class TaskConfig(Record):
     """
 
     kind: TaskKind = "classification"
-    train: str
+    train: str | Annotated[tuple[str, ...], Field(min_length=1)]
     valid: str | None = None
     test: str | None = None
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
+    passage_words: int | None = Field(None, ge=8)
     text: str = "text"
     text_pair: str | None = None
     label: str = "label"
@@ -88,6 +96,15 @@ class TaskConfig(Record):
     def _pooling_fits(self) -> Self:
         if self.pooling is not None and self.kind != "embedding":
             raise ValueError(f"pooling: only an embedding has one, not {self.kind}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _passages_fit(self) -> Self:
+        if self.passage_words is not None and self.kind not in AGNOSTIC:
+            raise ValueError(
+                f"passage_words: only an embedding and a masked-lm read passages, not {self.kind}; "
+                "leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -115,6 +132,16 @@ class TaskConfig(Record):
                 f"write {'_'.join(spaced[0].split())!r}, as such tags of a file are read"
             )
         return self
+
+    @property
+    def train_sources(self) -> tuple[str, ...]:
+        """Where training examples are read."""
+        return (self.train,) if isinstance(self.train, str) else self.train
+
+    @property
+    def train_name(self) -> str:
+        """Of the training examples, for messages."""
+        return " + ".join(self.train_sources)
 
     @property
     def tag_names(self) -> tuple[str, ...]:
@@ -235,7 +262,7 @@ class EncoderRunConfig(RunConfig):
                 "space.embed_dim: the vectors of an embedding task have one width, got "
                 f"{list(self.space.embed_dim)}"
             )
-        if self.teacher.path is not None and self.task.kind in ("embedding", "masked-lm"):
+        if self.teacher.path is not None and self.task.kind in AGNOSTIC:
             raise ValueError(
                 "teacher.path: an embedding learns the vectors of checkpoint.path, and a masked-lm "
                 "the hidden pieces; leave it out"

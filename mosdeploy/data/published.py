@@ -10,6 +10,9 @@ from ..errors import ConfigError
 
 DATASETS = "datasets:"
 
+_CONVERTED = "refs/convert/parquet"
+"""Branch on which the hub keeps, as tables, what a script of the data set would load."""
+
 
 def load_published(source: str, example: str) -> Any:
     """One split of a data set of Hugging Face: a `datasets.Dataset`.
@@ -38,7 +41,12 @@ def load_published(source: str, example: str) -> Any:
             f"'{source}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
         ) from error
     try:
-        return datasets.load_dataset(path, config, split=split)
+        try:
+            return datasets.load_dataset(path, config, split=split)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            return datasets.load_dataset(path, config, split=split, revision=_CONVERTED)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

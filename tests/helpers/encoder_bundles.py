@@ -21,8 +21,9 @@ from mosdeploy.export.bundle import BuiltModel, BundleJob, BundleOrigin, export_
 from mosdeploy.export.onnx.model import write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.families.encoder.bundle import bundle_readme, bundle_settings
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.onnx_graph import build_graph
-from mosdeploy.families.encoder.tasks import EncoderData, Example
+from mosdeploy.families.encoder.tasks import EncoderData
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder_answers import decode_answer
 from mosdeploy.runtime.encoder_settings import PAIR_KINDS

@@ -22,9 +22,9 @@ from ...config.encoder import EncoderRunConfig
 from ...data.ragged import Ragged, pad_rows
 from ...storage import atomic_file
 from .batch import NO_TARGET, EncoderBatch, Objective, token_types
+from .examples import Example
 from .label_scale import center_and_spread
 from .masking import Masking
-from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
 Floats = npt.NDArray[np.float32]
@@ -322,4 +322,9 @@ def _row_sums(
     flags: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """How many flags of each row are set, (rows,)."""
-    return np.diff(np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])[offsets])
+    sums = np.zeros(len(offsets) - 1, dtype=np.int64)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        # not by a cumulated sum, which takes eight bytes for each token of a corpus
+        sums[filled] = np.add.reduceat(flags, offsets[filled], dtype=np.int64)
+    return sums

@@ -20,11 +20,11 @@ from ...supernet.elastic import StateDict
 from ...supernet.layers import ACTIVATIONS
 from .checkpoint import Checkpoint, load_checkpoint
 from .dataset import BatchLayout
+from .examples import Example
 from .folders import CROSS_ENCODER_NAME, resolve_folder
 from .network import Activation, EncoderSubnet, PooledHead
 from .scoring import outputs_of
 from .targets import output_order, warn_of_order
-from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
 KEY = "teacher.path"

@@ -23,13 +23,13 @@ from ...runtime.encoder_answers import decode_answer
 from ...spaces.encoder_workload import EncoderWorkload
 from .batch import NO_TARGET
 from .dataset import BatchLayout, EncoderDataset, tokenize
+from .examples import Example
 from .metrics import (
     classification_metrics,
     embedding_metrics,
     regression_metrics,
     tagging_metrics,
 )
-from .tasks import Example
 from .tokenizer import EncoderTokenizer
 
 BATCH_TEXTS = 32

@@ -8,15 +8,12 @@ from collections.abc import Sequence
 
 import torch
 
-from ...config.encoder import EncoderRunConfig, TaskKind
+from ...config.encoder import AGNOSTIC, EncoderRunConfig, TaskKind
 from ...errors import ConfigError
 from ...supernet.supernet import Supernet
 from .dataset import label_array
 from .elastic import fit_scale, fresh_supernet
-from .tasks import Example
-
-AGNOSTIC: tuple[TaskKind, ...] = ("embedding", "masked-lm")
-"""Kinds whose supernets know no labels, so that they serve any task."""
+from .examples import Example
 
 SERVED: tuple[TaskKind, ...] = ("classification", "regression", "tagging")
 """Kinds that are learned from labels."""

@@ -196,7 +196,7 @@ def check_targets(
         taught = {label for placed in train for label in placed.labels}
     if len(taught) < 2:
         raise ConfigError(
-            f"task.train '{config.train}': all {len(train)} examples have the label "
+            f"task.train '{config.train_name}': all {len(train)} examples have the label "
             f"'{next(iter(taught), '')}'; there is nothing to tell apart"
         )
     for placed in held_out:

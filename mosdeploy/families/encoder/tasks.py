@@ -12,51 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
-from ...data.published import DATASETS
 from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
+from .examples import Example, Found, read_examples
 from .folders import FILES, resolve_folder
-from .tables import GLUE_COLUMNS, LINES_COLUMN, TABLES, Row, read_rows
 from .targets import (
-    PlacedTarget,
     Target,
-    cell_number,
-    cell_text,
-    cell_words,
     check_targets,
-    joined_tag,
     target_numbers,
     teach_all,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One example; white space in its texts is single spaces.
-
-    Attributes
-    ----------
-    text
-        Of a tagging the words, joined by spaces.
-    text_pair
-        A second text, which the first is compared with.
-    words, tags
-        Of a tagging: words, and for each the number of its tag in `TaskConfig.tag_names`.
-    label
-        Number of the class, or the number of a regression; None where the task has none.
-    """
-
-    text: str
-    text_pair: str | None = None
-    words: tuple[str, ...] = ()
-    tags: tuple[int, ...] = ()
-    label: float | None = None
-
-    @property
-    def line(self) -> str:
-        """The input on one line: a pair is separated by a tab."""
-        return self.text if self.text_pair is None else f"{self.text}\t{self.text_pair}"
 
 
 @dataclass(frozen=True)
@@ -85,20 +51,7 @@ class EncoderData:
     checkpoint_folder: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An example whose target is as the file says it."""
-
-    place: str
-    example: Example
-    target: Target
-
-    @property
-    def placed(self) -> PlacedTarget:
-        return PlacedTarget(self.place, self.target)
-
-
-_Splits = tuple[list[_Found], list[_Found], list[_Found]]
+_Splits = tuple[list[Found], list[Found], list[Found]]
 
 
 def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
@@ -151,12 +104,15 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
             "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
             "train on"
         )
-    test = _read(task.test, "test", task, root, dropped)
+    test = read_examples([task.test] if task.test else [], "test", task, root, dropped)
     taken = {_key(found.example) for found in test}
-    valid = _without(_read(task.valid, "valid", task, root, dropped), taken, dropped)
+    valid = read_examples([task.valid] if task.valid else [], "valid", task, root, dropped)
+    valid = _without(valid, taken, dropped)
     taken |= {_key(found.example) for found in valid}
-    kept: dict[tuple[str, Target], _Found] = {}
-    for found in _without(_read(task.train, "train", task, root, dropped), taken, dropped):
+    kept: dict[tuple[bytes, Target], Found] = {}
+    for found in _without(
+        read_examples(task.train_sources, "train", task, root, dropped), taken, dropped
+    ):
         key = (_key(found.example), found.target)
         dropped["duplicate"] += key in kept
         kept.setdefault(key, found)
@@ -171,101 +127,15 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
     return splits
 
 
-def _read(
-    source: str | None, split: str, task: TaskConfig, root: Path, dropped: Counter[str]
-) -> list[_Found]:
-    if source is None:
-        return []
-    _check_source(source, split, task)
-    kept: list[_Found] = []
-    for row in read_rows(source, root):
-        if any(cell_text(row.cell(column)) != value for column, value in task.where.items()):
-            dropped["filtered"] += 1
-            continue
-        found = _found(row, task)
-        if found.example.text and found.example.text_pair != "":
-            kept.append(found)
-        else:
-            dropped["empty"] += 1
-    if not kept:
-        raise ConfigError(
-            f"task.{split} '{source}' holds no example"
-            + (f" whose columns are as task.where = {task.where} says" if task.where else "")
-        )
-    return kept
-
-
-def _check_source(source: str, split: str, task: TaskConfig) -> None:
-    """Plain lines have no labels, and what has none is learned of single texts."""
-    is_table = source.startswith(DATASETS) or source.lower().endswith(TABLES)
-    if task.kind in ("embedding", "masked-lm"):
-        if task.text_pair is not None:
-            raise ConfigError(f"task.text_pair: {task.kind} reads single texts; leave it out")
-    elif not is_table:
-        raise ConfigError(
-            f"task.{split} '{source}' does not end in {', '.join(TABLES)}; only embedding and "
-            "masked-lm read plain lines"
-        )
-
-
-def _found(row: Row, task: TaskConfig) -> _Found:
-    if task.kind == "tagging":
-        return _tagged(row, task)
-    first, second = _text_columns(row, task)
-    text = _text(row, first)
-    if task.kind in ("embedding", "masked-lm"):
-        return _Found(row.place, Example(text), None)
-    pair = None if second is None else _text(row, second)
-    cell = row.cell(task.label)
-    target: Target
-    if task.kind == "regression":
-        target = cell_number(cell, row.place, task.label)
-    else:
-        target = cell_text(cell).strip()
-    return _Found(row.place, Example(text, pair), target)
-
-
-def _tagged(row: Row, task: TaskConfig) -> _Found:
-    words, tags = (
-        cell_words(row.cell(column), row.place, column) for column in (task.tokens, task.tags)
-    )
-    if len(words) != len(tags):
-        raise ConfigError(
-            f"{row.place}: {len(words)} words in '{task.tokens}' and {len(tags)} tags in "
-            f"'{task.tags}'; each word needs one tag"
-        )
-    names = tuple(joined_tag(tag) for tag in tags)
-    return _Found(row.place, Example(" ".join(words), words=words), names)
-
-
-def _text_columns(row: Row, task: TaskConfig) -> tuple[str, str | None]:
-    """The columns that the run file names, else those that GLUE uses."""
-    if not {"text", "text_pair"} & task.model_fields_set and task.text not in row.cells:
-        for first, second in GLUE_COLUMNS:
-            if first in row.cells and (second is None or second in row.cells):
-                return first, second
-    if set(row.cells) == {LINES_COLUMN}:
-        return LINES_COLUMN, None
-    return task.text, task.text_pair
-
-
-def _text(row: Row, column: str) -> str:
-    cell = row.cell(column)
-    if not cell_text(cell):
-        return ""  # a missing one as one of no words
-    if not isinstance(cell, str):
-        raise ConfigError(f"{row.place}: column '{column}' holds {cell!r}, no text")
-    return " ".join(cell.split())
-
-
 # -- splitting
 
 
-def _key(example: Example) -> str:
-    return _folded(example.line)
+def _key(example: Example) -> bytes:
+    """Stands for an input, case aside, in less memory than its text."""
+    return hashlib.blake2b(_folded(example.line).encode(), digest_size=16).digest()
 
 
-def _first_text(found: _Found) -> str:
+def _first_text(found: Found) -> str:
     return _folded(found.example.text)
 
 
@@ -273,7 +143,7 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def _without(examples: list[_Found], taken: set[str], dropped: Counter[str]) -> list[_Found]:
+def _without(examples: list[Found], taken: set[bytes], dropped: Counter[str]) -> list[Found]:
     kept = [found for found in examples if _key(found.example) not in taken]
     dropped["held_out"] += len(examples) - len(kept)
     return kept
@@ -284,7 +154,7 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
     counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
     if not train:
         raise ConfigError(
-            f"task.train '{task.train}': no example is left to train on (dropped: {counts})"
+            f"task.train '{task.train_name}': no example is left to train on (dropped: {counts})"
         )
     if not valid and task.valid:
         raise ConfigError(
@@ -302,7 +172,7 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
 # -- numbers
 
 
-def _numbered(found: _Found, numbers: dict[str, int]) -> Example:
+def _numbered(found: Found, numbers: dict[str, int]) -> Example:
     target = found.target
     if isinstance(target, tuple):
         return replace(found.example, tags=tuple(numbers[tag] for tag in target))

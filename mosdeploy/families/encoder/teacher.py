@@ -26,9 +26,9 @@ from ...supernet.supernet import Supernet
 from .batch import EncoderBatch
 from .dataset import EncoderDataset
 from .elastic import fresh_supernet, sliced_subnet
+from .examples import Example
 from .given_teacher import GivenTeacher, load_given_teacher
 from .labelling import Labels
-from .tasks import Example
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import tokenizers
 
 from ...errors import ExportError
 from ...export.onnx.initializers import Array
-from .tasks import Example
+from .examples import Example
 
 TABLE_WEIGHTS = ("embed.weight", "head.bias")
 """Weights that have a row for each piece; the second only where masked tokens are predicted."""

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.folders import CROSS_ENCODER_NAME
 from mosdeploy.families.encoder.given_teacher import (
     check_names,
     load_given_teacher,
     same_folder,
 )
-from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.teacher import warn_of_answers
 
 TAGS = {"kind": "tagging", "labels": ["PLACE"]}

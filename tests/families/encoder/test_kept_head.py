@@ -17,11 +17,11 @@ from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, Teacher
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.families.encoder.dataset import EncoderDataset, tokenize
 from mosdeploy.families.encoder.elastic import fit_scale, fresh_subnet
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.kept_head import put_on_scale
 from mosdeploy.families.encoder.label_scale import center_and_spread
 from mosdeploy.families.encoder.network import EncoderSubnet, PooledHead
 from mosdeploy.families.encoder.scoring import outputs_of
-from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.families.encoder.teacher_training import open_teacher
 from mosdeploy.family import TeacherTask
 from mosdeploy.spaces.encoder_choices import EncoderArch

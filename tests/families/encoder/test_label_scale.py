@@ -18,10 +18,10 @@ from mosdeploy.errors import StaleInputError
 from mosdeploy.families.encoder import tasks
 from mosdeploy.families.encoder.dataset import EncoderDataset, tokenize
 from mosdeploy.families.encoder.elastic import build_supernet, fit_scale, fresh_supernet
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.label_scale import SCALE, center_and_spread, folded
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.serving import serve_task
-from mosdeploy.families.encoder.tasks import Example
 from mosdeploy.storage import fingerprint
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.extract import extract

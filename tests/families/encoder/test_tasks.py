@@ -9,7 +9,8 @@ from encoder_task import encoder_config, sentences, write_csv, write_jsonl
 from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.encoder.tasks import EncoderData, Example, load_data
+from mosdeploy.families.encoder.examples import Example
+from mosdeploy.families.encoder.tasks import EncoderData, load_data
 
 TAGGED = {"tokens": ["press", "the", "Save", "As", "key"], "tags": ["O", "O", "B-UI", "I-UI", "O"]}
 
@@ -327,6 +328,69 @@ def test_splits_that_are_empty(tmp_path: Path) -> None:
         load_data(encoder_config(valid="valid.csv"), tmp_path)
     with pytest.raises(ConfigError, match=r"all its texts are in task\.test 'valid.csv' too; name"):
         load_data(encoder_config(train="few.csv", valid="valid.csv", test="valid.csv"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "masked-lm"])
+def test_articles_and_sentences_become_passages(tmp_path: Path, kind: str) -> None:
+    articles, lines = ([f"{name}{i}" for i in range(40)] for name in ("article", "line"))
+    rows = [{"title": "first", "text": " ".join(articles[:30])}, {"text": " ".join(articles[30:])}]
+    write_jsonl(tmp_path / "articles.jsonl", rows)
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    sources = ["articles.jsonl", "lines.txt"]
+    config = encoder_config(
+        kind=kind, train=sources, passage_words=16, valid_fraction=0.3, test_fraction=0.0
+    )
+    data = load_data(config, tmp_path)
+    words = [*articles, *lines]
+    found = sorted(
+        (x.text.split() for x in data.train + data.valid), key=lambda x: words.index(x[0])
+    )
+    assert [word for passage in found for word in passage] == words
+    assert [len(passage) for passage in found] == [16, 16, 8, 16, 16, 8]
+
+
+def test_passages_of_a_task_with_labels_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="only an embedding and a masked-lm read passages, not cl"
+    ):
+        encoder_config(passage_words=16)
+    with pytest.raises(ConfigError, match="greater than or equal to 8"):
+        encoder_config(kind="embedding", passage_words=4)
+    with pytest.raises(ConfigError, match=r"task\.train"):
+        encoder_config(train=[])
+
+
+def test_training_examples_of_several_files(tmp_path: Path) -> None:
+    for name, rows in (("a.csv", labelled(60)[:30]), ("b.csv", labelled(60)[30:])):
+        write_csv(tmp_path / name, ["text", "label"], rows)
+    write_train(tmp_path, labelled(60))
+    together = load_data(encoder_config(), tmp_path)
+    assert load_data(encoder_config(train=["a.csv", "b.csv"]), tmp_path) == together
+    (tmp_path / "b.csv").write_text("text,label\n")
+    with pytest.raises(ConfigError, match=r"task\.train 'b\.csv' holds no example"):
+        load_data(encoder_config(train=["a.csv", "b.csv"]), tmp_path)
+
+
+def test_a_data_set_of_a_script_is_read_from_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "books"
+    folder.mkdir()
+    write_jsonl(folder / "train.jsonl", [{"text": text} for text in sentences(60)])
+    load = datasets.load_dataset
+
+    def as_the_hub(path: str, *rest: object, revision: str = "main", **options: object) -> object:
+        if revision == "main":
+            raise RuntimeError("Dataset scripts are no longer supported, but found books.py")
+        assert revision == "refs/convert/parquet"
+        return load(path, *rest, **options)
+
+    monkeypatch.setattr("datasets.load_dataset", as_the_hub)
+    config = encoder_config(kind="masked-lm", train=f"datasets:{folder}/default/train")
+    data = load_data(config, tmp_path)
+    assert len(data.train) + len(data.valid) + len(data.test) == 60
 
 
 def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

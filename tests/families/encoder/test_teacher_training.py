@@ -20,7 +20,7 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
 from mosdeploy.families.encoder.dataset import tokenize
-from mosdeploy.families.encoder.tasks import Example
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.teacher_training import TeacherCard, open_teacher, training_alone
 from mosdeploy.family import TeacherTask
 from mosdeploy.pipeline.run import open_run
