@@ -49,7 +49,7 @@ from by_hand_report import (
     table,
 )
 from provenance import provenance
-from walk_cells import judged, kept, step_seconds, write_run_file
+from walk_cells import check_options, judged, kept, step_seconds, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches, ordered_batches
@@ -62,7 +62,7 @@ from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
-PACKAGES = ("mosdeploy", "torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
+PACKAGES = ("torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
 TAUGHT: dict[str, dict[str, object]] = {
     "ours, taught": {"teacher": "largest", "data": "both"},
     "ours, taught by distributions": {"teacher": "largest", "data": "original"},
@@ -325,13 +325,11 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.1, help="[supernet], of all trainings")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:-1]))
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="keep results and picture",
-    )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*BY_HAND, "ours", "HAT"])
+    parser.add_argument("--json", action="store_true", help="keep results and picture")
+    parser.add_argument("--label", default="", help="ends the name of what is kept; no picture")
     options = parser.parse_args()
+    check_options(options.dir, predicted=options.predicted)
     limits = kept(options.dir / "limits.json", Limits, partial(choose_limits, options))
     walks = [Walk(options, seed) for seed in options.seeds]
     cells = [cell for walk in walks for cell in walk.cells(limits)]
@@ -342,8 +340,10 @@ def main() -> None:
     print(table(outcome))
     if options.json:
         name = "by_hand-catalog" if options.catalog else f"by_hand-{options.data.name}"
-        write_record(HERE / f"{name}.json", outcome)
-        picture(outcome).save(HERE.parent / "docs" / "images" / f"{name}.svg")
+        label = f"-{options.label}" if options.label else ""
+        write_record(HERE / f"{name}{label}.json", outcome)
+        if not label:
+            picture(outcome).save(HERE.parent / "docs" / "images" / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main() -> None:
     if args.json:
         facts = {
             "command": command(),
-            "versions": versions(["mosdeploy", "torch"]),
+            "versions": versions(["torch"]),
             "rows": rows,
         }
         args.json.write_text(json.dumps(facts, indent=2) + "\n")

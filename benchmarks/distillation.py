@@ -30,7 +30,7 @@ from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
-PACKAGES = ("mosdeploy", "torch", "numpy", "sentencepiece", "sacrebleu", CATALOG)
+PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", CATALOG)
 MAX_PARAMETERS = 900_000
 BEAMS = (1, 5)
 WAYS: dict[str, dict[str, Any]] = {

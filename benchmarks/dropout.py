@@ -18,7 +18,7 @@ from pathlib import Path
 
 from by_hand_limits import run_options
 from provenance import Provenance, provenance
-from walk_cells import Scores, judged, kept, markdown, write_run_file
+from walk_cells import Scores, check_options, judged, kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches
@@ -29,7 +29,7 @@ from mosdeploy.record import Record
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy", "sacrebleu")
+PACKAGES = ("torch", "numpy", "sacrebleu")
 LAYERS = (2, 2)
 """Encoder and decoder layers of the architecture; its widths are the space's largest."""
 
@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="keep the results")
     options = parser.parse_args()
+    steps = {name: getattr(options, name) for name in ("supernet_steps", "finetune_steps")}
+    check_options(options.dir, seed=options.seed, **steps)
     cells = []
     for every in options.every:
         for rate in options.rates:

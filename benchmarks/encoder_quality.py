@@ -41,7 +41,7 @@ from encoder_quality_hand import narrower, slowest_within, tf_idf_scores, whole_
 from encoder_quality_report import DEEP, FIRST, LARGE, SPACED, Outcome, Row, table
 from encoder_quality_walk import STEPS, Budget, Walk, latencies_ms, write_task
 from provenance import provenance
-from walk_cells import kept
+from walk_cells import check_options, kept
 
 import mosdeploy
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
@@ -50,7 +50,7 @@ from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import read_record, write_record
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "onnxruntime", "tokenizers", "scikit-learn")
+PACKAGES = ("torch", "onnxruntime", "tokenizers", "scikit-learn")
 SHARES = (0.18, 0.22, 0.27, 0.333, 0.5)
 """Of the teacher's latency; a net of one whole layer takes about a sixth."""
 PROFILE_SEED = 1
@@ -160,12 +160,15 @@ def main() -> None:
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
     parser.add_argument("--amp", choices=["bf16", "none"], default="bf16", help="of all trainings")
     parser.add_argument("--json", action="store_true", help="keep the results")
+    parser.add_argument("--label", default="", help="ends the name of what is kept")
     options = parser.parse_args()
+    check_options(options.dir, predicted=options.predicted)
     for task in options.tasks:
         outcome = compare(options, task)
         print(table(outcome), flush=True)
         if options.json:
-            write_record(HERE / f"encoder_quality-{task}.json", outcome)
+            label = f"-{options.label}" if options.label else ""
+            write_record(HERE / f"encoder_quality-{task}{label}.json", outcome)
 
 
 if __name__ == "__main__":

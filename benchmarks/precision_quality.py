@@ -83,7 +83,8 @@ def main() -> None:
                 rows += judged(state, chosen, split, beam, options)
     outcome = Outcome(**provenance(PACKAGES), num_pairs=options.pairs, rows=tuple(rows))
     if options.json:
-        write_record(HERE / "precision_quality.json", outcome)
+        label = f"-{options.label}" if options.label else ""
+        write_record(HERE / f"precision_quality{label}.json", outcome)
     print(table(outcome))
 
 
@@ -98,6 +99,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=500, help="of a split, at most")
     parser.add_argument("--shortlists", type=int, nargs="+", default=[0], help="0: none")
     parser.add_argument("--json", action="store_true", help="keep the result")
+    parser.add_argument("--label", default="", help="ends the name of what is kept")
     return parser.parse_args()
 
 
@@ -110,13 +112,14 @@ def judged(
     sources = tokenizer.encode_many([source for source, _ in pairs])
     references = [target for _, target in pairs]
     expected: list[list[int]] = []
+    root = state.files.root
     for name, model_bytes, run in models(state, chosen, beam, options.shortlists):
         started = time.monotonic()
         answers = [run(ids) for ids in sources]
         expected = expected or answers
         scores = bleu_chrf([tokenizer.decode(ids) for ids in answers], references)
         row = Row(
-            subnet=f"{state.files.root.name}/{chosen.arch.key[:8]}",
+            subnet=f"{'/'.join(root.parts[-2:])}/{chosen.arch.key[:8]}-{chosen.weights}",
             num_parameters=state.spec.num_parameters(chosen.arch),
             split=split,
             name=name,

@@ -32,8 +32,9 @@ def command() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of Python and of packages; a dash for one that is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+    """Of Python, of this project and of packages; a dash for one that is not installed."""
+    own = {"python": platform.python_version(), "mosdeploy": mosdeploy.__version__}
+    return own | {name: _version(name) for name in packages}
 
 
 def processor() -> str:
@@ -44,10 +45,6 @@ def processor() -> str:
 
 
 def _version(package: str) -> str:
-    if (
-        package == mosdeploy.__name__
-    ):  # what an installation from a clone says may be an earlier one
-        return mosdeploy.__version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -26,10 +26,11 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
 from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
+from mosdeploy.locks import locked
 from mosdeploy.record import Record, parse, read_toml
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.storage import fingerprint, locked, read_record, write_record
+from mosdeploy.storage import fingerprint, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.extract import extract

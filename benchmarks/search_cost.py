@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from provenance import versions
+from provenance import command, versions
 from scipy.stats import kendalltau
 
 from mosdeploy.config.sections import SearchConfig
@@ -220,7 +220,7 @@ def main() -> None:
     fitted: list[QualityPredictor] = []
     ways = {way: comparison.search(way, fitted) for way in options.ways.split(",")}
     outcome = Outcome(
-        command=f"python benchmarks/search_cost.py --run FOLDER --ways {options.ways}",
+        command=command(),
         versions=versions(PACKAGES),
         config=config,
         limits=comparison.limits,

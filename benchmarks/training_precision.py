@@ -81,7 +81,7 @@ def main() -> None:
     print(table(["amp", *spread["none"]], [[amp, *row.values()] for amp, row in spread.items()]))
     if args.json:
         facts = {
-            **provenance(["mosdeploy", "torch"]),
+            **provenance(["torch"]),
             "threads": 1,
             "times": times,
             "losses": spread,

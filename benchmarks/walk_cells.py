@@ -6,6 +6,7 @@ scores. A killed benchmark goes on with the same command: each verb resumes, and
 read, not made again.
 """
 
+import json
 import tempfile
 import time
 import tomllib
@@ -57,6 +58,26 @@ def kept(path: Path, model: type[R], make: Callable[[], R]) -> R:
     if not path.exists():
         write_record(path, make())
     return read_record(model, path, "this script")
+
+
+def check_options(folder: Path, **options: object) -> None:
+    """Note in a folder the options that its cells depend on and their names do not tell.
+
+    Raises
+    ------
+    SystemExit
+        If others are noted: cells that were made so would be taken for what is asked for now.
+    """
+    path = folder / "options.json"
+    if not path.exists():
+        atomic_write(path, json.dumps(options))
+    noted = json.loads(path.read_text())
+    for name, value in options.items():
+        if name in noted and noted[name] != json.loads(json.dumps(value)):
+            raise SystemExit(
+                f"{folder} has cells with {name} = {noted[name]}, and {value} is asked for; take "
+                "another --dir, or delete the folder"
+            )
 
 
 def write_run_file(folder: Path, text: str, options: Options) -> None:

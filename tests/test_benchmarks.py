@@ -1,0 +1,28 @@
+"""The scripts in benchmarks/ can be imported, and refuse cells made with other options."""
+
+from pathlib import Path
+
+import pytest
+from benchmark_scripts import BENCHMARKS, benchmark_module
+
+OWN = {"mosdeploy", *(path.stem for path in BENCHMARKS.glob("*.py"))}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_a_script_finds_what_it_imports(name: str) -> None:
+    try:
+        with benchmark_module(name) as module:
+            assert module.__doc__
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OWN:
+            raise
+        pytest.skip(f"{package} is not installed: pip install 'mosdeploy[bench]'")
+
+
+def test_cells_of_other_options_are_refused(tmp_path: Path) -> None:
+    with benchmark_module("walk_cells") as cells:
+        cells.check_options(tmp_path, steps=3, rates=(0.5, 1.0))
+        cells.check_options(tmp_path, steps=3, rates=(0.5, 1.0))
+        with pytest.raises(SystemExit, match="has cells with steps = 3, and 4 is asked for"):
+            cells.check_options(tmp_path, steps=4)
