@@ -116,7 +116,9 @@ def test_tf_idf_learns_words(hand: Any) -> None:
     assert scores["test accuracy"] == scores["valid accuracy"] == 100.0
 
 
-def row(report: Any, way: str, valid: float, test: float, share: float, seed: int) -> Any:
+def row(
+    report: Any, way: str, valid: float, test: float, share: float, seed: int, loss: float = 0.5
+) -> Any:
     return report.Row(
         way=way,
         seed=seed,
@@ -127,7 +129,7 @@ def row(report: Any, way: str, valid: float, test: float, share: float, seed: in
         num_parameters=1_000_000,
         learning_rate=3e-4,
         valid=valid,
-        loss=0.5,
+        loss=loss,
         test={"accuracy": test},
         core_seconds=10.0,
     )
@@ -138,7 +140,7 @@ def test_the_best_is_chosen_on_validation_and_scored_on_test(report: Any) -> Non
         row(report, report.FIRST, valid=70, test=60, share=0.2, seed=1),
         row(report, report.DEEP, valid=65, test=90, share=0.2, seed=1),
         row(report, report.OURS, valid=71, test=61, share=0.2, seed=1),
-        row(report, report.SLICES, valid=72, test=59, share=0.2, seed=1),
+        row(report, report.SLICES, valid=70, test=59, share=0.2, seed=1, loss=0.4),
     ]
     derived = {found.way: found for found in report.with_derived(rows)[len(rows) :]}
     assert derived[report.BEST_BY_HAND].test == {"accuracy": 60.0}
@@ -179,6 +181,6 @@ def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) ->
     assert "teacher: 75.0 ± 0.0 in 1.50 ms" in shown
     assert "logistic regression: 68.4" in shown
     assert "| 73.5 ± 0.7 |" in shown  # ours at a fifth
-    assert "`ours` minus the best by hand: +2.0 at 20%, -1.0 at 33%" in shown
+    assert "ours, minus the best by hand: +2.0 at 20%, -1.0 at 33%" in shown
     assert "below a third, in the mean: +2.0 (goal: +0.8)" in shown
-    assert "teacher minus `ours` at a third: +0.5 (goal: 0.5)" in shown
+    assert "teacher minus ours at a third: +0.5 (goal: 0.5)" in shown
