@@ -26,7 +26,7 @@ def init(
     recipe: str | None = None,
     device: str | None = None,
     *,
-    train: str | Path | Sequence[str | Path] = (),
+    train: str | Path | Sequence[str | Path] | None = None,
     time: str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -89,7 +89,9 @@ def init(
     }
     options = {name: value for name, value in given.items() if value is not None}
     told = progress or default_progress()
-    if files := several(train):
+    if train is not None:
+        if not (files := several(train)):
+            raise ConfigError("train is empty; give your data, or leave it out for a template")
         if recipe is not None:
             raise ConfigError(
                 f"recipe {recipe!r} and train: the run file of a template or of your data; give one"

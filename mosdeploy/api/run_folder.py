@@ -363,7 +363,7 @@ class RunFolder:
 
         An encoder gives `label` and `scores`, `value`, `tags` and `entities`, or `vector`, and
         `is_cut` or `num_windows` where a line was too long, `is_single` where it holds one text of
-        two; a translator `output`.
+        two, `is_joined` where it holds two that were read as one; a translator `output`.
         """
         return [dict(answer) for answer in self._predict(lines, bundle, threads, long).answers]
 

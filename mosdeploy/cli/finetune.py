@@ -55,9 +55,11 @@ def finetune(
     context = common.context()
     card = train_alone(context, options)
     command = "mosdeploy export"
+    if not context.config.gives_answers:
+        command = "mosdeploy finetune --task FILE"
     if pick != "winner":
         command += f" --pick {shlex.quote(pick)}"
-    if from_scratch:
+    if from_scratch and context.config.gives_answers:
         command += f" --weights {card.weights}"
     if pick == "winner" and not from_scratch:
         command = following(context) or command

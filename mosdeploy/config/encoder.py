@@ -244,6 +244,10 @@ class EncoderRunConfig(RunConfig):
         return {**data, "space": {**space, **follows}}
 
     @property
+    def gives_answers(self) -> bool:
+        return self.task.kind != "masked-lm"
+
+    @property
     def data_sections(self) -> dict[str, Record]:
         # of what is given, the content counts and not the name
         return {"teacher": self.teacher.model_copy(update={"path": None})}

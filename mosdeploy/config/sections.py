@@ -180,10 +180,14 @@ class FinetuneConfig(Record):
     teacher_weight: float = Field(0.5, gt=0, le=1)
 
 
+MIN_BUDGET = 4
+"""Subnets of a profile at least."""
+
+
 class ProfileConfig(Record):
     """How many subnets to measure on the device, and the `seed` by which they are drawn."""
 
-    budget: int = Field(30, ge=4)
+    budget: int = Field(30, ge=MIN_BUDGET)
     seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
@@ -300,6 +304,11 @@ class RunConfig(Record):
         start from `root`.
         """
         return data
+
+    @property
+    def gives_answers(self) -> bool:
+        """Whether a bundle can answer with what is trained; else it is trained for tasks alone."""
+        return True
 
     @property
     @abstractmethod

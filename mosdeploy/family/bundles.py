@@ -70,7 +70,8 @@ class BundleModel(Protocol):
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Lines of text to all that is known of each, as objects for JSON: with `is_cut` or
-        `num_windows` where a line was too long, `is_single` where it holds one text of two.
+        `num_windows` where a line was too long, `is_single` where it holds one text of two,
+        `is_joined` where it holds two that were read as one.
         """
 
     def line_of(self, answer: Mapping[str, Any]) -> str:

@@ -20,23 +20,40 @@ from .channels import channel_of
 from .context import Context
 from .devices import resolve_profile
 from .parts import look_at
-from .proposed_commands import deploy_command
+from .proposed_commands import deploy_command, device_options
 from .subnets import ALONE, subnet_card
 from .summaries import Part
 from .trained_run import TrainedRun
 
 
 def delivered_parts(context: Context, trained: Callable[[], TrainedRun]) -> Iterator[Part]:
-    """Every bundle, and every deployment.
+    """Every bundle, and every deployment; where there can be none, what makes a task of it.
 
     Parameters
     ----------
     trained
         Gives the trained run that the bundles are to be of, or raises `StaleInputError`.
     """
+    if not context.config.gives_answers:
+        yield _without_answers(context)
+        return
     look = _Delivered(context, trained)
     yield from look.bundles()
     yield from look.deployments()
+
+
+def _without_answers(context: Context) -> Part:
+    """What stands for the bundles of a supernet that is trained for tasks alone."""
+    tasks = [path.parent.name for path in listed(context.files.root, "runs/*/mosdeploy.toml")]
+    if tasks:
+        detail = f"those of tasks are in runs/: {', '.join(tasks)}"
+        return Part(what="bundle", state="unused", detail=detail)
+    return Part(
+        what="bundle",
+        state="missing",
+        detail="the network answers nothing before it is fine-tuned on a task",
+        command="mosdeploy finetune --task FILE",
+    )
 
 
 def verify_command(context: Context) -> str:
@@ -50,13 +67,9 @@ def verify_command(context: Context) -> str:
             has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
             if has_limit and not found.device.emulated:
                 is_meant = len(places) == 1 and context.config.device in (None, device)
-                option = "" if is_meant else f" --device {_place(device, host)}"
+                option = "" if is_meant else f" {device_options(device, host)}"
                 return f"mosdeploy verify{option}"
     return "mosdeploy report"
-
-
-def _place(device: str, host: str | None) -> str:
-    return device if host is None else f"{device} --host {host}"
 
 
 @dataclass(frozen=True)
@@ -105,10 +118,11 @@ class _Delivered:
     def deployments(self) -> Iterator[Part]:
         deployed = self.context.files.deployed_to()
         for device, host in deployed:
-            place = _place(device, host)
+            place = device_options(device, host)
             path = self.context.files.deployment_path(device, host)
-            command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
-            yield look_at("deployment", place, partial(self._deployment, path), command)
+            command = f"mosdeploy deploy {place}{self._bundle_option(path)}"
+            name = place.removeprefix("--device ")
+            yield look_at("deployment", name, partial(self._deployment, path), command)
         if not deployed:
             command = deploy_command(self.context, self._newest_device)
             yield Part(what="deployment", state="missing", command=command)

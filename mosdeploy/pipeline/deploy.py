@@ -21,6 +21,7 @@ from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
+from .proposed_commands import device_options
 from .subnets import VERBS
 from .workloads import changed_workload
 
@@ -118,13 +119,14 @@ def _deploy_another(
         except InfeasibleError as error:
             taken_ms[key] = error.fastest_latency_ms
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
-    told = _what_helps(context, manifest, to_train, taken_ms)
+    told = _what_helps(context, options, manifest, to_train, taken_ms)
     rest = "If other programs slow it down, let it rest and deploy again before all else"
     raise InfeasibleError(f"{fastest}. {rest}. {told}", fastest.fastest_latency_ms)
 
 
 def _what_helps(
     context: Context,
+    options: DeployOptions,
     manifest: BundleManifest,
     to_train: Sequence[str],
     taken_ms: Mapping[str, float | None],
@@ -149,6 +151,9 @@ def _what_helps(
         pick = f"--pick {fast.number}"
         trained = f"`{VERBS[manifest.weights]} {pick}`, then " if manifest.weights in VERBS else ""
         command = " ".join(("mosdeploy export", pick, *_as_exported(context, manifest)))
+        name = _device_name(context, options, manifest)
+        if options.host or name != _device_name(context, DeployOptions(), manifest):
+            command += f"`, then `mosdeploy deploy {device_options(name, options.host)}"
         ways.append(
             f"take number {fast.number} of the search's front, {trained}`{command}`, which is "
             f"expected to take {latency(fast.expected_ms, 4)} there"
@@ -183,6 +188,10 @@ def _as_exported(context: Context, manifest: BundleManifest) -> list[str]:
     return options
 
 
+def _device_name(context: Context, options: DeployOptions, manifest: BundleManifest) -> str:
+    return options.device or context.config.device or manifest.device or "local"
+
+
 def _deploy(
     context: Context, options: DeployOptions, folder: Path, manifest: BundleManifest
 ) -> Deployment:
@@ -191,7 +200,7 @@ def _deploy(
     from ..devices.release import Release
 
     files = context.files
-    name = options.device or context.config.device or manifest.device or "local"
+    name = _device_name(context, options, manifest)
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
     limit, max_memory_bytes = _limits(context, manifest, options.bundle is not None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
+from ..config.sections import MIN_BUDGET
 from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
@@ -191,6 +192,8 @@ def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     from ..latency.design import choose
 
     config = context.config.profile
+    if budget is not None and budget < MIN_BUDGET:
+        raise ConfigError(f"budget is {budget}; at least {MIN_BUDGET} subnets are needed")
     return choose(context.spec, config.budget if budget is None else budget, config.seed)
 
 

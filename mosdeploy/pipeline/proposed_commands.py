@@ -176,6 +176,11 @@ def is_other_training(context: Context, begun: BegunTraining, *, read_data: bool
     return False
 
 
+def device_options(device: str, host: str | None) -> str:
+    """A device as the command line names it, and one board of several."""
+    return f"--device {device}" + ("" if host is None else f" --host {host}")
+
+
 def deploy_command(context: Context, device: str | None) -> str:
     """What deploys the newest bundle.
 

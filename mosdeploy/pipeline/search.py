@@ -279,7 +279,7 @@ class _SearchTask:
             predict_ms = _scaled(self.predictor.predict, self.tail_ratio * level)
         return SearchOracle(
             losses=losses,
-            cost=cost_of(self.state.spec, self.state.family, self.state.tokenizer_size),
+            cost=cost_of(self.state.spec, self.state.family, len(self.state.tokenizer_bytes())),
             predict_ms=predict_ms,
             trained_for=trained.limits if trained else NO_LIMITS,
         )

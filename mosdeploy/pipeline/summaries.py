@@ -222,7 +222,8 @@ class Predictions(Record):
 
     A prediction holds its `input` and what the runtime's `answer` gives: `output` of a translation,
     `label` and `scores`, `value`, `tags` and `entities`, or `vector`; `is_cut` or `num_windows`
-    where the line was too long, `is_single` where it holds one text of two.
+    where the line was too long, `is_single` where it holds one text of two, `is_joined` where it
+    holds two that were read as one.
     """
 
     bundle: str

@@ -216,7 +216,7 @@ class _Task:
         """
         arch = picked.arch
         spec = state.spec
-        cost = cost_of(spec, state.family, state.tokenizer_size)(arch)
+        cost = cost_of(spec, state.family, len(state.tokenizer_bytes()))(arch)
         found = self.trained.search_of(arch.key)
         loss = _loss(state.net, self._valid_batches(state), arch)
         candidate = Candidate(

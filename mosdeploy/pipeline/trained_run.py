@@ -147,12 +147,6 @@ class TrainedRun:
         self._check(path, self.card.tokenizer_sha256)
         return content
 
-    @property
-    def tokenizer_size(self) -> int:
-        """Bytes of that file."""
-        with read_errors(self.files.tokenizer_path):
-            return self.files.tokenizer_path.stat().st_size
-
     def validation_set(self, num_examples: int) -> "Dataset":
         """So many of the validation examples, drawn the same way in every run."""
         valid = self.data.valid
@@ -163,7 +157,11 @@ class TrainedRun:
     @cached_property
     def teacher(self) -> Teacher | None:
         """What the supernet learned from besides its data, if the family has that."""
-        return finished_teacher(self.run, self.card.data_sha256, self.progress)
+        try:
+            return finished_teacher(self.run, self.card.data_sha256, self.progress)
+        except StaleInputError:
+            self.data  # noqa: B018  tells what was changed since, if that is why
+            raise
 
     @property
     def has_parts_of_teacher(self) -> bool:

@@ -142,7 +142,7 @@ class Encoder:
         `tags` of the words, `entities` (`type`, `start`, `end`, `score`, `text`; see
         `encoder_answers.tags_of`). Embedding: `vector`. If the line was longer than the model
         takes, `is_cut` is there, and True, or `num_windows`; if it holds one text where the model
-        has learned two, `is_single`.
+        has learned two, `is_single`; if it holds two and is read as one, `is_joined`.
 
         Raises
         ------

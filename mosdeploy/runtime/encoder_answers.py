@@ -83,7 +83,8 @@ def answer_of(
 
     Logits, numbers and vectors are averaged over the windows, each with the weight of its pieces; a
     vector then gets length 1 again. `is_cut` and `num_windows` are there if the line was too long
-    for the model, `is_single` if it holds one text and the model has learned two.
+    for the model, `is_single` if it holds one text and the model has learned two, `is_joined` if it
+    holds two and the model reads them as one.
     """
     if not answers:
         return {}
@@ -92,6 +93,8 @@ def answer_of(
         more["num_windows"] = len(windows)
     if settings.learned_pairs and "\t" not in line:
         more["is_single"] = True
+    if "\t" in line and not settings.takes_pairs:
+        more["is_joined"] = True
     if settings.kind == "tagging":
         return {**tags_of(settings.labels, answers, line, windows), **more}
     numbers = answers[0]

@@ -1,5 +1,5 @@
 """What answers tell of their lines: how many were longer than a model takes, and what became of
-them; how many held one text where the model has learned two.
+them; how many held one text where the model has learned two, or two where it has learned one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class LineNotes:
         Lines that were cut, lines that were read in windows, and windows of all those together.
     num_single
         Lines of one text, for a model of two.
+    num_joined
+        Lines of two texts, for a model of one.
     num_unfinished
         Lines whose translation was cut.
 
@@ -34,6 +36,7 @@ class LineNotes:
         self.num_windowed = 0
         self.num_windows = 0
         self.num_single = 0
+        self.num_joined = 0
         self.num_unfinished = 0
         self.add(answers)
 
@@ -46,6 +49,7 @@ class LineNotes:
             self.num_windowed += windows > 0
             self.num_windows += windows
             self.num_single += "is_single" in answer
+            self.num_joined += "is_joined" in answer
             self.num_unfinished += "is_unfinished" in answer
 
     def __str__(self) -> str:
@@ -62,6 +66,11 @@ class LineNotes:
             found.append(
                 f"{self.num_single} of {self.num_lines} lines hold one text, and the model has "
                 "learned two together: a tab separates them, or text_pair in JSON"
+            )
+        if self.num_joined:
+            found.append(
+                f"{self.num_joined} of {self.num_lines} lines hold a tab, or text_pair in JSON, "
+                "and the model has learned single texts: it was read as a space"
             )
         if self.num_unfinished:
             found.append(

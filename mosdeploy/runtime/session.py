@@ -28,6 +28,7 @@ word. Older versions of ONNX Runtime follow such a name anywhere.
 """
 BLOCK_BYTES = 1 << 20
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
 
 
 class ModelSession:
@@ -126,18 +127,18 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> Any:
         # of CUDA that pip installed the loader knows nothing; what this prints is no answer
         with contextlib.redirect_stdout(sys.stderr):
             onnxruntime.preload_dlls()
+    settings: dict[str, dict[str, str]] = {}
     # a GPU's fp32 would be TF32, which has 10 bits; builds before 1.18 refuse the word
     version = tuple(map(int, onnxruntime.__version__.split(".")[:2]))
-    has_tf32 = version >= (1, 18)
+    if version >= (1, 18):
+        settings[GPU_PROVIDERS[0]] = {"use_tf32": "0"}
+    settings[OPENVINO_PROVIDER] = {"num_of_threads": str(threads)}  # it reads no session's
     try:
         session = onnxruntime.InferenceSession(
             str(path),
             options,
             providers=list(providers),
-            provider_options=[
-                {"use_tf32": "0"} if has_tf32 and name == GPU_PROVIDERS[0] else {}
-                for name in providers
-            ],
+            provider_options=[settings.get(name, {}) for name in providers],
             enable_fallback=0,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but this

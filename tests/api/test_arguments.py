@@ -96,6 +96,8 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
     for method, name in (("answer", "lines"), ("compare", "bundles"), ("predict", "lines")):
         with pytest.raises(ConfigError, match=f"{name}: 'abc' is one text, not a list of them"):
             getattr(run, method)("abc")
+    with pytest.raises(ConfigError, match="train is empty; give your data"):
+        mosdeploy.init(tmp_path / "new", train=[])
     with pytest.raises(ConfigError, match="train: 3: Input should be"):
         mosdeploy.init(tmp_path / "new", train=3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"progress: .*print.*: Input should be an instance of"):

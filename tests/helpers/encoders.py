@@ -37,9 +37,13 @@ def uneven_arch(embed_dim: int = 24, dims: Sequence[int | None] = (None, None)) 
 
 
 def encoder_spec(
-    space: EncoderSpace, precision: str = "fp32", vocab_size: int = VOCAB_SIZE, batch: int = 1
+    space: EncoderSpace,
+    precision: str = "fp32",
+    vocab_size: int = VOCAB_SIZE,
+    batch: int = 1,
+    padding: str = "removed",
 ) -> ModelSpec:
-    workload = EncoderWorkload(precision=precision, input_len=12, batch=batch)
+    workload = EncoderWorkload(precision=precision, input_len=12, batch=batch, padding=padding)
     return ModelSpec(space, vocab_size, workload)
 
 

@@ -120,6 +120,11 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     assert kept.measurement.total is not None
     assert set(kept.measurement.parts) == {"encoder", "decoder"}
     assert not run.verify("1us").kept
+    profile = (folder / "device_profiles" / "local.toml").read_text()
+    mine = profile.replace('name = "local"', 'name = "mine"')
+    (folder / "device_profiles" / "mine.toml").write_text(mine)
+    with pytest.raises(StaleInputError, match="run `mosdeploy deploy --device mine` first"):
+        run.verify(device="mine")
     # of a folder that cannot be written there is no lock
     lock = Workspace(folder).deployment_path("local").with_name(".local.json.lock")
     lock.unlink()

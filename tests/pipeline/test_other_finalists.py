@@ -87,18 +87,22 @@ def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.Monk
     run = opened(folder)
     bundle = run.export().path
 
-    def deploy(ms: float, memory_bytes: int | None = None) -> str:
+    def deploy(ms: float, memory_bytes: int | None = None, device: str | None = None) -> str:
         timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=1)
         taken = Measurement(total=timing, memory_bytes=memory_bytes)
         monkeypatch.setattr(acceptance, "measure_model", lambda *_: taken)
         with pytest.raises(InfeasibleError) as raised:
-            run.deploy()
+            run.deploy(device)
         return str(raised.value).partition("deploy again before all else. ")[2]
 
     last = f"eploy {bundle.name} beyond its limit with --no-strict"
     # 1.5 times as long as in the search: of 5, 7 and 8 s only the first stays within 10 s
     pick = "`mosdeploy export --pick 1`, which is expected to take 7500 ms there"
     assert deploy(12e3) == f"Take number 1 of the search's front, {pick}, or d{last}"
+    profile = (folder / "device_profiles" / "local.toml").read_text()
+    mine = profile.replace('name = "local"', 'name = "mine"')
+    (folder / "device_profiles" / "mine.toml").write_text(mine)
+    assert "--pick 1`, then `mosdeploy deploy --device mine`, which" in deploy(12e3, device="mine")
     assert "--pick 2`, which is expected to take 9100 ms" in deploy(10.4e3)
     assert deploy(17e3) == f"D{last}"
     # what it says to do does it

@@ -104,6 +104,8 @@ def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
 def test_a_larger_budget_measures_only_the_new_subnets(folder: Path) -> None:
     path = Workspace(folder).latency_path("local", "sentence")
     before = lines_of(path)
+    with pytest.raises(ConfigError, match="budget is 2; at least 4 subnets are needed"):
+        opened(folder).profile(budget=2)
     assert opened(folder).profile(budget=14).measured_now == 2
     assert lines_of(path)[: len(before)] == before
     keys = [json.dumps(json.loads(line)["arch"]) for line in lines_of(path)[1:]]

@@ -180,6 +180,17 @@ def test_a_whole_run_file_of_the_same_supernet_is_a_task(agnostic: Path, tmp_pat
     assert opened(agnostic).finetune("smallest", steps=1, task=path).steps == 1
 
 
+def test_a_supernet_that_answers_nothing_is_delivered_by_its_tasks(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "masked-lm")
+    (bundle,) = (x for x in opened(root).status().parts if x.what in ("bundle", "deployment"))
+    assert (bundle.state, bundle.command) == ("missing", "mosdeploy finetune --task FILE")
+    (root / "runs" / "mood").mkdir(parents=True)
+    (root / "runs" / "mood" / "mosdeploy.toml").touch()
+    (bundle,) = (x for x in opened(root).status().parts if x.what in ("bundle", "deployment"))
+    assert (bundle.state, bundle.command) == ("unused", None)
+    assert bundle.detail == "those of tasks are in runs/: mood"
+
+
 @pytest.mark.slow
 def test_a_task_gets_the_steps_that_a_budget_left_to_a_winner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

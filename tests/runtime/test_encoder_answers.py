@@ -115,6 +115,13 @@ def test_windows_are_averaged_by_their_pieces() -> None:
     assert answer_of(settings_of("regression"), "", [cut], [[2]]) == {"value": 2, "is_cut": True}
 
 
+def test_two_texts_where_one_was_learned_are_marked() -> None:
+    settings = replace(settings_of("regression"), takes_pairs=False)
+    windows = [pieces_of([(0, 1)])]
+    assert answer_of(settings, "one", windows, [[2.0]]) == {"value": 2.0}
+    assert answer_of(settings, "one\ttwo", windows, [[2.0]]) == {"value": 2.0, "is_joined": True}
+
+
 def test_one_text_where_two_were_learned_is_marked() -> None:
     settings = replace(settings_of("regression"), learned_pairs=True)
     windows = [pieces_of([(0, 1)])]

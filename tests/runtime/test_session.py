@@ -123,6 +123,23 @@ def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
         ModelSession(folder / "model.onnx", ["x"], ["y"])
 
 
+def test_openvino_is_told_how_many_threads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    asked: list[object] = []
+    on_cpu = onnxruntime.InferenceSession
+
+    def on_openvino(model: str, options: object, **given: object) -> object:
+        asked.append(given["provider_options"])
+        session = on_cpu(model, options, providers=names[1:])
+        session.get_providers = lambda: names
+        return session
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_openvino)
+    ModelSession(path, ["x"], ["y"], threads=3, providers=names)
+    assert asked == [[{"num_of_threads": "3"}, {}]]
+
+
 def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ TOTAL = "total"
 
 CPUS = "/sys/devices/system/cpu/cpu"
 CPU = "CPUExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
 INDEPENDENT_ROWS = b"mosdeploy.independent_rows"
 """Metadata of a model whose rows the runtime shares out to as many calls as there are threads."""
 
@@ -75,6 +76,7 @@ def check(provider: str) -> dict[str, Any]:
 
         found["providers"] = ort.get_available_providers()
         options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
         options.log_severity_level = 4
         model = load_onnx(ort, CHECK_MODEL, options, provider)
         model.run(None, {"x": np.eye(2, dtype=np.float32)})
@@ -242,15 +244,14 @@ def load_onnx(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
         # of CUDA that pip installed the loader knows nothing; what this prints is no result
         with contextlib.redirect_stdout(sys.stderr):
             ort.preload_dlls()
+    settings = {}
     # a GPU's fp32 would be TF32, which has 10 bits; builds before 1.18 refuse the word
     version = tuple(map(int, ort.__version__.split(".")[:2]))
-    is_tf32 = provider == GPU_PROVIDERS[0] and version >= (1, 18)
-    loaded = ort.InferenceSession(
-        model,
-        options,
-        providers=[provider],
-        provider_options=[{"use_tf32": "0"} if is_tf32 else {}],
-    )
+    if provider == GPU_PROVIDERS[0] and version >= (1, 18):
+        settings["use_tf32"] = "0"
+    if provider == OPENVINO:  # it does not read the session's
+        settings["num_of_threads"] = str(options.intra_op_num_threads)
+    loaded = ort.InferenceSession(model, options, providers=[provider], provider_options=[settings])
     loaded.disable_fallback()
     used = loaded.get_providers()[0]
     if used != provider:

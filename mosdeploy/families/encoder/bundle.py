@@ -102,7 +102,7 @@ def bundle_settings(
     ('negative', 'positive')
     """
     task = config.task
-    if task.kind == "masked-lm":
+    if not config.gives_answers:
         raise ExportError(
             "a masked-lm network has no answer that a bundle could give; fine-tune it on a task "
             "first: `mosdeploy finetune --task FILE`"

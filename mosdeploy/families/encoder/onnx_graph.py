@@ -8,10 +8,11 @@ Graph inputs, int64 (batch_size, sequence_length): `input_ids`, padded on the ri
 Output: `logits` float (batch_size, C) of a pooled head, (batch_size, sequence_length, C) of a head
 on tokens or words; `vector` float (batch_size, d), of length 1, of the heads that give vectors.
 
-Nothing is computed for padding; see `onnx_texts`.
+Nothing is computed for padding, unless the workload keeps it; see `onnx_texts`.
 
-Shapes: B texts, S positions, T tokens without padding: those of one text, or of all; d hidden
-width, t table width, q heads * head width, C outputs of the head.
+Shapes: B texts, S positions, T tokens without padding: those of one text, or of all (where padding
+is kept, (B, S) for (1, T)); d hidden width, t table width, q heads * head width, C outputs of the
+head.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ from ...spaces.encoder_workload import EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
 from .label_scale import folded
-from .onnx_texts import OneText, PackedTexts, Texts, num_texts, real_tokens
+from .onnx_texts import OneText, PackedTexts, PaddedTexts, Texts, num_texts, real_tokens
 
 INPUT_IDS = "input_ids"
 ATTENTION_MASK = "attention_mask"
@@ -90,7 +91,8 @@ def build_graph(
     if plan.number_format == "int8":
         output = _text_by_text(builder, plan, is_real)
     else:
-        texts = PackedTexts(builder, INPUT_IDS, is_real)
+        keeps = plan.workload.padding == "kept"
+        texts = (PaddedTexts if keeps else PackedTexts)(builder, INPUT_IDS, is_real)
         x = _embed(plan, texts)
         for sublayer in _sublayers(plan):
             x = sublayer(texts, x)

@@ -1,14 +1,16 @@
-"""The real tokens of a padded batch: all texts in one row, or one text in a loop body.
+"""The texts of a padded batch: their real tokens in one row, those of one text in a loop body, or
+the batch as it is.
 
-In: a builder, names of the graph's inputs (B, S). Out: names of tensors without padding, and the
-attention of a layer on them. This file uses no layer order and no head.
+In: a builder, names of the graph's inputs (B, S). Out: names of tensors, and the attention of a
+layer on them. This file uses no layer order and no head.
 
 fp32 packs all texts into a row, so that a large matrix is read once for all of them. int8 takes one
 text after another: activations are quantised with one scale for all that is multiplied together,
-and so a text is answered in any batch as it is alone.
+and so a text is answered in any batch as it is alone. Where padding is kept, the graph has neither
+branches nor loops.
 
 Shapes: B texts, S positions of the batch, T tokens: of all texts in `PackedTexts`, of one in
-`OneText`; d width of hidden states.
+`OneText`; d width of hidden states. In `PaddedTexts` (B, S) stands in place of (1, T).
 """
 
 from functools import cached_property
@@ -18,6 +20,7 @@ import numpy as np
 from ...export.onnx.blocks import ResidualStream, first_self_attention, quantized_self_attention
 from ...export.onnx.builder import GraphBuilder
 from ...export.onnx.packing import Segments, packed_first_attention, packed_self_attention
+from ...export.onnx.padded import padded_first_attention, padded_self_attention, padding_bias
 
 
 def real_tokens(builder: GraphBuilder, mask: str) -> str:
@@ -127,10 +130,7 @@ class PackedTexts:
 
     def total(self, x: str) -> str:
         """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
-        weights = _as_numbers(self.builder, self._is_real, np.float32)
-        axis = self.builder.constant([1])
-        row = self.builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
-        return self.builder.op("Squeeze", self.builder.op("MatMul", row, self.padded(x)), axis)
+        return _total(self.builder, self._is_real, self.padded(x))
 
     def padded(self, x: str) -> str:
         """Tokens (1, T, d) where they stand in the batch, (B, S, d); in between is a real one."""
@@ -143,7 +143,63 @@ class PackedTexts:
         return self.builder.op("Reshape", x, self.builder.constant([-1]))
 
 
-Texts = OneText | PackedTexts
+class PaddedTexts:
+    """All positions of a batch, padding too.
+
+    Parameters
+    ----------
+    builder
+        Of the graph.
+    ids
+        Name of an input (B, S).
+    is_real
+        What `real_tokens` gives.
+    """
+
+    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
+        self.builder = builder
+        self._ids = ids
+        self._is_real = is_real
+        self._bias = padding_bias(builder, is_real)
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each column, int64 (1, S)."""
+        builder = self.builder
+        width = builder.op("Squeeze", builder.op("Shape", self._ids, start=1, end=2))
+        row = builder.op("Range", builder.constant(0), width, builder.constant(1))
+        return builder.op("Unsqueeze", row, builder.constant([0]))
+
+    def pick(self, ids: str) -> str:
+        """Ids (B, S) as they are."""
+        return ids
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let all positions of the stream (B, S, d) attend to the tokens of their text."""
+        padded_self_attention(stream, owner, heads, self._bias)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token of each text alone; the stream is shortened, (1, B, d)."""
+        padded_first_attention(stream, owner, heads, self._bias)
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
+        return _total(self.builder, self._is_real, x)
+
+    def padded(self, x: str) -> str:
+        """States (B, S, d) as they are."""
+        return x
+
+
+Texts = OneText | PackedTexts | PaddedTexts
+
+
+def _total(builder: GraphBuilder, is_real: str, x: str) -> str:
+    """Sum of the real tokens of each text (B, S, d), (B, d)."""
+    weights = _as_numbers(builder, is_real, np.float32)
+    axis = builder.constant([1])
+    row = builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
+    return builder.op("Squeeze", builder.op("MatMul", row, x), axis)
 
 
 def _token_of_position(builder: GraphBuilder, is_real: str) -> str:

@@ -5,6 +5,7 @@ import json
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from watching import PROTOCOL, STAGES
@@ -89,7 +90,7 @@ class OnnxRuntimeForGpus:
         self.asked = []
 
     def get_available_providers(self):
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider"]
 
     def preload_dlls(self):
         print("libraries of CUDA")
@@ -118,6 +119,14 @@ def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(capsys, ve
     ort = OnnxRuntimeForGpus(version)
     benchmark.load_onnx(ort, b"", None, "CPUExecutionProvider")
     assert ort.asked == [(["CPUExecutionProvider"], [{}])]
+
+
+def test_openvino_is_told_how_many_threads():
+    ort = OnnxRuntimeForGpus("1.24.1")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 3
+    benchmark.load_onnx(ort, b"", options, "OpenVINOExecutionProvider")
+    assert ort.asked == [(["OpenVINOExecutionProvider"], [{"num_of_threads": "3"}])]
 
 
 DECLARED = [stage.model_dump(mode="json") for stage in STAGES]

@@ -53,10 +53,11 @@ def run(
     batch: dict,
     precision: str = "fp32",
     texts: int = 1,
+    padding: str = "removed",
 ) -> np.ndarray:
     """Answer with the graph of a workload of so many texts."""
     weights = random_weights(space, arch, seed)
-    model = build_graph(encoder_spec(space, precision, batch=texts), arch, weights)
+    model = build_graph(encoder_spec(space, precision, batch=texts, padding=padding), arch, weights)
     session = open_model(model)
     names = [value.name for value in session.get_inputs()]
     return session.run(None, {name: batch[name] for name in names})[0]
@@ -72,12 +73,13 @@ def batch_of(space: EncoderSpace, rows: list[list[int]]) -> dict[str, np.ndarray
 # -- the law: the graph answers as the network does ------------------------------------------------
 
 
+@pytest.mark.parametrize("padding", ["removed", "kept"])
 @pytest.mark.parametrize("kind", SPACES)
-def test_a_padded_batch_answers_as_each_text_alone(kind: str) -> None:
+def test_a_padded_batch_answers_as_each_text_alone(kind: str, padding: str) -> None:
     space = SPACES[kind]
     rows = random_ids(LENGTHS)
     for seed, arch in enumerate((arch_of(space), space.smallest, space.largest)):
-        found = run(space, arch, seed, batch_of(space, rows))
+        found = run(space, arch, seed, batch_of(space, rows), padding=padding)
         for i, ids in enumerate(rows):
             weights = random_weights(space, arch, seed)
             expected = answer_in_numpy(space, arch, weights, batch_of(space, [ids]))
@@ -96,13 +98,29 @@ def test_eight_texts_answer_as_eight_single_ones(kind: str) -> None:
         assert row == pytest.approx(alone, abs=1e-5)
 
 
-def test_what_stands_in_the_padding_changes_nothing() -> None:
+@pytest.mark.parametrize("padding", ["removed", "kept"])
+def test_what_stands_in_the_padding_changes_nothing(padding: str) -> None:
     space = SPACES["pooled"]
     rows = random_ids((3, 12))
     batch = batch_of(space, rows)
     other = {**batch, "input_ids": np.where(batch["attention_mask"] == 1, batch["input_ids"], 9)}
-    found = run(space, space.largest, 0, batch)
-    assert run(space, space.largest, 0, other) == pytest.approx(found, abs=1e-6)
+    found = run(space, space.largest, 0, batch, padding=padding)
+    assert run(space, space.largest, 0, other, padding=padding) == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_where_padding_is_kept_there_are_no_branches_and_loops(kind: str) -> None:
+    space = SPACES[kind]
+    weights = random_weights(space, arch_of(space))
+    model = build_graph(encoder_spec(space, padding="kept"), arch_of(space), weights)
+    found = {(node.domain, node.op_type) for node in model.graph.node}
+    assert {op for domain, op in found if domain} <= {"Gelu", "FastGelu"}
+    assert not {op for _, op in found if op in ("If", "Loop") or "Sequence" in op}
+
+
+def test_kept_padding_is_for_fp32_alone() -> None:
+    with pytest.raises(ValueError, match='"kept" is for fp32 alone, not int8: the scale'):
+        encoder_spec(SPACES["pooled"], "int8", padding="kept")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -209,3 +209,11 @@ def test_changed_labels_are_another_training(tmp_path: Path) -> None:
     (root / "data" / "train.jsonl").write_text(lines + "\n")
     with pytest.raises(StaleInputError, match="the data is not the one"):
         opened_encoder(root).evaluate()
+
+
+def test_a_changed_key_of_the_data_is_told_by_finetune_too(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    opened_encoder(root).train()
+    edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 16")
+    with pytest.raises(StaleInputError, match="max_tokens was 24, is 16 now; restore it"):
+        opened_encoder(root).finetune("smallest")
