@@ -204,6 +204,11 @@ def _deploy(
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
     limit, max_memory_bytes = _limits(context, manifest, options.bundle is not None)
+    if limit is not None and manifest.device not in (None, name):
+        context.progress.say(
+            f"{folder.name} was searched for {manifest.device}; {name} is held to that limit, "
+            f"{latency(limit.ms)}"
+        )
     target = target.timed_for("median" if limit is None else limit.statistic)
     release = Release(
         bundle_dir=folder,

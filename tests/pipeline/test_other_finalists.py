@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from walking import edit, opened
+from walking import KeptProgress, edit, opened
 
 from mosdeploy.devices import acceptance
 from mosdeploy.errors import InfeasibleError
@@ -84,7 +84,8 @@ def write_front(root: Path) -> None:
 @pytest.mark.slow
 def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_front(folder)
-    run = opened(folder)
+    progress = KeptProgress()
+    run = opened(folder, progress)
     bundle = run.export().path
 
     def deploy(ms: float, memory_bytes: int | None = None, device: str | None = None) -> str:
@@ -103,6 +104,8 @@ def test_what_is_proposed_keeps_the_limit(folder: Path, monkeypatch: pytest.Monk
     mine = profile.replace('name = "local"', 'name = "mine"')
     (folder / "device_profiles" / "mine.toml").write_text(mine)
     assert "--pick 1`, then `mosdeploy deploy --device mine`, which" in deploy(12e3, device="mine")
+    other = f"{bundle.name} was searched for local; mine is held to that limit, 10000 ms"
+    assert progress.messages.count(other) == 1
     assert "--pick 2`, which is expected to take 9100 ms" in deploy(10.4e3)
     assert deploy(17e3) == f"D{last}"
     # what it says to do does it
