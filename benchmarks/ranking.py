@@ -130,7 +130,7 @@ def main() -> None:
             rows += ranked(judged[name], steps, seed)
     print_table(rows)
     if args.json:
-        packages = ("mosdeploy", "torch", "scipy", "sacrebleu")
+        packages = ("torch", "scipy", "sacrebleu")
         write_record(args.json, Outcome(**provenance(packages), rows=tuple(rows), judged=judged))
 
 

@@ -7,6 +7,7 @@ read, not made again.
 """
 
 import json
+import sys
 import tempfile
 import time
 import tomllib
@@ -69,15 +70,17 @@ def check_options(folder: Path, **options: object) -> None:
         If others are noted: cells that were made so would be taken for what is asked for now.
     """
     path = folder / "options.json"
-    if not path.exists():
-        atomic_write(path, json.dumps(options))
-    noted = json.loads(path.read_text())
+    if not path.exists() and folder.exists() and any(folder.iterdir()):
+        told = ", ".join(f"{name} = {value}" for name, value in options.items())
+        print(f"{folder}: what stands there is taken as made with {told}", file=sys.stderr)
+    noted = json.loads(path.read_text()) if path.exists() else {}
     for name, value in options.items():
         if name in noted and noted[name] != json.loads(json.dumps(value)):
             raise SystemExit(
                 f"{folder} has cells with {name} = {noted[name]}, and {value} is asked for; take "
                 "another --dir, or delete the folder"
             )
+    atomic_write(path, json.dumps({**noted, **options}))
 
 
 def write_run_file(folder: Path, text: str, options: Options) -> None:

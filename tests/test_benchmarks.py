@@ -20,9 +20,16 @@ def test_a_script_finds_what_it_imports(name: str) -> None:
         pytest.skip(f"{package} is not installed: pip install 'mosdeploy[bench]'")
 
 
-def test_cells_of_other_options_are_refused(tmp_path: Path) -> None:
+def test_cells_of_other_options_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with benchmark_module("walk_cells") as cells:
         cells.check_options(tmp_path, steps=3, rates=(0.5, 1.0))
         cells.check_options(tmp_path, steps=3, rates=(0.5, 1.0))
-        with pytest.raises(SystemExit, match="has cells with steps = 3, and 4 is asked for"):
-            cells.check_options(tmp_path, steps=4)
+        cells.check_options(tmp_path, seed=1)
+        for options, message in (({"steps": 4}, "steps = 3, and 4 is"), ({"seed": 2}, "seed = 1")):
+            with pytest.raises(SystemExit, match=f"has cells with {message}"):
+                cells.check_options(tmp_path, **options)
+        (tmp_path / "old" / "cells").mkdir(parents=True)
+        cells.check_options(tmp_path / "old", steps=3)
+        assert "what stands there is taken as made with steps = 3" in capsys.readouterr().err

@@ -261,6 +261,12 @@ class EncoderRunConfig(RunConfig):
                 f"{self.space.max_positions}; lower task.max_tokens, export.max_input_len or "
                 "workload.input_len"
             )
+        possible = ("auto", *self.workload.possible_precisions)
+        if self.export.precision not in (None, *possible):
+            raise ValueError(
+                f"export.precision: {self.export.precision} is not possible with this [workload]; "
+                f"possible: {', '.join(possible)}"
+            )
         if self.task.kind == "embedding" and len(self.space.embed_dim) > 1:
             raise ValueError(
                 "space.embed_dim: the vectors of an embedding task have one width, got "

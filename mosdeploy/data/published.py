@@ -46,7 +46,8 @@ def load_published(source: str, example: str) -> Any:
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
-            return datasets.load_dataset(path, config, split=split, revision=_CONVERTED)
+            # a folder for each configuration, and nothing that names them
+            return datasets.load_dataset(path, data_dir=config, split=split, revision=_CONVERTED)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

@@ -276,12 +276,12 @@ class LatencyPredictor(Record):
             # twelve digits tell spaces apart and can be read in the message
             ("search space", fingerprint(self.space)[:12], fingerprint(spec.space)[:12]),
         ]
-        asked = spec.workload.model_dump()
-        pairs += [
-            # a field that the other workload lacks is None there, and so named
-            (f"workload.{name}", value, asked.get(name))
-            for name, value in self.workload.model_dump().items()
-        ]
+        workloads = (self.workload, spec.workload)
+        names = dict.fromkeys(name for x in workloads for name in type(x).model_fields)
+        for name in names:
+            # a field that one of them lacks is None there, and so named
+            old, new = (getattr(x, name, None) for x in workloads)
+            pairs.append((f"workload.{name}", old, new))
         if runtime is not None:
             fitted_on = runtime_family(self.card.runtime) or "unknown"
             pairs.append(("runtime", fitted_on, runtime_family(runtime)))

@@ -95,7 +95,7 @@ class PrecisionTask:
     @property
     def precisions(self) -> list[Precision]:
         """Those that the device may have."""
-        return [x for x in self.device.precisions if x in self.workload.precisions]
+        return [x for x in self.device.precisions if x in self.workload.possible_precisions]
 
     def at(self, precision: Precision) -> Workload:
         """The workload at a precision."""

@@ -65,7 +65,8 @@ class EncoderSpace(EncoderChoices):
         """Most numbers that are held at one time: those of one sublayer, or of the logits of masked
         tokens, which are there before and after their bias is added.
 
-        Attention holds the scores of one text at a time. Quantised, each text goes through a
+        Attention holds the scores of one text at a time; where padding is kept those of all, before
+        and after the padding is masked and as shares. Quantised, each text goes through a
         sublayer alone, beside the states of all texts before and behind it, if there are several.
         """
         batch = workload.batch
@@ -73,6 +74,7 @@ class EncoderSpace(EncoderChoices):
         is_alone = workload.precision != "fp32"
         kept = 2 * batch * length * arch.embed_dim if is_alone and batch > 1 else 0
         num_together = 1 if is_alone else batch
+        num_scored = 3 * batch if workload.padding == "kept" else 1
         held = []
         for i, layer in enumerate(arch.layers):
             dim = layer.dim or arch.embed_dim
@@ -85,7 +87,7 @@ class EncoderSpace(EncoderChoices):
                 qkv_dim=self.attention_dim(dim, layer.heads),
             )
             sublayers = (
-                num_together * attention.num_states(dim) + attention.num_scores,
+                num_together * attention.num_states(dim) + num_scored * attention.num_scores,
                 num_together * ffn_activations(read, dim, layer.ffn_dim),
             )
             held.append(kept + max(sublayers))

@@ -27,11 +27,16 @@ class EncoderWorkload(Workload):
     name: Name = "text"
     input_len: int = Field(32, ge=1, le=4096)
     batch: int = Field(1, ge=1, le=1024)
-    padding: Literal["removed", "kept"] = "removed"
+    # left out where it is off, so that fingerprints stay what they were
+    padding: Literal["removed", "kept"] = Field("removed", exclude_if=lambda x: x == "removed")
+
+    @property
+    def possible_precisions(self) -> tuple[Precision, ...]:
+        return ("fp32",) if self.padding == "kept" else self.precisions
 
     @model_validator(mode="after")
     def _padding_is_exact(self) -> Self:
-        if self.padding == "kept" and self.precision != "fp32":
+        if self.precision not in self.possible_precisions:
             raise ValueError(
                 f'padding = "kept" is for fp32 alone, not {self.precision}: the scale of int8 '
                 'activations would depend on the padding; write precision = "fp32", or '

@@ -82,6 +82,11 @@ class Workload(Record):
         return self
 
     @property
+    def possible_precisions(self) -> tuple[Precision, ...]:
+        """Those that it may have in place of its own."""
+        return self.precisions
+
+    @property
     def is_exact(self) -> bool:
         """Whether nothing is left out or rounded, so that answers are those of torch."""
         return self.precision == "fp32"

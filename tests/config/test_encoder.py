@@ -107,6 +107,8 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"kind": "embedding", "labels": [], "pooling": "max"}, "'mean' or 'cls'"),
         ("teacher", {"path": "x"}, "is not trained; leave out learning_rate and steps"),
         ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
+        ("workload", {"padding": "kept"}, '"kept" is for fp32 alone, not int8'),
+        ("export", {"precision": "int4"}, "int4 is not possible with this .* possible: auto, fp32"),
         ("finetune", {"inherited_share": 0.4}, "0.4, but an encoder keeps all that its checkpoint"),
     ],
 )

@@ -249,6 +249,8 @@ def test_what_it_was_not_fitted_for_is_refused(spec, space, true_latency, draw, 
     for other, device, message in [
         (replace(spec, space=other_space), "board", "search space was"),
         (spec.with_workload(threads=2), "board", "workload.threads was 1, is 2"),
+        # off, it is in no file
+        (spec.with_workload(shortlist=9), "board", "workload.shortlist was 0, is 9"),
         (replace(spec, vocab_size=501), "board", "vocabulary size was 500, is 501"),
         (spec, "other", "device was board, is other"),
     ]:

@@ -115,6 +115,8 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
     device = DeviceProfile(name="local", kind="local")
     workload = state.config.workload
     task = PrecisionTask(context, state, chosen, workload, device, state.config.export)
+    kept = workload.model_copy(update={"padding": "kept"})
+    assert dataclasses.replace(task, workload=kept).precisions == ["fp32"]
 
     def worthless(*arguments: Any) -> ParityExamples:
         """No answer is worth anything, and torch's are the opposite."""

@@ -212,6 +212,16 @@ def test_activations_by_hand() -> None:
     assert held(vector, batch=2, precision="int8") == 5 * 48 + 5 * 2 * 5 + 2 * 10 * 8
     assert held(vector, precision="int8") == held(vector) == 5 * 48 + 5 * 2 * 5
     assert held(logits, batch=2) == 10 * (8 + 2 * 50)
+    # with padding the scores of both, three times
+    kept = 10 * (2 * 8 + 4 * 8) + 3 * 2 * 5 * 2 * 5
+    assert held(vector, batch=2, padding="kept") == kept
+
+
+def test_padding_that_is_removed_leaves_fingerprints_alone() -> None:
+    assert "padding" not in EncoderWorkload().model_dump(mode="json")
+    kept = EncoderWorkload(padding="kept")
+    assert kept.model_dump(mode="json")["padding"] == "kept"
+    assert kept.possible_precisions == ("fp32",)
 
 
 @pytest.mark.parametrize("kind", ["free", "ratio", "bottlenecks"])

@@ -1,5 +1,5 @@
-"""Attention on a padded batch by standard operators alone, without branches and loops: for
-execution providers that take these apart, as those of GPUs and OpenVINO do.
+"""Attention on a padded batch by ONNX's own operators, without branches and loops: for execution
+providers that take these apart, as those of GPUs and OpenVINO do.
 
 In: a builder, the batch, what is added to the scores of padding. Out: tensor names.
 

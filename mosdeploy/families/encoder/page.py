@@ -42,10 +42,11 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     kind = None if manifest is None else str(manifest.settings["kind"])
     one, several = ("answers a text", "answers {} texts") if kind is None else _TASKS[kind]
     texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
+    kept = ", padding kept" if workload.padding == "kept" else ""
     return FamilyPage(
         workload=(
             f"{texts} of {workload.input_len} tokens, threads {workload.threads}, "
-            f"{workload.precision}"
+            f"{workload.precision}{kept}"
         ),
         task=one if workload.batch == 1 else several.format(workload.batch),
         metric_title="Quality of the answers",

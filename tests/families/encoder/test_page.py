@@ -65,6 +65,8 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
     search = search_of_encoder()
     assert describe_page(search, None).workload == "a text of 32 tokens, threads 1, fp32"
     batch = search.model_copy(update={"workload": EncoderWorkload(batch=8, precision="int8")})
+    kept = search.model_copy(update={"workload": EncoderWorkload(padding="kept")})
+    assert describe_page(kept, None).workload.endswith("threads 1, fp32, padding kept")
     page = describe_page(batch, manifest)
     assert page.workload == "8 texts of 32 tokens, threads 1, int8"
     assert page.task == "tells the classes of 8 texts"

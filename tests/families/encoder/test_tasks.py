@@ -377,8 +377,9 @@ def test_a_data_set_of_a_script_is_read_from_its_tables(
     datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "books"
-    folder.mkdir()
-    write_jsonl(folder / "train.jsonl", [{"text": text} for text in sentences(60)])
+    (folder / "plain_text" / "train").mkdir(parents=True)
+    rows = [{"text": text} for text in sentences(60)]
+    datasets.Dataset.from_list(rows).to_parquet(folder / "plain_text" / "train" / "0000.parquet")
     load = datasets.load_dataset
 
     def as_the_hub(path: str, *rest: object, revision: str = "main", **options: object) -> object:
@@ -388,7 +389,7 @@ def test_a_data_set_of_a_script_is_read_from_its_tables(
         return load(path, *rest, **options)
 
     monkeypatch.setattr("datasets.load_dataset", as_the_hub)
-    config = encoder_config(kind="masked-lm", train=f"datasets:{folder}/default/train")
+    config = encoder_config(kind="masked-lm", train=f"datasets:{folder}/plain_text/train")
     data = load_data(config, tmp_path)
     assert len(data.train) + len(data.valid) + len(data.test) == 60
 
