@@ -13,6 +13,7 @@ Shapes: B texts, S positions of the batch, T tokens: of all texts in `PackedText
 `OneText`; d width of hidden states. In `PaddedTexts` (B, S) stands in place of (1, T).
 """
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -85,8 +86,8 @@ class OneText:
         return self.builder.op("Gather", x, _token_of_position(self.builder, self._own), axis=1)
 
 
-class PackedTexts:
-    """The tokens of all texts of a batch, one text behind another.
+class _BatchOfTexts(ABC):
+    """All texts of a batch.
 
     Parameters
     ----------
@@ -102,6 +103,24 @@ class PackedTexts:
         self.builder = builder
         self._ids = ids
         self._is_real = is_real
+
+    @abstractmethod
+    def padded(self, x: str) -> str:
+        """Hidden states where they stand in the batch, (B, S, d)."""
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
+        weights = _as_numbers(self.builder, self._is_real, np.float32)
+        axis = self.builder.constant([1])
+        row = self.builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
+        return self.builder.op("Squeeze", self.builder.op("MatMul", row, self.padded(x)), axis)
+
+
+class PackedTexts(_BatchOfTexts):
+    """The tokens of all texts of a batch, one text behind another."""
+
+    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
+        super().__init__(builder, ids, is_real)
         self._flat = self._in_a_row(is_real)
         self._positions = builder.op("NonZero", self._flat)  # (1, T)
         ones = _as_numbers(builder, is_real, np.int64)
@@ -128,10 +147,6 @@ class PackedTexts:
         """The same for the first token of each text, to which the stream is shortened."""
         packed_first_attention(stream, owner, heads, self._segments)
 
-    def total(self, x: str) -> str:
-        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
-        return _total(self.builder, self._is_real, self.padded(x))
-
     def padded(self, x: str) -> str:
         """Tokens (1, T, d) where they stand in the batch, (B, S, d); in between is a real one."""
         tokens = _token_of_position(self.builder, self._flat)  # (B * S,)
@@ -143,24 +158,12 @@ class PackedTexts:
         return self.builder.op("Reshape", x, self.builder.constant([-1]))
 
 
-class PaddedTexts:
-    """All positions of a batch, padding too.
+class PaddedTexts(_BatchOfTexts):
+    """All positions of a batch, padding too."""
 
-    Parameters
-    ----------
-    builder
-        Of the graph.
-    ids
-        Name of an input (B, S).
-    is_real
-        What `real_tokens` gives.
-    """
-
-    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
-        self.builder = builder
-        self._ids = ids
-        self._is_real = is_real
-        self._bias = padding_bias(builder, is_real)
+    @cached_property
+    def _bias(self) -> str:
+        return padding_bias(self.builder, self._is_real)
 
     @cached_property
     def columns(self) -> str:
@@ -182,24 +185,12 @@ class PaddedTexts:
         """The same for the first token of each text alone; the stream is shortened, (1, B, d)."""
         padded_first_attention(stream, owner, heads, self._bias)
 
-    def total(self, x: str) -> str:
-        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
-        return _total(self.builder, self._is_real, x)
-
     def padded(self, x: str) -> str:
         """States (B, S, d) as they are."""
         return x
 
 
 Texts = OneText | PackedTexts | PaddedTexts
-
-
-def _total(builder: GraphBuilder, is_real: str, x: str) -> str:
-    """Sum of the real tokens of each text (B, S, d), (B, d)."""
-    weights = _as_numbers(builder, is_real, np.float32)
-    axis = builder.constant([1])
-    row = builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
-    return builder.op("Squeeze", builder.op("MatMul", row, x), axis)
 
 
 def _token_of_position(builder: GraphBuilder, is_real: str) -> str:
