@@ -52,7 +52,9 @@ def test_python_blocks_run_and_print_what_they_say(
 
 
 def test_words_of_a_new_family_run() -> None:
-    code = "\n".join(BLOCK.findall(FAMILY_PAGE.read_text(encoding="utf-8")))
+    blocks = BLOCK.findall(FAMILY_PAGE.read_text(encoding="utf-8"))
+    assert len(blocks) >= 2
+    code = "\n".join(blocks)
     exec(compile(code, FAMILY_PAGE.name, "exec"), {"__name__": "words"})
 
 

@@ -24,12 +24,7 @@ def context_differences(found: LatencyContext, wanted: LatencyContext) -> list[s
         ("graph", _short(found.graph_sha256), _short(wanted.graph_sha256)),
         ("machine id", found.machine_id, wanted.machine_id),
     ]
-    asked = wanted.workload.model_dump()
-    pairs += [
-        # None where the other workload has no such field
-        (f"workload.{name}", value, asked.get(name))
-        for name, value in found.workload.model_dump().items()
-    ]
+    pairs += found.workload.beside(wanted.workload)
     pairs += [
         # what changes the times; the same board may be reached in another way
         (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))

@@ -276,12 +276,7 @@ class LatencyPredictor(Record):
             # twelve digits tell spaces apart and can be read in the message
             ("search space", fingerprint(self.space)[:12], fingerprint(spec.space)[:12]),
         ]
-        workloads = (self.workload, spec.workload)
-        names = dict.fromkeys(name for x in workloads for name in type(x).model_fields)
-        for name in names:
-            # a field that one of them lacks is None there, and so named
-            old, new = (getattr(x, name, None) for x in workloads)
-            pairs.append((f"workload.{name}", old, new))
+        pairs += self.workload.beside(spec.workload)
         if runtime is not None:
             fitted_on = runtime_family(self.card.runtime) or "unknown"
             pairs.append(("runtime", fitted_on, runtime_family(runtime)))

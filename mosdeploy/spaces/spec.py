@@ -86,6 +86,16 @@ class Workload(Record):
         """Those that it may have in place of its own."""
         return self.precisions
 
+    def beside(self, other: "Workload") -> list[tuple[str, object, object]]:
+        """Each field of either, as `workload.NAME`, with its own value and the other's; None where
+        one lacks it.
+        """
+        names = dict.fromkeys((*type(self).model_fields, *type(other).model_fields))
+        return [
+            (f"workload.{name}", getattr(self, name, None), getattr(other, name, None))
+            for name in names
+        ]
+
     @property
     def is_exact(self) -> bool:
         """Whether nothing is left out or rounded, so that answers are those of torch."""

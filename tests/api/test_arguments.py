@@ -11,7 +11,7 @@ import pytest
 import mosdeploy
 from mosdeploy.api.arguments import Pick, checked, several
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline import evaluate, export, finetune, profile
+from mosdeploy.pipeline import compare, deploy, evaluate, export, finetune, profile, verify
 
 
 @checked
@@ -135,3 +135,18 @@ def test_picks_and_hosts_reach_the_verbs_as_texts(
     run.profile(hosts="pi1, pi2")
     run.profile(hosts=["pi1", "pi2"])
     assert [options.hosts for options in asked[5:]] == [("pi1", "pi2")] * 2
+
+
+def test_devices_and_boards_reach_the_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    for module, name in ((deploy, "deploy"), (verify, "verify"), (compare, "compare")):
+        monkeypatch.setattr(module, name, lambda _, *options: asked.append(options[0]))
+    run = mosdeploy.init(tmp_path)
+    run.deploy(device="rpi", host="pi2", strict=False)
+    run.verify(device="rpi", host="pi2")
+    run.compare(["one", "two"], device="rpi", host="pi2")
+    assert [(options.device, options.host) for options in asked] == [("rpi", "pi2")] * 3
+    assert asked[0].strict is False
+    assert asked[2].bundles == (Path("one"), Path("two"))

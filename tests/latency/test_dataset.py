@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from latency_fixtures import begun
 
+from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 
@@ -149,6 +150,21 @@ def test_a_corrupt_context_asks_to_move_the_file(path, context):
     overwrite_line(path, 1, b"{}")
     with pytest.raises(StaleInputError, match=r"line 1.*move the file away"):
         LatencyDataset.load(path)
+
+
+@pytest.mark.parametrize("key", MeasureProtocol.model_fields)
+def test_each_key_of_the_protocol_is_another_context_but_for_a_timeout(path, context, key):
+    LatencyDataset.open(path, context)
+    old = getattr(context.device.measure, key)
+    new = not old if isinstance(old, bool) else old + 1
+    measure = context.device.measure.model_copy(update={key: new})
+    device = context.device.model_copy(update={"measure": measure})
+    other = context.model_copy(update={"device": device})
+    if key == "candidate_timeout_s":
+        LatencyDataset.open(path, other)
+    else:
+        with pytest.raises(StaleInputError, match=f"measure.{key} is {old} there and {new}"):
+            LatencyDataset.open(path, other)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from mosdeploy.errors import (
     ConfigError,
     ExportError,
     InfeasibleError,
+    PredictorError,
     StaleInputError,
 )
 from mosdeploy.export.bundle import read_manifest
@@ -137,10 +138,26 @@ def test_what_is_deployed_is_verified_against_its_limit(folder: Path) -> None:
     with pytest.raises(ConfigError, match="deployed without a limit; give one with --max-latency"):
         run.verify()
     assert run.verify("10s").deployment.bundle == path.name
+    local = folder / "device_profiles" / "local.toml"
+    edit(local, 'kind = "local"', 'kind = "local"\nemulated = true')
+    with pytest.raises(PredictorError, match="mean nothing, and no limit can be verified"):
+        run.verify("10s")
+    edit(local, "\nemulated = true", "")
     record = Workspace(folder).deployment_path("local")
     record.write_text(first.model_dump_json())  # as if another folder had deployed since
     with pytest.raises(StaleInputError, match=f"local runs {path.name} now, not {first.bundle}"):
         run.verify("10s")
+
+
+@pytest.mark.slow
+def test_a_limit_on_the_tail_is_deployed_and_verified_with_enough_repeats(folder: Path) -> None:
+    run = opened(folder)
+    run.search("10s", statistic="p90", verify=False)
+    run.export()
+    deployment = run.deploy()
+    assert (deployment.statistic, deployment.limit_ms) == ("p90", 10_000.0)
+    for taken in (deployment.measurement, run.verify().measurement):
+        assert taken.total is not None and taken.total.repeats >= 50
 
 
 def test_a_rollback_takes_no_bundle(walked: Path) -> None:

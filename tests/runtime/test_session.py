@@ -1,6 +1,7 @@
 """The checks of a model file; none of them knows what the model is for."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -128,8 +129,9 @@ def test_openvino_is_told_how_many_threads(path: Path, monkeypatch: pytest.Monke
     asked: list[object] = []
     on_cpu = onnxruntime.InferenceSession
 
-    def on_openvino(model: str, options: object, **given: object) -> object:
+    def on_openvino(model: str, options: Any, **given: object) -> object:
         asked.append(given["provider_options"])
+        asked.append((options.intra_op_num_threads, options.inter_op_num_threads))
         session = on_cpu(model, options, providers=names[1:])
         session.get_providers = lambda: names
         return session
@@ -137,7 +139,27 @@ def test_openvino_is_told_how_many_threads(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(onnxruntime, "InferenceSession", on_openvino)
     ModelSession(path, ["x"], ["y"], threads=3, providers=names)
-    assert asked == [[{"num_of_threads": "3"}, {}]]
+    assert asked == [[{"num_of_threads": "3"}, {}], (3, 1)]
+
+
+def test_a_provider_that_does_not_start_is_no_cpu(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime would answer on the CPU, and say so nowhere."""
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    asked: list[object] = []
+    on_cpu = onnxruntime.InferenceSession
+
+    def fallen_back(model: str, options: object, **given: object) -> object:
+        asked.append(given["enable_fallback"])
+        return on_cpu(model, options, providers=names[1:])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)
+    with pytest.raises(ModelError, match="CUDAExecutionProvider does not work here; ONNX Runtime "):
+        ModelSession(path, ["x"], ["y"], providers=names)
+    assert asked == [0]
 
 
 def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(

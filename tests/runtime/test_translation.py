@@ -1,9 +1,11 @@
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from bundles import LIMITS, sentences
 
@@ -13,7 +15,6 @@ from mosdeploy.runtime import (
     ModelError,
     Translator,
     open_model,
-    session,
 )
 from mosdeploy.runtime.translation import _check_output
 from mosdeploy.storage import sha256_file
@@ -95,13 +96,13 @@ def test_it_runs_on_as_many_threads_as_it_was_measured_with(
 ) -> None:
     edit(lambda data: data["workload"].update(threads=3))
     found = []
-    load = session._load
+    load = onnxruntime.InferenceSession
 
-    def recorded(path: Path, threads: int, providers: Sequence[str]) -> object:
-        found.append(threads)
-        return load(path, threads, providers)
+    def recorded(path: str, options: Any, **given: Any) -> object:
+        found.append(options.intra_op_num_threads)
+        return load(path, options, **given)
 
-    monkeypatch.setattr(session, "_load", recorded)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
     assert open_model(bundle, asked).predict(["the cat."])
     assert found == [expected]
 

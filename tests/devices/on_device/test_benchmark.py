@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -10,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from watching import PROTOCOL, STAGES
 
-from mosdeploy.devices.on_device import benchmark
+from mosdeploy.devices.on_device import benchmark, timing
 from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
 
 
@@ -121,6 +124,15 @@ def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(capsys, ve
     assert ort.asked == [(["CPUExecutionProvider"], [{}])]
 
 
+def test_a_provider_that_does_not_start_is_no_cpu():
+    class FallsBack(OnnxRuntimeForGpus):
+        def get_providers(self):
+            return ["CPUExecutionProvider"]
+
+    with pytest.raises(RuntimeError, match="did not start; onnxruntime fell back to CPUExecutionP"):
+        benchmark.load_onnx(FallsBack("1.23.2"), b"", None, "CUDAExecutionProvider")
+
+
 def test_openvino_is_told_how_many_threads():
     ort = OnnxRuntimeForGpus("1.24.1")
     options = onnxruntime.SessionOptions()
@@ -199,7 +211,9 @@ def test_what_is_left_of_a_disturbed_run_is_nothing_at_least(tmp_path, write_job
 @pytest.mark.parametrize(
     ("threads", "is_marked", "rows"), [(2, True, [3, 2]), (2, False, [5]), (1, True, [5])]
 )
-def test_independent_rows_are_run_as_the_runtime_does(tmp_path, threads, is_marked, rows):
+def test_independent_rows_are_run_as_the_runtime_does(
+    tmp_path, monkeypatch, threads, is_marked, rows
+):
     path = tmp_path / "model.onnx"
     graph = helper.make_graph(
         [helper.make_node("Shape", ["x"], ["n"], start=0, end=1)],
@@ -213,8 +227,86 @@ def test_independent_rows_are_run_as_the_runtime_does(tmp_path, threads, is_mark
         helper.set_model_props(model, {INDEPENDENT_ROWS: "1"})
     path.write_bytes(model.SerializeToString())
     job = {"threads": threads, "provider": "CPUExecutionProvider"}
+    given = []
+    load = benchmark.load_onnx
+
+    def loaded(ort, model, options, provider):
+        given.append((options.intra_op_num_threads, options.inter_op_num_threads))
+        return load(ort, model, options, provider)
+
+    monkeypatch.setattr(benchmark, "load_onnx", loaded)
     found = benchmark.open_graph(path, job)()({"x": np.zeros(5, np.float32)})
+    # what is shared out runs in calls of a thread each, all else on all threads of one call
+    assert given == [(1 if is_marked else threads, 1)]
     assert np.ravel(found).tolist() == rows
+
+
+CHILD = """
+import pathlib, time
+from mosdeploy.devices.on_device import benchmark
+benchmark.die_with_parent()
+benchmark.die_first_without_memory()
+print(pathlib.Path("/proc/self/oom_score_adj").read_text().strip(), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+print(child.pid, child.stdout.readline(), flush=True)
+child.wait()
+"""
+
+
+def test_what_is_measured_ends_with_the_agent_and_first_without_memory():
+    command = [sys.executable, "-c", PARENT, CHILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:
+        pid, first_to_go = map(int, agent.stdout.readline().split())
+        agent.kill()
+    assert first_to_go == 1000
+    stat = Path(f"/proc/{pid}/stat")
+    end = time.monotonic() + 20
+    # gone, or dead where nothing waits for it
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end, "it outlives the agent"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_process_keeps_to_as_many_processors_as_threads(
+    tmp_path, write_job, monkeypatch, is_asked
+):
+    kept = []
+    monkeypatch.setattr(benchmark, "set_cpu_affinity", kept.append)
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: lambda: None)
+    monkeypatch.setattr(benchmark, "time_run", lambda run, inputs: (1.0, 1.0))
+    write_job("model.onnx", cpu_affinity=is_asked, threads=2)
+    benchmark.measure(str(tmp_path), "a")
+    assert kept == ([2] if is_asked else [])
+
+
+def test_the_time_to_load_is_that_of_loading(tmp_path, write_job, monkeypatch):
+    clock = [100.0]
+
+    def load():
+        clock[0] += 2.5
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(benchmark, "open_graph", lambda path, job: load)
+    monkeypatch.setattr(benchmark, "time_run", lambda run, inputs: (1.0, 1.0))
+    write_job("model.onnx", max_repeats=10)
+    assert benchmark.measure(str(tmp_path), "a")["load_ms"] == 2500.0
+
+
+def test_wall_and_processor_time_of_a_run_are_told_apart(monkeypatch):
+    clocks = {"perf_counter_ns": 0, "process_time_ns": 0}
+    for name in clocks:
+        monkeypatch.setattr(timing.time, name, lambda name=name: clocks[name])
+
+    def run(inputs):
+        clocks["perf_counter_ns"] += 5_000_000
+        clocks["process_time_ns"] += 9_000_000  # on several threads
+
+    assert timing.time_run(run, {}) == (5.0, 9.0)
 
 
 RUNTIME = """
