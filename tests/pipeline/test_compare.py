@@ -10,6 +10,7 @@ from walking import damage, edit, opened
 from mosdeploy.devices import comparison
 from mosdeploy.devices.task import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
+from mosdeploy.latency import conditions
 
 
 @pytest.fixture
@@ -107,6 +108,10 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
             opened(two).compare(names(two))
     assert len(jobs) == 3
     assert len(set(jobs)) == 2
+    monkeypatch.setattr(conditions, "board_conditions", lambda _: {"ONNX Runtime": "0.1"})
+    with pytest.raises(KeyboardInterrupt):
+        opened(two).compare(names(two))
+    assert len(set(jobs)) == 3
 
 
 @pytest.mark.slow
