@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from walking import KeptProgress, opened
 
-from mosdeploy.errors import ConfigError, ExportError, PredictorError
+from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder import formats
 from mosdeploy.families.translation import scoring
@@ -48,7 +48,7 @@ def test_numbers_out_of_bounds_are_refused_before_any_work(folder: Path) -> None
     run = opened(folder)
     with pytest.raises(ConfigError, match="seeds is 0; at least 1 is needed"):
         run.finetune("largest", seeds=0)
-    with pytest.raises(PredictorError, match="a budget of 0 subnets is not positive"):
+    with pytest.raises(ConfigError, match="budget is 0; at least 4 subnets are needed"):
         run.profile("local", budget=0)
     with pytest.raises(ConfigError, match=r"max_score_drop.* got -1"):
         run.export("largest", max_score_drop=-1)

@@ -16,6 +16,7 @@ def test_a_model_of_single_texts_reads_a_tab_as_a_space(tmp_path: Path, kind: st
     assert not encoder.settings.takes_pairs
     lines = ["the cat\tsee a house", "the cat see a house"]
     answers = encoder.answer(lines)
+    assert [answer.pop("is_joined", False) for answer in answers] == [True, False]
     for answer in answers:
         for entity in answer.get("entities", ()):
             entity["text"] = entity["text"].replace("\t", " ")
