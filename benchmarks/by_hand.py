@@ -48,7 +48,7 @@ from by_hand_report import (
     row_of,
     table,
 )
-from provenance import provenance
+from provenance import provenance, result_path
 from walk_cells import check_options, judged, kept, step_seconds, write_run_file
 
 import mosdeploy
@@ -340,9 +340,8 @@ def main() -> None:
     print(table(outcome))
     if options.json:
         name = "by_hand-catalog" if options.catalog else f"by_hand-{options.data.name}"
-        label = f"-{options.label}" if options.label else ""
-        write_record(HERE / f"{name}{label}.json", outcome)
-        if not label:
+        write_record(result_path(name, options.label), outcome)
+        if not options.label:
             picture(outcome).save(HERE.parent / "docs" / "images" / f"{name}.svg")
 
 

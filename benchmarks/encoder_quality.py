@@ -40,7 +40,7 @@ from pathlib import Path
 from encoder_quality_hand import narrower, slowest_within, tf_idf_scores, whole_layers
 from encoder_quality_report import DEEP, FIRST, LARGE, SPACED, Outcome, Row, table
 from encoder_quality_walk import STEPS, Budget, Walk, latencies_ms, write_task
-from provenance import provenance
+from provenance import provenance, result_path
 from walk_cells import check_options, kept
 
 import mosdeploy
@@ -49,7 +49,6 @@ from mosdeploy.record import Record
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import read_record, write_record
 
-HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "tokenizers", "scikit-learn")
 SHARES = (0.18, 0.22, 0.27, 0.333, 0.5)
 """Of the teacher's latency; a net of one whole layer takes about a sixth."""
@@ -167,8 +166,7 @@ def main() -> None:
         outcome = compare(options, task)
         print(table(outcome), flush=True)
         if options.json:
-            label = f"-{options.label}" if options.label else ""
-            write_record(HERE / f"encoder_quality-{task}{label}.json", outcome)
+            write_record(result_path(f"encoder_quality-{task}", options.label), outcome)
 
 
 if __name__ == "__main__":

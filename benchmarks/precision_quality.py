@@ -22,7 +22,7 @@ from statistics import mean, pstdev
 
 import ctranslate2_model
 import torch
-from provenance import Provenance, provenance
+from provenance import Provenance, provenance, result_path
 from speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
@@ -41,7 +41,6 @@ from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
-HERE = Path(__file__).parent
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")
 TORCH = "PyTorch"
 
@@ -83,8 +82,7 @@ def main() -> None:
                 rows += judged(state, chosen, split, beam, options)
     outcome = Outcome(**provenance(PACKAGES), num_pairs=options.pairs, rows=tuple(rows))
     if options.json:
-        label = f"-{options.label}" if options.label else ""
-        write_record(HERE / f"precision_quality{label}.json", outcome)
+        write_record(result_path("precision_quality", options.label), outcome)
     print(table(outcome))
 
 

@@ -26,6 +26,11 @@ def provenance(packages: Iterable[str]) -> dict[str, Any]:
     return {"command": command(), "versions": versions(packages), "processor": processor()}
 
 
+def result_path(name: str, label: str) -> Path:
+    """Where a result is kept: beside this script, under its name and a label, if there is one."""
+    return Path(__file__).with_name(f"{name}-{label}.json" if label else f"{name}.json")
+
+
 def command() -> str:
     """What was typed, as a shell reads it."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])

@@ -33,3 +33,10 @@ def test_cells_of_other_options_are_refused(
         (tmp_path / "old" / "cells").mkdir(parents=True)
         cells.check_options(tmp_path / "old", steps=3)
         assert "what stands there is taken as made with steps = 3" in capsys.readouterr().err
+
+
+def test_a_result_with_a_label_stands_beside_the_other() -> None:
+    with benchmark_module("provenance") as module:
+        names = [module.result_path("ranking", label).name for label in ("", "seed2")]
+        assert names == ["ranking.json", "ranking-seed2.json"]
+        assert module.result_path("ranking", "").parent == BENCHMARKS

@@ -20,7 +20,7 @@ from .channels import channel_of
 from .context import Context
 from .devices import resolve_profile
 from .parts import look_at
-from .proposed_commands import deploy_command, device_options
+from .proposed_commands import deploy_command, named_board
 from .subnets import ALONE, subnet_card
 from .summaries import Part
 from .trained_run import TrainedRun
@@ -67,7 +67,7 @@ def verify_command(context: Context) -> str:
             has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
             if has_limit and not found.device.emulated:
                 is_meant = len(places) == 1 and context.config.device in (None, device)
-                option = "" if is_meant else f" {device_options(device, host)}"
+                option = "" if is_meant else f" --device {named_board(device, host)}"
                 return f"mosdeploy verify{option}"
     return "mosdeploy report"
 
@@ -118,11 +118,10 @@ class _Delivered:
     def deployments(self) -> Iterator[Part]:
         deployed = self.context.files.deployed_to()
         for device, host in deployed:
-            place = device_options(device, host)
+            place = named_board(device, host)
             path = self.context.files.deployment_path(device, host)
-            command = f"mosdeploy deploy {place}{self._bundle_option(path)}"
-            name = place.removeprefix("--device ")
-            yield look_at("deployment", name, partial(self._deployment, path), command)
+            command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
+            yield look_at("deployment", place, partial(self._deployment, path), command)
         if not deployed:
             command = deploy_command(self.context, self._newest_device)
             yield Part(what="deployment", state="missing", command=command)

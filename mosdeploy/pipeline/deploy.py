@@ -21,7 +21,7 @@ from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
-from .proposed_commands import device_options
+from .proposed_commands import named_board
 from .subnets import VERBS
 from .workloads import changed_workload
 
@@ -153,7 +153,7 @@ def _what_helps(
         command = " ".join(("mosdeploy export", pick, *_as_exported(context, manifest)))
         name = _device_name(context, options, manifest)
         if options.host or name != _device_name(context, DeployOptions(), manifest):
-            command += f"`, then `mosdeploy deploy {device_options(name, options.host)}"
+            command += f"`, then `mosdeploy deploy --device {named_board(name, options.host)}"
         ways.append(
             f"take number {fast.number} of the search's front, {trained}`{command}`, which is "
             f"expected to take {latency(fast.expected_ms, 4)} there"
@@ -289,7 +289,7 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
         raise StaleInputError(
             "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"
         )
-    names = ", ".join(name if of is None else f"{name} --host {of}" for name, of in found)
+    names = ", ".join(named_board(*place) for place in found)
     raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
 
 

@@ -176,9 +176,9 @@ def is_other_training(context: Context, begun: BegunTraining, *, read_data: bool
     return False
 
 
-def device_options(device: str, host: str | None) -> str:
-    """A device as the command line names it, and one board of several."""
-    return f"--device {device}" + ("" if host is None else f" --host {host}")
+def named_board(device: str, host: str | None) -> str:
+    """What stands behind --device: `rpi`, or `rpi --host pi2` for one board of several."""
+    return device if host is None else f"{device} --host {host}"
 
 
 def deploy_command(context: Context, device: str | None) -> str:

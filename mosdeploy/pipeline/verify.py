@@ -11,7 +11,7 @@ from .channels import channel_of
 from .context import Context
 from .deploy import DeployOptions, deployed_to
 from .devices import lasting_session, resolve_profile, sole_deployment
-from .proposed_commands import device_options
+from .proposed_commands import named_board
 from .summaries import Verification
 
 
@@ -62,7 +62,7 @@ def verify(
             f"{name} is an emulated device: its times mean nothing, and no limit can be verified"
         )
     path = context.files.deployment_path(target.name, host)
-    command = f"mosdeploy deploy {device_options(name, host)}"
+    command = f"mosdeploy deploy --device {named_board(name, host)}"
     deployment = read_record(Deployment, path, command)
     bound_ms = deployment.limit_ms if limit_ms is None else limit_ms
     most = deployment.max_memory_bytes if max_memory_bytes is None else max_memory_bytes
