@@ -12,8 +12,8 @@ longest. What trains faster has more steps:
   pairs, trained from scratch with all of it;
 - by hand, choice included: the best of the same ones, which share it;
 - ours: K limits (`--ks`) put their compute together. A supernet has `--supernets` steps of it; the
-  best subnet of each limit has its part of the rest, from --inherited-share of its weights. With
-  K = 1 the supernet is of what keeps the limit; its steps count as those of one of all;
+  best subnet of each limit has its part of the rest, from --inherited-share of its weights. That
+  of one limit is of what keeps it (--whole: of all nets); its steps count as those of one of all;
 - HAT's way: the winner for as many steps from scratch;
 - ours, taught: as ours, with the largest subnet as teacher, whose training and translations come on
   top. It teaches by both, by its distributions on the originals, or by its translations alone.
@@ -152,7 +152,7 @@ class Walk:
     ) -> tuple[mosdeploy.RunFolder, float]:
         """A trained supernet and its CPU seconds: for one limit of what keeps it, else of all."""
         name = f"supernet-{num_limits}-{self.seed}"
-        limit = f"{limit_ms:.4f}ms" if num_limits == 1 else None
+        limit = None if num_limits > 1 or self.options.whole else f"{limit_ms:.4f}ms"
         name += f"-{limit_ms:.2f}" if limit else ""
         run = self.open(self.options.dir / name, supernet_steps)
 
@@ -325,6 +325,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.1, help="[supernet], of all trainings")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--predicted", action="store_true", help="measure the profile alone")
+    parser.add_argument("--whole", action="store_true", help="for one limit too, of all nets")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*BY_HAND, "ours", "HAT"])
     parser.add_argument("--json", action="store_true", help="keep results and picture")
     parser.add_argument("--label", default="", help="ends the name of what is kept; no picture")
