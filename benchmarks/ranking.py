@@ -7,92 +7,49 @@ judged as inherited (validation loss, label-smoothed loss, BLEU and chrF of gree
 their number of parameters, and by the validation loss after a share of their own steps. Of each of
 these numbers the table has Kendall's tau, over the architectures, with the loss, BLEU and chrF that
 they come to, and what the one comes to that it would choose, beside the mean and the best of all.
-All on validation pairs. Each supernet is a run folder of its own, and each architecture a line in
-it: a killed run goes on where it was.
+With several seeds also against the mean of what they come to with each; there --judges tells how
+long the supernet has to be, and what a training with another seed tells is the bound. All on
+validation pairs. Each supernet is a run folder of its own, and each architecture a line in it: a
+killed run goes on where it was.
 
-    python benchmarks/ranking.py --dir runs/ranking --json benchmarks/ranking.json
+    python benchmarks/ranking.py --dir runs/ranking --seeds 1 2 --judges 800 3200 --json FILE
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
 import torch
 from by_hand_limits import run_options
 from provenance import Provenance, provenance
-from scipy.stats import kendalltau
+from ranking_report import (
+    FINAL,
+    TRAINED,
+    UNTRAINED,
+    Found,
+    Inherited,
+    Judged,
+    Ranked,
+    print_table,
+    ranked,
+    reached,
+)
 from walk_cells import write_run_file
 
 import mosdeploy
-from mosdeploy.cli.printing import table
 from mosdeploy.data.batches import ordered_batches
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
-from mosdeploy.record import Record
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import append_line, write_record
 from mosdeploy.training.log import LogLine
 
 SMOOTHING = 0.1
-SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Of an architecture's own steps, after which its validation loss judges it."""
 SEPARATE = 50
 """Steps between two validations of them."""
-
-
-class Judged(Record):
-    """One architecture: its size and steps, what it inherits, validation losses in the course of
-    its training by step, and what it came to.
-    """
-
-    arch: str
-    num_parameters: int
-    steps: int
-    inherited: dict[str, float]
-    losses: dict[int, float]
-    trained: dict[str, float]
-
-    def loss_after(self, share: float) -> float:
-        """The last validation loss within a share of the steps."""
-        return self.losses[max(step for step in self.losses if step <= share * self.steps)]
-
-
-JUDGES: dict[str, Callable[[Judged], float]] = {
-    "inherited loss": lambda one: one.inherited["loss"],
-    "inherited smoothed loss": lambda one: one.inherited["smoothed_loss"],
-    "inherited BLEU": lambda one: -one.inherited["BLEU"],
-    "inherited chrF": lambda one: -one.inherited["chrF"],
-    "parameters": lambda one: -one.num_parameters,
-    **{
-        f"loss after {share:.0%} of its steps": lambda one, share=share: one.loss_after(share)
-        for share in SHARES
-    },
-}
-"""The lower, the better."""
-
-
-class Ranked(Record):
-    """How well one judge ranks the architectures of one supernet.
-
-    Attributes
-    ----------
-    tau
-        Kendall's, with each outcome; positive where the better is called better.
-    chosen, average, best
-        Each outcome: of the architecture that the judge chooses, and over all of them.
-    """
-
-    supernet_steps: int
-    seed: int
-    judge: str
-    tau: dict[str, float]
-    chosen: dict[str, float]
-    average: dict[str, float]
-    best: dict[str, float]
 
 
 class Outcome(Provenance):
@@ -111,6 +68,9 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True, help="run folders are kept here")
     parser.add_argument("--json", type=Path, help="where the results go")
     parser.add_argument("--supernet-steps", type=int, nargs="+", default=[200])
+    parser.add_argument(
+        "--judges", type=int, nargs="+", default=[], help="steps of supernets that judge alone"
+    )
     parser.add_argument("--finetune-steps", type=int, default=1200, help="of the slowest subnet")
     parser.add_argument("--inherited-share", type=float, default=0.4, help="[finetune]")
     parser.add_argument("--dropout", type=float, default=0.1, help="[supernet], of all trainings")
@@ -121,33 +81,84 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     args = parser.parse_args()
+    judged = {
+        (steps, seed): judge(args.dir / f"{steps}-{seed}", steps, seed, args)
+        for seed in args.seeds
+        for steps in args.supernet_steps
+    }
     rows = list[Ranked]()
-    judged = dict[str, tuple[Judged, ...]]()
-    for seed in args.seeds:
-        for steps in args.supernet_steps:
-            name = f"{steps}-{seed}"
-            judged[name] = judge(args.dir / name, steps, seed, args)
-            rows += ranked(judged[name], steps, seed)
+    for (steps, seed), archs in judged.items():
+        judges = {**UNTRAINED, **TRAINED, **FINAL}
+        rows += ranked(steps, seed, judges, archs, reached([archs]), (seed,))
+    if len(args.seeds) > 1:
+        rows += across_seeds(judged, args)
     print_table(rows)
     if args.json:
         packages = ("torch", "scipy", "sacrebleu")
-        write_record(args.json, Outcome(**provenance(packages), rows=tuple(rows), judged=judged))
+        named = {f"{steps}-{seed}": archs for (steps, seed), archs in judged.items()}
+        write_record(args.json, Outcome(**provenance(packages), rows=tuple(rows), judged=named))
+
+
+def across_seeds(
+    judged: Mapping[tuple[int, int], Sequence[Judged]], args: argparse.Namespace
+) -> list[Ranked]:
+    """What judges of each seed are worth: inherited weights for the mean of all seeds, and what
+    nets come to for that of the others.
+    """
+    first = args.supernet_steps[0]
+    of_seed = {seed: judged[first, seed] for seed in args.seeds}
+    of_all = reached(list(of_seed.values()))
+    rows = list[Ranked]()
+    for seed, archs in of_seed.items():
+        others = tuple(x for x in args.seeds if x != seed)
+        of_others = reached([of_seed[x] for x in others])
+        rows += ranked(first, seed, FINAL, archs, of_others, others)
+        for steps in (*args.supernet_steps, *args.judges):
+            found = judged.get((steps, seed)) or inherited(
+                args.dir / f"{steps}-{seed}", steps, seed, args
+            )
+            rows += ranked(steps, seed, UNTRAINED, found, of_all, tuple(args.seeds))
+    return rows
 
 
 def judge(folder: Path, steps: int, seed: int, args: argparse.Namespace) -> tuple[Judged, ...]:
     """A supernet of so many steps, and each architecture as inherited and as trained on."""
+    run = supernet(folder, steps, seed, args)
+    return line_each(folder / "judged.jsonl", Judged, run, args, judge_one)
+
+
+def inherited(
+    folder: Path, steps: int, seed: int, args: argparse.Namespace
+) -> tuple[Inherited, ...]:
+    """The same without a training of each."""
+    run = supernet(folder, steps, seed, args)
+    return line_each(folder / "inherited.jsonl", Inherited, run, args, inherited_one)
+
+
+def supernet(folder: Path, steps: int, seed: int, args: argparse.Namespace) -> mosdeploy.RunFolder:
+    """One of so many steps, trained."""
     options = run_options(args, seed, steps)
     options["training"]["validate_every"] = SEPARATE
     write_run_file(folder, read_recipe("tiny"), options)
     run = mosdeploy.open_run(folder)
     run.train()
-    path = folder / "judged.jsonl"
+    return run
+
+
+def line_each(
+    path: Path,
+    record: type[Found],
+    run: mosdeploy.RunFolder,
+    args: argparse.Namespace,
+    make: Callable[[mosdeploy.RunFolder, ArchConfig], Found],
+) -> tuple[Found, ...]:
+    """A record for each architecture, made now if the file has no line of it yet."""
     lines = path.read_text().splitlines() if path.exists() else []
-    found = {one.arch: one for one in map(Judged.model_validate_json, lines)}
-    archs = random_archs(trained_run(open_run(folder)), args)
+    found = {one.arch: one for one in map(record.model_validate_json, lines)}
+    archs = random_archs(trained_run(open_run(run.root)), args)
     for arch in archs:
         if arch.key not in found:
-            found[arch.key] = judge_one(run, arch)
+            found[arch.key] = make(run, arch)
             append_line(path, found[arch.key])
     return tuple(found[arch.key] for arch in archs)
 
@@ -174,12 +185,20 @@ def judge_one(run: mosdeploy.RunFolder, arch: ArchConfig) -> Judged:
     lines = [LogLine.model_validate_json(line) for line in log]
     validated = {line.step: line.subnet_loss for line in lines if line.subnet_loss is not None}
     return Judged(
-        arch=arch.key,
-        num_parameters=state.spec.num_parameters(arch),
+        **dict(inherited_one(run, arch)),
         steps=lines[-1].step,
-        inherited=scores(state, arch, "inherited"),
         losses=validated,
         trained=scores(state, arch, "finetuned"),
+    )
+
+
+def inherited_one(run: mosdeploy.RunFolder, arch: ArchConfig) -> Inherited:
+    """Judge one architecture by what it inherits."""
+    state = trained_run(open_run(run.root))
+    return Inherited(
+        arch=arch.key,
+        num_parameters=state.spec.num_parameters(arch),
+        inherited=scores(state, arch, "inherited"),
     )
 
 
@@ -199,53 +218,6 @@ def scores(state: TrainedRun, arch: ArchConfig, weights: str) -> dict[str, float
     }
     examples = state.scored(state.data.valid, state.config.workload)
     return losses | examples.evaluate(subnet)
-
-
-def ranked(judged: tuple[Judged, ...], steps: int, seed: int) -> list[Ranked]:
-    """What each judge is worth."""
-    outcomes = {"loss": min, "BLEU": max, "chrF": max}
-    reached = {name: [one.trained[name] for one in judged] for name in outcomes}
-    found = []
-    for name, judgement in JUDGES.items():
-        values = [judgement(one) for one in judged]
-        chosen = int(np.argmin(values))
-        tau = {
-            outcome: kendalltau(values, reached[outcome]).statistic * (1 if best is min else -1)
-            for outcome, best in outcomes.items()
-        }
-        found.append(
-            Ranked(
-                supernet_steps=steps,
-                seed=seed,
-                judge=name,
-                tau={outcome: float(value) for outcome, value in tau.items()},
-                chosen={outcome: all_[chosen] for outcome, all_ in reached.items()},
-                average={outcome: mean(all_) for outcome, all_ in reached.items()},
-                best={outcome: outcomes[outcome](all_) for outcome, all_ in reached.items()},
-            )
-        )
-    return found
-
-
-def print_table(rows: list[Ranked]) -> None:
-    """A line for each supernet and judge."""
-    header = ["supernet", "seed", "judge", "tau to loss", "to BLEU", "to chrF", "loss", "BLEU"]
-    lines = [
-        [
-            str(row.supernet_steps),
-            str(row.seed),
-            row.judge,
-            *(f"{row.tau[name]:.2f}" for name in ("loss", "BLEU", "chrF")),
-            *(
-                f"{row.chosen[name]:.{digits}f} ({row.average[name]:.{digits}f}, "
-                f"{row.best[name]:.{digits}f})"
-                for name, digits in (("loss", 3), ("BLEU", 1))
-            ),
-        ]
-        for row in rows
-    ]
-    print(table(header, lines))
-    print("\nloss, BLEU: of the one chosen (mean and best of all)")
 
 
 if __name__ == "__main__":
