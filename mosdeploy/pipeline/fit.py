@@ -1,5 +1,6 @@
 """The verb `fit`: fit the latency predictor to what was measured."""
 
+from ..config.device import load_profile
 from ..records import PredictorCard
 from .context import Context
 from .predictors import fit_again
@@ -16,10 +17,15 @@ def fit(context: Context, device: str | None = None, source: str | None = None) 
 
     Raises
     ------
+    ConfigError
+        If the device or `source` has no profile, or the file of one is wrong.
     StaleInputError
         If nothing was measured, or the measurements are corrupt or of another space; or if `source`
         has no predictor.
     PredictorError
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
-    return fit_again(context.run, context.run.profiled_device_name(device), source).card
+    name = context.run.profiled_device_name(device)
+    for named in (name, source or name):
+        load_profile(named, context.files.root)
+    return fit_again(context.run, name, source).card

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..config.device import load_profile
 from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
@@ -61,7 +62,8 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     Raises
     ------
     ConfigError
-        If there is no limit at all, or the supernet was trained for tighter ones.
+        If the device has no profile, there is no limit at all, or the supernet was trained for
+        tighter ones.
     StaleInputError
         If the run is not trained, or no latency was measured on the device.
     PredictorError
@@ -85,9 +87,10 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
             "the architecture of this task was chosen when its folder was made; search in "
             f"{context.run.data_root}, then run `mosdeploy finetune --task` there"
         )
+    name = context.run.profiled_device_name(options.device)
+    load_profile(name, context.files.root)
     limits = search_limits(context, options.limits)
     state = trained_run(context.run, context.progress)
-    name = context.run.profiled_device_name(options.device)
     check_trained_for(state.card.limits, limits, name)
     if options.verify:
         check_real(context, name)

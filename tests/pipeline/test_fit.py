@@ -9,7 +9,7 @@ from walking import opened
 
 import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
-from mosdeploy.errors import PredictorError, StaleInputError
+from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
@@ -187,7 +187,7 @@ def test_a_source_that_was_corrected_itself_is_refused(run: Run, fit) -> None:
 @pytest.mark.parametrize(
     ("device", "source", "told"),
     [
-        ("rpi", "toaster", "no predictor of it is shipped"),
+        ("rpi", "rpi5", "no predictor of it is shipped"),
         ("local", "local", "no predictor of 'local' is shipped that could be corrected"),
     ],
 )
@@ -195,4 +195,12 @@ def test_an_unknown_source_is_refused(run: Run, fit, device: str, source: str, t
     archs = designed(run, 6)
     write_measurements(run, device, archs, shipped_ms(run, "xeon", archs))
     with pytest.raises(StaleInputError, match=told):
+        fit(device, source=source)
+
+
+@pytest.mark.parametrize(
+    ("device", "source"), [("nosuch", None), ("../local", None), ("local", "nosuch")]
+)
+def test_a_device_without_a_profile_is_refused(fit, device: str, source: str | None) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown device '{source or device}'; .*known devices"):
         fit(device, source=source)
