@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ..config import load_recipe
 from ..errors import ConfigError, DeviceError
 from ..printable import latency
 from ..records import Limits
@@ -41,22 +40,22 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     Raises
     ------
     ConfigError
-        If the folder holds another demo.
+        If the folder holds another demo, or a run folder of the user's own.
     MosdeployError
         Whatever a verb raises on the way.
     """
     from ..latency.dataset import LatencyDataset
 
     path = Workspace(root).config_path
+    name = f"demo-{recipe}"
     if not path.exists():
         # of demos of one recipe in several folders, the last one is current on this machine
-        init(root, recipe, DEVICE, {"deploy.name": f"demo-{recipe}", **SETTINGS.get(recipe, {})})
+        init(root, recipe, DEVICE, {"deploy.name": name, **SETTINGS.get(recipe, {})})
     context = Context(open_run(root), progress or SilentProgress())
-    family = load_recipe(recipe).family
-    if context.config.family != family:
+    if context.config.deploy.name != name:
         raise ConfigError(
-            f"{context.files.config_path} is the run file of a family '{context.config.family}', "
-            f"the demo {recipe} is one of '{family}'; choose another folder with --dir"
+            f"{path} is not the run file of the demo {recipe}, whose deploy.name is '{name}', but "
+            f"has {context.config.deploy.name!r}; choose another folder with --dir"
         )
     train(context)
     profiled = profile(context, ProfileOptions(device=DEVICE))

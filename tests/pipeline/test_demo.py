@@ -3,7 +3,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from encoder_walking import make_encoder_folder
 from short_walks import ENCODER, TRANSLATION, shorten, write_profiles
 
 import mosdeploy
@@ -12,6 +11,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import demo as demo_module
 from mosdeploy.pipeline.channels import channel_of
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
+from mosdeploy.pipeline.init import init
 from mosdeploy.pipeline.run import open_run
 
 SHORT_TEXTS = {
@@ -24,12 +24,13 @@ SHORT_TEXTS = {
 """For a teacher that takes its time for each token."""
 
 
-def test_a_folder_of_another_demo_is_refused(tmp_path: Path) -> None:
-    root = make_encoder_folder(tmp_path / "demo", "classification")
-    before = sorted(root.rglob("*"))
-    with pytest.raises(ConfigError, match="the demo tiny is one of 'translation'; choose another"):
-        demo(root, "tiny")
-    assert sorted(root.rglob("*")) == before
+@pytest.mark.parametrize("settings", [{}, {"deploy.name": "demo-minilm-l6"}])
+def test_a_folder_of_anything_else_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
+    init(tmp_path, "tiny", settings=settings)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="not the run file of the demo tiny, .*; choose another"):
+        demo(tmp_path, "tiny")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("recipe", LIMIT_SHARES)
@@ -70,7 +71,7 @@ def test_from_the_data_that_come_with_it_to_the_page(
     write_profiles(profiles, "local", work_dir=str(tmp_path / "device"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     root = tmp_path / "demo"
-    mosdeploy.init(root, recipe=recipe, device="local")
+    init(root, recipe, "local", {"deploy.name": f"demo-{recipe}"})
     shorten(root, settings)
     line = ["mosdeploy", "demo", "--recipe", recipe, "--dir", str(root), "--json"]
     monkeypatch.setattr("sys.argv", line)
