@@ -122,7 +122,7 @@ class TrainingConfig(LimitsConfig):
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
     activation_checkpointing: bool = Field(False, exclude_if=operator.not_)
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
     # changes no result: it is in no fingerprint

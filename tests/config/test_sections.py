@@ -24,6 +24,7 @@ def test_an_update_has_something_to_train() -> None:
         (SearchConfig, {"seed": -1}, "seed"),
         (ProfileConfig, {"seed": -1}, "seed"),
         (TrainingConfig, {"seed": 2**64}, "seed"),
+        (TrainingConfig, {"threads": 100_000}, "threads"),
         (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
         (TrainingConfig, {"adam_betas": [0.9, 1.0]}, "adam_betas.1"),
         (TrainingConfig, {"label_smoothing": 1}, "label_smoothing"),
