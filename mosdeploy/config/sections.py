@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
+from ..spaces.table import Width
 from .units import Count, Duration, Fraction, Statistic
 
 MAX_SEED = 2**62
@@ -38,7 +39,7 @@ class SupernetConfig(Record):
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
-    router_hidden_dim: int = Field(128, ge=1)
+    router_hidden_dim: Width = 128
     router_input: Literal["per_layer", "aggregated"] = "per_layer"
     router_dropout: Fraction = 0.1
     dropout: Fraction = 0.1
@@ -104,7 +105,7 @@ class TrainingConfig(LimitsConfig):
     budget: int | None = Field(None, ge=2, exclude_if=operator.not_)
     num_winners: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
     tokens_per_batch: int = Field(2048, ge=16)
-    grad_accum_steps: int = Field(1, ge=1)
+    grad_accum_steps: int = Field(1, ge=1, le=100_000)
     batch_sharing: Literal["none", "shared"] = "none"
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0)
@@ -116,7 +117,7 @@ class TrainingConfig(LimitsConfig):
     sandwich: Literal["both", "largest", "smallest", "none"] = Field(
         "both", exclude_if=lambda which: which == "both"
     )
-    num_random_archs: int = Field(1, ge=0)
+    num_random_archs: int = Field(1, ge=0, le=1000)
     data: TrainingData = Field("original", exclude_if=lambda which: which == "original")
     seed: int = Field(1, ge=-MAX_SEED, le=MAX_SEED)
     compute: Literal["auto", "cpu", "cuda"] = "auto"
@@ -206,7 +207,7 @@ class SearchConfig(LimitsConfig):
 
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
 
-    population: int = Field(125, ge=4)
+    population: int = Field(125, ge=4, le=100_000)
     parents: int = Field(25, ge=2)
     mutations: int = Field(50, ge=0)
     crossovers: int = Field(50, ge=0)

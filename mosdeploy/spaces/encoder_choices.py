@@ -18,7 +18,7 @@ from ..errors import ArchError
 from ..record import Record
 from .genes import ArchConfig, GeneArray
 from .spec import CostedSpace, FloatArray, Rows
-from .table import Choices, Gene
+from .table import Choices, Depths, Gene, Width
 
 Head = Literal["pooled", "tokens", "vector", "cls-vector", "masked-lm"]
 """What stands on the last layer: a dense layer with tanh and a linear layer on the first token
@@ -118,16 +118,16 @@ class EncoderChoices(CostedSpace):
 
     family: Literal["encoder"] = "encoder"
     embed_dim: Choices
-    layers: Choices
+    layers: Depths
     ffn_ratio: Ratios | None = Field(None, exclude_if=operator.not_)
     ffn_dim: Annotated[Choices, Field(validate_default=True)] = ()
     heads: Choices
-    head_dim: int | None = Field(None, gt=0, exclude_if=operator.not_)
+    head_dim: Width | None = Field(None, exclude_if=operator.not_)
     layer_dim: Choices | None = Field(None, exclude_if=operator.not_)
     uniform: bool = False
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
     norm_epsilon: float = Field(1e-12, gt=0, lt=1)
-    table_dim: int | None = Field(None, gt=0)
+    table_dim: Width | None = None
     max_positions: int = Field(512, ge=4, le=4096)
     num_types: int = Field(2, ge=0, le=2)
     head: Head = "pooled"

@@ -15,10 +15,21 @@ def _sorted_choices(choices: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(choices))
 
 
-Choices = Annotated[
-    tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_sorted_choices)
-]
+MAX_WIDTH = 65_536
+"""No network is so wide: beyond it sizes overflow before memory ends."""
+
+MAX_LAYERS = 1_000
+
+Width = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+Choices = Annotated[tuple[Width, ...], Field(min_length=1), AfterValidator(_sorted_choices)]
 """Positive, different from one another, in ascending order."""
+
+Depths = Annotated[
+    tuple[Annotated[int, Field(gt=0, le=MAX_LAYERS)], ...],
+    Field(min_length=1),
+    AfterValidator(_sorted_choices),
+]
+"""The same of numbers of layers."""
 
 
 @dataclass(frozen=True)

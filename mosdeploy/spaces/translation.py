@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ..record import Record
 from .costs import AttentionSize, Inventory, Product, ffn_activations
 from .genes import ArchConfig
 from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
-from .table import Choices, Gene
+from .table import Choices, Depths, Gene, Width
 from .translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from .translation_features import FEATURE_NAMES, latency_features
 from .translation_workload import TranslationWorkload
@@ -77,15 +77,15 @@ class TranslationSpace(CostedSpace):
 
     encoder_embed_dim: Choices
     decoder_embed_dim: Choices
-    encoder_layers: Choices
-    decoder_layers: Choices
+    encoder_layers: Depths
+    decoder_layers: Depths
     encoder_ffn_dim: Choices
     decoder_ffn_dim: Choices
     encoder_heads: Choices
     decoder_self_heads: Choices
     decoder_cross_heads: Choices
     cross_span: Choices = (1,)
-    qkv_dim: int = Field(gt=0)
+    qkv_dim: Width
     norm: Literal["pre", "post"] = "post"
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mosdeploy.config.sections import ProfileConfig, SearchConfig, TrainingConfig
+from mosdeploy.config.sections import ProfileConfig, SearchConfig, SupernetConfig, TrainingConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.storage import fingerprint
@@ -25,6 +25,10 @@ def test_an_update_has_something_to_train() -> None:
         (ProfileConfig, {"seed": -1}, "seed"),
         (TrainingConfig, {"seed": 2**64}, "seed"),
         (TrainingConfig, {"threads": 100_000}, "threads"),
+        (TrainingConfig, {"grad_accum_steps": 10**9}, "grad_accum_steps"),
+        (TrainingConfig, {"num_random_archs": 10**9}, "num_random_archs"),
+        (SearchConfig, {"population": 10**9}, "population"),
+        (SupernetConfig, {"router_hidden_dim": 10**9}, "router_hidden_dim"),
         (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
         (TrainingConfig, {"adam_betas": [0.9, 1.0]}, "adam_betas.1"),
         (TrainingConfig, {"label_smoothing": 1}, "label_smoothing"),

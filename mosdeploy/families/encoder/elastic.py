@@ -31,6 +31,7 @@ from ...supernet.elastic import (
     with_prefix,
 )
 from ...supernet.extract import extract
+from ...supernet.memory import memory_errors
 from ...supernet.supernet import Supernet
 from .elastic_layer import ElasticBertLayer
 from .label_scale import SCALE, center_and_spread
@@ -194,7 +195,7 @@ def fresh_supernet(
     torch.Size([1, 2])
     """
     # of the CPU's generator alone: that is where the weights are drawn
-    with torch.random.fork_rng([]):
+    with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = ElasticEncoder(space, vocab_size, config)
         net = Supernet(space, network, config)
@@ -225,7 +226,7 @@ def fresh_subnet(
     seed: int,
 ) -> EncoderSubnet:
     """A subnet with the initial weights of a seed; the global generator is left as it was."""
-    with torch.random.fork_rng([]):
+    with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return EncoderSubnet(arch, space, vocab_size, config)
 

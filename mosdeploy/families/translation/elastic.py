@@ -20,6 +20,7 @@ from ...spaces.translation_arch import TranslationArch
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.elastic_layers import ElasticDecoderLayer, ElasticEncoderLayer
 from ...supernet.layers import start_near_identity
+from ...supernet.memory import memory_errors
 from ...supernet.mos import encoding_dim
 from ...supernet.supernet import Supernet
 from .network import TranslationSubnet
@@ -113,7 +114,7 @@ def fresh_supernet(
     torch.Size([1, 2, 4000])
     """
     # of the CPU's generator alone: that is where the weights are drawn
-    with torch.random.fork_rng([]):
+    with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
 
