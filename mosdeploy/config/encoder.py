@@ -108,6 +108,19 @@ class TaskConfig(Record):
         return self
 
     @model_validator(mode="after")
+    def _columns_are_read(self) -> Self:
+        unread = {"label"} if self.kind in (*AGNOSTIC, "tagging") else set[str]()
+        unread |= set[str]() if self.kind == "tagging" else {"tokens", "tags"}
+        # what is written out in full names them all
+        unread = {x for x in unread if getattr(self, x) != type(self).model_fields[x].default}
+        if given := sorted(unread):
+            raise ValueError(
+                f"{given[0]}: of {self.kind} no such column is read; leave out "
+                f"{' and '.join(given)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         needed = {"classification": 2, "tagging": 1}.get(self.kind, 0)
         if len(self.labels) < needed:
@@ -277,16 +290,31 @@ class EncoderRunConfig(RunConfig):
                 "teacher.path: an embedding learns the vectors of checkpoint.path, and a masked-lm "
                 "the hidden pieces; leave it out"
             )
-        if self.finetune.inherited_share != 1:
-            raise ValueError(
-                f"finetune.inherited_share: {self.finetune.inherited_share:g}, but an encoder "
-                "keeps all that its checkpoint learned; leave it out"
-            )
         if self.task.kind == "embedding" and self.supernet.head_per_depth:
             raise ValueError(
                 "supernet.head_per_depth: an embedding is the mean of the last layer's states and "
                 "has no head; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _learns_from_its_teacher(self) -> Self:
+        if self.finetune.inherited_share != 1:
+            raise ValueError(
+                f"finetune.inherited_share: {self.finetune.inherited_share:g}, but an encoder "
+                "keeps all that its checkpoint learned; leave it out"
+            )
+        if self.finetune.teacher is not None:
+            raise ValueError(
+                "finetune.teacher: the subnets of an encoder learn from the teacher of [teacher] "
+                "already; leave it out"
+            )
+        for name, section in (("training", self.training), ("finetune", self.finetune)):
+            if section.data not in (None, "original"):
+                raise ValueError(
+                    f'{name}.data: "{section.data}", but only translations are distilled into '
+                    "examples; leave it out"
+                )
         return self
 
     @property

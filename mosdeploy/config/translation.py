@@ -3,11 +3,12 @@
 In: TOML. Out: `TranslationRunConfig`.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..record import Name, Record
+from ..runtime.translation_settings import MAX_LENGTH_PENALTY
 from ..spaces.translation import TranslationSpace
 from ..spaces.translation_workload import MAX_SHORTLIST, TranslationWorkload
 from .sections import ExportConfig, RunConfig
@@ -56,9 +57,18 @@ class TranslationExportConfig(ExportConfig):
 
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)
-    length_penalty: float = Field(0.6, ge=0)
+    length_penalty: float = Field(0.6, ge=0, le=MAX_LENGTH_PENALTY)
     shortlist: int | None = Field(None, ge=0, le=MAX_SHORTLIST)
     max_shortlist_drop: float = Field(0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _vocabulary_is_whole(self) -> Self:
+        for name in ("trim_vocabulary", "vocabulary_texts"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}: the vocabulary of a translation cannot be trimmed; leave it out"
+                )
+        return self
 
     @property
     def workload_changes(self) -> dict[str, object]:
@@ -83,6 +93,17 @@ class TranslationRunConfig(RunConfig):
     space: TranslationSpace
     workload: TranslationWorkload = TranslationWorkload()
     export: TranslationExportConfig = TranslationExportConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        pairs = (("source_len", "max_source_len"), ("decode_steps", "max_decode_steps"))
+        for name, most in pairs:
+            if getattr(self.workload, name) > getattr(self.export, most):
+                raise ValueError(
+                    f"workload.{name} is {getattr(self.workload, name)}, but a bundle takes "
+                    f"{getattr(self.export, most)} at most: lower it, or raise export.{most}"
+                )
+        return self
 
     @property
     def vocab_size(self) -> int:

@@ -92,7 +92,7 @@ def export_format(
     Raises
     ------
     ConfigError
-        If the family has no such format, or TVM is asked for.
+        If the family has no such format, or TVM or a drop of the score is asked for.
     StaleInputError
         As `export`.
     ExportError
@@ -110,8 +110,12 @@ def export_format(
             f"'{family.name}' has no format '{name}'; its formats: {known}. Without --format, "
             "export writes a bundle"
         )
-    if options.runtime != "onnxruntime" or options.tune_s:
-        option = "--tune" if options.tune_s else "--runtime"
+    about_bundles = {
+        "--tune": options.tune_s,
+        "--runtime": options.runtime != "onnxruntime",
+        "--max-score-drop": options.max_score_drop is not None,
+    }
+    if option := next((name for name, is_given in about_bundles.items() if is_given), None):
         raise ConfigError(f"{option} is about bundles; leave it out, or leave --format out")
     return _Export.plan(context, options).write_format(name)
 

@@ -110,6 +110,15 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("workload", {"padding": "kept"}, '"kept" is for fp32 alone, not int8'),
         ("export", {"precision": "int4"}, "int4 is not possible with this .* possible: auto, fp32"),
         ("finetune", {"inherited_share": 0.4}, "0.4, but an encoder keeps all that its checkpoint"),
+        ("finetune", {"teacher": "largest"}, "finetune.teacher: the subnets of an encoder learn"),
+        ("finetune", {"data": "both"}, 'finetune.data: "both", but only translations'),
+        ("training", {"data": "distilled"}, 'training.data: "distilled", but only translations'),
+        ("task", {"tokens": "words", "tags": "x"}, "tags: of classification .* tags and tokens"),
+        (
+            "task",
+            {"kind": "tagging", "labels": ["KEY"], "label": "x"},
+            "label: of tagging no such column is read; leave out label",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(section: str, changes: dict[str, Any], message: str) -> None:

@@ -28,7 +28,7 @@ SHORT_TEXTS = {
 def test_a_folder_of_anything_else_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
     init(tmp_path, "tiny", settings=settings)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ConfigError, match="not the run file of the demo tiny, .*; choose another"):
+    with pytest.raises(ConfigError, match=r"not the run file of the demo tiny, .*; choose another"):
         demo(tmp_path, "tiny")
     assert sorted(tmp_path.rglob("*")) == before
 

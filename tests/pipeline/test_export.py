@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from walking import KeptProgress, opened
 
+import mosdeploy
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder import formats
 from mosdeploy.families.translation import scoring
 from mosdeploy.family import FormatJob
 from mosdeploy.pipeline.bundles import folder_bytes, limited_bytes, newest_bundle
+from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.export import export_format
+from mosdeploy.pipeline.export_job import ExportOptions
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.storage import sha256_file, write_record
@@ -249,6 +253,12 @@ def test_a_format_that_there_is_not(walked: Path, trained_encoder: Path) -> None
         opened(walked).export_format("hf", "largest")
     with pytest.raises(ConfigError, match=r"'encoder' has no format 'tf'; .*: optimum, hf"):
         opened(trained_encoder).export_format("tf", "largest")
+
+
+def test_a_format_has_no_scores_to_lose(tmp_path: Path) -> None:
+    mosdeploy.init(tmp_path, "minilm-l6")
+    with pytest.raises(ConfigError, match="--max-score-drop is about bundles; leave it out"):
+        export_format(Context(open_run(tmp_path)), "hf", ExportOptions(max_score_drop=1.0))
 
 
 def test_a_teacher_beside_a_supernet_within_limits_is_exported(encoder_folder: Path) -> None:

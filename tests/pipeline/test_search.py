@@ -187,7 +187,7 @@ def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
 
 def test_a_search_for_an_unknown_device_is_refused_unverified_too(folder: Path) -> None:
     before = Workspace(folder).search_result_path.read_bytes()
-    with pytest.raises(ConfigError, match="unknown device 'locla'; did you mean 'local'?"):
+    with pytest.raises(ConfigError, match="unknown device 'locla'; did you mean 'local'"):
         opened(folder).search(max_parameters=40_000, device="locla", verify=False)
     assert Workspace(folder).search_result_path.read_bytes() == before
 

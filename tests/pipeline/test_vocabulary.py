@@ -83,5 +83,5 @@ def test_further_texts_keep_their_pieces(encoder_folder: Path) -> None:
 
 
 def test_a_family_that_cannot_says_so(walked: Path) -> None:
-    with pytest.raises(ConfigError, match="the vocabulary of 'translation' cannot be trimmed"):
+    with pytest.raises(ConfigError, match="the vocabulary of a translation cannot be trimmed"):
         opened(walked).export("largest", trim_vocabulary=True)
