@@ -8,13 +8,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
 from ...runtime.texts import is_one_line
 from .tables import GLUE_COLUMNS, Row
-from .targets import cell_text, cell_words, joined_tag
+from .targets import cell_text, cell_words, joined_tag, number_of
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
 PAIR_NAMES = ("text", "text_pair")
@@ -79,7 +78,7 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
             "it with --label COLUMN; texts without labels, for vectors, are a .txt with one a line"
         )
     found = _labelled(rows, texts, label)
-    is_value = label in found.counts or math.isfinite(_number(label))
+    is_value = label in found.counts or math.isfinite(number_of(label))
     if is_value and any(" " in name for name in texts.values()):
         raise ConfigError(
             f"{first.place}: the first line of a table names its columns, and '{label}' looks like "
@@ -139,31 +138,33 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
             f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
             "rows; there is nothing to tell apart. Name another column with --label"
         )
-    numbers = [x for x in map(_number, counts) if math.isfinite(x)]
+    numbers = [x for x in map(number_of, counts) if math.isfinite(x)]
     is_numeric = len(numbers) == len(counts)
     if len(numbers) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers):
         _check_strange(rows, values, label)
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
-    plain = [_number(value.replace(",", ".").removesuffix("%")) for value in counts]
+    plain = [
+        number_of(value.replace(",", ".").replace("_", "").removesuffix("%")) for value in counts
+    ]
     if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, plain)):
-        place = next(i for i, value in enumerate(values) if math.isnan(_number(value)))
+        place = next(i for i, value in enumerate(values) if math.isnan(number_of(value)))
         raise ConfigError(
             f"{rows[place].place}: column '{label}' holds '{values[place]}': write numbers as in "
-            "1234.57, with a point and without commas or %"
+            "1234.57, with a point and without commas, _ or %"
         )
     if len(counts) > MAX_CLASSES:
         raise ConfigError(
             f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "
             f"numbers nor {MAX_CLASSES} classes or fewer; name the column of the label with --label"
         )
-    labels = sorted(counts, key=(lambda value: (_number(value), value)) if is_numeric else None)
+    labels = sorted(counts, key=(lambda value: (number_of(value), value)) if is_numeric else None)
     return TaskColumns("classification", columns, tuple(labels), counts)
 
 
 def _check_strange(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
     """Make sure that a few cells do not make classes of numbers on a scale."""
-    strange = [i for i, value in enumerate(values) if not math.isfinite(_number(value))]
+    strange = [i for i, value in enumerate(values) if not math.isfinite(number_of(value))]
     if 0 < len(strange) < MAX_STRANGE_SHARE * len(values):
         first = strange[0]
         raise ConfigError(
@@ -171,13 +172,6 @@ def _check_strange(rows: Sequence[Row], values: Sequence[str], label: str) -> No
             f"number in {len(strange):,} of {len(values):,} rows; fill the numbers in, or leave "
             "these rows out (if the numbers stand for classes, write them as words)"
         )
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
 
 
 def _tagging(rows: Sequence[Row], words: str, tags: str) -> TaskColumns:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ...config.encoder import TaskConfig
 from ...errors import ConfigError
+from ...runtime.manifest import MAX_ANSWER
 
 _log = logging.getLogger(__name__)
 
@@ -128,21 +129,35 @@ def warn_of_order(folder: Path, config: TaskConfig) -> None:
     )
 
 
+def number_of(cell: Any) -> float:
+    """The number that a cell holds; NaN if it is none, or larger than any answer of a bundle.
+
+    Examples
+    --------
+    >>> [number_of(cell) for cell in ("2.5", 3, "1_000", "1e39")]
+    [2.5, 3.0, nan, nan]
+    """
+    try:
+        # Python takes 1_000 for a number; what wrote the file need not
+        number = math.nan if "_" in str(cell) else float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if abs(number) <= MAX_ANSWER else math.nan
+
+
 def cell_number(cell: Any, place: str, column: str) -> float:
     """The number in a cell.
 
     Raises
     ------
     ConfigError
-        If it is none, or is not finite.
+        If it is none, or too large.
     """
-    try:
-        number = float(cell)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+    number = number_of(cell)
+    if math.isnan(number):
         raise ConfigError(
-            f"{place}: column '{column}' holds {repr(cell)[:100]}; regression needs a number"
+            f"{place}: column '{column}' holds {repr(cell)[:100]}; regression needs a number, of "
+            f"{MAX_ANSWER:g} at most and without _"
         )
     return number
 

@@ -98,7 +98,9 @@ def test_a_column_that_is_not_there_is_named() -> None:
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
 
 
-@pytest.mark.parametrize(("strange", "first"), [("NA", 9), ("nan", 0), ("inf", 50)])
+@pytest.mark.parametrize(
+    ("strange", "first"), [("NA", 9), ("nan", 0), ("inf", 50), ("1e39", 3), ("1_000", 4)]
+)
 @pytest.mark.parametrize(("step", "count"), [(1, 30), (0.5, 10)])
 def test_a_few_words_among_numbers_are_no_class(
     strange: str, first: int, step: float, count: int

@@ -196,7 +196,7 @@ def test_the_case_of_an_ending_does_not_matter(root: Path, tmp_path: Path, endin
         ),
         (
             "text,label\n" + "".join(f"t{i},{i}%\n" for i in range(50)),
-            "line 2: column 'label' holds '0%': .* without commas or %",
+            "line 2: column 'label' holds '0%': .* without commas, _ or %",
         ),
         (
             'text,label\none,good\ntwo,"very\ngood"\n',

@@ -275,6 +275,8 @@ def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) ->
     [
         ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
         ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
+        ('{"text": "a", "label": 1e39}', r"holds 1e\+39; regression needs a number, of 1e\+30"),
+        ('{"text": "a", "label": "1_000"}', "holds '1_000'; .* without _"),
         ('{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
         (f'{{"text": "a", "label": 1{"0" * 400}}}', "holds 10+; regression needs a number"),
         ('{"text": "a", "label": null}', "holds None; regression needs a number"),
