@@ -21,7 +21,7 @@ from ..storage import disk_errors, read_record, write_record
 from .context import Progress
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
-from .subnet_teaching import Teaching, teaching
+from .subnet_teaching import Teaching, remedy, teaching
 from .subnet_training import SubnetTraining
 from .token_files import VALIDATION_TOKENS, training_progress
 from .trained_run import TrainedRun
@@ -140,6 +140,7 @@ class FinalistTraining:
             log_path=path.with_name("log.jsonl"),
             inputs_sha256=inputs_sha256,
             distillation=taught.distillation(state),
+            remedy=remedy(training.weights),
             until=steps,
         )
         summary = train(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
-from ..records import SubnetCard
+from ..records import SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from .context import Progress
 from .distilled import LARGEST, Distilled, check_has_teachers, check_teacher, distilled
@@ -84,3 +84,9 @@ def _source_of_largest(state: TrainedRun, progress: Progress) -> Distilled:
         return source
     progress.say("the largest subnet is trained on the original examples: no other taught it")
     return Distilled()
+
+
+def remedy(weights: WeightOrigin) -> str:
+    """What to do about a subnet's training that diverged: from scratch its rate has no share."""
+    key = "training.learning_rate" if weights == "scratch" else "finetune.learning_rate_share"
+    return f"lower {key}"

@@ -22,7 +22,7 @@ from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
 from .begun_subnet import BEGUN, begin, begun
 from .context import Progress
-from .subnet_teaching import Teaching
+from .subnet_teaching import Teaching, remedy
 from .subnets import made_from_sha256, subnet_card
 from .token_files import (
     VALIDATION_TOKENS,
@@ -275,23 +275,23 @@ class SubnetTraining:
         from ..supernet.checkpoint import save_subnet
         from ..training.trainer import TrainingJob, train
 
-        files = self.state.files
         subnet = self.start()
         batches, valid = read_tokens(self.path.parent, self.state.family, self.config)
         job = TrainingJob(
             config=validated_seldom(self.config, len(valid)),
             state_path=self.checkpoint_path,
-            log_path=files.subnet_log_path(self.arch.key, self.weights, self.seed),
+            log_path=self.state.files.subnet_log_path(self.arch.key, self.weights, self.seed),
             inputs_sha256=self.inputs_sha256,
             say=progress.say,
             distillation=self.teaching.distillation(self.state),
+            remedy=remedy(self.weights),
         )
         show = training_progress("finetune", progress) if distributed.is_first else None
         summary = train(subnet, batches, valid, job, show, distributed)
 
         def finish() -> str:
             save_subnet(self.path, subnet)
-            card_path = files.subnet_card_path(self.arch.key, self.weights, self.seed)
+            card_path = self.state.files.subnet_card_path(self.arch.key, self.weights, self.seed)
             write_record(card_path, self._card(start_loss, summary))
             self._remove_state()
             return ""

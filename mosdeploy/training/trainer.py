@@ -66,6 +66,8 @@ class TrainingJob:
         Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
     distillation
         A teacher to learn from as well, of a subnet.
+    remedy
+        What to do about a loss that diverged, in keys of the run file.
     until
         The step to pause after, validated and saved; the same job without it goes on from there.
     """
@@ -77,6 +79,7 @@ class TrainingJob:
     source: ArchSource | None = None
     say: Callable[[str], None] | None = None
     distillation: Distillation | None = None
+    remedy: str = "lower training.learning_rate or raise training.warmup_steps"
     until: int | None = None
 
 
@@ -340,8 +343,7 @@ class _Run:
 
     def _diverged(self, what: str) -> MosdeployError:
         return MosdeployError(
-            f"training diverged at step {self.step}: {what}; lower training.learning_rate (now "
-            f"{self.config.learning_rate}) or raise training.warmup_steps (now "
-            f"{self.config.warmup_steps}), delete {self.job.state_path} and run the same command "
-            "again"
+            f"training diverged at step {self.step}: {what}, at a learning rate of up to "
+            f"{self.config.learning_rate:g} after {self.config.warmup_steps} steps; "
+            f"{self.job.remedy}, delete {self.job.state_path} and run the same command again"
         )

@@ -10,7 +10,7 @@ import torch
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.sections import FinetuneConfig, TrainingConfig
-from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import trained_run
@@ -77,6 +77,13 @@ def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Pa
     log = Workspace(folder).subnet_log_path(card.arch.key, "finetuned").read_text().splitlines()
     losses = [json.loads(line).get("subnet_loss") for line in log]
     assert losses == [None] * 9 + [card.loss]
+
+
+def test_a_finetuning_that_diverged_names_its_own_key(folder: Path) -> None:
+    share = "[finetune]\nlearning_rate_share = 1e30\n[profile]\n"
+    edit(folder / "mosdeploy.toml", "[profile]\n", share)
+    with pytest.raises(MosdeployError, match=r"; lower finetune\.learning_rate_share, delete"):
+        opened(folder).finetune("largest", steps=4)
 
 
 def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:

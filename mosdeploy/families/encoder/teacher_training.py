@@ -200,6 +200,7 @@ def _train(
         state_path=_checkpoint_path(task.folder),
         log_path=task.folder / "log.jsonl",
         inputs_sha256=inputs_sha256,
+        remedy="lower teacher.learning_rate",
     )
     valid = ordered_batches(cast("EncoderDataset", task.valid), VALIDATION_TOKENS)
     return train(network, batches, valid, job, task.show)

@@ -17,7 +17,7 @@ from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
 from mosdeploy.families.encoder.dataset import tokenize
 from mosdeploy.families.encoder.examples import Example
@@ -94,6 +94,12 @@ def barely_trained(folder: Path, teacher: TeacherConfig = BARELY, **task: Any) -
     made = TeacherTask(config, folder, folder / "teacher", data_sha256="", train=data, valid=data)
     made.folder.mkdir()
     return open_teacher(made).subnet(config.space.largest).eval(), data.batch(np.arange(8))
+
+
+def test_a_teacher_that_diverged_names_its_own_key(tmp_path: Path) -> None:
+    saved(tmp_path, "bert", "ForSequenceClassification", **SIZES)
+    with pytest.raises(MosdeployError, match=r"diverged at .*; lower teacher\.learning_rate, "):
+        barely_trained(tmp_path, TeacherConfig(steps=4, learning_rate=1e30))
 
 
 @pytest.mark.parametrize(
