@@ -73,7 +73,7 @@ def parse(model: type[R], data: Any, source: str) -> R:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         found = error.errors()
-        lines = [_explain(model, item) for item in found]
+        lines = _explained(model, found, data)
         is_unknown = any(item["type"] == "extra_forbidden" for item in found)
         kind = UnknownKeyError if is_unknown else ConfigError
         raise kind(f"{source}: " + "; ".join(lines)) from error
@@ -189,8 +189,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {_reason(error)}") from error
 
 
-def _explain(model: type[BaseModel], item: Any) -> str:
-    location: tuple[int | str, ...] = item["loc"]
+def _explained(model: type[BaseModel], found: list[Any], data: Any) -> list[str]:
+    """A line for each key, of which a union may say several things."""
+    by_key: dict[tuple[int | str, ...], list[Any]] = {}
+    for item in found:
+        by_key.setdefault(_location(model, item["loc"], data), []).append(item)
+    return [_explain(model, location, items) for location, items in by_key.items()]
+
+
+def _location(
+    model: type[BaseModel], told: tuple[int | str, ...], data: Any
+) -> tuple[int | str, ...]:
+    """Where in the data something is wrong, without pydantic's names for the types of a union."""
+    location: tuple[int | str, ...] = ()
+    for part in told:
+        owner = _owner(model, location)
+        is_key = isinstance(data, Mapping) and part in data
+        if isinstance(part, int) or is_key or (owner is not None and part in owner.model_fields):
+            location = (*location, part)
+            is_item = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+            data = data[part] if is_key or is_item else None
+    return location
+
+
+def _explain(model: type[BaseModel], location: tuple[int | str, ...], items: list[Any]) -> str:
+    item = items[0]
     key = ".".join(str(part) for part in location) or "(top level)"
     if item["type"] == "extra_forbidden":
         owner = _owner(model, location[:-1])
@@ -210,7 +233,8 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         return f"unknown key '{key}'; {hint}"
     if item["type"] == "missing":
         return f"missing key '{key}'"
-    message = item["msg"].removeprefix("Value error, ")
+    messages = dict.fromkeys(x["msg"].removeprefix("Value error, ") for x in items)
+    message = ", or ".join(messages).replace(", or Input ", ", or ")
     given = item["input"]
     # our own messages tell the value, or what of a section does not fit
     if item["type"] == "value_error" and (isinstance(given, dict) or str(given) in message):

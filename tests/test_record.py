@@ -1,8 +1,9 @@
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
+from pydantic import Field
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import (
@@ -125,6 +126,32 @@ def test_message_names_source_and_dotted_key(data: object, expected: str) -> Non
         parse(Tree, data, "tree.toml")
     assert str(caught.value).startswith("tree.toml: ")
     assert expected in str(caught.value)
+
+
+class Choice(Record):
+    age: Literal["old", "young"] | Literal["dead"] | None = None
+    names: str | tuple[str, str] = "oak"
+    counts: dict[str, int] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"age": "x"},
+            "'age': Input should be 'old' or 'young', or should be 'dead', got 'x'",
+        ),
+        (
+            {"names": {}},
+            "'names': Input should be a valid string, or should be a valid array, got {}",
+        ),
+        ({"counts": {"str": "1"}}, "'counts.str': Input should be a valid integer, got '1'"),
+    ],
+)
+def test_a_union_is_told_once_by_its_key(data: object, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Choice, data, "x.toml")
+    assert str(caught.value) == f"x.toml: {expected}"
 
 
 def test_message_holds_every_problem_and_stays_short() -> None:
