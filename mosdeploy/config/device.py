@@ -4,6 +4,7 @@ In: a name and a run folder. Out: a `DeviceProfile`. This file reaches no device
 """
 
 import difflib
+import posixpath
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -202,9 +203,31 @@ def _read(path: Path) -> DeviceProfile:
             f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'"
         )
     # here and not in the record: measurements of 0.2.0 hold profiles that it did not check so
+    if wrong := _unfit(profile):
+        raise ConfigError(f"{path}: {wrong}")
     if wrong := _disorder(profile.measure):
         raise ConfigError(f"{path}: 'measure': {wrong}")
     return profile
+
+
+def _unfit(profile: DeviceProfile) -> str:
+    """Which key of a profile cannot be used, in words; empty if all can."""
+    if profile.kind == "local" and profile.host is not None:
+        return (
+            f"'host': '{profile.host}', but kind \"local\" is this machine; leave host out, or "
+            'write kind = "ssh"'
+        )
+    if not profile.python.strip():
+        return "'python': it is empty; write python3, or the path of an interpreter"
+    # a device's own home folder, written in full, is refused where it is known
+    place = profile.work_dir
+    is_rooted = place.startswith(("/", "~/"))
+    if not is_rooted or not posixpath.normpath(place.removeprefix("~")).strip("/"):
+        return (
+            f"'work_dir': '{place}'; write the path of a folder of mosdeploy's own, from / or ~/, "
+            "such as ~/.cache/mosdeploy"
+        )
+    return ""
 
 
 def _disorder(measure: MeasureProtocol) -> str:
@@ -213,6 +236,11 @@ def _disorder(measure: MeasureProtocol) -> str:
         return (
             f"max_repeats is {measure.max_repeats}, less than min_repeats, which is "
             f"{measure.min_repeats}"
+        )
+    if measure.min_time_s > measure.max_time_s:
+        return (
+            f"min_time_s is {measure.min_time_s:g}, more than max_time_s, which is "
+            f"{measure.max_time_s:g}"
         )
     # `warmup` runs and `min_repeats` of a slow model take longer, which no protocol can know
     if measure.candidate_timeout_s <= 2 * measure.max_time_s:

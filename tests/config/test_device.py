@@ -106,7 +106,7 @@ def test_value_out_of_range_names_its_key(data, key):
         parse(DeviceProfile, {"name": "rpi", **data}, "devices/x.toml")
 
 
-@pytest.mark.parametrize("line", ["min_repeats = 300", "max_time_s = 60"])
+@pytest.mark.parametrize("line", ["min_repeats = 300", "max_time_s = 60", "min_time_s = 6"])
 def test_bounds_out_of_order_are_refused_in_a_file_alone(tmp_path, line):
     write(tmp_path / "device_profiles", "x", f'name = "x"\n[measure]\n{line}\n')
     with pytest.raises(ConfigError, match=rf"x\.toml: 'measure': .*{line.split()[0]}"):
@@ -115,6 +115,23 @@ def test_bounds_out_of_order_are_refused_in_a_file_alone(tmp_path, line):
     key, value = line.split(" = ")
     kept = {"name": "x", "measure": {key: int(value)}}
     assert getattr(parse(DeviceProfile, kept, "latency.jsonl").measure, key) == int(value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('kind = "local"\nhost = "pi"', "'host': 'pi', but kind \"local\" is this machine"),
+        ('python = " "', "'python': it is empty; write python3"),
+        ('work_dir = "mosdeploy"', "'work_dir': 'mosdeploy'; write the path of a folder"),
+        ('work_dir = ""', "'work_dir': ''; write"),
+        ('work_dir = "/"', "'work_dir': '/'; write"),
+        ('work_dir = "~/"', "'work_dir': '~/'; write"),
+    ],
+)
+def test_what_no_device_has_is_refused_in_a_file(tmp_path, lines, message):
+    write(tmp_path / "device_profiles", "x", f'name = "x"\n{lines}\n')
+    with pytest.raises(ConfigError, match=rf"x\.toml: {message}"):
+        load_profile("x", tmp_path)
 
 
 def test_a_protocol_of_0_1_0_is_read():
