@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from .errors import InputError
+from .manifest import unique_keys
 from .texts import check_characters
 
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
@@ -57,7 +58,8 @@ def line_of_json(content: str, number: int) -> str:
     Raises
     ------
     InputError
-        If it is no JSON object with a text, or the text holds half of a character.
+        If it is no JSON object with a text, a key is there twice, or the text holds half of a
+        character.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def line_of_json(content: str, number: int) -> str:
     if not content.strip():
         return ""
     try:
-        found = json.loads(content)
+        found = json.loads(content, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise InputError(f"line {number} is not JSON: {error}") from error
     if not isinstance(found, dict) or "text" not in found:

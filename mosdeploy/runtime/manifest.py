@@ -129,7 +129,7 @@ def read_manifest(bundle_dir: Path) -> Manifest:
     except FileMismatchError as error:
         raise ManifestError(f"{error}; it is no manifest") from error
     try:
-        data = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+        data = json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ManifestError(
             f"{path} is corrupt ({error}); copy or export the bundle again"
@@ -164,7 +164,7 @@ def check_files(bundle_dir: Path, manifest: Manifest) -> None:
             )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; of a key that is there twice, nobody can say which value is right."""
     found: dict[str, Any] = {}
     for key, value in pairs:
