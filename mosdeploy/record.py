@@ -193,22 +193,23 @@ def _explained(model: type[BaseModel], found: list[Any], data: Any) -> list[str]
     """A line for each key, of which a union may say several things."""
     by_key: dict[tuple[int | str, ...], list[Any]] = {}
     for item in found:
-        by_key.setdefault(_location(model, item["loc"], data), []).append(item)
+        by_key.setdefault(_location(model, item, data), []).append(item)
     return [_explain(model, location, items) for location, items in by_key.items()]
 
 
-def _location(
-    model: type[BaseModel], told: tuple[int | str, ...], data: Any
-) -> tuple[int | str, ...]:
+def _location(model: type[BaseModel], item: Any, data: Any) -> tuple[int | str, ...]:
     """Where in the data something is wrong, without pydantic's names for the types of a union."""
     location: tuple[int | str, ...] = ()
-    for part in told:
+    missing = item["loc"][-1] if item["type"] == "missing" else None
+    for part in item["loc"]:
         owner = _owner(model, location)
         is_key = isinstance(data, Mapping) and part in data
-        if isinstance(part, int) or is_key or (owner is not None and part in owner.model_fields):
+        is_field = owner is not None and part in owner.model_fields
+        if isinstance(part, int) or is_key or is_field or part == missing or data is ...:
             location = (*location, part)
             is_item = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
-            data = data[part] if is_key or is_item else None
+            # of what a validator put there, the data say nothing
+            data = data[part] if is_key or is_item else ...
     return location
 
 

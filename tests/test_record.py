@@ -132,6 +132,7 @@ class Choice(Record):
     age: Literal["old", "young"] | Literal["dead"] | None = None
     names: str | tuple[str, str] = "oak"
     counts: dict[str, int] = Field(default_factory=dict)
+    leaves: dict[str, Leaf] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,11 @@ class Choice(Record):
             {"names": {}},
             "'names': Input should be a valid string, or should be a valid array, got {}",
         ),
+        (
+            {"names": None},
+            "'names': Input should be a valid string, or should be a valid array, got None",
+        ),
+        ({"leaves": {"a": {}}}, "missing key 'leaves.a.width'"),
         ({"counts": {"str": "1"}}, "'counts.str': Input should be a valid integer, got '1'"),
     ],
 )
