@@ -57,9 +57,23 @@ BeamOption = Annotated[
         show_default="[workload].beam",
     ),
 ]
+
+
+def _bundle(name: str) -> Path:
+    """A bundle as it is named; a variable of the shell that is not set names none."""
+    if not name:
+        raise typer.BadParameter("it is empty: name a folder, or leave it out for the newest")
+    return Path(name)
+
+
 BundleOption = Annotated[
     Path | None,
-    typer.Option(help="A bundle: its folder, or its name in bundles/.", show_default="the newest"),
+    typer.Option(
+        parser=_bundle,
+        metavar="<path>",
+        help="A bundle: its folder, or its name in bundles/.",
+        show_default="the newest",
+    ),
 ]
 SshOption = Annotated[
     Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")

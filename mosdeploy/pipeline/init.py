@@ -74,6 +74,11 @@ class InitOptions:
         given = self.languages
         if given is not None and (isinstance(given, str) or len(given) != 2):
             raise ConfigError(f"languages are source and target, ('en', 'de'), not {given!r}")
+        if given is not None and given[0] == given[1]:
+            raise ConfigError(
+                f"source and target are both '{given[0]}'; a translation needs two languages, "
+                "as in en-de"
+            )
 
 
 def init(
@@ -169,6 +174,9 @@ def _context(plan: RunPlan, options: InitOptions, root: Path, progress: Progress
 
 def _new_path(root: Path) -> Path:
     path = Workspace(root).config_path
+    there = next(x for x in (root.absolute(), *root.absolute().parents) if x.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file, not a folder; choose a folder with --dir")
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another folder with --dir")
     return path

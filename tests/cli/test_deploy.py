@@ -55,3 +55,9 @@ def test_a_limit_on_the_99th_percentile_stands_beside_it(ask: Callable[..., Any]
     assert told.endswith(
         "12.00 ms median, 20.00 ms p90, 35.00 ms p99, limit 20 ms (p99) NOT kept\n"
     )
+
+
+def test_an_empty_name_is_no_bundle(ask: Callable[..., Any]) -> None:
+    done = ask("deploy.deploy", deployment(), "deploy", "--bundle", "")
+    assert (done.exit_code, done.arguments) == (2, ())
+    assert "'--bundle': it is empty: name a folder" in done.stderr

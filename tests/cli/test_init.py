@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from command_line import mosdeploy
 
+from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.init import InitOptions, init
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import NewRun, StepTimes, WalkEstimate
@@ -22,6 +23,18 @@ def test_a_run_file_is_written_once(tmp_path: Path) -> None:
     second = mosdeploy("init", cwd=tmp_path)
     assert second.returncode == 3
     assert "exists already" in second.stderr
+
+
+@pytest.mark.parametrize("name", ["notes", "notes/run"])
+def test_a_file_is_no_run_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(ConfigError, match="notes is a file, not a folder; choose a folder with"):
+        init(tmp_path / name)
+
+
+def test_one_language_is_no_translation() -> None:
+    with pytest.raises(ConfigError, match="source and target are both 'en'; a translation needs"):
+        InitOptions(("a.en", "a.de"), languages=("en", "en"))
 
 
 def test_json_names_the_file_that_was_written(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ def test_a_name_means_an_architecture(walked: Path, tmp_path: Path) -> None:
     space = state.config.space
     assert state.arch("largest") == space.largest
     assert state.arch("smallest") == space.smallest
+    with pytest.raises(ConfigError, match="'' is no architecture: write winner, largest"):
+        state.arch("")
     assert state.arch("winner") == state.search_result().winner.arch
     drawn = space.sample(np.random.default_rng(3))
     path = tmp_path / "arch.json"
