@@ -5,7 +5,7 @@ is trained.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +14,12 @@ from pydantic import JsonValue
 from ..config.sections import TrainingConfig
 from ..errors import StaleInputError
 from ..record import Record
-from ..storage import read_record, write_record
+from ..storage import disk_errors, read_record, write_record
 from .trained_run import TrainedRun
 from .trained_settings import changed, flat
 
 BEGUN = "begun.json"
+SUPERNET = "the supernet"
 FOLLOWING = ("training.warmup_steps",)
 """Keys that follow from others."""
 
@@ -32,6 +33,12 @@ class BegunSubnet(Record):
     settings: dict[str, JsonValue]
     others: dict[str, str | None]
     command: str
+
+    def is_from(self, supernet_sha256: str | None) -> bool:
+        """Whether the weights come from this supernet, or from none; another one is gone, and what
+        was begun with it cannot go on.
+        """
+        return self.others.get(SUPERNET) in (None, supernet_sha256)
 
 
 def begun(
@@ -57,8 +64,15 @@ def begun(
     )
 
 
-def begin(path: Path, state_path: Path, inputs_sha256: str, wanted: BegunSubnet) -> None:
-    """Note what the training of a subnet begins with.
+def begin(
+    path: Path,
+    state_path: Path,
+    inputs_sha256: str,
+    wanted: BegunSubnet,
+    say: Callable[[str], None],
+) -> None:
+    """Note what the training of a subnet begins with. The state of one from an earlier supernet is
+    removed, which `say` tells.
 
     Parameters
     ----------
@@ -77,6 +91,12 @@ def begin(path: Path, state_path: Path, inputs_sha256: str, wanted: BegunSubnet)
         check_inputs(state_path, inputs_sha256)
     except StaleInputError as error:
         found = read_begun(begun_path)
+        if found is not None and not found.is_from(wanted.others.get(SUPERNET)):
+            say(f"{path.parent.name}: a stopped training of an earlier supernet is begun anew")
+            with disk_errors(state_path):
+                state_path.unlink()
+            write_record(begun_path, wanted)
+            return
         told = "" if found is None else f" ({', '.join(_differences(found, wanted))})"
         raise StaleInputError(f"{error}{told}") from error
     write_record(begun_path, wanted)

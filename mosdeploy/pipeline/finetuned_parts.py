@@ -17,7 +17,7 @@ from ..records import SubnetCard
 from ..spaces.genes import ArchConfig
 from ..storage import read_record
 from ..workspace import SUBNET_NAME
-from .begun_subnet import BEGUN, read_begun
+from .begun_subnet import BEGUN, BegunSubnet, read_begun
 from .context import SILENT, Context
 from .parts import RUNS, look_at
 from .picking import pick
@@ -50,6 +50,8 @@ def finetuned_parts(context: Context, trained: Trained) -> Iterator[Part]:
         key, _, weights = name.partition("/")[0].partition("-")
         resuming = _resuming(trained, found.command, key)
         stopped = f"a training was stopped; `{resuming}` goes on with it"
+        if not _is_current(trained, found):
+            stopped = f"a training of an earlier supernet was stopped; `{resuming}` begins it anew"
         if is_locked(path.with_name(SUBNET_NAME)):
             stopped = RUNS
         elif resuming is None:
@@ -62,6 +64,13 @@ def finetuned_parts(context: Context, trained: Trained) -> Iterator[Part]:
             yield Part(what="finetuned", name=name, state="unused", detail=stopped)
     if winner is not None:
         yield Part(what="finetuned", state="missing", detail=detail, command=command)
+
+
+def _is_current(trained: Trained, found: BegunSubnet) -> bool:
+    """Whether a training can go on with the supernet that stands."""
+    with contextlib.suppress(MosdeployError):
+        return found.is_from(trained().card.supernet_sha256)
+    return True
 
 
 def _resuming(trained: Trained, command: str, key: str) -> str | None:

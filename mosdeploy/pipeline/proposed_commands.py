@@ -18,7 +18,7 @@ from .measured_parts import middle_limit, middle_size, middle_times_ms
 from .replacing import begun_training
 from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
-from .trained_settings import setting_differences
+from .trained_settings import names_data, setting_differences
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:
@@ -153,27 +153,34 @@ def is_other_training(context: Context, begun: BegunTraining, *, read_data: bool
     """Whether a supernet stands whole, and what was begun beside it is of another run file or of
     other data than there are now.
     """
-    run = context.run
     try:
-        card = run.whole_supernet_card()
+        card = context.run.whole_supernet_card()
     except StaleInputError:
         return False
+    # data that were read for the supernet need not be read again, unless they are to be
+    read_data = read_data or begun.data_sha256 != card.data_sha256
+    return bool(begun_differences(context, begun, read_data=read_data))
+
+
+def begun_differences(context: Context, begun: BegunTraining, *, read_data: bool) -> list[str]:
+    """In what the run file and, where they are to be read, the data are others than a training was
+    begun with, in words; such a one cannot go on.
+    """
+    run = context.run
     training = context.config.training
     budget = begun.budget
     if budget is None or budget.time_s is None:
         budget = tried_budget(context, None)
     limits = begun.limits.limits if begun.limits is not None else NO_LIMITS
+    found = setting_differences(begun.settings, with_budget(run, budget).config)
     if with_defaults(limits, training) != limits:
-        return True
-    if setting_differences(begun.settings, with_budget(run, budget).config):
-        return True
-    # data that were read for the supernet need not be read again, unless they are to be
-    if not read_data and begun.data_sha256 == card.data_sha256:
-        return False
-    with contextlib.suppress(MosdeployError):  # which every command would refuse
-        data = context.family.load_data(context.config, run.data_root)
-        return data.sha256 != begun.data_sha256
-    return False
+        found.append("the run file has other limits")
+    if read_data and not names_data(found, context.config):
+        with contextlib.suppress(MosdeployError):  # which every command would refuse
+            data = context.family.load_data(context.config, run.data_root)
+            if data.sha256 != begun.data_sha256:
+                found.append("the data are others")
+    return found
 
 
 def named_board(device: str, host: str | None) -> str:

@@ -33,7 +33,7 @@ from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
 from .parts import RUNS, look_at, require, subnets
 from .predictors import has_ready_made
-from .proposed_commands import last_training, search_command
+from .proposed_commands import begun_differences, last_training, search_command
 from .replacing import begun_training, stopped_beside
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import UNASKED, are_current, trained_alone
@@ -202,6 +202,7 @@ class _Look:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
             if isinstance(self._made, BegunTraining):
+                self._check_unchanged(self._made)
                 raise StaleInputError(f"a training was stopped; `{self._train_command}` goes on")
         if not files.beside.checkpoint_path.exists():
             return self._standing()
@@ -209,6 +210,19 @@ class _Look:
             return f"{self._standing()}; {stopped_beside(files)}"
         except StaleInputError as error:
             raise StaleInputError(f"{error}; {stopped_beside(files)}") from error
+
+    def _check_unchanged(self, begun: BegunTraining) -> None:
+        """Of a training that was stopped where no supernet stands, say why it cannot go on; beside
+        one it would not count.
+        """
+        with contextlib.suppress(StaleInputError):
+            self.context.run.whole_supernet_card()
+            return
+        if found := begun_differences(self.context, begun, read_data=self.read_data):
+            path = self.context.files.checkpoint_path
+            raise StaleInputError(
+                f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
+            )
 
     def _standing(self) -> str:
         """What is there of the supernet itself."""

@@ -20,7 +20,7 @@ from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
-from .begun_subnet import BEGUN, begin, begun
+from .begun_subnet import BEGUN, SUPERNET, begin, begun
 from .context import Progress
 from .subnet_teaching import Teaching, remedy
 from .subnets import made_from_sha256, subnet_card
@@ -193,7 +193,7 @@ class SubnetTraining:
         data = state.data  # refuses a changed run file, before anything is begun
         if self.weights == "finetuned":
             self._take_over_steps(state.files.finalist_checkpoint_path(self.arch.key))
-        self._begin()
+        self._begin(progress)
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
@@ -206,14 +206,14 @@ class SubnetTraining:
         )
         return _Start(finished=False, loss=loss).model_dump_json()
 
-    def _begin(self) -> None:
+    def _begin(self, progress: Progress) -> None:
         others = {
-            "the supernet": self.supernet_sha256,
+            SUPERNET: self.supernet_sha256,
             "the start": self.made_from_sha256,
             "the teaching": " ".join(map(str, self.teaching.sha256)),
         }
         wanted = begun(self.state, self.config, self.inherited_share, others, self.command)
-        begin(self.path, self.checkpoint_path, self.inputs_sha256, wanted)
+        begin(self.path, self.checkpoint_path, self.inputs_sha256, wanted, progress.say)
 
     def _take_over_single(self) -> SubnetCard | None:
         """Copy the subnet of the same training with one seed, or go on from that one's steps; gives

@@ -294,6 +294,21 @@ def test_a_stopped_finetuning_is_told_with_what_goes_on_with_it(folder: Path) ->
     assert opened(folder).status().next_command != command
 
 
+def test_a_stopped_finetuning_of_an_earlier_supernet_is_begun_anew(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).finetune("smallest", steps=12)
+    edit(folder / "mosdeploy.toml", "learning_rate = 5e-3", "learning_rate = 4e-3")
+    opened(folder).train()
+    details = [x.detail for x in opened(folder).status().parts if x.what == "finetuned"]
+    command = "mosdeploy finetune --pick smallest --steps 12"
+    assert f"a training of an earlier supernet was stopped; `{command}` begins it anew" in details
+    progress = KeptProgress()
+    assert opened(folder, progress).finetune("smallest", steps=12).steps == 12
+    told = "a stopped training of an earlier supernet is begun anew"
+    assert any(x.endswith(f"-finetuned: {told}") for x in progress.messages)
+    assert not list(folder.glob("subnets/*/begun.json"))
+
+
 def test_scores_of_others_alone_lack_the_winner(folder: Path) -> None:
     path = Workspace(folder).scores_path
     table = read_record(ScoreTable, path, "")
@@ -407,6 +422,27 @@ def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
     assert card.limits is not None
     assert opened(root).status().next_command == command
+
+
+def test_of_a_stopped_training_status_tells_what_was_changed_since(tmp_path: Path) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=5)).train()
+    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 14")
+    path = Workspace(root).checkpoint_path
+    ending = f"restore that, or delete {path}"
+    told = f"a training was stopped, and training.steps was 12, is 14 now: {ending}"
+    assert part(root, "supernet").detail == told
+    with pytest.raises(StaleInputError, match="steps was 12, is 14 now"):
+        opened(root).train()
+    edit(root / "mosdeploy.toml", "\nsteps = 14", "\nsteps = 12")
+    change_data(root)
+    assert (
+        part(root, "supernet").detail
+        == f"a training was stopped, and the data are others: {ending}"
+    )
+    path.unlink()
+    assert opened(root).train().steps == 12
 
 
 def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:
