@@ -12,6 +12,7 @@ from .folders import listed
 SUBNET_NAME = "subnet.safetensors"
 CONFIG_NAME = "mosdeploy.toml"
 PREDICTOR_NAME = "predictor.json"
+CHECKPOINT_NAME = "checkpoint.pt"
 NEW_SUFFIX = "-new"
 
 
@@ -56,7 +57,12 @@ class Workspace:
 
     @property
     def checkpoint_path(self) -> Path:
-        return self.supernet_dir / "checkpoint.pt"
+        return self.supernet_dir / CHECKPOINT_NAME
+
+    @property
+    def training_state_paths(self) -> tuple[Path, ...]:
+        """What a stopped training leaves: of its teacher, or of the supernet itself."""
+        return self.teacher_dir / CHECKPOINT_NAME, self.checkpoint_path
 
     @property
     def begun_path(self) -> Path:
@@ -114,10 +120,14 @@ class Workspace:
         return self.root / "search" / "finalists"
 
     def finalist_checkpoint_path(self, arch_key: str) -> Path:
-        return self.finalists_dir / arch_key / "checkpoint.pt"
+        return self.finalists_dir / arch_key / CHECKPOINT_NAME
 
     def step_ratio_path(self, arch_key: str) -> Path:
         return self.root / "search" / "step-ratios" / f"{arch_key}.json"
+
+    @property
+    def begun_search_path(self) -> Path:
+        return self.search_result_path.with_name("begun.json")
 
     @property
     def search_result_path(self) -> Path:
@@ -132,7 +142,7 @@ class Workspace:
         return self.subnet_path(arch_key, weights, seed).with_name("subnet.json")
 
     def subnet_checkpoint_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name("checkpoint.pt")
+        return self.subnet_path(arch_key, weights, seed).with_name(CHECKPOINT_NAME)
 
     def subnet_log_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
         return self.subnet_path(arch_key, weights, seed).with_name("log.jsonl")

@@ -10,6 +10,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import shlex
 import sys
 import threading
 from collections import deque
@@ -34,7 +35,7 @@ from .answering import num_cores
 from .bundles import named_bundle
 from .context import Context
 from .devices import check_named
-from .distilled import LARGEST, check_has_teachers, read_answered
+from .distilled import LARGEST, begun_command, check_has_teachers, read_answered
 from .run import Run, open_run
 from .subnets import select_subnet, subnet_card
 from .trained_run import trained_run
@@ -60,6 +61,13 @@ class DistillOptions:
 
     teacher: str = LARGEST
     beam: int | None = None
+
+    @property
+    def command(self) -> str:
+        """What has this teacher answer."""
+        teacher = [] if self.teacher == LARGEST else ["--teacher", self.teacher]
+        beam = [] if self.beam is None else ["--beam", str(self.beam)]
+        return shlex.join(["mosdeploy", "distill", *teacher, *beam])
 
     @property
     def name(self) -> str:
@@ -97,7 +105,8 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         if (card := _finished(context, inputs_sha256)) is not None:
             context.progress.say("already distilled from the same data by the same teacher")
             return card
-        num_examples = _answer(context, options, data, inputs_sha256)
+        job = _Job(run.workspace.root, options, teacher_sha256)
+        num_examples = _answer(context, job, data, inputs_sha256)
         if not num_examples:
             raise ConfigError(
                 f"none of the answers of {options.name} is worth training on: is it trained, and "
@@ -117,6 +126,15 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
     return card
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a process that answers opens, and what that has to be."""
+
+    root: Path
+    options: DistillOptions
+    teacher_sha256: str
+
+
 def _check_beam(beam: int | None) -> None:
     if beam is not None and beam < 1:
         raise ConfigError(
@@ -132,17 +150,19 @@ def _with_folder(context: Context, options: DistillOptions) -> DistillOptions:
     return replace(options, teacher=str(named_bundle(context.files, Path(options.teacher))))
 
 
-def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sha256: str) -> int:
+def _answer(context: Context, job: _Job, data: TaskData, inputs_sha256: str) -> int:
     """Have all chunks answered that are not yet; returns how many examples there are in the end."""
     path = context.files.distilled_path
     made_from, answered = read_answered(path)
     if made_from not in (None, inputs_sha256):
+        command = begun_command(path)
+        told = "" if command is None else f"; it was begun by `{command}`"
         raise StaleInputError(
-            f"{path} is the work of another teacher, or for other data; delete {path.parent} and "
-            "run the same command again, or restore what it was made from"
+            f"{path} is the work of another teacher or beam, or for other data{told}; delete "
+            f"{path.parent} and run the same command again, or restore what it was made from"
         )
     if made_from is None:
-        append_line(path, {"inputs_sha256": inputs_sha256})
+        append_line(path, {"inputs_sha256": inputs_sha256, "command": job.options.command})
     starts = range(0, len(data.train), CHUNK)
     missing = {
         number: data.train[start : start + CHUNK]
@@ -153,7 +173,7 @@ def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sh
     num_examples = sum(map(len, answered.values()))
     # a first chunk takes a while: the processes start and each loads the teacher
     context.progress.update("distill", num_done, len(data.train))
-    for number, examples in _answers(context.run, options, missing):
+    for number, examples in _answers(context.run, job, missing):
         append_line(path, {"chunk": number, "examples": examples})
         num_done += len(missing[number])
         num_examples += len(examples)
@@ -162,12 +182,12 @@ def _answer(context: Context, options: DistillOptions, data: TaskData, inputs_sh
 
 
 def _answers(
-    run: Run, options: DistillOptions, chunks: dict[int, Sequence[Any]]
+    run: Run, job: _Job, chunks: dict[int, Sequence[Any]]
 ) -> Iterator[tuple[int, list[Any]]]:
     """Answers by the number of the chunk, in order, from one process a core."""
     if not chunks:
         return
-    num_processes = min(len(chunks), _num_processes(run, options))
+    num_processes = min(len(chunks), _num_processes(run, job.options))
     # spawned, not forked: a fork would share the threads of torch and of the runtimes
     spawn = multiprocessing.get_context("spawn")
     # nothing is ever sent: the processes end when the writing end is closed, by us or by a kill
@@ -175,7 +195,6 @@ def _answers(
     executor = ProcessPoolExecutor(
         num_processes, mp_context=spawn, initializer=end_when_closed, initargs=(reader,)
     )
-    root = run.workspace.root
     try:
         left = iter(chunks.items())
         running: deque[tuple[int, Future[_Answered]]] = deque()
@@ -183,7 +202,7 @@ def _answers(
         def submit(count: int) -> None:
             with _main_hidden():  # processes are started as chunks are submitted
                 for number, examples in itertools.islice(left, count):
-                    future = executor.submit(_answer_chunk, root, options, examples)
+                    future = executor.submit(_answer_chunk, job, examples)
                     running.append((number, future))
 
         submit(2 * num_processes)  # enough that none waits; all answers at once would be in memory
@@ -255,22 +274,29 @@ class _Answered:
     logged: list[logging.LogRecord]
 
 
-def _answer_chunk(root: Path, options: DistillOptions, examples: Sequence[Any]) -> _Answered:
+def _answer_chunk(job: _Job, examples: Sequence[Any]) -> _Answered:
     logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
     handler = QueueHandler(logged)  # makes records that can be sent
     log = logging.getLogger("mosdeploy")
     log.addHandler(handler)
     try:
-        answers = list(_opened(root, options).answer(examples))
+        answers = list(_opened(job).answer(examples))
     finally:
         log.removeHandler(handler)
     return _Answered(answers, [logged.get() for _ in range(logged.qsize())])
 
 
 @functools.cache
-def _opened(root: Path, options: DistillOptions) -> OutputTeacher:
+def _opened(job: _Job) -> OutputTeacher:
     """The teacher of a process that answers with nothing else."""
-    return _open(open_run(root), options, threads=1)
+    run = open_run(job.root)
+    teacher = _open(run, job.options, threads=1)
+    # after it was read: another command may have put another one into its place meanwhile
+    if _teacher_sha256(run, job.options) != job.teacher_sha256:
+        raise StaleInputError(
+            "the teacher was replaced while this command ran; run the same command again"
+        )
+    return teacher
 
 
 def _open(run: Run, options: DistillOptions, threads: int | None = None) -> OutputTeacher:

@@ -4,6 +4,7 @@ In: a run folder. Out: training examples, original, distilled or both, after a c
 were made from.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,14 @@ def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
         return lines[0]["inputs_sha256"], {line["chunk"]: line["examples"] for line in lines[1:]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StaleInputError(f"{path} is corrupt ({error}); {_delete(path)}") from error
+
+
+def begun_command(path: Path) -> str | None:
+    """What began a file of distilled examples; None where it does not say, as an older one."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError, IndexError):
+        found = load_json(read_lines(path)[0][0]).get("command")
+        return found if isinstance(found, str) else None
+    return None
 
 
 def _delete(path: Path) -> str:

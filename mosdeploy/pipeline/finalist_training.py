@@ -18,6 +18,7 @@ from ..record import Record
 from ..records import Candidate
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, read_record, write_record
+from ..workspace import CHECKPOINT_NAME
 from .context import Progress
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
@@ -77,7 +78,7 @@ class FinalistTraining:
 
     def keep_only(self, arch: ArchConfig) -> None:
         """Remove the training states of all others."""
-        for path in listed(self.state.files.finalists_dir, "*/checkpoint.pt"):
+        for path in listed(self.state.files.finalists_dir, f"*/{CHECKPOINT_NAME}"):
             if path.parent.name != arch.key:
                 with disk_errors(path):
                     # a `finetune` that runs beside may have taken them over

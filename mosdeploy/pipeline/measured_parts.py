@@ -206,9 +206,22 @@ class _Measured:
         if self.source is not None:
             return f"mosdeploy fit --device {self.device} --from {self.source}"
         with contextlib.suppress(StaleInputError):
+            if self.num_left:
+                return profile_command(self.dataset)
             if more := further_command(self.dataset, self.context.config):
                 return more
         return f"mosdeploy fit --device {self.device}"
+
+    @property
+    def num_left(self) -> int:
+        """How many subnets a profile that was stopped has not measured yet: one that ended has
+        fitted a predictor, where there can be one.
+        """
+        config = self.context.config
+        if self.has_predictor or self.is_emulated or too_small(config):
+            return 0
+        wanted = min(config.profile.budget, config.space.num_architectures)
+        return max(0, wanted - len(self.dataset.measured))
 
     @property
     def source(self) -> str | None:
@@ -279,6 +292,8 @@ class _Measured:
             words.append(f"{failed} failed")
         if dataset.context.device.emulated:
             words.append("emulated: no latencies")
+        if left := self.num_left:
+            words.append(f"stopped before {left} more; `{profile_command(dataset)}` goes on")
         return ", ".join(words)
 
     def predictor(self) -> str:

@@ -7,7 +7,7 @@ import contextlib
 
 from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import NO_LIMITS, BegunTraining, SearchResult, SupernetCard
+from ..records import NO_LIMITS, BegunSearch, BegunTraining, SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..storage import read_record
 from .budget import tried_budget, with_budget
@@ -55,11 +55,16 @@ def search_command(context: Context, device: str | None = None) -> str | None:
 
 
 def _last_search(context: Context, device: str | None) -> str | None:
-    """The last search for that device again, whatever it was made from; None where there is none,
-    or one without limits.
+    """The search that was stopped, else the last one for that device again, whatever it was made
+    from; None where there is none, or one without limits.
     """
+    files = context.files
+    found: BegunSearch | SearchResult
     try:
-        found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
+        if files.begun_search_path.exists():
+            found = read_record(BegunSearch, files.begun_search_path, "mosdeploy search")
+        else:
+            found = read_record(SearchResult, files.search_result_path, "mosdeploy search")
     except StaleInputError:
         return None
     config = context.config.search

@@ -10,7 +10,7 @@ from ..config import RunConfig
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
-from ..storage import read_record
+from ..storage import read_record, write_record
 from ..workspace import Workspace
 from .train_command import TRAIN, train_command
 from .trained_settings import limit_differences, names_data, setting_differences
@@ -22,15 +22,19 @@ def telling_differences(
 ) -> Iterator[None]:
     """Say of a state that is refused in what its training was another one, where that is known.
 
+    What the training was begun with is kept then, whatever was written in its place.
+
     Raises
     ------
     StaleInputError
         As what is done in it raises it, with these words.
     """
+    found = begun_training(files)
     try:
         yield
     except StaleInputError as error:
-        found = begun_training(files)
+        if found is not None:
+            write_record(files.begun_path, found)
         differences = [] if found is None else training_differences(found, config, wanted)
         if found is None or not differences:
             raise

@@ -10,10 +10,11 @@ from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
 from ..locks import locked
-from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
+from ..records import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
+from .begun_search import noted
 from .context import Context
 from .devices import check_reachable, check_real
 from .finalist_timing import FinalistTiming
@@ -134,7 +135,8 @@ class _SearchTask:
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
         )
-        with locked(files.quality_path, busy):
+        begun = BegunSearch(device=self.device, limits=self.limits, statistic=self.statistic)
+        with locked(files.quality_path, busy), noted(files.begun_search_path, begun):
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)
             losses = timed.added(inherited) if timed else inherited

@@ -28,6 +28,7 @@ from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
+from .distilled import begun_command
 from .evaluate import scored_inputs
 from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
@@ -38,9 +39,10 @@ from .replacing import begun_training, stopped_beside
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import UNASKED, are_current, trained_alone
 from .summaries import Part, RunStatus
-from .train import has_tokenizer_of
+from .tokenizing import has_tokenizer_of
 from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
+from .trained_settings import names_data
 
 SEARCH = "mosdeploy search"
 
@@ -84,6 +86,7 @@ class _Look:
         yield look_at("data", "", self._data, None)
         yield look_at("tokenizer", "", self._tokenizer, self._train_command)
         yield look_at("supernet", "", self._supernet, self._train_command)
+        yield from self._distilled()
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, self._search_command)
         yield from finetuned_parts(self.context, lambda: self._trained)
@@ -197,7 +200,7 @@ class _Look:
         if is_locked(files.supernet_dir):
             raise StaleInputError(RUNS)
         begun = begun_training(files.beside) or begun_training(files)
-        if any(x.checkpoint_path.exists() for x in (files, files.beside)):
+        if any(path.exists() for x in (files, files.beside) for path in x.training_state_paths):
             if begun is None:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
@@ -218,8 +221,11 @@ class _Look:
         with contextlib.suppress(StaleInputError):
             self.context.run.whole_supernet_card()
             return
-        if found := begun_differences(self.context, begun, read_data=self.read_data):
-            path = self.context.files.checkpoint_path
+        found = begun_differences(self.context, begun, read_data=self.read_data)
+        path = next(path for path in self.context.files.training_state_paths if path.exists())
+        # a teacher does not depend on all that a supernet does
+        is_of_supernet = path == self.context.files.checkpoint_path
+        if found and (is_of_supernet or names_data(found, self.context.config)):
             raise StaleInputError(
                 f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
             )
@@ -233,6 +239,17 @@ class _Look:
         card = state.card
         losses = f"{card.largest_loss:.3f} (largest), {card.smallest_loss:.3f} (smallest)"
         return f"{card.steps:,} steps, validation loss {losses}"
+
+    def _distilled(self) -> Iterator[Part]:
+        """Answers of a teacher that is not done with all."""
+        files = self.context.files
+        if not files.distilled_path.exists() or files.distilled_card_path.exists():
+            return
+        command = begun_command(files.distilled_path) or "mosdeploy distill"
+        detail = f"`{command}` was stopped, and the same command goes on"
+        if is_locked(files.distilled_path):
+            detail = RUNS
+        yield Part(what="distilled", state="unused", detail=detail)
 
     # -- what was found, and what became of it
 

@@ -119,8 +119,8 @@ class Part(Record):
     Attributes
     ----------
     what
-        device, data, tokenizer, supernet, measurements, predictor, search, finetuned, scores,
-        bundle, deployment or report.
+        device, data, tokenizer, supernet, distilled, measurements, predictor, search, finetuned,
+        scores, bundle, deployment or report.
     name
         Which of several: a device, an architecture, a bundle; else empty.
     state

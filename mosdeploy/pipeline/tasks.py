@@ -35,7 +35,7 @@ from .picking import Picked, pick
 from .run import Run, open_run
 from .summaries import TaskSummary
 from .token_files import VALIDATION_TOKENS
-from .train import data_card
+from .tokenizing import data_card
 from .trained_run import TrainedRun, trained_run, training_inputs
 from .trained_settings import trained_settings
 

@@ -8,22 +8,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..family import TaskData, Tokenizer
+from ..family import TaskData
 from ..folders import replace_folder, restore_folder
 from ..locks import locked
 from ..record import Record, parse
-from ..records import BegunTraining, DataCard, SupernetCard
-from ..storage import atomic_copy, disk_errors, read_record, sha256_file, write_record
+from ..records import BegunTraining, SupernetCard
+from ..storage import disk_errors, sha256_file, write_record
 from ..workspace import Workspace
 from .budget import training_budget, with_budget
 from .context import Context
 from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
-from .limits import TrainOptions, feasible_space, told_training, training_limits
+from .limits import TrainOptions, feasible_space, training_limits
 from .replacing import replacement_words, stopped_beside, telling_differences
 from .run import Run
-from .teacher import ensure_teacher, finished_teacher, is_taught, keep_teacher, train_teacher
-from .token_files import read_tokens, remove_tokens, training_progress, write_tokens
+from .teacher import ensure_teacher, finished_teacher, is_taught
+from .token_files import read_tokens, remove_tokens, training_progress
+from .tokenizing import ensure_card, tokenize
 from .trained_run import training_inputs
 from .trained_settings import trained_settings
 
@@ -125,6 +126,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
         ensure_teacher(context, data, source)
+        ensure_card(context, data, source)
         context.progress.say("already trained from this data and configuration")
         if files.beside.checkpoint_path.exists():
             context.progress.say(stopped_beside(files))
@@ -149,44 +151,12 @@ def _write_data(
         for line in replacement_words(context.files, context.config, prepared.begun):
             context.progress.say(line)
         context = _beside(context)
-    config = context.config
     files = context.files
-    # before anything is overwritten
-    with telling_differences(files, config, prepared.begun):
+    with telling_differences(files, context.config, prepared.begun):
+        # before anything is overwritten
         check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
-    write_record(files.begun_path, prepared.begun)
-    tokenizer = _tokenizer(context, data, old.files)
-    # at once: of a tokenizer without a card nothing says that it is of this data
-    write_record(files.data_card_path, data_card(context.run, data, 0))
-    examples = source.examples(context.run, data)
-    context.progress.say(f"tokenizing {len(examples):,} training examples")
-    train_set = context.family.tokenize(tokenizer, examples, config)
-    valid_set = context.family.tokenize(tokenizer, data.valid, config)
-    num_too_long = len(examples) - len(train_set)
-    card = data_card(context.run, data, num_too_long)
-    write_record(files.data_card_path, card)
-    dropped = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
-    num_unread = len(data.valid) - len(valid_set)
-    context.progress.say(
-        f"data: {len(train_set)} training, {len(valid_set)} validation, {len(data.test)} test "
-        f"examples; dropped: {dropped}"
-        + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
-    )
-    if prepared.begun.limits is not None:
-        context.progress.say(told_training(context, prepared.begun.limits))
-    rising, steps = config.training.warmup_steps, config.training.steps
-    if rising >= steps:
-        context.progress.say(
-            f"the learning rate rises to the very end: training.warmup_steps = {rising} of {steps} "
-            f"steps; about {max(1, steps // 10)} are usual"
-        )
-    if prepared.is_beside:
-        keep_teacher(old.run, context.run, data.sha256)
-    teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
-    if teacher is not None:
-        train_set = teacher.label(train_set, examples)
-        valid_set = teacher.label(valid_set, data.valid)
-    write_tokens(files.supernet_dir, train_set, valid_set)
+        write_record(files.begun_path, prepared.begun)
+        tokenize(context, data, source, prepared.begun.limits, old)
 
 
 def _train(
@@ -303,42 +273,3 @@ def _remove_leftovers(files: Workspace) -> None:
     if files.beside.supernet_card_path.exists():
         for folder in (files.beside.supernet_dir, files.beside.teacher_dir):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
-    """The tokenizer of the folder if it was made from this data, else a new one."""
-    path = context.files.tokenizer_path
-    if not has_tokenizer_of(context, data, context.files):
-        if has_tokenizer_of(context, data, old):
-            atomic_copy(old.tokenizer_path, path)
-        else:
-            context.progress.say("making the tokenizer")
-            context.family.train_tokenizer(data, context.config, path)
-    return context.family.load_tokenizer(path)
-
-
-def has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool:
-    """Whether a folder has a tokenizer that was made from this data and this vocabulary size."""
-    if not (files.data_card_path.exists() and files.tokenizer_path.exists()):
-        return False
-    card = read_record(DataCard, files.data_card_path, "mosdeploy train")
-    made_from = (card.sha256, card.vocab_size, card.tokenizer_sha256)
-    return made_from == (
-        data.sha256,
-        context.config.vocab_size,
-        sha256_file(files.tokenizer_path),
-    )
-
-
-def data_card(run: Run, data: TaskData, num_too_long: int) -> DataCard:
-    """What a run folder says of its data, once its tokenizer is there."""
-    return DataCard(
-        description=run.config.title,
-        num_train=len(data.train),
-        num_valid=len(data.valid),
-        num_test=len(data.test),
-        dropped={**data.dropped, **({"too_many_tokens": num_too_long} if num_too_long else {})},
-        sha256=data.sha256,
-        vocab_size=run.config.vocab_size,
-        tokenizer_sha256=sha256_file(run.workspace.tokenizer_path),
-    )

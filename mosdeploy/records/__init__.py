@@ -28,7 +28,7 @@ from .latency import (
     Timing,
     TransferTrial,
 )
-from .search import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
+from .search import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
 from .training import (
     BegunTraining,
     DataCard,
@@ -47,6 +47,7 @@ from .training import (
 
 __all__ = [
     "NO_LIMITS",
+    "BegunSearch",
     "BegunTraining",
     "BoardCalibration",
     "BundleManifest",

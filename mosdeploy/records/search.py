@@ -66,6 +66,15 @@ class QualityCard(Record):
     error: float
 
 
+class BegunSearch(Record):
+    """What a search that is not over is for."""
+
+    version: Literal[1] = 1
+    device: str
+    limits: Limits
+    statistic: Statistic
+
+
 class SearchResult(Record):
     """The winner, the front and what was measured.
 

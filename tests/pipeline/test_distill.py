@@ -117,6 +117,26 @@ def test_a_killed_run_has_nothing_answered_twice(
     assert {tuple(example) for example in distilled_examples(root)} == whole
 
 
+def test_a_stopped_distillation_is_told_with_what_goes_on_with_it(root: Path) -> None:
+    shutil.rmtree(Workspace(root).distilled_path.parent)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=0)).distill(beam=3)
+    part = next(x for x in opened(root).status().parts if x.what == "distilled")
+    assert part.detail == "`mosdeploy distill --beam 3` was stopped, and the same command goes on"
+    with pytest.raises(StaleInputError, match="it was begun by `mosdeploy distill --beam 3`"):
+        opened(root).distill()
+    opened(root).distill(beam=3)
+    assert "distilled" not in {x.what for x in opened(root).status().parts}
+
+
+def test_a_process_answers_with_the_teacher_that_the_command_found_alone(root: Path) -> None:
+    found = distill._teacher_sha256(open_run(root), distill.DistillOptions())
+    assert distill._opened(distill._Job(root, distill.DistillOptions(), found))
+    replaced = distill._Job(root, distill.DistillOptions(), "0" * 64)
+    with pytest.raises(StaleInputError, match="the teacher was replaced while this command ran"):
+        distill._opened(replaced)
+
+
 def distilled_examples(root: Path) -> list[tuple[str, str]]:
     run = open_run(root)
     return list(distilled(run, "distilled").examples(run, data_of(root)))
@@ -177,7 +197,7 @@ def test_a_folder_that_is_no_teacher_is_refused(folder: Path) -> None:
 
 def test_another_teachers_corpus_is_not_written_over(root: Path) -> None:
     bundle = next((root / "bundles").glob("[!.]*"))
-    with pytest.raises(StaleInputError, match="is the work of another teacher, or for other data"):
+    with pytest.raises(StaleInputError, match="is the work of another teacher or beam"):
         opened(root).distill(bundle)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from encoder_walking import make_encoder_folder
 from walking import KeptProgress, damage, edit, make_run_folder, opened
 
 from mosdeploy.cli import main
-from mosdeploy.errors import OtherConditionsError, StaleInputError
+from mosdeploy.errors import InfeasibleError, OtherConditionsError, StaleInputError
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
@@ -443,6 +444,78 @@ def test_of_a_stopped_training_status_tells_what_was_changed_since(tmp_path: Pat
     )
     path.unlink()
     assert opened(root).train().steps == 12
+
+
+class StoppedMeasuring(KeptProgress):
+    """Progress that is stopped behind the thirteenth subnet, of which twelve were accepted."""
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage.startswith("measure on") and done == 13:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_profile_is_told_with_what_goes_on_with_it(folder: Path) -> None:
+    shutil.rmtree(folder / "predictors")
+    edit(folder / "mosdeploy.toml", "budget = 12", "budget = 14")
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, StoppedMeasuring()).profile()
+    measured = part(folder, "measurements")
+    assert measured.detail.startswith("12 subnets, ")
+    command = "mosdeploy profile --device local"
+    assert measured.detail.endswith(f"stopped before 2 more; `{command}` goes on")
+    assert opened(folder).status().next_command == command
+    opened(folder).profile()
+    assert "stopped" not in part(folder, "measurements").detail
+    # one that ended is whole, whatever is wanted later
+    assert part(folder, "predictor").state == "ok"
+    edit(folder / "mosdeploy.toml", "budget = 14", "budget = 16")
+    assert "stopped" not in part(folder, "measurements").detail
+
+
+def test_a_stopped_search_is_proposed_as_it_was_asked_for(folder: Path) -> None:
+    shutil.rmtree(folder / "search")
+    usual = opened(folder).status().next_command
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=1)).search("9s", max_parameters=10**6, verify=False)
+    command = "mosdeploy search --max-latency 9000ms --max-parameters 1M"
+    assert opened(folder).status().next_command == command != usual
+    with pytest.raises(InfeasibleError):
+        opened(folder).search("0.0001ms", verify=False)
+    assert opened(folder).status().next_command == usual
+    opened(folder).search("9s", verify=False)
+    assert not Workspace(folder).begun_search_path.exists()
+
+
+@pytest.mark.parametrize("damage_card", [Path.unlink, damage])
+def test_a_lost_card_of_the_data_is_written_again(
+    folder: Path, damage_card: Callable[[Path], None]
+) -> None:
+    path = Workspace(folder).data_card_path
+    before = path.read_bytes()
+    damage_card(path)
+    assert opened(folder).status().next_command == "mosdeploy train"
+    opened(folder).train()
+    assert path.read_bytes() == before
+    assert opened(folder).status().next_command != "mosdeploy train"
+
+
+@pytest.mark.slow
+def test_a_stopped_training_of_a_teacher_is_told_with_what_was_changed_since(
+    tmp_path: Path,
+) -> None:
+    root = make_encoder_folder(tmp_path, "classification")
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=5)).train()
+    assert part(root, "supernet").detail == "a training was stopped; `mosdeploy train` goes on"
+    before = (root / "mosdeploy.toml").read_text()
+    edit(root / "mosdeploy.toml", "[teacher]\nsteps = 40", "[teacher]\nsteps = 50")
+    told = "teacher.steps was 40, is 50 now"
+    assert told in part(root, "supernet").detail
+    for _ in range(2):
+        with pytest.raises(StaleInputError, match=told):
+            opened(root).train()
+    (root / "mosdeploy.toml").write_text(before)
+    opened(root).train()
 
 
 def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ...storage import fingerprint, read_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict
 from ...training.trainer import TrainingJob, TrainingSummary, train
+from ...workspace import CHECKPOINT_NAME
 from .batch import EncoderBatch
 from .checkpoint import Checkpoint, check_fits, load_checkpoint
 from .dataset import EncoderDataset
@@ -244,7 +245,7 @@ def check_checkpoint(config: EncoderRunConfig, root: Path) -> None:
 
 def _checkpoint_path(folder: Path) -> Path:
     """Of the state that a killed training resumes from."""
-    return folder / "checkpoint.pt"
+    return folder / CHECKPOINT_NAME
 
 
 def _start(
