@@ -60,9 +60,8 @@ class Workspace:
         return self.supernet_dir / CHECKPOINT_NAME
 
     @property
-    def training_state_paths(self) -> tuple[Path, ...]:
-        """What a stopped training leaves: of its teacher, or of the supernet itself."""
-        return self.teacher_dir / CHECKPOINT_NAME, self.checkpoint_path
+    def teacher_checkpoint_path(self) -> Path:
+        return self.teacher_dir / CHECKPOINT_NAME
 
     @property
     def begun_path(self) -> Path:

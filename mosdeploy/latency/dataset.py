@@ -117,7 +117,10 @@ class LatencyDataset:
         remedy = "move the file away and run `mosdeploy profile` again"
         place = f"{path}, line 1"
         context = parse_line(LatencyContext, lines[0], place, holder="the file", remedy=remedy)
-        remedy = "delete that line, and the same command measures its subnet again"
+        remedy = (
+            "delete that line, and `mosdeploy profile`, of finalists `mosdeploy search`, measures "
+            "its subnet again"
+        )
         records = [
             parse_line(LatencyRecord, line, f"{path}, line {i}", holder="the file", remedy=remedy)
             # as an editor counts: the context is line 1

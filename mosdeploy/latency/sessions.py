@@ -119,8 +119,8 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
     found = []
     for number, line in enumerate(read_lines(path)[0], start=1):
         remedy = (
-            "delete that line alone, and the same command measures again what was measured in that "
-            "session"
+            "delete that line alone, and `mosdeploy profile`, of finalists `mosdeploy search`, "
+            "measures again what was measured in that session"
         )
         holder = f"the folder {path.parent}"
         place = f"{path}, line {number}"

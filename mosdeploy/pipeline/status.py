@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..config.units import told_limit
@@ -24,6 +25,7 @@ from ..records import (
     SupernetCard,
 )
 from ..storage import read_record
+from ..workspace import Workspace
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
@@ -200,7 +202,7 @@ class _Look:
         if is_locked(files.supernet_dir):
             raise StaleInputError(RUNS)
         begun = begun_training(files.beside) or begun_training(files)
-        if any(path.exists() for x in (files, files.beside) for path in x.training_state_paths):
+        if any(_stopped_state(x) for x in (files, files.beside)):
             if begun is None:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
@@ -222,7 +224,7 @@ class _Look:
             self.context.run.whole_supernet_card()
             return
         found = begun_differences(self.context, begun, read_data=self.read_data)
-        path = next(path for path in self.context.files.training_state_paths if path.exists())
+        path = _stopped_state(self.context.files)
         # a teacher does not depend on all that a supernet does
         is_of_supernet = path == self.context.files.checkpoint_path
         if found and (is_of_supernet or names_data(found, self.context.config)):
@@ -328,6 +330,12 @@ class _Look:
         changed = [name for name, x in now.items() if shown.get(name) != x]
         is_as_noisy = shown.get("headline", {}).get("noise", "") == noise
         return changed + ([] if is_as_noisy else ["profile"])
+
+
+def _stopped_state(files: Workspace) -> Path | None:
+    """What a stopped training has left: of the teacher, or of the supernet itself."""
+    paths = (files.teacher_checkpoint_path, files.checkpoint_path)
+    return next((path for path in paths if path.exists()), None)
 
 
 def _as_json(record: Record | None) -> Any:
