@@ -1,4 +1,5 @@
-"""What a search that is not over is for, so that the same can be proposed after a kill.
+"""What a search that is not over is for, so that the same can be proposed after a kill; a walk
+notes it before its first verb.
 
 In: a `BegunSearch`. Out: a file that lies there until the search is over.
 """
@@ -7,9 +8,16 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InfeasibleError
+from ..errors import InfeasibleError, StaleInputError
 from ..records import BegunSearch
-from ..storage import write_record
+from ..storage import read_record, write_record
+
+
+def begun_search(path: Path) -> BegunSearch | None:
+    """The note that lies there; None where none does."""
+    with contextlib.suppress(StaleInputError):
+        return read_record(BegunSearch, path, "mosdeploy search")
+    return None
 
 
 @contextlib.contextmanager

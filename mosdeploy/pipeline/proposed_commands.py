@@ -10,6 +10,7 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..records import NO_LIMITS, BegunSearch, BegunTraining, SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..storage import read_record
+from .begun_search import begun_search
 from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import run_profile
@@ -58,15 +59,12 @@ def _last_search(context: Context, device: str | None) -> str | None:
     """The search that was stopped, else the last one for that device again, whatever it was made
     from; None where there is none, or one without limits.
     """
-    files = context.files
-    found: BegunSearch | SearchResult
-    try:
-        if files.begun_search_path.exists():
-            found = read_record(BegunSearch, files.begun_search_path, "mosdeploy search")
-        else:
-            found = read_record(SearchResult, files.search_result_path, "mosdeploy search")
-    except StaleInputError:
-        return None
+    found: BegunSearch | SearchResult | None = begun_search(context.files.begun_search_path)
+    if found is None:
+        try:
+            found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
+        except StaleInputError:
+            return None
     config = context.config.search
     options = limit_options(found.limits, config.count)
     if not options or device not in (None, found.device):
@@ -109,8 +107,19 @@ def _training(context: Context, device: str | None) -> str:
         return train_command(context.config, made)
     if _has_limit(context.config.training):
         return f"{TRAIN}{_device_option(context, device)}"
+    first = first_training(context)
     # a supernet that is trained after measuring can be trained for a limit
-    return f"{TRAIN}{middle_limit(context, device)}"
+    return first if first != TRAIN else f"{TRAIN}{middle_limit(context, device)}"
+
+
+def first_training(context: Context) -> str:
+    """What trains a supernet where none was begun: as a walk does that was stopped before."""
+    config = context.config
+    begun = begun_search(context.files.begun_search_path)
+    if begun is None or _has_limit(config.training) or config.training.num_winners > 1:
+        return TRAIN
+    options = limit_options(begun.limits, config.training.count)
+    return " ".join((TRAIN, *options)) + context.run.device_option(begun.device)
 
 
 def _has_limit(section: LimitsConfig) -> bool:

@@ -5,6 +5,7 @@ In: what a training is begun with, and what lies in the run folder. Out: words a
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..config import RunConfig
 from ..errors import StaleInputError
@@ -64,6 +65,12 @@ def begun_training(files: Workspace) -> BegunTraining | None:
     with contextlib.suppress(StaleInputError):
         return read_record(BegunTraining, files.begun_path, TRAIN)
     return None
+
+
+def stopped_state(files: Workspace) -> Path | None:
+    """What a stopped training has left: of the teacher, or of the supernet itself."""
+    paths = (files.teacher_checkpoint_path, files.checkpoint_path)
+    return next((path for path in paths if path.exists()), None)
 
 
 def training_differences(

@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ..config.units import told_limit
@@ -25,7 +24,6 @@ from ..records import (
     SupernetCard,
 )
 from ..storage import read_record
-from ..workspace import Workspace
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
@@ -36,8 +34,13 @@ from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
 from .parts import RUNS, look_at, require, subnets
 from .predictors import has_ready_made
-from .proposed_commands import begun_differences, last_training, search_command
-from .replacing import begun_training, stopped_beside
+from .proposed_commands import (
+    begun_differences,
+    first_training,
+    last_training,
+    search_command,
+)
+from .replacing import begun_training, stopped_beside, stopped_state
 from .report import current_scores, measured_for, readable_deployments, told_noise
 from .subnets import UNASKED, are_current, trained_alone
 from .summaries import Part, RunStatus
@@ -136,7 +139,9 @@ class _Look:
         """What goes on with that training, or repeats it; of a task, what makes its folder."""
         if self._is_served:
             return self.context.run.supernet_command
-        return TRAIN if self._made is None else train_command(self.context.config, self._made)
+        if self._made is None:
+            return first_training(self.context)
+        return train_command(self.context.config, self._made)
 
     def _measured_first(self, parts: tuple[Part, ...]) -> str | None:
         """What measures the device, where a training within a latency would be refused without."""
@@ -147,8 +152,12 @@ class _Look:
         with contextlib.suppress(ConfigError):  # of several devices, train asks which
             device = device or self.context.run.profiled_device_name(None)
         found = next((x for x in parts if x.what == "measurements" and x.name == device), None)
-        if device is None or found is None or found.state in ("ok", "unused"):
+        if device is None or found is None:
             return None
+        if found.state in ("ok", "unused"):
+            fitted = next((x for x in parts if x.what == "predictor" and x.name == device), None)
+            is_missing = fitted is not None and fitted.state == "missing"
+            return fitted.command if fitted and is_missing else None
         is_enough = found.state == "missing" and has_ready_made(self.context.run, device)
         return None if is_enough else found.command
 
@@ -202,7 +211,7 @@ class _Look:
         if is_locked(files.supernet_dir):
             raise StaleInputError(RUNS)
         begun = begun_training(files.beside) or begun_training(files)
-        if any(_stopped_state(x) for x in (files, files.beside)):
+        if any(stopped_state(x) for x in (files, files.beside)):
             if begun is None:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
@@ -224,7 +233,7 @@ class _Look:
             self.context.run.whole_supernet_card()
             return
         found = begun_differences(self.context, begun, read_data=self.read_data)
-        path = _stopped_state(self.context.files)
+        path = stopped_state(self.context.files)
         # a teacher does not depend on all that a supernet does
         is_of_supernet = path == self.context.files.checkpoint_path
         if found and (is_of_supernet or names_data(found, self.context.config)):
@@ -330,12 +339,6 @@ class _Look:
         changed = [name for name, x in now.items() if shown.get(name) != x]
         is_as_noisy = shown.get("headline", {}).get("noise", "") == noise
         return changed + ([] if is_as_noisy else ["profile"])
-
-
-def _stopped_state(files: Workspace) -> Path | None:
-    """What a stopped training has left: of the teacher, or of the supernet itself."""
-    paths = (files.teacher_checkpoint_path, files.checkpoint_path)
-    return next((path for path in paths if path.exists()), None)
 
 
 def _as_json(record: Record | None) -> Any:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from ..config.units import told_limit
 from ..errors import ConfigError, StaleInputError
 from ..printable import quantity
-from ..records import NO_LIMITS, Limits, SearchResult
+from ..records import NO_LIMITS, BegunSearch, Limits, SearchResult
 from ..training.launch import Launch
+from .begun_search import noted
 from .context import Context
 from .deploy import DeployOptions, deploy
 from .devices import check_named, check_real
@@ -84,12 +85,14 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     limits = _limits(context, options.limits, device)
     trained_within = _training_limits(context, limits)
     _check_ends(context, device)
-    # more measurements would make another training of one that is begun within a latency
-    if not _is_begun(context, device):
-        profile(context, ProfileOptions(device=device))
-    if not _is_trained_for(context, limits, device):
-        train(context, TrainOptions(device, trained_within))
-    result = search(context, SearchOptions(device=device, limits=limits))
+    begun = BegunSearch(device=device, limits=limits, statistic=context.config.search.statistic)
+    with noted(context.files.begun_search_path, begun):
+        # more measurements would make another training of one that is begun within a latency
+        if not _is_begun(context, device):
+            profile(context, ProfileOptions(device=device))
+        if not _is_trained_for(context, limits, device):
+            train(context, TrainOptions(device, trained_within))
+        result = search(context, SearchOptions(device=device, limits=limits))
     finetune(context)
     return deliver(context, result)
 

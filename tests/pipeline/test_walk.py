@@ -13,6 +13,7 @@ from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.walk import _is_trained_for, _limits
 from mosdeploy.records import NO_LIMITS, Limits
+from mosdeploy.workspace import Workspace
 
 
 def make_short(root: Path) -> mosdeploy.RunFolder:
@@ -63,6 +64,24 @@ def test_a_supernet_for_several_winners_is_trained_whole(tmp_path: Path) -> None
     assert run.train().limits is None
     limits = run.walk("11s", max_parameters=9_000_000).search.limits
     assert (limits.max_latency_ms, limits.max_parameters) == (11_000, 9_000_000)
+
+
+@pytest.mark.slow
+def test_after_a_stopped_walk_status_proposes_what_leads_to_the_same(tmp_path: Path) -> None:
+    run = make_short(tmp_path)
+    before = run.status().next_command
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path, KeptProgress(stop_at=2)).walk("10s")
+    assert before == "mosdeploy train"
+    assert run.status().next_command == "mosdeploy profile --device local"
+    run.profile(budget=8)
+    command = "mosdeploy train --max-latency 10000ms"
+    assert run.status().next_command == command
+    run.train("10s")
+    assert run.status().next_command == "mosdeploy search"
+    run.search()
+    assert "search" not in str(run.status().next_command)
+    assert not Workspace(tmp_path).begun_search_path.exists()
 
 
 @pytest.mark.slow
