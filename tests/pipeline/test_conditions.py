@@ -150,7 +150,7 @@ ROWS = (
     Row(
         "time-outs, `work_dir`, how the device is reached",
         lambda scene: scene.device(
-            'kind = "local"', 'kind = "local"\ncommand_timeout_s = 5.0\nhost = "other"'
+            'kind = "local"', 'kind = "local"\ncommand_timeout_s = 5.0\nconnect_timeout_s = 5.0'
         ),
         GOES_ON,
         GOES_ON,
