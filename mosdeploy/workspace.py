@@ -64,6 +64,10 @@ class Workspace:
         return self.teacher_dir / CHECKPOINT_NAME
 
     @property
+    def teacher_begun_path(self) -> Path:
+        return self.teacher_dir / "begun.json"
+
+    @property
     def begun_path(self) -> Path:
         return self.supernet_dir / "begun.json"
 
@@ -90,6 +94,10 @@ class Workspace:
     @property
     def distilled_path(self) -> Path:
         return self.root / "distilled" / "examples.jsonl"
+
+    @property
+    def begun_distilling_path(self) -> Path:
+        return self.distilled_path.with_name("begun.json")
 
     @property
     def distilled_card_path(self) -> Path:

@@ -94,17 +94,6 @@ class TranslationRunConfig(RunConfig):
     workload: TranslationWorkload = TranslationWorkload()
     export: TranslationExportConfig = TranslationExportConfig()
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        pairs = (("source_len", "max_source_len"), ("decode_steps", "max_decode_steps"))
-        for name, most in pairs:
-            if getattr(self.workload, name) > getattr(self.export, most):
-                raise ValueError(
-                    f"workload.{name} is {getattr(self.workload, name)}, but a bundle takes "
-                    f"{getattr(self.export, most)} at most: lower it, or raise export.{most}"
-                )
-        return self
-
     @property
     def vocab_size(self) -> int:
         """Rows of the joint embedding table."""

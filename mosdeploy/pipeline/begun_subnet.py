@@ -92,7 +92,7 @@ def begin(
     except StaleInputError as error:
         found = read_begun(begun_path)
         if found is not None and not found.is_from(wanted.others.get(SUPERNET)):
-            say(f"{path.parent.name}: a stopped training of an earlier supernet is begun anew")
+            say("a stopped training of it was of an earlier supernet: it is begun anew")
             with disk_errors(state_path):
                 state_path.unlink()
             write_record(begun_path, wanted)

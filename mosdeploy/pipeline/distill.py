@@ -30,12 +30,19 @@ from ..family import OutputTeacher, TaskData
 from ..folders import listed
 from ..locks import locked
 from ..records import DistilledCard
-from ..storage import append_line, fingerprint, read_record, sha256_file, write_record
+from ..storage import append_line, fingerprint, sha256_file, write_record
 from .answering import num_cores
 from .bundles import named_bundle
 from .context import Context
 from .devices import check_named
-from .distilled import LARGEST, begun_command, check_has_teachers, read_answered
+from .distilled import (
+    LARGEST,
+    BegunDistilling,
+    begun_command,
+    check_has_teachers,
+    finished,
+    read_answered,
+)
 from .run import Run, open_run
 from .subnets import select_subnet, subnet_card
 from .trained_run import trained_run
@@ -61,6 +68,13 @@ class DistillOptions:
 
     teacher: str = LARGEST
     beam: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.beam is not None and self.beam < 1:
+            raise ConfigError(
+                f"--beam {self.beam}: a beam search has 1 hypothesis or more; give a number from "
+                "1, or leave it out"
+            )
 
     @property
     def command(self) -> str:
@@ -91,7 +105,6 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         If another process does the same, a process of its own is killed, or the disk is full.
     """
     options = _with_folder(context, options or DistillOptions())
-    _check_beam(options.beam)
     run = context.run
     check_has_teachers(run)
     check_named(context)
@@ -102,11 +115,12 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         data = _data(run, options)
         setup = _open(run, options).setup
         inputs_sha256 = fingerprint(data.sha256, teacher_sha256, setup)
-        if (card := _finished(context, inputs_sha256)) is not None:
+        if (card := finished(context.files, inputs_sha256)) is not None:
             context.progress.say("already distilled from the same data by the same teacher")
             return card
         job = _Job(run.workspace.root, options, teacher_sha256)
         num_examples = _answer(context, job, data, inputs_sha256)
+        context.files.begun_distilling_path.unlink(missing_ok=True)
         if not num_examples:
             raise ConfigError(
                 f"none of the answers of {options.name} is worth training on: is it trained, and "
@@ -135,14 +149,6 @@ class _Job:
     teacher_sha256: str
 
 
-def _check_beam(beam: int | None) -> None:
-    if beam is not None and beam < 1:
-        raise ConfigError(
-            f"--beam {beam}: a beam search has 1 hypothesis or more; give a number from 1, or "
-            "leave it out"
-        )
-
-
 def _with_folder(context: Context, options: DistillOptions) -> DistillOptions:
     """The same options, with a bundle's folder in the place of its name."""
     if options.teacher == LARGEST:
@@ -155,14 +161,16 @@ def _answer(context: Context, job: _Job, data: TaskData, inputs_sha256: str) -> 
     path = context.files.distilled_path
     made_from, answered = read_answered(path)
     if made_from not in (None, inputs_sha256):
-        command = begun_command(path)
+        command = begun_command(context.files)
         told = "" if command is None else f"; it was begun by `{command}`"
         raise StaleInputError(
             f"{path} is the work of another teacher or beam, or for other data{told}; delete "
             f"{path.parent} and run the same command again, or restore what it was made from"
         )
     if made_from is None:
-        append_line(path, {"inputs_sha256": inputs_sha256, "command": job.options.command})
+        path_of_begun = context.files.begun_distilling_path
+        write_record(path_of_begun, BegunDistilling(command=job.options.command))
+        append_line(path, {"inputs_sha256": inputs_sha256})
     starts = range(0, len(data.train), CHUNK)
     missing = {
         number: data.train[start : start + CHUNK]
@@ -294,7 +302,8 @@ def _opened(job: _Job) -> OutputTeacher:
     # after it was read: another command may have put another one into its place meanwhile
     if _teacher_sha256(run, job.options) != job.teacher_sha256:
         raise StaleInputError(
-            "the teacher was replaced while this command ran; run the same command again"
+            f"the teacher was replaced while this command ran: delete "
+            f"{run.workspace.distilled_path.parent} and run the same command again"
         )
     return teacher
 
@@ -333,13 +342,3 @@ def _teacher_sha256(run: Run, options: DistillOptions) -> str:
             "folder of a bundle or of another model"
         )
     return fingerprint(*(part for path in files for part in (path.name, sha256_file(path))))
-
-
-def _finished(context: Context, inputs_sha256: str) -> DistilledCard | None:
-    card_path = context.files.distilled_card_path
-    if not card_path.exists():
-        return None
-    card = read_record(DistilledCard, card_path, "mosdeploy distill")
-    path = context.files.distilled_path
-    whole = path.exists() and sha256_file(path) == card.examples_sha256
-    return card if whole and card.inputs_sha256 == inputs_sha256 else None

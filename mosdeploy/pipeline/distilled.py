@@ -8,20 +8,28 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..config.sections import TrainingData
 from ..errors import ConfigError, StaleInputError
 from ..family import TaskData
-from ..record import load_json
+from ..record import Record, load_json
 from ..records import DistilledCard, SubnetCard
 from ..storage import read_lines, read_record, sha256_file
+from ..workspace import Workspace
 from .run import Run
 
 LARGEST = "largest"
 """The teacher that is a subnet of the run's own supernet."""
 
 AGAIN = "run `mosdeploy distill` again"
+
+
+class BegunDistilling(Record):
+    """What began a distillation that is not over."""
+
+    version: Literal[1] = 1
+    command: str
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,16 @@ def check_no_circle(card: DistilledCard | None) -> None:
         )
 
 
+def finished(files: Workspace, inputs_sha256: str) -> DistilledCard | None:
+    """The card of examples that lie there whole and were made from just that."""
+    if not files.distilled_card_path.exists():
+        return None
+    card = read_record(DistilledCard, files.distilled_card_path, "mosdeploy distill")
+    path = files.distilled_path
+    whole = path.exists() and sha256_file(path) == card.examples_sha256
+    return card if whole and card.inputs_sha256 == inputs_sha256 else None
+
+
 def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
     """The fingerprint in the first line of a file of distilled examples, and the examples of each
     chunk that was answered.
@@ -146,11 +164,12 @@ def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
         raise StaleInputError(f"{path} is corrupt ({error}); {_delete(path)}") from error
 
 
-def begun_command(path: Path) -> str | None:
-    """What began a file of distilled examples; None where it does not say, as an older one."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError, IndexError):
-        found = load_json(read_lines(path)[0][0]).get("command")
-        return found if isinstance(found, str) else None
+def begun_command(files: Workspace) -> str | None:
+    """What began a distillation that is not over; None where there is none, or it does not say."""
+    with contextlib.suppress(StaleInputError):
+        return read_record(
+            BegunDistilling, files.begun_distilling_path, "mosdeploy distill"
+        ).command
     return None
 
 

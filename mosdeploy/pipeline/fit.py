@@ -26,6 +26,9 @@ def fit(context: Context, device: str | None = None, source: str | None = None) 
         If too few subnets were measured, or the device is emulated; or if `source` does not suit.
     """
     name = context.run.profiled_device_name(device)
-    for named in (name, source or name):
-        load_profile(named, context.files.root)
+    load_profile(name, context.files.root)
+    workload = context.config.workload.name
+    # a predictor may have come without a profile
+    if source is not None and not context.files.predictor_path(source, workload).exists():
+        load_profile(source, context.files.root)
     return fit_again(context.run, name, source).card

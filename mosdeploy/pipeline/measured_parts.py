@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from ..config import RunConfig
 from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
+from ..locks import is_locked
 from ..printable import plain
-from ..records import Limits
+from ..records import Limits, TrainingLimits
 from ..spaces import ModelSpec
+from ..storage import fingerprint
 from .conditions import check_current
 from .context import Context
 from .devices import run_profile
@@ -129,6 +131,23 @@ def middle_times_ms(context: Context) -> dict[str, float]:
     return {device: middle for device, middle in middles_ms.items() if middle is not None}
 
 
+def has_other_predictor(context: Context, limits: TrainingLimits) -> bool:
+    """Whether a training within a latency was begun by another predictor than the one in the
+    folder, or than will be fitted to what was measured since.
+    """
+    from ..latency.predictor import LatencyPredictor
+
+    found = _Measured(context, limits.device or "")
+    if limits.device is None or not found.has_predictor:
+        return False
+    try:
+        found.predictor()
+        kept = LatencyPredictor.load(found.predictor_path)
+    except MosdeployError:
+        return True
+    return fingerprint(kept) != limits.predictor_sha256
+
+
 def _rounded_middle(low: float, high: float) -> float:
     """The middle to two digits; to more where it would lie outside then.
 
@@ -206,22 +225,21 @@ class _Measured:
         if self.source is not None:
             return f"mosdeploy fit --device {self.device} --from {self.source}"
         with contextlib.suppress(StaleInputError):
-            if self.num_left:
+            if self.was_stopped:
                 return profile_command(self.dataset)
             if more := further_command(self.dataset, self.context.config):
                 return more
         return f"mosdeploy fit --device {self.device}"
 
     @property
-    def num_left(self) -> int:
-        """How many subnets a profile that was stopped has not measured yet: one that ended has
-        fitted a predictor, where there can be one.
+    def was_stopped(self) -> bool:
+        """Whether a profile was stopped before its end, at which it notes how it leaves the board
+        and, where there can be one, fits a predictor.
         """
-        config = self.context.config
-        if self.has_predictor or self.is_emulated or too_small(config):
-            return 0
-        wanted = min(config.profile.budget, config.space.num_architectures)
-        return max(0, wanted - len(self.dataset.measured))
+        if self.has_predictor or is_locked(self.path):
+            return False
+        latest = {session.host: session for session in self.dataset.sessions}
+        return any(session.after is None for session in latest.values())
 
     @property
     def source(self) -> str | None:
@@ -292,8 +310,8 @@ class _Measured:
             words.append(f"{failed} failed")
         if dataset.context.device.emulated:
             words.append("emulated: no latencies")
-        if left := self.num_left:
-            words.append(f"stopped before {left} more; `{profile_command(dataset)}` goes on")
+        if self.was_stopped:
+            words.append(f"stopped; `{profile_command(dataset)}` goes on")
         return ", ".join(words)
 
     def predictor(self) -> str:

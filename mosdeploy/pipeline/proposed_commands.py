@@ -15,11 +15,13 @@ from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import run_profile
 from .limits import with_defaults
-from .measured_parts import middle_limit, middle_size, middle_times_ms
-from .replacing import begun_training
+from .measured_parts import has_other_predictor, middle_limit, middle_size, middle_times_ms
+from .replacing import begun_teacher, begun_training, stopped_state
 from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
 from .trained_settings import names_data, setting_differences
+
+NO_VERIFY = " --no-verify"
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:
@@ -46,8 +48,8 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     if card.limits is not None or _has_limit(config.search):
         return limited_search(context, device)
     ending = _emulated_ending(context, device)
-    if (again := _last_search(context, device)) is not None:
-        return again + ending
+    if (again := _last_search(context, device, ending)) is not None:
+        return again
     limit = middle_limit(context, device)
     if ending and not limit:
         spec = ModelSpec(config.space, card.vocab_size, config.workload)
@@ -55,12 +57,16 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     return f"mosdeploy search{limit}{ending}" if limit else None
 
 
-def _last_search(context: Context, device: str | None) -> str | None:
+def _last_search(context: Context, device: str | None, ending: str) -> str | None:
     """The search that was stopped, else the last one for that device again, whatever it was made
     from; None where there is none, or one without limits.
     """
-    found: BegunSearch | SearchResult | None = begun_search(context.files.begun_search_path)
-    if found is None:
+    found: BegunSearch | SearchResult
+    begun = begun_search(context.files.begun_search_path)
+    if begun is not None and device in (None, begun.device):
+        found = begun
+        ending = ending if begun.verify else NO_VERIFY
+    else:
         try:
             found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
         except StaleInputError:
@@ -71,7 +77,8 @@ def _last_search(context: Context, device: str | None) -> str | None:
         return None
     if found.statistic != config.statistic:
         options.append(f"--statistic {found.statistic}")
-    return " ".join(("mosdeploy search", *options)) + context.run.device_option(found.device)
+    device_option = context.run.device_option(found.device)
+    return " ".join(("mosdeploy search", *options)) + device_option + ending
 
 
 def limited_search(context: Context, device: str | None) -> str:
@@ -93,7 +100,7 @@ def limited_search(context: Context, device: str | None) -> str:
 def _emulated_ending(context: Context, device: str | None) -> str:
     """What a search needs that is for an emulated device; empty for any other."""
     name = _searched_device(context, device)
-    return " --no-verify" if name is not None and _is_emulated(context, name) else ""
+    return NO_VERIFY if name is not None and _is_emulated(context, name) else ""
 
 
 def _is_emulated(context: Context, device: str) -> bool:
@@ -116,7 +123,9 @@ def first_training(context: Context) -> str:
     """What trains a supernet where none was begun: as a walk does that was stopped before."""
     config = context.config
     begun = begun_search(context.files.begun_search_path)
-    if begun is None or _has_limit(config.training) or config.training.num_winners > 1:
+    if begun is None or not begun.is_walk:
+        return TRAIN
+    if _has_limit(config.training) or config.training.num_winners > 1:
         return TRAIN
     options = limit_options(begun.limits, config.training.count)
     return " ".join((TRAIN, *options)) + context.run.device_option(begun.device)
@@ -189,12 +198,33 @@ def begun_differences(context: Context, begun: BegunTraining, *, read_data: bool
     found = setting_differences(begun.settings, with_budget(run, budget).config)
     if with_defaults(limits, training) != limits:
         found.append("the run file has other limits")
+    if begun.limits is not None and has_other_predictor(context, begun.limits):
+        found.append("the latency predictor has changed")
     if read_data and not names_data(found, context.config):
         with contextlib.suppress(MosdeployError):  # which every command would refuse
             data = context.family.load_data(context.config, run.data_root)
             if data.sha256 != begun.data_sha256:
                 found.append("the data are others")
     return found
+
+
+def refused_training(context: Context, begun: BegunTraining, *, read_data: bool) -> str:
+    """Of a training that was stopped where no supernet stands, why it cannot go on, in words; empty
+    where it can, and beside a supernet, where it would not count.
+    """
+    with contextlib.suppress(StaleInputError):
+        context.run.whole_supernet_card()
+        return ""
+    files = next(x for x in (context.files.beside, context.files) if stopped_state(x))
+    path = stopped_state(files)
+    is_of_teacher = path == files.teacher_checkpoint_path
+    if is_of_teacher:
+        begun = begun_teacher(files) or begun
+    found = begun_differences(context, begun, read_data=read_data)
+    # a teacher does not depend on all that a supernet does
+    if not found or (is_of_teacher and not names_data(found, context.config)):
+        return ""
+    return f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
 
 
 def named_board(device: str, host: str | None) -> str:

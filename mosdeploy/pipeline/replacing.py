@@ -11,7 +11,7 @@ from ..config import RunConfig
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
-from ..storage import read_record, write_record
+from ..storage import read_record
 from ..workspace import Workspace
 from .train_command import TRAIN, train_command
 from .trained_settings import limit_differences, names_data, setting_differences
@@ -19,23 +19,18 @@ from .trained_settings import limit_differences, names_data, setting_differences
 
 @contextlib.contextmanager
 def telling_differences(
-    files: Workspace, config: RunConfig, wanted: BegunTraining
+    found: BegunTraining | None, config: RunConfig, wanted: BegunTraining
 ) -> Iterator[None]:
     """Say of a state that is refused in what its training was another one, where that is known.
-
-    What the training was begun with is kept then, whatever was written in its place.
 
     Raises
     ------
     StaleInputError
         As what is done in it raises it, with these words.
     """
-    found = begun_training(files)
     try:
         yield
     except StaleInputError as error:
-        if found is not None:
-            write_record(files.begun_path, found)
         differences = [] if found is None else training_differences(found, config, wanted)
         if found is None or not differences:
             raise
@@ -62,15 +57,26 @@ def begun_training(files: Workspace) -> BegunTraining | None:
     """What the training in a folder was begun with that is not over; None where that is not
     known.
     """
+    return _begun(files.begun_path)
+
+
+def begun_teacher(files: Workspace) -> BegunTraining | None:
+    """What the training of the teacher that lies there was begun with; None as above."""
+    return _begun(files.teacher_begun_path)
+
+
+def _begun(path: Path) -> BegunTraining | None:
     with contextlib.suppress(StaleInputError):
-        return read_record(BegunTraining, files.begun_path, TRAIN)
+        return read_record(BegunTraining, path, TRAIN)
     return None
 
 
 def stopped_state(files: Workspace) -> Path | None:
-    """What a stopped training has left: of the teacher, or of the supernet itself."""
-    paths = (files.teacher_checkpoint_path, files.checkpoint_path)
-    return next((path for path in paths if path.exists()), None)
+    """What a training that is not over has left: of the supernet, or of the teacher before it."""
+    if files.checkpoint_path.exists():
+        return files.checkpoint_path
+    is_begun = files.begun_path.exists() and files.teacher_checkpoint_path.exists()
+    return files.teacher_checkpoint_path if is_begun else None
 
 
 def training_differences(

@@ -135,7 +135,9 @@ class _SearchTask:
         busy = MosdeployError(
             f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
         )
-        begun = BegunSearch(device=self.device, limits=self.limits, statistic=self.statistic)
+        begun = BegunSearch(
+            device=self.device, limits=self.limits, statistic=self.statistic, verify=self.verify
+        )
         with locked(files.quality_path, busy), noted(files.begun_search_path, begun):
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)

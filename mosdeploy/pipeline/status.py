@@ -24,6 +24,7 @@ from ..records import (
     SupernetCard,
 )
 from ..storage import read_record
+from .begun_search import begun_search
 from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
@@ -35,9 +36,9 @@ from .measured_parts import measured_parts
 from .parts import RUNS, look_at, require, subnets
 from .predictors import has_ready_made
 from .proposed_commands import (
-    begun_differences,
     first_training,
     last_training,
+    refused_training,
     search_command,
 )
 from .replacing import begun_training, stopped_beside, stopped_state
@@ -47,7 +48,6 @@ from .summaries import Part, RunStatus
 from .tokenizing import has_tokenizer_of
 from .train_command import TRAIN, train_command
 from .trained_run import TrainedRun, trained_run
-from .trained_settings import names_data
 
 SEARCH = "mosdeploy search"
 
@@ -149,6 +149,8 @@ class _Look:
         if self._is_served or (limit is None and "--max-latency" not in self._train_command):
             return None
         device = self._made.limits.device if self._made and self._made.limits else None
+        if self._made is None and (begun := begun_search(self.context.files.begun_search_path)):
+            device = begun.device
         with contextlib.suppress(ConfigError):  # of several devices, train asks which
             device = device or self.context.run.profiled_device_name(None)
         found = next((x for x in parts if x.what == "measurements" and x.name == device), None)
@@ -200,10 +202,10 @@ class _Look:
     def _tokenizer(self) -> str:
         files = self.context.files
         require(files.tokenizer_path, files.data_card_path)
+        card = read_record(DataCard, files.data_card_path, TRAIN)
         is_known = self._state is not None and self.read_data
         if is_known and not has_tokenizer_of(self.context, self._loaded, files):
             raise StaleInputError("it was made from other data, or with another vocab_size")
-        card = read_record(DataCard, files.data_card_path, "mosdeploy train")
         return f"{card.vocab_size:,} tokens"
 
     def _supernet(self) -> str:
@@ -216,7 +218,8 @@ class _Look:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
             if isinstance(self._made, BegunTraining):
-                self._check_unchanged(self._made)
+                if told := refused_training(self.context, self._made, read_data=self.read_data):
+                    raise StaleInputError(told)
                 raise StaleInputError(f"a training was stopped; `{self._train_command}` goes on")
         if not files.beside.checkpoint_path.exists():
             return self._standing()
@@ -224,22 +227,6 @@ class _Look:
             return f"{self._standing()}; {stopped_beside(files)}"
         except StaleInputError as error:
             raise StaleInputError(f"{error}; {stopped_beside(files)}") from error
-
-    def _check_unchanged(self, begun: BegunTraining) -> None:
-        """Of a training that was stopped where no supernet stands, say why it cannot go on; beside
-        one it would not count.
-        """
-        with contextlib.suppress(StaleInputError):
-            self.context.run.whole_supernet_card()
-            return
-        found = begun_differences(self.context, begun, read_data=self.read_data)
-        path = stopped_state(self.context.files)
-        # a teacher does not depend on all that a supernet does
-        is_of_supernet = path == self.context.files.checkpoint_path
-        if found and (is_of_supernet or names_data(found, self.context.config)):
-            raise StaleInputError(
-                f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
-            )
 
     def _standing(self) -> str:
         """What is there of the supernet itself."""
@@ -254,13 +241,12 @@ class _Look:
     def _distilled(self) -> Iterator[Part]:
         """Answers of a teacher that is not done with all."""
         files = self.context.files
-        if not files.distilled_path.exists() or files.distilled_card_path.exists():
-            return
-        command = begun_command(files.distilled_path) or "mosdeploy distill"
-        detail = f"`{command}` was stopped, and the same command goes on"
-        if is_locked(files.distilled_path):
-            detail = RUNS
-        yield Part(what="distilled", state="unused", detail=detail)
+        command = begun_command(files)
+        if command is not None:
+            detail = f"`{command}` was stopped; it goes on while teacher and data are the same"
+            if is_locked(files.distilled_path):
+                detail = f"`{command}` runs now"
+            yield Part(what="distilled", state="unused", detail=detail)
 
     # -- what was found, and what became of it
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import StaleInputError
 from ..family import TaskData, Teacher, TeacherTask
 from ..storage import disk_errors
+from ..workspace import Workspace
 from .context import SILENT, Context, Progress
 from .distilled import Distilled
 from .run import Run
@@ -74,6 +75,12 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
+
+
+def remove_teacher_state(files: Workspace) -> None:
+    """Remove what a training of a teacher that is over, or was given up, has left."""
+    files.teacher_checkpoint_path.unlink(missing_ok=True)
+    files.teacher_begun_path.unlink(missing_ok=True)
 
 
 def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) -> Teacher | None:

@@ -8,12 +8,13 @@ import contextlib
 
 from ..errors import StaleInputError
 from ..family import TaskData, Tokenizer
-from ..records import DataCard, TrainingLimits
+from ..records import BegunTraining, DataCard
 from ..storage import atomic_copy, read_record, sha256_file, write_record
 from ..workspace import Workspace
 from .context import Context
 from .distilled import Distilled
 from .limits import told_training
+from .replacing import begun_teacher, telling_differences
 from .run import Run
 from .teacher import keep_teacher, train_teacher
 from .token_files import write_tokens
@@ -24,7 +25,7 @@ def tokenize(
     context: Context,
     data: TaskData,
     source: Distilled,
-    limits: TrainingLimits | None,
+    begun: BegunTraining,
     old: Context,
 ) -> None:
     """Write tokenizer, card and token ids, after the teacher has labelled the examples.
@@ -53,8 +54,8 @@ def tokenize(
         f"examples; dropped: {dropped}"
         + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
     )
-    if limits is not None:
-        context.progress.say(told_training(context, limits))
+    if begun.limits is not None:
+        context.progress.say(told_training(context, begun.limits))
     rising, steps = config.training.warmup_steps, config.training.steps
     if rising >= steps:
         context.progress.say(
@@ -63,7 +64,11 @@ def tokenize(
         )
     if old is not context:
         keep_teacher(old.run, context.run, data.sha256)
-    teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
+    # what a stopped training resumes from is of what that was begun with
+    if context.family.open_teacher is not None and not files.teacher_checkpoint_path.exists():
+        write_record(files.teacher_begun_path, begun)
+    with telling_differences(begun_teacher(files), config, begun):
+        teacher = train_teacher(context.run, data.sha256, train_set, valid_set, context.progress)
     if teacher is not None:
         train_set = teacher.label(train_set, examples)
         valid_set = teacher.label(valid_set, data.valid)
@@ -99,7 +104,10 @@ def has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool
     """Whether a folder has a tokenizer that was made from this data and this vocabulary size."""
     if not (files.data_card_path.exists() and files.tokenizer_path.exists()):
         return False
-    card = read_record(DataCard, files.data_card_path, "mosdeploy train")
+    try:
+        card = read_record(DataCard, files.data_card_path, TRAIN)
+    except StaleInputError:  # damaged
+        return False
     made_from = (card.sha256, card.vocab_size, card.tokenizer_sha256)
     return made_from == (
         data.sha256,

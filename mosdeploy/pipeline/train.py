@@ -20,9 +20,9 @@ from .context import Context
 from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
-from .replacing import replacement_words, stopped_beside, telling_differences
+from .replacing import begun_training, replacement_words, stopped_beside, telling_differences
 from .run import Run
-from .teacher import ensure_teacher, finished_teacher, is_taught
+from .teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
 from .token_files import read_tokens, remove_tokens, training_progress
 from .tokenizing import ensure_card, tokenize
 from .trained_run import training_inputs
@@ -126,6 +126,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
         ensure_teacher(context, data, source)
+        remove_teacher_state(files)
         ensure_card(context, data, source)
         context.progress.say("already trained from this data and configuration")
         if files.beside.checkpoint_path.exists():
@@ -152,11 +153,11 @@ def _write_data(
             context.progress.say(line)
         context = _beside(context)
     files = context.files
-    with telling_differences(files, context.config, prepared.begun):
-        # before anything is overwritten
+    # before anything is overwritten
+    with telling_differences(begun_training(files), context.config, prepared.begun):
         check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
-        write_record(files.begun_path, prepared.begun)
-        tokenize(context, data, source, prepared.begun.limits, old)
+    write_record(files.begun_path, prepared.begun)
+    tokenize(context, data, source, prepared.begun, old)
 
 
 def _train(
@@ -204,6 +205,7 @@ def _train(
         card = _supernet_card(context, prepared, net.vocab_size, summary)
         write_record(files.supernet_card_path, card)
         _remove_state(files)
+        remove_teacher_state(files)
         return ""
 
     return finish

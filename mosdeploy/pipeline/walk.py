@@ -85,7 +85,8 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     limits = _limits(context, options.limits, device)
     trained_within = _training_limits(context, limits)
     _check_ends(context, device)
-    begun = BegunSearch(device=device, limits=limits, statistic=context.config.search.statistic)
+    statistic = context.config.search.statistic
+    begun = BegunSearch(device=device, limits=limits, statistic=statistic, is_walk=True)
     with noted(context.files.begun_search_path, begun):
         # more measurements would make another training of one that is begun within a latency
         if not _is_begun(context, device):

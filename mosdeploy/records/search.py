@@ -67,12 +67,14 @@ class QualityCard(Record):
 
 
 class BegunSearch(Record):
-    """What a search that is not over is for."""
+    """What a search that is not over is for; `is_walk`: it is what a walk leads to."""
 
     version: Literal[1] = 1
     device: str
     limits: Limits
     statistic: Statistic
+    verify: bool = True
+    is_walk: bool = False
 
 
 class SearchResult(Record):

@@ -122,7 +122,9 @@ def test_a_stopped_distillation_is_told_with_what_goes_on_with_it(root: Path) ->
     with pytest.raises(KeyboardInterrupt):
         opened(root, KeptProgress(stop_at=0)).distill(beam=3)
     part = next(x for x in opened(root).status().parts if x.what == "distilled")
-    assert part.detail == "`mosdeploy distill --beam 3` was stopped, and the same command goes on"
+    assert part.detail == (
+        "`mosdeploy distill --beam 3` was stopped; it goes on while teacher and data are the same"
+    )
     with pytest.raises(StaleInputError, match="it was begun by `mosdeploy distill --beam 3`"):
         opened(root).distill()
     opened(root).distill(beam=3)
@@ -346,7 +348,9 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
 def test_nobody_waits_for_what_a_stopped_run_has_answered(root: Path) -> None:
     # more than can be answered within the hour
     pairs = list(data_of(root).train) * 1000
-    answers = distill._answers(open_run(root), DistillOptions(), {0: pairs})
+    teacher_sha256 = distill._teacher_sha256(open_run(root), DistillOptions())
+    job = distill._Job(root, DistillOptions(), teacher_sha256)
+    answers = distill._answers(open_run(root), job, {0: pairs})
 
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -105,7 +105,7 @@ def test_scores_stay_unless_answers_change(folder: Path) -> None:
     assert KNOWN in progress.messages
     # beside scores stands the workload of now, to which the report compares the search's
     assert table.workload is not None and table.workload.threads == 2
-    edit(path, "max_decode_steps = 16", "max_decode_steps = 6")
+    edit(path, "max_decode_steps = 16", "max_decode_steps = 2")
     progress = KeptProgress()
     opened(folder, progress).evaluate(("largest",))
     assert KNOWN not in progress.messages

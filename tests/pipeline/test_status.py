@@ -305,8 +305,8 @@ def test_a_stopped_finetuning_of_an_earlier_supernet_is_begun_anew(folder: Path)
     assert f"a training of an earlier supernet was stopped; `{command}` begins it anew" in details
     progress = KeptProgress()
     assert opened(folder, progress).finetune("smallest", steps=12).steps == 12
-    told = "a stopped training of an earlier supernet is begun anew"
-    assert any(x.endswith(f"-finetuned: {told}") for x in progress.messages)
+    told = "a stopped training of it was of an earlier supernet: it is begun anew"
+    assert told in progress.messages
     assert not list(folder.glob("subnets/*/begun.json"))
 
 
@@ -425,6 +425,27 @@ def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     assert opened(root).status().next_command == command
 
 
+def test_a_training_for_another_predictor_does_not_go_on(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, KeptProgress(stop_at=5)).train("9s")
+    goes_on = "a training was stopped; `mosdeploy train --max-latency 9000ms` goes on"
+    assert part(folder, "supernet").detail == goes_on
+    opened(folder).profile(budget=14)
+    assert "supernet-new/, delete that to forget it" in part(folder, "supernet").detail
+    shutil.rmtree(folder / "supernet")
+    assert "and the latency predictor has changed: restore" in part(folder, "supernet").detail
+
+
+def test_a_damaged_card_of_the_data_beside_a_stopped_training_is_written_again(
+    tmp_path: Path,
+) -> None:
+    root = make_run_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, KeptProgress(stop_at=5)).train()
+    damage(Workspace(root).data_card_path)
+    assert opened(root).train().steps == 12
+
+
 def test_of_a_stopped_training_status_tells_what_was_changed_since(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -462,14 +483,16 @@ def test_a_stopped_profile_is_told_with_what_goes_on_with_it(folder: Path) -> No
     measured = part(folder, "measurements")
     assert measured.detail.startswith("12 subnets, ")
     command = "mosdeploy profile --device local"
-    assert measured.detail.endswith(f"stopped before 2 more; `{command}` goes on")
+    assert measured.detail.endswith(f"stopped; `{command}` goes on")
     assert opened(folder).status().next_command == command
     opened(folder).profile()
     assert "stopped" not in part(folder, "measurements").detail
     # one that ended is whole, whatever is wanted later
-    assert part(folder, "predictor").state == "ok"
     edit(folder / "mosdeploy.toml", "budget = 14", "budget = 16")
+    for path in folder.glob("predictors/*/predictor.json"):
+        path.unlink()
     assert "stopped" not in part(folder, "measurements").detail
+    assert opened(folder).status().next_command == "mosdeploy fit --device local"
 
 
 def test_a_stopped_search_is_proposed_as_it_was_asked_for(folder: Path) -> None:
@@ -477,7 +500,7 @@ def test_a_stopped_search_is_proposed_as_it_was_asked_for(folder: Path) -> None:
     usual = opened(folder).status().next_command
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=1)).search("9s", max_parameters=10**6, verify=False)
-    command = "mosdeploy search --max-latency 9000ms --max-parameters 1M"
+    command = "mosdeploy search --max-latency 9000ms --max-parameters 1M --no-verify"
     assert opened(folder).status().next_command == command != usual
     with pytest.raises(InfeasibleError):
         opened(folder).search("0.0001ms", verify=False)
@@ -516,6 +539,12 @@ def test_a_stopped_training_of_a_teacher_is_told_with_what_was_changed_since(
             opened(root).train()
     (root / "mosdeploy.toml").write_text(before)
     opened(root).train()
+    assert part(root, "supernet").state == "ok"
+    # what a kill at the very end of the teacher's training left
+    (root / "teacher" / "checkpoint.pt").touch()
+    assert part(root, "supernet").state == "ok"
+    opened(root).train()
+    assert not list((root / "teacher").glob("*.pt"))
 
 
 def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from short_walks import TRANSLATION, shorten
 from walking import KeptProgress, edit, limit_supernet, lines_of, make_run_folder, opened
 
 import mosdeploy
-from mosdeploy.errors import ConfigError, MosdeployError, PredictorError
+from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError, PredictorError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.walk import _is_trained_for, _limits
@@ -81,6 +81,10 @@ def test_after_a_stopped_walk_status_proposes_what_leads_to_the_same(tmp_path: P
     assert run.status().next_command == "mosdeploy search"
     run.search()
     assert "search" not in str(run.status().next_command)
+    assert not Workspace(tmp_path).begun_search_path.exists()
+    # what cannot end is not proposed again
+    with pytest.raises(InfeasibleError):
+        run.walk("0.0001ms")
     assert not Workspace(tmp_path).begun_search_path.exists()
 
 

@@ -141,6 +141,6 @@ def fresh_subnet(
     seed: int,
 ) -> TranslationSubnet:
     """A subnet with the initial weights of a seed; the global generator is left as it was."""
-    with torch.random.fork_rng([]):
+    with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return TranslationSubnet(arch, space, vocab_size, config)
