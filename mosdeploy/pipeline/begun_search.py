@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import MosdeployError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from ..records import BegunSearch
 from ..storage import read_record, write_record
 
@@ -22,13 +22,13 @@ def begun_search(path: Path) -> BegunSearch | None:
 
 @contextlib.contextmanager
 def noted(path: Path, begun: BegunSearch) -> Iterator[None]:
-    """Keep a note while something is done. A kill and Ctrl-C leave it; after an error, which says
-    what to do next, the same would not help.
+    """Keep a note while something is done, and after a kill or a lost link; after an error that the
+    same would end in again, it is removed.
     """
     write_record(path, begun)
     try:
         yield
-    except MosdeployError:
+    except (ConfigError, InfeasibleError, PredictorError, StaleInputError):
         path.unlink(missing_ok=True)
         raise
     path.unlink(missing_ok=True)

@@ -116,12 +116,13 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
         setup = _open(run, options).setup
         inputs_sha256 = fingerprint(data.sha256, teacher_sha256, setup)
         if (card := finished(context.files, inputs_sha256)) is not None:
+            context.files.begun_distilling_path.unlink(missing_ok=True)
             context.progress.say("already distilled from the same data by the same teacher")
             return card
         job = _Job(run.workspace.root, options, teacher_sha256)
         num_examples = _answer(context, job, data, inputs_sha256)
-        context.files.begun_distilling_path.unlink(missing_ok=True)
         if not num_examples:
+            context.files.begun_distilling_path.unlink(missing_ok=True)
             raise ConfigError(
                 f"none of the answers of {options.name} is worth training on: is it trained, and "
                 "for these inputs?"
@@ -137,6 +138,7 @@ def distill(context: Context, options: DistillOptions | None = None) -> Distille
             examples_sha256=sha256_file(path),
         )
         write_record(context.files.distilled_card_path, card)
+        context.files.begun_distilling_path.unlink(missing_ok=True)
     return card
 
 

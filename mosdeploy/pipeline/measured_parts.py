@@ -138,13 +138,15 @@ def has_other_predictor(context: Context, limits: TrainingLimits) -> bool:
     from ..latency.predictor import LatencyPredictor
 
     found = _Measured(context, limits.device or "")
+    kept: LatencyPredictor | None = None
     if limits.device is None or not found.has_predictor:
         return False
     try:
-        found.predictor()
         kept = LatencyPredictor.load(found.predictor_path)
-    except MosdeployError:
-        return True
+        found.predictor()
+    except StaleInputError:
+        # a damaged one is fitted again to the same
+        return kept is not None
     return fingerprint(kept) != limits.predictor_sha256
 
 
@@ -225,10 +227,10 @@ class _Measured:
         if self.source is not None:
             return f"mosdeploy fit --device {self.device} --from {self.source}"
         with contextlib.suppress(StaleInputError):
-            if self.was_stopped:
-                return profile_command(self.dataset)
             if more := further_command(self.dataset, self.context.config):
                 return more
+            if self.was_stopped:
+                return profile_command(self.dataset)
         return f"mosdeploy fit --device {self.device}"
 
     @property

@@ -22,6 +22,7 @@ from .trained_run import trained_run
 from .trained_settings import names_data, setting_differences
 
 NO_VERIFY = " --no-verify"
+OTHER_DATA = "the data are others"
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:
@@ -45,6 +46,8 @@ def search_command(context: Context, device: str | None = None) -> str | None:
         return _training(context, device)
     if card.limits is not None:
         device = card.limits.device or device
+    if (stopped := _stopped_search(context, device)) is not None:
+        return stopped
     if card.limits is not None or _has_limit(config.search):
         return limited_search(context, device)
     ending = _emulated_ending(context, device)
@@ -58,19 +61,28 @@ def search_command(context: Context, device: str | None = None) -> str | None:
 
 
 def _last_search(context: Context, device: str | None, ending: str) -> str | None:
-    """The search that was stopped, else the last one for that device again, whatever it was made
-    from; None where there is none, or one without limits.
+    """The last search for that device again, whatever it was made from; None where there is none,
+    or one without limits.
     """
-    found: BegunSearch | SearchResult
-    begun = begun_search(context.files.begun_search_path)
-    if begun is not None and device in (None, begun.device):
-        found = begun
-        ending = ending if begun.verify else NO_VERIFY
-    else:
-        try:
-            found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
-        except StaleInputError:
-            return None
+    try:
+        found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
+    except StaleInputError:
+        return None
+    return _same_search(context, found, device, ending)
+
+
+def _stopped_search(context: Context, device: str | None) -> str | None:
+    """The search for that device that was stopped, or that a stopped walk leads to."""
+    found = begun_search(context.files.begun_search_path)
+    if found is None:
+        return None
+    is_verified = found.verify and not _is_emulated(context, found.device)
+    return _same_search(context, found, device, "" if is_verified else NO_VERIFY)
+
+
+def _same_search(
+    context: Context, found: BegunSearch | SearchResult, device: str | None, ending: str
+) -> str | None:
     config = context.config.search
     options = limit_options(found.limits, config.count)
     if not options or device not in (None, found.device):
@@ -204,7 +216,7 @@ def begun_differences(context: Context, begun: BegunTraining, *, read_data: bool
         with contextlib.suppress(MosdeployError):  # which every command would refuse
             data = context.family.load_data(context.config, run.data_root)
             if data.sha256 != begun.data_sha256:
-                found.append("the data are others")
+                found.append(OTHER_DATA)
     return found
 
 
@@ -212,17 +224,19 @@ def refused_training(context: Context, begun: BegunTraining, *, read_data: bool)
     """Of a training that was stopped where no supernet stands, why it cannot go on, in words; empty
     where it can, and beside a supernet, where it would not count.
     """
-    with contextlib.suppress(StaleInputError):
-        context.run.whole_supernet_card()
-        return ""
     files = next(x for x in (context.files.beside, context.files) if stopped_state(x))
     path = stopped_state(files)
     is_of_teacher = path == files.teacher_checkpoint_path
     if is_of_teacher:
         begun = begun_teacher(files) or begun
+    else:
+        with contextlib.suppress(StaleInputError):
+            context.run.whole_supernet_card()
+            return ""
     found = begun_differences(context, begun, read_data=read_data)
-    # a teacher does not depend on all that a supernet does
-    if not found or (is_of_teacher and not names_data(found, context.config)):
+    # a teacher does not depend on all that a supernet does; of what it does, train tells the rest
+    own = names_data(found, context.config) or OTHER_DATA in found
+    if not found or (is_of_teacher and not own):
         return ""
     return f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
 

@@ -47,10 +47,8 @@ def telling_differences(
 
 def stopped_beside(files: Workspace) -> str:
     """What is told of a stopped training beside a supernet that it is not about."""
-    return (
-        "another training was stopped; it is in "
-        f"{files.beside.supernet_dir.name}/, delete that to forget it"
-    )
+    path = stopped_state(files.beside) or files.beside.checkpoint_path
+    return f"another training was stopped; it is in {path.parent.name}/, delete that to forget it"
 
 
 def begun_training(files: Workspace) -> BegunTraining | None:

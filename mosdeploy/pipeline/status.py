@@ -90,7 +90,8 @@ class _Look:
         yield from self._device()
         yield look_at("data", "", self._data, None)
         yield look_at("tokenizer", "", self._tokenizer, self._train_command)
-        yield look_at("supernet", "", self._supernet, self._train_command)
+        train = None if self._refused else self._train_command
+        yield look_at("supernet", "", self._supernet, train)
         yield from self._distilled()
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, self._search_command)
@@ -101,11 +102,12 @@ class _Look:
 
     def next_command(self, parts: tuple[Part, ...]) -> str | None:
         """The first thing to make, or to make again, that the walk needs; None where the data
-        cannot be read, which every command would refuse, and while a training runs.
+        cannot be read or a stopped training is another one, which a command would refuse, and while
+        a training runs.
         """
         if any(part.what == "data" and part.state == "stale" for part in parts):
             return None
-        if any(part.detail == RUNS for part in parts):
+        if any(part.detail == RUNS for part in parts) or self._refused:
             return None
         needed = (x for x in parts if x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), None)
@@ -135,6 +137,15 @@ class _Look:
         return last_training(self.context, read_data=self.read_data)
 
     @cached_property
+    def _refused(self) -> str:
+        """Why a training that was stopped cannot go on; empty where it can, or there is none."""
+        files = self.context.files
+        is_stopped = stopped_state(files) or stopped_state(files.beside)
+        if not is_stopped or not isinstance(self._made, BegunTraining):
+            return ""
+        return refused_training(self.context, self._made, read_data=self.read_data)
+
+    @cached_property
     def _train_command(self) -> str:
         """What goes on with that training, or repeats it; of a task, what makes its folder."""
         if self._is_served:
@@ -158,8 +169,8 @@ class _Look:
             return None
         if found.state in ("ok", "unused"):
             fitted = next((x for x in parts if x.what == "predictor" and x.name == device), None)
-            is_missing = fitted is not None and fitted.state == "missing"
-            return fitted.command if fitted and is_missing else None
+            is_wanted = fitted is not None and fitted.state in ("missing", "stale")
+            return fitted.command if fitted and is_wanted else None
         is_enough = found.state == "missing" and has_ready_made(self.context.run, device)
         return None if is_enough else found.command
 
@@ -218,10 +229,10 @@ class _Look:
                 same = "the same command, with the same options,"
                 raise StaleInputError(f"a training was stopped; {same} goes on")
             if isinstance(self._made, BegunTraining):
-                if told := refused_training(self.context, self._made, read_data=self.read_data):
-                    raise StaleInputError(told)
+                if self._refused:
+                    raise StaleInputError(self._refused)
                 raise StaleInputError(f"a training was stopped; `{self._train_command}` goes on")
-        if not files.beside.checkpoint_path.exists():
+        if stopped_state(files.beside) is None:
             return self._standing()
         try:
             return f"{self._standing()}; {stopped_beside(files)}"

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, MosdeployError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..folders import replace_folder, restore_folder
 from ..locks import locked
@@ -20,7 +20,13 @@ from .context import Context
 from .devices import check_named
 from .distilled import Distilled, check_no_circle, distilled
 from .limits import TrainOptions, feasible_space, training_limits
-from .replacing import begun_training, replacement_words, stopped_beside, telling_differences
+from .replacing import (
+    begun_training,
+    replacement_words,
+    stopped_beside,
+    stopped_state,
+    telling_differences,
+)
 from .run import Run
 from .teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
 from .token_files import read_tokens, remove_tokens, training_progress
@@ -97,7 +103,11 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         with disk_errors(folder):
             restore_folder(folder)
     standing = _standing(context.run)
-    feasible = feasible_space(context, options)
+    try:
+        feasible = feasible_space(context, options)
+    except InfeasibleError:
+        files.begun_search_path.unlink(missing_ok=True)  # of a walk, which would end so too
+        raise
     limits = training_limits(context, options, feasible)
     check_named(context, options.device)
     data = context.family.load_data(context.config, context.run.data_root)
@@ -129,7 +139,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         remove_teacher_state(files)
         ensure_card(context, data, source)
         context.progress.say("already trained from this data and configuration")
-        if files.beside.checkpoint_path.exists():
+        if stopped_state(files.beside) is not None:
             context.progress.say(stopped_beside(files))
         return prepared.model_copy(update={"finished": True}).model_dump_json()
     if config.served_by is not None:

@@ -455,6 +455,7 @@ def test_of_a_stopped_training_status_tells_what_was_changed_since(tmp_path: Pat
     ending = f"restore that, or delete {path}"
     told = f"a training was stopped, and training.steps was 12, is 14 now: {ending}"
     assert part(root, "supernet").detail == told
+    assert opened(root).status().next_command is None
     with pytest.raises(StaleInputError, match="steps was 12, is 14 now"):
         opened(root).train()
     edit(root / "mosdeploy.toml", "\nsteps = 14", "\nsteps = 12")
@@ -534,6 +535,7 @@ def test_a_stopped_training_of_a_teacher_is_told_with_what_was_changed_since(
     edit(root / "mosdeploy.toml", "[teacher]\nsteps = 40", "[teacher]\nsteps = 50")
     told = "teacher.steps was 40, is 50 now"
     assert told in part(root, "supernet").detail
+    assert opened(root).status().next_command is None
     for _ in range(2):
         with pytest.raises(StaleInputError, match=told):
             opened(root).train()

@@ -78,7 +78,7 @@ def test_after_a_stopped_walk_status_proposes_what_leads_to_the_same(tmp_path: P
     command = "mosdeploy train --max-latency 10000ms"
     assert run.status().next_command == command
     run.train("10s")
-    assert run.status().next_command == "mosdeploy search"
+    assert run.status().next_command == "mosdeploy search --max-latency 10000ms"
     run.search()
     assert "search" not in str(run.status().next_command)
     assert not Workspace(tmp_path).begun_search_path.exists()
