@@ -65,7 +65,7 @@ class Workspace:
 
     @property
     def teacher_begun_path(self) -> Path:
-        return self.teacher_dir / "begun.json"
+        return self.supernet_dir / "begun-teacher.json"
 
     @property
     def begun_path(self) -> Path:
