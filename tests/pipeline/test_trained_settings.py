@@ -21,7 +21,7 @@ from mosdeploy.pipeline.trained_settings import (
     trained_settings,
 )
 from mosdeploy.records import BegunTraining, Limits, TrainingLimits
-from mosdeploy.storage import fingerprint, write_record
+from mosdeploy.storage import fingerprint
 from mosdeploy.workspace import Workspace
 
 
@@ -91,7 +91,7 @@ def test_a_key_that_came_after_the_record_differs_where_it_is_set() -> None:
     assert found == ["training.num_winners was 1, is 2 now"]
 
 
-def test_a_training_of_an_older_mosdeploy_goes_on_as_it_is_told(tmp_path: Path) -> None:
+def test_a_training_of_an_older_mosdeploy_goes_on_as_it_is_told() -> None:
     config = load_recipe("tiny")
     settings = trained_settings(config)
     now = BegunTraining(inputs_sha256="now", data_sha256="data", settings=settings)
@@ -104,14 +104,11 @@ def test_a_training_of_an_older_mosdeploy_goes_on_as_it_is_told(tmp_path: Path) 
     )
     older = {name: x for name, x in settings.items() if name != "training.num_winners"}
     then = BegunTraining(inputs_sha256="then", data_sha256="data", settings=older, limits=limits)
-    files = Workspace(tmp_path)
-    write_record(files.begun_path, then)
     told = r"^refused \(max_size_bytes was 2048, is unset now\); `mosdeploy train --max-size 2KiB`"
-    with pytest.raises(StaleInputError, match=told), telling_differences(files, config, now):
+    with pytest.raises(StaleInputError, match=told), telling_differences(then, config, now):
         raise StaleInputError("refused")
-    other = {**older, "training.steps": 9}
-    write_record(files.begun_path, then.model_copy(update={"settings": other}))
-    with pytest.raises(StaleInputError, match=r" now\)$"), telling_differences(files, config, now):
+    other = then.model_copy(update={"settings": {**older, "training.steps": 9}})
+    with pytest.raises(StaleInputError, match=r" now\)$"), telling_differences(other, config, now):
         raise StaleInputError("refused")
 
 
