@@ -16,13 +16,12 @@ from .context import Context
 from .devices import run_profile
 from .limits import with_defaults
 from .measured_parts import has_other_predictor, middle_limit, middle_size, middle_times_ms
-from .replacing import begun_teacher, begun_training, stopped_state
+from .replacing import OTHER_DATA, begun_teacher, begun_training, stopped_state
 from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
 from .trained_settings import names_data, setting_differences
 
 NO_VERIFY = " --no-verify"
-OTHER_DATA = "the data are others"
 
 
 def search_command(context: Context, device: str | None = None) -> str | None:

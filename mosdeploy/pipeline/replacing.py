@@ -16,6 +16,8 @@ from ..workspace import Workspace
 from .train_command import TRAIN, train_command
 from .trained_settings import limit_differences, names_data, setting_differences
 
+OTHER_DATA = "the data are others"
+
 
 @contextlib.contextmanager
 def telling_differences(
@@ -86,7 +88,7 @@ def training_differences(
     settings = setting_differences(found.settings, config)
     limits = limit_differences(found.limits, wanted.limits)
     is_same = found.data_sha256 == wanted.data_sha256 or names_data(settings, config)
-    return [*([] if is_same else ["the data are others"]), *settings, *limits]
+    return [*([] if is_same else [OTHER_DATA]), *settings, *limits]
 
 
 def _predictor(begun: BegunTraining) -> str | None:

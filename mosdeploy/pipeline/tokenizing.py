@@ -56,7 +56,8 @@ def tokenize(
     )
     if begun.limits is not None:
         context.progress.say(told_training(context, begun.limits))
-    rising, steps = config.training.warmup_steps, config.training.steps
+    rising = config.training.warmup_steps
+    steps = config.training.steps
     if rising >= steps:
         context.progress.say(
             f"the learning rate rises to the very end: training.warmup_steps = {rising} of {steps} "
