@@ -173,12 +173,12 @@ class LimitOptions:
         ConfigError
             If one is no duration or no count.
         """
-        from ..config.units import parse_count
+        from ..config.units import parse_count, parse_size
         from ..pipeline.limits import asked_limits
 
         most = None if self.max_parameters is None else parse_count(self.max_parameters)
-        size = None if self.max_size is None else parse_count(self.max_size)
-        memory = None if self.max_memory is None else parse_count(self.max_memory)
+        size = None if self.max_size is None else parse_size(self.max_size)
+        memory = None if self.max_memory is None else parse_size(self.max_memory)
         return asked_limits(config, self.max_latency, most, self.count, size, memory)
 
 

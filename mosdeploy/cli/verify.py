@@ -31,13 +31,13 @@ def verify(
     ] = None,
 ) -> None:
     """Time what is deployed on the device. Exit code 7 if it does not keep its limits."""
-    from ..config.units import parse_count, parse_duration_ms
+    from ..config.units import parse_duration_ms, parse_size
     from ..errors import InfeasibleError
     from ..pipeline.deploy import DeployOptions
     from ..pipeline.verify import verify as time_again
 
     limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
-    most = parse_count(max_memory) if max_memory is not None else None
+    most = parse_size(max_memory) if max_memory is not None else None
     result = time_again(common.context(), DeployOptions(device, host), limit_ms, most)
     deployment = result.deployment
     timed = timing(result.measurement, deployment.statistic)

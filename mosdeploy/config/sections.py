@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
 from ..spaces.table import Width
-from .units import Count, Duration, Fraction, Statistic
+from .units import Count, Duration, Fraction, Size, Statistic
 
 MAX_SEED = 2**62
 """What every generator of random numbers takes."""
@@ -62,8 +62,8 @@ class LimitsConfig(Record):
     max_latency: Duration | None = Field(None, exclude_if=operator.not_)
     max_parameters: Count | None = Field(None, exclude_if=operator.not_)
     count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
-    max_size: Count | None = Field(None, exclude_if=operator.not_)
-    max_memory: Count | None = Field(None, exclude_if=operator.not_)
+    max_size: Size | None = Field(None, exclude_if=operator.not_)
+    max_memory: Size | None = Field(None, exclude_if=operator.not_)
 
 
 class TrainingConfig(LimitsConfig):
@@ -188,7 +188,7 @@ MIN_BUDGET = 4
 class ProfileConfig(Record):
     """How many subnets to measure on the device, and the `seed` by which they are drawn."""
 
-    budget: int = Field(30, ge=MIN_BUDGET)
+    budget: int = Field(30, ge=MIN_BUDGET, le=100_000)
     seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
@@ -209,14 +209,14 @@ class SearchConfig(LimitsConfig):
 
     population: int = Field(125, ge=4, le=100_000)
     parents: int = Field(25, ge=2)
-    mutations: int = Field(50, ge=0)
-    crossovers: int = Field(50, ge=0)
-    iterations: int = Field(30, ge=1)
+    mutations: int = Field(50, ge=0, le=100_000)
+    crossovers: int = Field(50, ge=0, le=100_000)
+    iterations: int = Field(30, ge=1, le=100_000)
     mutation_probability: float = Field(0.3, gt=0, le=1)
     eval_examples: int = Field(256, ge=1)
     quality: Literal["evaluate", "predict"] = "evaluate"
-    quality_samples: int = Field(128, ge=16)
-    finalists: int = Field(5, ge=1)
+    quality_samples: int = Field(128, ge=16, le=100_000)
+    finalists: int = Field(5, ge=1, le=1000)
     finalist_steps: int = Field(0, ge=0, exclude_if=lambda steps: steps == 0)
     widen: bool = True
     deepen: bool = Field(True, exclude_if=bool)

@@ -6,6 +6,7 @@ and a limit as people read it.
 
 import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -16,20 +17,10 @@ from ..printable import quantity
 Statistic = Literal["median", "p90", "p99"]
 """Which figure of repeated times a latency limit is about."""
 
-_SIZE = re.compile(r"([0-9]*\.?[0-9]+)\s*(k|M|G|KiB|MiB|GiB|B)?")
-_PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
 _S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_UNIT = {
-    None: 1,
-    "B": 1,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
+_THOUSANDS = {"k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "B": 1.0}
 
 
 def parse_duration_ms(text: str) -> float:
@@ -55,9 +46,7 @@ def parse_budget_s(text: str) -> float:
 
 
 def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) -> float:
-    # a program may give a number, which has no unit
-    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", str(text).strip())
-    value = float(match[1]) * units[match[2]] if match else math.nan
+    value = _number(text, units)
     if not 0 < value < math.inf:
         raise ConfigError(
             f"'{text}' is not {kind}; write a positive number with its unit, like {examples}"
@@ -66,21 +55,42 @@ def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) ->
 
 
 def parse_count(text: str) -> int:
-    """Read a count or a size (`4M`, `3500000`, `12MiB`) as a whole number.
+    """Read a count (`4M`, `3500000`) as a whole number.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a positive number, alone or with k, M or G.
+    """
+    return _parse_whole(text, _THOUSANDS, "a count", "3500000, 4M or 1.5G")
+
+
+def parse_size(text: str) -> int:
+    """Read a size (`12MiB`, `4M`, `3500000`) as a whole number of bytes.
 
     Raises
     ------
     ConfigError
         If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B).
     """
-    match = _SIZE.fullmatch(text.strip())
-    value = float(match[1]) * _UNIT[match[2]] if match else math.nan
+    return _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
+
+
+def _parse_whole(text: str, units: dict[str, float], kind: str, examples: str) -> int:
+    value = _number(text, units | {"": 1.0})
     if not 1 <= value < math.inf:
         raise ConfigError(
-            f"'{text}' is not a count or size; write a positive number like 3500000, 4M or 12MiB "
-            "(k, M, G count thousands; KiB, MiB, GiB, B are bytes)"
+            f"'{text}' is not {kind}; write a positive number like {examples} "
+            f"({', '.join(units)} may follow it)"
         )
     return round(value)  # 2.01 * 10**6 is a little less than it should be
+
+
+def _number(text: str, units: dict[str, float]) -> float:
+    """A number times what the unit behind it stands for; NaN where it cannot be read."""
+    # a program may give a number, which has no unit
+    match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", str(text).strip())
+    return float(match[1]) * units[match[2]] if match else math.nan
 
 
 def parse_percent(text: str) -> float:
@@ -91,8 +101,7 @@ def parse_percent(text: str) -> float:
     ConfigError
         If the sign is missing or the number is not between 0 and 100.
     """
-    match = _PERCENT.fullmatch(text.strip())
-    value = float(match[1]) if match else math.nan
+    value = _number(text, {"%": 1.0})
     if not 0 < value < 100:
         raise ConfigError(
             f"'{text}' is not a percentage; write a number between 0 and 100 with its sign, like "
@@ -125,22 +134,20 @@ def told_limit(name: str, most: float) -> str:
     return f"{limit_key(name)} = {quantity(name, most)}"
 
 
-def _duration(given: Any) -> str:
-    try:
-        parse_duration_ms(given)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return str(given)
+def _checked(parse: Callable[[str], float]) -> BeforeValidator:
+    """Keep the text of a quantity if it can be read."""
+
+    def check(given: Any) -> str:
+        try:
+            parse(str(given))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return str(given)
+
+    return BeforeValidator(check)
 
 
-def _count(given: Any) -> str:
-    try:
-        parse_count(str(given))
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return str(given)
-
-
-Duration = Annotated[str, BeforeValidator(_duration)]
-Count = Annotated[str, BeforeValidator(_count)]
+Duration = Annotated[str, _checked(parse_duration_ms)]
+Count = Annotated[str, _checked(parse_count)]
+Size = Annotated[str, _checked(parse_size)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -8,7 +8,7 @@ from decimal import ROUND_FLOOR
 from typing import TYPE_CHECKING
 
 from ..config.sections import LimitsConfig, ParameterCount
-from ..config.units import limit_key, parse_count, parse_duration_ms, told_limit
+from ..config.units import limit_key, parse_count, parse_duration_ms, parse_size, told_limit
 from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..family import Family
 from ..printable import quantity
@@ -49,8 +49,8 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
     """Limits that were asked for, filled up from a section of the run file."""
     latency = config.max_latency and parse_duration_ms(config.max_latency)
     parameters = config.max_parameters and parse_count(config.max_parameters)
-    size = config.max_size and parse_count(config.max_size)
-    memory = config.max_memory and parse_count(config.max_memory)
+    size = config.max_size and parse_size(config.max_size)
+    memory = config.max_memory and parse_size(config.max_memory)
     counted = limits
     if parameters and limits.max_parameters is None and limits.max_body_parameters is None:
         counted = limit_parameters(parameters, config.count)

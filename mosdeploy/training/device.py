@@ -12,7 +12,7 @@ from typing import Self
 import torch
 
 from ..config.sections import TrainingConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, MosdeployError
 from ..supernet.attention import computing_attention
 
 
@@ -88,3 +88,24 @@ def torch_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def memory_errors(config: TrainingConfig) -> Iterator[None]:
+    """Tell what to change where the memory of a GPU does not hold a training.
+
+    Raises
+    ------
+    MosdeployError
+        In place of torch's error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        told = ". ".join(str(error).split(". ")[:2])  # the first two of its many sentences
+        raise MosdeployError(
+            f"the training does not fit into the memory of the GPU ({told}); "
+            f"training.tokens_per_batch is {config.tokens_per_batch}: lower it, and raise "
+            "grad_accum_steps in its place, or set training.activation_checkpointing = true; or "
+            "stop other programs that use the GPU"
+        ) from error

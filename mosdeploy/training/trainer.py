@@ -26,7 +26,7 @@ from ..spaces.genes import ArchConfig
 from ..supernet.checkpoint import load_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
-from .device import DeviceContext, torch_threads
+from .device import DeviceContext, memory_errors, torch_threads
 from .distillation import Distillation
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Gradient
@@ -125,7 +125,8 @@ def train(
         If a GPU is asked for and there is none, there are more ranks than batches in a step, or
         TensorBoard is asked for and not installed.
     MosdeployError
-        If the loss or the gradient is no longer finite, the disk is full, or another rank is gone.
+        If the loss or the gradient is no longer finite, the disk or the memory of the GPU is full,
+        or another rank is gone.
 
     Examples
     --------
@@ -135,12 +136,12 @@ def train(
     check_num_ranks(config, distributed.size)
     check_log(config.log)
     context = DeviceContext.of(config, distributed.local_rank)
-    net.to(context.device)  # before the optimiser, whose state lies where the parameters do
-    run = _Run(net, job, context, distributed)
-    run.resume()
     gpus = [context.device] if context.device.type == "cuda" else []
     # each step seeds the global generator; the caller's is left as it was
-    with torch_threads(config.threads), torch.random.fork_rng(gpus):
+    with memory_errors(config), torch_threads(config.threads), torch.random.fork_rng(gpus):
+        net.to(context.device)  # before the optimiser, whose state lies where the parameters do
+        run = _Run(net, job, context, distributed)
+        run.resume()
         try:
             run.choose_precision(batches)
             summary = run.finish(batches, valid_batches, progress)

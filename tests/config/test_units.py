@@ -9,6 +9,7 @@ from mosdeploy.config.units import (
     parse_count,
     parse_duration_ms,
     parse_percent,
+    parse_size,
 )
 from mosdeploy.errors import ConfigError
 
@@ -90,23 +91,32 @@ def test_bad_percent_says_what_is_allowed(text: str) -> None:
         ("3500000", 3_500_000),
         ("4M", 4_000_000),
         ("1.5k", 1500),
-        ("12MiB", 12 * 1024 * 1024),
-        ("2 KiB", 2048),
         ("1G", 10**9),
-        ("1GiB", 2**30),
-        ("64B", 64),
         ("2.01M", 2_010_000),
         ("1.13k", 1130),
     ],
 )
 def test_count(text: str, expected: int) -> None:
     assert parse_count(text) == expected
+    assert parse_size(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("12MiB", 12 * 1024 * 1024), ("2 KiB", 2048), ("1GiB", 2**30), ("64B", 64)],
+)
+def test_size_in_bytes(text: str, expected: int) -> None:
+    assert parse_size(text) == expected
+    with pytest.raises(ConfigError, match=r"is not a count.*\(k, M, G may follow it\)"):
+        parse_count(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-4M", "0.5", "abc", "", "4m", "4 MB", "9" * 400])
 def test_bad_count_says_what_is_allowed(text: str) -> None:
-    with pytest.raises(ConfigError, match="positive number like 3500000, 4M or 12MiB"):
+    with pytest.raises(ConfigError, match="positive number like 3500000, 4M or 1.5G"):
         parse_count(text)
+    with pytest.raises(ConfigError, match="positive number like 12MiB, 4M or 3500000"):
+        parse_size(text)
 
 
 def test_fields_of_a_section_are_checked_and_kept_as_written() -> None:

@@ -269,6 +269,26 @@ def test_a_diverged_run_says_what_to_do(
     assert not (tmp_path / "state.pt").exists()
 
 
+def test_a_full_memory_of_a_gpu_says_what_to_do(
+    net: Callable[..., Supernet], run: Run, tmp_path: Path
+) -> None:
+    fresh = net()
+    steps: list[int] = []
+
+    def fill(line: LogLine, last_step: int, left_s: float) -> None:
+        steps.append(line.step)
+        if line.step == 2:
+            told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB."
+            raise torch.OutOfMemoryError(told)
+
+    with pytest.raises(
+        MosdeployError,
+        match=r"memory\. Tried to allocate 2\.00 GiB\); training\.tokens_per_batch is \d+: lower it",
+    ):
+        run(fresh, BRIEF, progress=fill)
+    assert steps == [1, 2]
+
+
 def test_a_network_of_no_family_trains(tmp_path: Path) -> None:
     dataset = random_rows(60, TOY_VOCAB_SIZE)
     batches = Batches(dataset, 200, seed=1)
