@@ -182,13 +182,14 @@ class FinetuneConfig(Record):
 
 
 MIN_BUDGET = 4
-"""Subnets of a profile at least."""
+MAX_BUDGET = 1000
+"""Subnets of a profile: at least, and at most, of which the ones to measure are chosen."""
 
 
 class ProfileConfig(Record):
     """How many subnets to measure on the device, and the `seed` by which they are drawn."""
 
-    budget: int = Field(30, ge=MIN_BUDGET, le=100_000)
+    budget: int = Field(30, ge=MIN_BUDGET, le=MAX_BUDGET)
     seed: int = Field(1, ge=0, le=MAX_SEED)
 
 

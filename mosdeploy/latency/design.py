@@ -6,12 +6,12 @@ latency is looked at, so the whole list is known beforehand; a larger budget onl
 
 import numpy as np
 
+from ..config.sections import MAX_BUDGET
 from ..errors import PredictorError
 from ..spaces import ArchConfig, ModelSpec
 from ..spaces.spec import FloatArray
 from .regression import independent
 
-POOL_SIZE = 1000
 CORE_PRIOR_VARIANCE = 1e3
 OTHER_PRIOR_VARIANCE = 1e-1
 """Of coefficients over features of unit length: those of the core features are learned first."""
@@ -27,7 +27,8 @@ def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
     Parameters
     ----------
     budget
-        How many subnets to choose; fewer are returned when the pool, and so the space, holds fewer.
+        How many subnets to choose; fewer are returned when the pool, of `MAX_BUDGET` draws, holds
+        fewer different ones.
     seed
         Seed of the pool.
 
@@ -47,7 +48,7 @@ def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
         raise PredictorError(f"a budget of {budget} subnets is not positive; allow at least one")
     space = spec.space
     rng = np.random.default_rng(seed)
-    drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(POOL_SIZE))]
+    drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(MAX_BUDGET))]
     # dict.fromkeys leaves out duplicates and keeps the order, on which the design depends
     pool = list(dict.fromkeys(drawn))
     features = spec.latency_features(spec.gene_rows(pool))

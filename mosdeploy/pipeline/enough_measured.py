@@ -6,8 +6,11 @@ again or further. Nothing is measured.
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..config import RunConfig
 from ..config.device import DeviceProfile
+from ..spaces.genes import SearchSpace
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -88,3 +91,17 @@ def further_command(dataset: "LatencyDataset", config: RunConfig) -> str | None:
         return profile_command(dataset)
     # beyond those that failed, and may fail again
     return profile_command(dataset, f"--budget {measured + missing}")
+
+
+def untimed_ends(dataset: "LatencyDataset", space: SearchSpace) -> list[str]:
+    """The smallest and largest choices of a space that no subnet with a time has, in words: what is
+    predicted there is a guess, whose interval does not tell so.
+    """
+    genes = space.genes([record.arch for record in dataset.usable])
+    found = []
+    for entry in space.entries:
+        choices = getattr(space, entry.choices)
+        timed = np.unique(genes[:, space.gene_slices[entry.choices]])
+        ends = dict.fromkeys((min(choices), max(choices)))
+        found += [f"{entry.choices} = {end}" for end in ends if end not in timed]
+    return found

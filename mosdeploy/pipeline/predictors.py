@@ -20,7 +20,7 @@ from ..records import LatencyRecord, TransferTrial
 from ..storage import fingerprint
 from .conditions import check_current, latency_context
 from .devices import run_profile
-from .enough_measured import excess_noise, profile_command, too_small
+from .enough_measured import excess_noise, profile_command, too_small, untimed_ends
 from .finalist_timing import oldest
 from .measured_folders import has_records
 from .run import Run
@@ -232,6 +232,14 @@ def fit_again(
         if not dataset.context.device.emulated and (reason := too_small(run.config)):
             raise PredictorError(reason)
         found = LatencyPredictor.fit_dataset(run.config.space, dataset)
+        if untimed := untimed_ends(dataset, run.config.space):
+            _log.warning(
+                "no subnet that was timed on '%s' has %s: what is predicted there is a guess; "
+                "`%s --budget N` measures more, and names those that fail",
+                device,
+                ", ".join(untimed),
+                profile_command(dataset),
+            )
     else:
         found = fit_transfer(run.config.space, dataset, _source(run, source, device))
     found.save(run.workspace.predictor_path(device, run.config.workload.name))

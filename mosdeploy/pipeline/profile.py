@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
-from ..config.sections import MIN_BUDGET
+from ..config.sections import MAX_BUDGET, MIN_BUDGET
 from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
 from ..spaces.genes import ArchConfig
@@ -90,7 +90,8 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     if limit is not None and len(parts) < 2:
         raise PredictorError(
             f"an error is judged from {FIRST_PART} subnets on and has to be reached twice in a "
-            f"row, which takes a budget of {FIRST_PART + 1} or more; this one is {len(chosen)}"
+            f"row, which takes a budget of {FIRST_PART + 1} or more; this one gives {len(chosen)} "
+            f"of the {context.config.space.num_architectures:,} architectures of the space"
         )
     for part in parts:
         path = context.files.latency_path(name, context.config.workload.name)
@@ -192,8 +193,9 @@ def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     from ..latency.design import choose
 
     config = context.config.profile
-    if budget is not None and budget < MIN_BUDGET:
-        raise ConfigError(f"budget is {budget}; at least {MIN_BUDGET} subnets are needed")
+    if budget is not None and not MIN_BUDGET <= budget <= MAX_BUDGET:
+        allowed = f"it must be {MIN_BUDGET} to {MAX_BUDGET} subnets"
+        raise ConfigError(f"budget is {budget}; {allowed}")
     return choose(context.spec, config.budget if budget is None else budget, config.seed)
 
 

@@ -22,7 +22,7 @@ from .finalist_training import FinalistTraining
 from .limits import check_trained_for, cost_of, search_limits, with_less_memory
 from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
-from .time_loss import time_loss
+from .time_loss import TimeLoss, time_loss
 from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import FinalistVerification, first_evolution
 
@@ -141,14 +141,12 @@ class _SearchTask:
         with locked(files.quality_path, busy), noted(files.begun_search_path, begun):
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)
-            losses = timed.added(inherited) if timed else inherited
             cards = list[QualityCard | None]()
             stopped = list[int]()
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
                 before = cache.num_early_stopped
-                found, card = self._evolve(losses, level, excess_bytes)
-                found = timed.noted(found) if timed else found
+                found, card = self._evolve(inherited, timed, level, excess_bytes)
                 cards.append(card)
                 # the result is of the last evolution alone, and so is `num_evaluated`
                 stopped.append(cache.num_early_stopped - before)
@@ -230,17 +228,18 @@ class _SearchTask:
         return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
     def _evolve(
-        self, losses: "Losses", level: float, excess_bytes: int
+        self, inherited: "Losses", timed: TimeLoss | None, level: float, excess_bytes: int
     ) -> "tuple[Evolution, QualityCard | None]":
         """What a search sees whose predicted latencies are multiplied by `level`, where
         `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
-        quality predictor, whose card comes along.
+        quality predictor, whose card comes along. `timed` is added to losses, and noted.
         """
         from ..evaluation.predictor import MIN_SAMPLES, QualityPredictor
         from ..search import evolve, evolve_predicted, with_deeper, with_wider
 
         config = self.context.config
         shown = ShownSearch(self.context.progress, self._num_iterations)
+        losses = timed.added(inherited) if timed else inherited
         oracle = self._oracle(shown.counted(losses), level)
         limits = with_less_memory(self.limits, excess_bytes)
         fitted: list[QualityPredictor] = []
@@ -255,11 +254,14 @@ class _SearchTask:
             )
         else:
             found = evolve(config.space, config.search, limits, oracle, shown.show)
+        noted = timed.noted if timed else (lambda evolution: evolution)
+        found = noted(found)
         # measured of winners that start from parts of a teacher alone
         if config.search.deepen and self.state.has_parts_of_teacher:
-            found = with_deeper(found, config.space, limits, oracle)
+            found = noted(with_deeper(found, config.space, limits, oracle))
         if config.search.widen:
-            found = with_wider(found, config.space, limits, oracle, config.search.finalists)
+            count = config.search.finalists
+            found = noted(with_wider(found, config.space, limits, oracle, count))
         shown.tell_of(found.ranked[0].loss, found.num_evaluated)
         return found, fitted[-1].card if fitted else None
 

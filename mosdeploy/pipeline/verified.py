@@ -149,11 +149,13 @@ class FinalistVerification:
                 break
             timed = self.timing.timed(chosen, self.timing.first_path)
             self.measured += timed
-            self._ratios += [
+            ratios = [
                 self.level * c.measured_ms / c.predicted_ms
                 for c in timed
                 if c.measured_ms and c.predicted_ms
             ]
+            # of this round alone: in one before, the device may have been busy
+            self._ratios = ratios or self._ratios
             if attempt < MAX_ROUNDS:
                 self._correct_predictions()
 

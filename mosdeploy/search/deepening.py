@@ -19,7 +19,7 @@ from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, columns_of
 from .evolution import Evolution, losses_of, with_candidates
 from .oracle import SearchOracle
-from .quality import num_layers
+from .quality import loss_alone, num_layers
 
 MAX_RISE = 0.05
 """By how much the inherited loss of a deeper subnet may be above that of the best, as a share. One
@@ -48,7 +48,7 @@ def with_deeper(
     best = evolution.ranked[0]
     archs = list(dict.fromkeys(_deeper(best.arch, constraints)))
     losses = losses_of(evolution, archs, oracle)
-    most = best.loss + MAX_RISE * abs(best.loss)
+    most = best.loss + MAX_RISE * loss_alone(best)
     accepted = [
         constraints.candidate(arch, loss)
         for arch in archs

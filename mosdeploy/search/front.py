@@ -62,17 +62,17 @@ def _with_measured(member: Candidate, finalist: Candidate) -> Candidate:
 
 
 def needed_ms(candidate: Candidate) -> float | None:
-    """The lowest latency limit that a candidate is taken for: the predicted latency or, where it is
-    higher, the measured one. None without a prediction.
+    """The lowest latency limit that a candidate is taken for: the measured latency, or where there
+    is none the predicted one. None without a prediction.
     """
     if candidate.predicted_ms is None:
         return None
-    return max(candidate.predicted_ms, candidate.measured_ms or 0.0)
+    return candidate.measured_ms or candidate.predicted_ms
 
 
 def best_within(members: Sequence[Candidate], limit_ms: float) -> int | None:
-    """Position of the best candidate that keeps a latency limit as predicted and, where
-    it was measured, as measured; None if none does.
+    """Position of the best candidate that keeps a latency limit as measured, or where it was not
+    measured as predicted; None if none does.
 
     Examples
     --------

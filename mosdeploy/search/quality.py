@@ -20,6 +20,11 @@ def num_layers(candidate: Candidate) -> int:
     return sum(len(value) for _, value in candidate.arch if isinstance(value, tuple))
 
 
+def loss_alone(candidate: Candidate) -> float:
+    """What a rise of the loss is a share of: without what the time of training steps counts for."""
+    return abs(candidate.loss - (candidate.time_loss or 0.0))
+
+
 def inherited_quality(candidate: Candidate) -> tuple[float, int, int]:
     """The inherited loss; of a candidate that is deeper or wider than one that was found, the loss
     of that one, before which it comes, the deepest first, of these the widest.

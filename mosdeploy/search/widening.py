@@ -15,7 +15,7 @@ from ..spaces.genes import ArchConfig, SearchSpace
 from .constraints import ConstraintTable, columns_of, neighbours_of
 from .evolution import Evolution, losses_of, with_candidates
 from .oracle import SearchOracle
-from .quality import inherited_quality
+from .quality import inherited_quality, loss_alone
 
 MAX_RISE = 0.02
 """By how much the inherited loss of a wider subnet may be above that of the one it comes from, as a
@@ -39,37 +39,42 @@ def with_wider(
     Returns
     -------
     Evolution
-        Wider candidates have `narrow_loss`, the loss of the best one that they come from and are
-        not clearly worse than, by which they are compared.
+        Wider candidates have `narrow_loss`, the least loss of what they come from and are not
+        clearly worse than, by which they are compared.
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
-    origins: dict[ArchConfig, list[Candidate]] = {}
     # those of the evolution itself too, which come after all that have more layers
     alone = [candidate for candidate in evolution.ranked if candidate.narrow_loss is None]
-    for candidate in dict.fromkeys([*evolution.ranked[:count], *alone[:count]]):
-        for arch in _path(candidate.arch, constraints):
-            origins.setdefault(arch, []).append(candidate)
-    losses = losses_of(evolution, origins, oracle)
-    return with_candidates(evolution, list(_wider(origins, losses, constraints)), origins)
-
-
-def _wider(
-    origins: Mapping[ArchConfig, Sequence[Candidate]],
-    losses: Mapping[ArchConfig, float | None],
-    constraints: ConstraintTable,
-) -> Iterator[Candidate]:
-    for arch, narrower in origins.items():
-        loss = losses[arch]
-        if loss is None:
-            continue
-        # the best first; beside the next one it need not be clearly worse
-        origin = next((x for x in narrower if loss - x.loss <= MAX_RISE * abs(x.loss)), None)
-        if origin is not None:
-            # one of lower loss comes first anyway
-            compared = inherited_quality(origin)[0]
-            narrow_loss = compared if loss > compared else None
+    origins = dict.fromkeys([*evolution.ranked[:count], *alone[:count]])
+    paths = [(origin, _path(origin.arch, constraints)) for origin in origins]
+    evaluated = list(dict.fromkeys(arch for _, path in paths for arch in path))
+    losses = losses_of(evolution, evaluated, oracle)
+    found: dict[ArchConfig, Candidate] = {}
+    # the best first; beside the next one a wider subnet need not be clearly worse
+    for origin, path in paths:
+        for arch, loss, narrow_loss in _accepted(origin, path, losses):
             candidate = constraints.candidate(arch, loss)
-            yield candidate.model_copy(update={"narrow_loss": narrow_loss})
+            compared = candidate.model_copy(update={"narrow_loss": narrow_loss})
+            found.setdefault(arch, compared)
+    return with_candidates(evolution, list(found.values()), evaluated)
+
+
+def _accepted(
+    origin: Candidate, path: Sequence[ArchConfig], losses: Mapping[ArchConfig, float | None]
+) -> Iterator[tuple[ArchConfig, float, float | None]]:
+    """Of a path what is not clearly worse than its origin, with its loss and, where that is lower,
+    the least loss of what is narrower on the path and not clearly better: noise in one of them is
+    no reason to stop there.
+    """
+    rise = MAX_RISE * loss_alone(origin)
+    narrower = [(origin.loss, inherited_quality(origin)[0])]
+    for arch in path:
+        loss = losses[arch]
+        if loss is None or loss - origin.loss > rise:
+            continue
+        least = min(compared for own, compared in narrower if loss - own <= rise)
+        yield arch, loss, least if loss > least else None
+        narrower.append((loss, loss))
 
 
 def _path(arch: ArchConfig, constraints: ConstraintTable) -> list[ArchConfig]:

@@ -52,7 +52,7 @@ def test_numbers_out_of_bounds_are_refused_before_any_work(folder: Path) -> None
     run = opened(folder)
     with pytest.raises(ConfigError, match="seeds is 0; at least 1 is needed"):
         run.finetune("largest", seeds=0)
-    with pytest.raises(ConfigError, match="budget is 0; at least 4 subnets are needed"):
+    with pytest.raises(ConfigError, match="budget is 0; it must be 4 to 1000 subnets"):
         run.profile("local", budget=0)
     with pytest.raises(ConfigError, match=r"max_score_drop.* got -1"):
         run.export("largest", max_score_drop=-1)

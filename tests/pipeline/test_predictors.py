@@ -159,6 +159,19 @@ def test_a_damaged_predictor_is_fitted_again(
     assert warning.endswith("(fitting it again now)")
 
 
+def test_a_fit_tells_what_was_never_timed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where the deepest run into the time-out of a board."""
+    run = open_run(folder)
+    path = run.workspace.latency_path("local", "sentence")
+    [head, *lines] = path.read_text().splitlines()
+    depth = min(run.config.space.encoder_layers)
+    left = [x for x in lines if len(json.loads(x)["arch"]["encoder_layers"]) != depth]
+    path.write_text("\n".join([head, *left]) + "\n")
+    fit_again(run, "local", None)
+    (warning,) = caplog.messages
+    assert f"no subnet that was timed on 'local' has encoder_layers = {depth}:" in warning
+
+
 def test_a_predictor_of_another_device_is_refused(folder: Path) -> None:
     run = open_run(folder)
     path = run.workspace.predictor_path("rpi", "sentence")

@@ -187,6 +187,25 @@ def test_the_winner_uses_the_limit_wherever_the_device_is(
     assert len(ladder.progress.messages) == (factor != 1.0)
 
 
+@pytest.mark.parametrize("slow", [1.5, 2.0])
+def test_a_first_round_on_a_busy_device_does_not_count_in_later_ones(
+    slow: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder = Ladder(tmp_path, slow, 1.0)
+    task = ladder.verification(monkeypatch)
+    rounds: list[list[Candidate]] = []
+
+    def timed(chosen: list[Candidate], path: Path) -> list[Candidate]:
+        rounds.append(chosen)
+        ladder.factor = slow if len(rounds) == 1 else 1.0
+        return Ladder.timed(ladder, chosen, path)
+
+    monkeypatch.setattr(ladder, "timed", timed)
+    winner, _ = task.run()
+    assert winner.measured_ms == pytest.approx(ladder.best_ms(1.0, 0.03))
+    assert ladder.levels == [1.0, pytest.approx(slow), pytest.approx(1.0)]
+
+
 def test_of_a_device_that_becomes_slower_others_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from mosdeploy.search import (
 )
 
 LIMITS = Limits(max_latency_ms=12.0)
+NARROWEST = np.array([min(choices) for choices in MEDIUM.gene_choices])
 
 
 def is_ffn():
@@ -95,6 +96,37 @@ def test_where_none_keeps_the_limit_by_the_noise_the_faster_of_alike_ones_wins()
     timed = [c.model_copy(update={"measured_ms": 11.9 - 0.1 * i}) for i, c in enumerate(chosen)]
     assert choose_winner(timed, LIMITS, margin=0.1) == timed[-1]
     assert choose_winner(timed, LIMITS) == timed[0]
+
+
+@pytest.mark.parametrize("first", [1e-6, 0.0, -1e-6])
+@pytest.mark.parametrize("time_loss", [None, -2.95])
+def test_neither_noise_nor_the_time_of_steps_stops_it_halfway(first, time_loss):
+    """All wider ones rise by 0.05%, but for the first, whose loss is the narrow one's nearly."""
+    problem = Problem(MEDIUM)
+    narrow = MEDIUM.from_genes(np.where(is_ffn(), NARROWEST, MEDIUM.to_genes(MEDIUM.largest)))
+    seen = []
+    added = time_loss or 0.0
+
+    def losses(archs, incumbents):
+        path = [arch for arch in archs if arch != narrow]
+        seen.extend(sorted(path, key=lambda arch: sum(widths(arch))))
+        of = {arch: 3.0015 for arch in path} | {seen[0]: 3.0 + first}
+        return [of.get(arch, 3.0) + added for arch in archs]
+
+    problem.losses = losses
+    limits = Limits(max_parameters=10**9)
+    cost = problem.cost(narrow)
+    origin = Candidate(
+        arch=narrow,
+        loss=3.0 + added,
+        time_loss=time_loss,
+        predicted_ms=problem.latency(narrow),
+        num_parameters=cost.num_parameters,
+        size_bytes=cost.size_bytes,
+    )
+    found = Evolution((origin,), (origin,), frozenset([narrow]))
+    after = with_wider(found, MEDIUM, limits, problem.oracle, 3)
+    assert after.ranked[0].arch == MEDIUM.largest
 
 
 def test_ranked_and_front_are_in_the_same_order():

@@ -40,6 +40,11 @@ from 1, as `cross_span` does.
 
 TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
 
+MEAN_SLACK = 3.0
+"""How many times a choice of one layer may be above the largest mean over layers in the file, or
+below the smallest: means of few rows do not reach the ends.
+"""
+
 RUNTIME = "PyTorch eager (HAT's code)"
 """What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX
 Runtime.
@@ -193,6 +198,17 @@ def _check_range(data: HatData, spec: ModelSpec) -> None:
                 f"{data.name} was measured in another space: no row has {name} {missing[0]}, only "
                 f"{', '.join(map(str, found))}; change [space] in mosdeploy.toml (HAT's is in "
                 "recipe wmt14.en-de)"
+            )
+    # of what each layer has, the file has means, which lie between the ends
+    for name in ("encoder_ffn_dim", "encoder_heads", "decoder_ffn_dim", "decoder_self_heads"):
+        column = data.rows[:, TranslationSpace.mean_order.index(name)]
+        least, most = column.min() / MEAN_SLACK, column.max() * MEAN_SLACK
+        outside = [x for x in sorted(getattr(spec.space, name)) if not least <= x <= most]
+        if outside:
+            raise ConfigError(
+                f"{data.name} was measured in another space: its rows have {name} from "
+                f"{column.min():g} to {column.max():g} in the mean, not {outside[0]}; change "
+                "[space] in mosdeploy.toml (HAT's is in recipe wmt14.en-de)"
             )
 
 

@@ -95,6 +95,19 @@ def test_too_few_rows_or_rows_of_another_space_are_refused(path, spec):
         fit_hat(read_hat(path), spec, device="board")
 
 
+def test_layers_far_beyond_those_that_were_measured_are_refused(path):
+    path.write_text("\n".join([HEAD, *[ROW] * 8]))
+    once = {
+        "encoder_embed_dim": (512,),
+        "encoder_layers": (6,),
+        "decoder_embed_dim": (640,),
+        "decoder_layers": (3,),
+    }
+    wide = WMT.model_copy(update={**once, "decoder_ffn_dim": (1024, 65536)})
+    with pytest.raises(ConfigError, match=r"decoder_ffn_dim from \S+ to \S+ in .*, not 65536"):
+        fit_hat(read_hat(path), ModelSpec(wide, 32_000, TranslationWorkload()), device="board")
+
+
 @pytest.mark.skipif(
     not PUBLISHED.is_dir(), reason="HAT's published data are not beside the checkout"
 )
