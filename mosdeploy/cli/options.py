@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -140,10 +141,12 @@ class Common:
         PROGRESS.close()
         if not is_first():
             return
+        try:
+            print(record.model_dump_json() if self.as_json else text, flush=True)
+        except BrokenPipeError:  # whoever reads, as `head -1`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if self.as_json:
-            print(record.model_dump_json())
             return
-        print(text)
         if next_command and not PROGRESS.is_quiet:
             print(f"next: {self.as_here(next_command)}", file=sys.stderr)
 

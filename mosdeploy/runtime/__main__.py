@@ -14,18 +14,21 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from io import BufferedReader
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import open_model
 from .encoder_settings import CUT, LONG
 from .errors import BundleError, InputError, LineError
 from .json_lines import decoded
 from .line_notes import LineNotes
+from .texts import printable
 
 if TYPE_CHECKING:
     from . import Encoder, Translator
 
 LINES_AT_A_TIME = 512
+BYTES_AT_A_TIME = 2**16
 INTERRUPTED = 130
 
 
@@ -98,10 +101,19 @@ def _parser() -> argparse.ArgumentParser:
 def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
     """Answer the lines of stdin."""
     notes = LineNotes()
-    for lines, answers in _answered(model, options.jsonl):
-        notes.add(answers)
-        for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
-            _print({"input": line, **answer} if options.json else model.line_of(answer))
+    try:
+        for lines, answers in _answered(model, options.jsonl):
+            notes.add(answers)
+            for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
+                _print({"input": line, **answer} if options.json else model.line_of(answer))
+    except (BundleError, InputError, KeyboardInterrupt):
+        _tell_of(notes, model, options)
+        raise
+    _tell_of(notes, model, options)
+
+
+def _tell_of(notes: LineNotes, model: Encoder | Translator, options: argparse.Namespace) -> None:
+    """What there is to say of the lines that were answered, before an error too."""
     if str(notes):
         _tell(f"warning: {notes}")
     if options.time:
@@ -126,24 +138,33 @@ def _answered(
 
 
 def _lines(are_json: bool) -> Iterator[list[str]]:
-    """Lines of stdin, some at a time; on a terminal one, so that each is answered at once."""
-    at_a_time = 1 if sys.stdin.isatty() else LINES_AT_A_TIME
-    lines: list[str] = []
-    try:
-        for line in decoded(sys.stdin.buffer, are_json):
-            lines.append(line)
-            if len(lines) == at_a_time:
+    """Lines of stdin, some at a time."""
+    number = 1
+    for group in _groups(cast(BufferedReader, sys.stdin.buffer)):
+        lines: list[str] = []
+        try:
+            lines.extend(decoded(group, are_json, number))
+        except InputError:
+            # those before a line that cannot be read are answered
+            if lines:
                 yield lines
-                lines = []
-    except (InputError, UnicodeDecodeError, OSError) as error:
-        # those before a line that cannot be read are answered
-        if lines:
-            yield lines
-        if isinstance(error, OSError):
-            raise _StreamError(f"the lines cannot be read: {error.strerror or error}") from error
-        raise
-    if lines:
+            raise
         yield lines
+        number += len(group)
+
+
+def _groups(stream: BufferedReader) -> Iterator[list[bytes]]:
+    """Lines as they come: what one read gives, so that none waits for the next one."""
+    rest = b""
+    try:
+        while found := stream.read1(BYTES_AT_A_TIME):
+            *lines, rest = (rest + found).split(b"\n")
+            for start in range(0, len(lines), LINES_AT_A_TIME):
+                yield lines[start : start + LINES_AT_A_TIME]
+    except OSError as error:
+        raise _StreamError(f"the lines cannot be read: {error.strerror or error}") from error
+    if rest:
+        yield [rest]
 
 
 def _check_streams(options: argparse.Namespace) -> None:
@@ -178,7 +199,7 @@ def _tell(message: str) -> None:
     if stderr is None:  # `print` would take stdout
         return
     try:
-        print(message, file=stderr, flush=True)
+        print(printable(message), file=stderr, flush=True)
     except OSError:
         _drop(stderr)
 
@@ -191,7 +212,7 @@ def _drop(stream: IO[str]) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
 

@@ -105,7 +105,6 @@ class Encoder:
             vocab_size=self.manifest.vocab_size,
             max_len=settings.max_input_len,
             takes_pairs=settings.takes_pairs,
-            keeps_places=settings.kind == "tagging",
         )
         self._session = ModelSession(
             folder / ONNX_MODEL_NAME,

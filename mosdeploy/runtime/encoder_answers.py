@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .encoder_settings import OUTSIDE
+from .texts import single_spaced
 
 if TYPE_CHECKING:
     from .encoder_settings import EncoderSettings
@@ -132,14 +133,14 @@ def tags_of(
 ) -> dict[str, Any]:
     """The tag of each word of a line, and the entities that they make.
 
-    Words are what stands between spaces; a word has the tag of its first piece, in the window where
-    that has most pieces around it, and `O` if it has none, or lies where the line was cut. An
+    Words are what stands between white space; a word has the tag of its first piece, in the window
+    where that has most pieces around it, and `O` if it has none, or lies where the line was cut. An
     entity begins at a `B-` tag, or an `I-` tag of another type than the word before; `start` and
     `end` are its characters in the line, `score` the lowest probability of its tags.
     """
-    words = [match.span() for match in _WORD.finditer(line)]
+    words = _words(line)
     shares = [_softmax(_rows(labels, answer)) for answer in answers]
-    best = best_places(words, windows)
+    best = best_places(_words(single_spaced(line)), windows)  # of which the pieces are
     found = [None if place is None else shares[place[0]][place[1]] for place in best]
     tags = [OUTSIDE if share is None else labels[int(share.argmax())] for share in found]
     entities: list[dict[str, Any]] = []
@@ -157,6 +158,11 @@ def tags_of(
         entity["text"] = line[entity["start"] : entity["end"]]
         entity["score"] = round(entity["score"], NUM_DECIMALS)
     return {"tags": tags, "entities": entities}
+
+
+def _words(line: str) -> list[tuple[int, int]]:
+    """Characters of each word, from and to."""
+    return [match.span() for match in _WORD.finditer(line)]
 
 
 def best_places(

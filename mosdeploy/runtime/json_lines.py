@@ -14,13 +14,15 @@ from .texts import check_characters
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
 
 
-def decoded(lines: Iterable[bytes], are_json: bool) -> Iterator[str]:
+def decoded(lines: Iterable[bytes], are_json: bool, first: int = 1) -> Iterator[str]:
     r"""Lines of a file or of stdin as text; a byte order mark before the first is passed over.
 
     Parameters
     ----------
     are_json
         They are objects, each of which becomes the line that stands for it.
+    first
+        Number of the first of them, where others came before.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def decoded(lines: Iterable[bytes], are_json: bool) -> Iterator[str]:
     >>> list(decoded([b"one\r\n", b"two"], are_json=False))
     ['one', 'two']
     """
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:

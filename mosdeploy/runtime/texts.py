@@ -70,6 +70,17 @@ def check_characters(text: str, name: str) -> None:
         ) from error
 
 
+def single_spaced(text: str) -> str:
+    r"""A text as training reads it: white space is single spaces between words.
+
+    Examples
+    --------
+    >>> single_spaced(" a\tb \x0c c")
+    'a b c'
+    """
+    return " ".join(text.split())
+
+
 def is_one_line(text: str) -> bool:
     r"""Whether a text can stand in a line, between tabs: it holds no end of a line, no tab and
     nothing that steers a terminal.
@@ -79,5 +90,19 @@ def is_one_line(text: str) -> bool:
     >>> is_one_line("very good"), is_one_line("very\ngood"), is_one_line("\x1b[2J")
     (True, False, False)
     """
-    is_steering = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
-    return not is_steering and text.splitlines() in ([], [text])
+    return not any(map(_is_steering, text)) and text.splitlines() in ([], [text])
+
+
+def printable(text: str) -> str:
+    r"""Replace what steers a terminal: messages of libraries repeat what stands in a bundle.
+
+    Examples
+    --------
+    >>> printable("\x1b[2Jred\n")
+    '?[2Jred\n'
+    """
+    return "".join("?" if x not in "\n\t" and _is_steering(x) else x for x in text)
+
+
+def _is_steering(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")

@@ -16,6 +16,7 @@ from pathlib import Path
 import tokenizers
 
 from .errors import LineError, ModelError
+from .texts import single_spaced
 
 OVERLAP_SHARE = 4
 """Of the pieces of a window, so many-th are those at the end of the window before."""
@@ -28,7 +29,8 @@ class Pieces:
     Attributes
     ----------
     spans
-        Characters of the line that each id stands for, from and to; empty for special tokens.
+        Characters of the line, its white space read as single spaces, that each id stands for, from
+        and to; empty for special tokens.
     is_cut
         Whether the line was longer than the model takes.
     """
@@ -54,9 +56,6 @@ class WordPieces:
         Most ids of a line.
     takes_pairs
         Whether a tab separates two texts; otherwise it is a space.
-    keeps_places
-        Whether the spans of pieces are asked for. Otherwise white space is read as single spaces,
-        as training does.
 
     Attributes
     ----------
@@ -75,10 +74,8 @@ class WordPieces:
         vocab_size: int,
         max_len: int,
         takes_pairs: bool,
-        keeps_places: bool = False,
     ) -> None:
         self._takes_pairs = takes_pairs
-        self._keeps_places = keeps_places
         self._max_len = max_len
         with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
             self._tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -106,7 +103,7 @@ class WordPieces:
             If the line cannot be split: there is no unknown token, or the file is damaged.
         """
         texts = text.split("\t", 1) if self._takes_pairs else [text]
-        first, *second = map(self._as_trained, texts)
+        first, *second = map(single_spaced, texts)
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
             return _pieces(
                 self._tokenizer.encode(first, second[0] if second else None), self._max_len
@@ -136,12 +133,8 @@ class WordPieces:
                 line=text,
             )
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
-            found = self._windowing.encode(self._as_trained(text))
+            found = self._windowing.encode(single_spaced(text))
             return [_pieces(window, self._max_len) for window in (found, *found.overflowing)]
-
-    def _as_trained(self, text: str) -> str:
-        """A text as training reads it, or as nearly as places of characters let be."""
-        return text.replace("\t", " ") if self._keeps_places else " ".join(text.split())
 
     @functools.cached_property
     def _windowing(self) -> tokenizers.Tokenizer:

@@ -492,3 +492,14 @@ def test_a_shell_completes_commands_and_options(
     with pytest.raises(SystemExit):
         app(prog_name="mosdeploy")
     assert capsys.readouterr().out.split() == words
+
+
+def test_whoever_reads_may_have_seen_enough() -> None:
+    """As `| head -1` with `set -o pipefail`."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*MOSDEPLOY, "devices", "list"], env=ENVIRONMENT, stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -113,7 +113,7 @@ def test_size_in_bytes(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-4M", "0.5", "abc", "", "4m", "4 MB", "9" * 400])
 def test_bad_count_says_what_is_allowed(text: str) -> None:
-    with pytest.raises(ConfigError, match="positive number like 3500000, 4M or 1.5G"):
+    with pytest.raises(ConfigError, match=r"positive number like 3500000, 4M or 1\.5G"):
         parse_count(text)
     with pytest.raises(ConfigError, match="positive number like 12MiB, 4M or 3500000"):
         parse_size(text)

@@ -189,6 +189,26 @@ def test_a_word_has_the_tag_of_its_first_piece(encoders: dict[str, Encoder]) -> 
         assert line[entity["start"] : entity["end"]] == entity["text"]
 
 
+SPACES = ["  ", "\t", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\u00a0", "\u2003"]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=ascii)
+def test_words_are_tagged_alike_whatever_is_between_them(
+    encoders: dict[str, Encoder], space: str
+) -> None:
+    """As in training. Some tokenizers delete control characters, and would join the words."""
+    encoder = encoders["tagging"]
+    line = "ann sees paris the cats sees"
+    (expected,) = encoder.answer([line])
+    assert len(expected["tags"]) == 6 and expected["entities"]
+    other = f" {line.replace(' ', space)} "
+    (found,) = encoder.answer([other])
+    assert found["tags"] == expected["tags"]
+    for entity, same in zip(found["entities"], expected["entities"], strict=True):
+        assert other[entity["start"] : entity["end"]] == entity["text"]
+        assert " ".join(entity["text"].split()) == same["text"]
+
+
 def test_a_long_line_is_cut_and_says_so(encoders: dict[str, Encoder]) -> None:
     line = "the cat " * 8
     for kind in KINDS:

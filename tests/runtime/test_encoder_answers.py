@@ -51,7 +51,8 @@ def test_probabilities_by_hand() -> None:
 
 def test_entities_have_the_characters_of_their_words() -> None:
     line = "Ann Lee  sees Paris"
-    pieces = pieces_of([(0, 3), (4, 7), (9, 12), (12, 13), (14, 19)])
+    # the pieces are of the line with single spaces
+    pieces = pieces_of([(0, 3), (4, 7), (8, 11), (11, 12), (13, 18)])
     answer = logits_of(["O", "B-PER", "I-PER", "O", "B-LOC", "B-LOC", "O"])
     found = tags_of(TAGS, [answer], line, [pieces])
     assert found["tags"] == ["B-PER", "I-PER", "O", "B-LOC"], "the second piece of sees is not read"

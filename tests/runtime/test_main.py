@@ -14,6 +14,7 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 from bundles import sentences
 from packaging.requirements import Requirement
@@ -146,8 +147,43 @@ def test_lines_before_one_that_has_no_windows_are_answered(
     whole = command(device, encoder_bundle, lines=short)
     done = command(device, encoder_bundle, "--long", "window", lines=short + long + short)
     assert done.returncode == 2
-    assert done.stderr.startswith(b"error: line 515: 'the cat\\ta house ")
+    warning, error = done.stderr.splitlines()
+    assert error.startswith(b"error: line 515: 'the cat\\ta house ")
+    assert warning.startswith(b"warning: 514 of 514 lines hold one text"), "of what was answered"
     assert done.stdout == whole.stdout and done.stdout.count(b"\n") == 514
+
+
+def test_a_line_of_a_pipe_is_answered_before_the_next_one_comes(
+    device: Path, fp32_bundle: Path
+) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    call = [sys.executable, "-m", "mosdeploy_runtime", str(fp32_bundle)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    found = []
+    with subprocess.Popen(call, cwd=device, env=environment, **pipes) as process:
+        for line in (b"the cat.\n", b"a house.\nthe ", b"cat.\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            found.append(process.stdout.readline())
+        process.stdin.write(b"a house.")  # without an end
+        process.stdin.close()
+        found.append(process.stdout.readline())
+    cat, house = Translator(fp32_bundle, threads=1).translate(["the cat.", "a house."])
+    assert b"".join(found).decode().splitlines() == [cat, house, cat, house]
+    assert process.returncode == 0
+
+
+def test_a_bundle_does_not_steer_the_terminal(device: Path, bundle: Path, edit: Callable) -> None:
+    """ONNX Runtime repeats the names that stand in a model."""
+    edit(lambda data: None)
+    model = bundle / "model.onnx"
+    graph = onnx.load(model)
+    graph.graph.node[0].op_type = "\x1b[2JNope"
+    onnx.save(graph, model)
+    edit(lambda data: None, rehash=True)
+    done = command(device, bundle, lines=b"the cat\n")
+    assert done.returncode == 8
+    assert b"?[2JNope" in done.stderr and b"\x1b" not in done.stderr
 
 
 def in_shell(

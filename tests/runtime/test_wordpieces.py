@@ -29,10 +29,10 @@ def write_byte_tokenizer(path: Path) -> None:
 
 
 def test_a_line_by_hand(path: Path) -> None:
-    found = WordPieces(path, len(PIECES), 5, takes_pairs=True, keeps_places=True)
+    found = WordPieces(path, len(PIECES), 5, takes_pairs=True)
     pieces = found.split("The  cats.")
     assert [PIECES[i] for i in pieces.ids] == ["[CLS]", "the", "cat", "##s", "[SEP]"]
-    assert pieces.spans == [(0, 0), (0, 3), (5, 8), (8, 9), (0, 0)]
+    assert pieces.spans == [(0, 0), (0, 3), (4, 7), (7, 8), (0, 0)]
     assert pieces.is_cut, "the point has no place"
     assert not WordPieces(path, len(PIECES), 6, takes_pairs=True).split("the cats.").is_cut
 
@@ -55,8 +55,6 @@ def test_without_pairs_a_tab_is_a_space(tmp_path: Path) -> None:
     # white space is single spaces, as in training
     assert singles.split(" a \t b\u00a0") == singles.split("a b")
     assert singles.split_whole("a  cat\t sees ") == singles.split_whole("a cat sees")
-    placed = WordPieces(tmp_path / "bytes.json", 300, 9, takes_pairs=False, keeps_places=True)
-    assert placed.split("a  b").spans[-2] == (3, 4)
     pairs = WordPieces(tmp_path / "bytes.json", 300, 9, takes_pairs=True)
     assert pairs.encode("a\tb\tc") == pairs.encode("a\tb c")
 

@@ -110,7 +110,7 @@ def test_neither_noise_nor_the_time_of_steps_stops_it_halfway(first, time_loss):
     def losses(archs, incumbents):
         path = [arch for arch in archs if arch != narrow]
         seen.extend(sorted(path, key=lambda arch: sum(widths(arch))))
-        of = {arch: 3.0015 for arch in path} | {seen[0]: 3.0 + first}
+        of = dict.fromkeys(path, 3.0015) | {seen[0]: 3.0 + first}
         return [of.get(arch, 3.0) + added for arch in archs]
 
     problem.losses = losses

@@ -283,7 +283,7 @@ def test_a_full_memory_of_a_gpu_says_what_to_do(
 
     with pytest.raises(
         MosdeployError,
-        match=r"memory\. Tried to allocate 2\.00 GiB\); training\.tokens_per_batch is \d+: lower it",
+        match=r"Tried to allocate 2\.00 GiB\); training\.tokens_per_batch is \d+: lower it",
     ):
         run(fresh, BRIEF, progress=fill)
     assert steps == [1, 2]

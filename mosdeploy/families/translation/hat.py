@@ -201,13 +201,13 @@ def _check_range(data: HatData, spec: ModelSpec) -> None:
             )
     # of what each layer has, the file has means, which lie between the ends
     for name in ("encoder_ffn_dim", "encoder_heads", "decoder_ffn_dim", "decoder_self_heads"):
-        column = data.rows[:, TranslationSpace.mean_order.index(name)]
-        least, most = column.min() / MEAN_SLACK, column.max() * MEAN_SLACK
+        means = data.rows[:, TranslationSpace.mean_order.index(name)]
+        least, most = means.min() / MEAN_SLACK, means.max() * MEAN_SLACK
         outside = [x for x in sorted(getattr(spec.space, name)) if not least <= x <= most]
         if outside:
             raise ConfigError(
                 f"{data.name} was measured in another space: its rows have {name} from "
-                f"{column.min():g} to {column.max():g} in the mean, not {outside[0]}; change "
+                f"{means.min():g} to {means.max():g} in the mean, not {outside[0]}; change "
                 "[space] in mosdeploy.toml (HAT's is in recipe wmt14.en-de)"
             )
 
