@@ -4,6 +4,8 @@ In: names as a run file gives them. Out: examples, each with the place where it 
 uses no tokens, and knows no splits.
 """
 
+import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,11 +60,32 @@ class Found:
         return PlacedTarget(self.place, self.target)
 
 
+def text_key(line: str) -> bytes:
+    """Stands for an input, case aside, in less memory than its text."""
+    return hashlib.blake2b(folded(line).encode(), digest_size=16).digest()
+
+
+def folded(text: str) -> str:
+    """A text as it is compared with others."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def read_examples(
-    sources: Iterable[str], split: str, task: TaskConfig, root: Path, dropped: Counter[str]
+    sources: Iterable[str],
+    split: str,
+    task: TaskConfig,
+    root: Path,
+    dropped: Counter[str],
+    held_out: set[bytes],
 ) -> list[Found]:
     """Read the examples of a split, one source after another; texts that are empty and rows that
     `task.where` leaves out are counted.
+
+    Parameters
+    ----------
+    held_out
+        Keys of texts that are cut into passages, of the files of the splits before: these texts are
+        left out, as nobody could find them in a passage. Those of a held-out split are added.
 
     Raises
     ------
@@ -72,9 +95,9 @@ def read_examples(
     kept: list[Found] = []
     for source in sources:
         _check_source(source, split, task)
-        before = len(kept)
-        kept += _read_source(source, task, root, dropped)
-        if len(kept) == before:
+        before = (len(kept), dropped["held_out"])
+        kept += _read_source(source, split, task, root, dropped, held_out)
+        if (len(kept), dropped["held_out"]) == before:
             raise ConfigError(
                 f"task.{split} '{source}' holds no example"
                 + (f" whose columns are as task.where = {task.where} says" if task.where else "")
@@ -83,13 +106,32 @@ def read_examples(
 
 
 def _read_source(
-    source: str, task: TaskConfig, root: Path, dropped: Counter[str]
+    source: str,
+    split: str,
+    task: TaskConfig,
+    root: Path,
+    dropped: Counter[str],
+    held_out: set[bytes],
 ) -> Iterator[Found]:
     found = _examples(source, task, root, dropped)
     if task.passage_words is None:
-        return found
-    texts = (each.example.text for each in found)
-    return (Found(source, Example(text), None) for text in passages(texts, task.passage_words))
+        yield from found
+        return
+    own = set[bytes]()
+
+    def texts() -> Iterator[str]:
+        for each in found:
+            key = text_key(each.example.text)
+            if key in held_out:
+                dropped["held_out"] += 1
+                continue
+            if split != "train":
+                own.add(key)
+            yield each.example.text
+
+    for text in passages(texts(), task.passage_words):
+        yield Found(source, Example(text), None)
+    held_out |= own
 
 
 def _examples(source: str, task: TaskConfig, root: Path, dropped: Counter[str]) -> Iterator[Found]:

@@ -5,7 +5,6 @@ each reason an example was dropped. This file uses no tokens and no tensors.
 """
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...data.splits import split_by_hash
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .examples import Example, Found, read_examples
+from .examples import Example, Found, folded, read_examples, text_key
 from .folders import FILES, resolve_folder
 from .targets import (
     Target,
@@ -77,8 +76,7 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
     dropped: Counter[str] = Counter()
     splits = _read_splits(task, root, dropped)
     train, valid, test = splits
-    # first what is no label at all, then what is one that cannot be learned
-    numbers = target_numbers((f.placed for part in splits for f in part), task)
+    numbers = {name: i for i, name in enumerate(task.tag_names)}
     check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
     done = [tuple(_numbered(f, numbers) for f in part) for part in splits]
     path = config.checkpoint.path
@@ -104,16 +102,22 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
             "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
             "train on"
         )
-    test = read_examples([task.test] if task.test else [], "test", task, root, dropped)
-    taken = {_key(found.example) for found in test}
-    valid = read_examples([task.valid] if task.valid else [], "valid", task, root, dropped)
+    held_out = set[bytes]()
+    test = read_examples([task.test] if task.test else [], "test", task, root, dropped, held_out)
+    taken = {text_key(found.example.line) for found in test}
+    named = [task.valid] if task.valid else []
+    valid = read_examples(named, "valid", task, root, dropped, held_out)
     valid = _without(valid, taken, dropped)
-    taken |= {_key(found.example) for found in valid}
+    taken |= {text_key(found.example.line) for found in valid}
+    given = read_examples(task.train_sources, "train", task, root, dropped, held_out)
+    given = _without(given, taken, dropped)
+    # first what is no label at all, then what is one that cannot be learned
+    parts = (given, valid, test)
+    numbers = target_numbers((found.placed for part in parts for found in part), task)
+    given, valid, test = ([_named(x, numbers, task) for x in part] for part in parts)
     kept: dict[tuple[bytes, Target], Found] = {}
-    for found in _without(
-        read_examples(task.train_sources, "train", task, root, dropped), taken, dropped
-    ):
-        key = (_key(found.example), found.target)
+    for found in given:
+        key = (text_key(found.example.line), found.target)
         dropped["duplicate"] += key in kept
         kept.setdefault(key, found)
     dropped += Counter()  # drops zeros
@@ -130,21 +134,12 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
 # -- splitting
 
 
-def _key(example: Example) -> bytes:
-    """Stands for an input, case aside, in less memory than its text."""
-    return hashlib.blake2b(_folded(example.line).encode(), digest_size=16).digest()
-
-
 def _first_text(found: Found) -> str:
-    return _folded(found.example.text)
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return folded(found.example.text)
 
 
 def _without(examples: list[Found], taken: set[bytes], dropped: Counter[str]) -> list[Found]:
-    kept = [found for found in examples if _key(found.example) not in taken]
+    kept = [found for found in examples if text_key(found.example.line) not in taken]
     dropped["held_out"] += len(examples) - len(kept)
     return kept
 
@@ -170,6 +165,16 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
 
 
 # -- numbers
+
+
+def _named(found: Found, numbers: dict[str, int], task: TaskConfig) -> Found:
+    """With names of classes and tags in the place of numbers that a file may hold."""
+    target = found.target
+    if isinstance(target, tuple):
+        return replace(found, target=tuple(task.tag_names[numbers[tag]] for tag in target))
+    if isinstance(target, str):
+        return replace(found, target=task.tag_names[numbers[target]])
+    return found
 
 
 def _numbered(found: Found, numbers: dict[str, int]) -> Example:

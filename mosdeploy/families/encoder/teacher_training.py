@@ -160,7 +160,7 @@ def _make(
     for outputs in path.parent.glob("outputs-*"):
         outputs.unlink()  # of another teacher
     is_largest = given is None or (given.is_of_family and same_folder(config, task.root))
-    network = _start(config, task.root, given, is_largest)
+    network, has_head = _start(config, task.root, given, is_largest)
     examples = cast("EncoderDataset", task.train)
     # what a training resumes from has a head that was put on its scale
     if given is None and not _checkpoint_path(path.parent).exists():
@@ -173,7 +173,9 @@ def _make(
         summary = _train(network, batches, task, training, inputs_sha256)
         loss = summary.losses["subnet_loss"]
         seconds = summary.train_seconds
-    knows_task = is_largest and config.task.kind != "embedding"
+    # a head that was drawn and never trained says nothing of heads and neurons
+    is_taught = has_head or config.teacher_steps > 0
+    knows_task = is_largest and is_taught and config.task.kind != "embedding"
     importance = _importance(network, batches, config, knows_task)
     network.load_state_dict(reorder(network.state_dict(), importance))
     save_subnet(path, network)
@@ -250,18 +252,17 @@ def _checkpoint_path(folder: Path) -> Path:
 
 def _start(
     config: EncoderRunConfig, root: Path, given: GivenTeacher | None, is_largest: bool
-) -> EncoderSubnet:
+) -> tuple[EncoderSubnet, bool]:
     """The largest network with the checkpoint's weights, or with random ones; beside a teacher that
-    is another network, with a fresh head.
+    is another network, with a fresh head. And whether the head is whole as it came.
     """
     space = config.space
     seed = config.training.seed
     if config.checkpoint.path is None:
         if config.task.kind == "embedding":
             _log.warning("without checkpoint.path, vectors of random weights are learned")
-        return fresh_subnet(
-            cast("EncoderArch", space.largest), space, config.vocab_size, config.supernet, seed
-        )
+        largest = cast("EncoderArch", space.largest)
+        return fresh_subnet(largest, space, config.vocab_size, config.supernet, seed), False
     checkpoint = load_checkpoint(config.checkpoint.path, root)
     check_fits(checkpoint, space, config.vocab_size)
     if config.task.kind == "embedding":
@@ -273,7 +274,9 @@ def _start(
     else:
         weights = checkpoint.weights(config.space.head)
         weights = {name: x for name, x in weights.items() if not name.startswith("head.out.")}
-    return teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+    network = teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+    head = {name for name in network.state_dict() if name.startswith("head.")}
+    return network, head <= weights.keys()
 
 
 def _in_order(checkpoint: Checkpoint, config: EncoderRunConfig) -> StateDict:

@@ -87,6 +87,27 @@ def test_numbers_stand_for_labels_in_their_order(tmp_path: Path) -> None:
     assert [x.label for x in swapped.train] == [1 - x.label for x in named.train]
 
 
+def test_tags_may_be_numbers_too(tmp_path: Path) -> None:
+    """An entity is one type, whether its tags are written as names or as numbers."""
+    names = ["O", "B-UI", "I-UI"]
+    rows = [(text.split(), ["B-UI", *["O"] * (len(text.split()) - 1)]) for text in sentences(60)]
+    held_out = [(["Save", "As", "it"], ["B-UI", "I-UI", "O"])]
+    found = []
+    for written in (names, ["0", "1", "2"]):
+        for name, part in (("train", rows), ("valid", held_out)):
+            tagged = [
+                {"tokens": words, "tags": [written[names.index(tag)] for tag in tags]}
+                for words, tags in part
+            ]
+            write_jsonl(tmp_path / f"{name}.jsonl", tagged)
+        config = encoder_config(
+            kind="tagging", train="train.jsonl", valid="valid.jsonl", labels=["UI"]
+        )
+        found.append(load_data(config, tmp_path))
+    assert found[0] == found[1]
+    assert found[1].valid[0].tags == (1, 2, 0)
+
+
 def test_tsv_and_json_lines_read_like_csv(tmp_path: Path) -> None:
     write_train(tmp_path, labelled(60))
     plain = load_data(encoder_config(), tmp_path)
@@ -349,6 +370,33 @@ def test_articles_and_sentences_become_passages(tmp_path: Path, kind: str) -> No
     )
     assert [word for passage in found for word in passage] == words
     assert [len(passage) for passage in found] == [16, 16, 8, 16, 16, 8]
+
+
+def test_held_out_texts_are_in_no_passage_of_others(tmp_path: Path) -> None:
+    """Before they are joined: their words stand at other places of the passages then."""
+    lines = [f"line {i} holds a few words of its own" for i in range(60)]
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    (tmp_path / "valid.txt").write_text("\n".join(x.upper() for x in lines[5:35:2]))
+    (tmp_path / "test.txt").write_text("\n".join(lines[5:12:2]))
+    config = encoder_config(
+        kind="masked-lm",
+        train="train.txt",
+        valid="valid.txt",
+        test="test.txt",
+        passage_words=16,
+    )
+    data = load_data(config, tmp_path)
+
+    def numbers(part: str) -> set[str]:
+        return {x for e in getattr(data, part) for x in e.text.split() if x.isdigit()}
+
+    test, valid = {str(i) for i in range(5, 12, 2)}, {str(i) for i in range(13, 35, 2)}
+    assert (numbers("test"), numbers("valid")) == (test, valid)
+    assert numbers("train") == {str(i) for i in range(60)} - test - valid
+    assert data.dropped == {"held_out": 4 + 15}
+    (tmp_path / "valid.txt").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="no example is left to train on"):
+        load_data(config, tmp_path)
 
 
 def test_passages_of_a_task_with_labels_are_refused() -> None:

@@ -18,9 +18,11 @@ from walking import KeptProgress, edit, opened
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
+from mosdeploy.families.encoder import teacher_training
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
 from mosdeploy.families.encoder.dataset import tokenize
 from mosdeploy.families.encoder.examples import Example
+from mosdeploy.families.encoder.importance import Importance, measure_importance
 from mosdeploy.families.encoder.teacher_training import TeacherCard, open_teacher, training_alone
 from mosdeploy.family import TeacherTask
 from mosdeploy.pipeline.run import open_run
@@ -94,6 +96,25 @@ def barely_trained(folder: Path, teacher: TeacherConfig = BARELY, **task: Any) -
     made = TeacherTask(config, folder, folder / "teacher", data_sha256="", train=data, valid=data)
     made.folder.mkdir()
     return open_teacher(made).subnet(config.space.largest).eval(), data.batch(np.arange(8))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "measured"), [("Model", "ContrastBatch"), ("ForMaskedLM", "EncoderBatch")]
+)
+def test_a_head_that_was_drawn_does_not_order_heads_and_neurons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, measured: str
+) -> None:
+    """Of what is not trained on, how well texts are told apart does."""
+    seen = []
+
+    def measure(network: Any, batches: Any) -> Importance:
+        seen.append({type(batch).__name__ for batch in batches})
+        return measure_importance(network, batches)
+
+    monkeypatch.setattr(teacher_training, "measure_importance", measure)
+    saved(tmp_path, "bert", suffix, **SIZES)
+    barely_trained(tmp_path, TeacherConfig(), kind="masked-lm", labels=[])
+    assert seen == [{measured}]
 
 
 def test_a_teacher_that_diverged_names_its_own_key(tmp_path: Path) -> None:
