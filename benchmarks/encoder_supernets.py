@@ -121,7 +121,8 @@ def trained(
         with ExitStack() as changed:
             if variant == PROGRESSIVE:
                 changed.enter_context(patch("mosdeploy.training.gradient.sandwich", progressive))
-            if variant in WEIGHTS and first is not None and first.teacher is not None:
+            if variant in WEIGHTS:
+                assert first is not None and first.teacher is not None
                 teacher = first.teacher.subnet(first.config.space.largest)
                 changed.enter_context(taught_subnets(Lesson(teacher, variant, WEIGHTS[variant])))
             mosdeploy.open_run(folder).train()
@@ -191,8 +192,10 @@ def main() -> None:
     parser.add_argument("--label", help="ends the name of what is kept")
     parser.add_argument("--add", action="store_true", help="to the other seeds that it holds")
     options = parser.parse_args()
-    if RECIPE not in options.variants:
-        parser.error(f"--variants lacks {RECIPE!r}, which the others are compared with")
+    if options.variants[0] != RECIPE:
+        parser.error(f"--variants begins with {RECIPE!r}, which the others are compared with")
+    if options.json and not options.label and options.variants != [*VARIANTS]:
+        parser.error("--json of some variants takes a --label")
     found = [cell for seed in options.seeds for cell in cells_of(options, seed)]
     label = f"-{options.label}" if options.label else ""
     path = HERE / f"encoder_supernets-{options.task}{label}.json"

@@ -46,8 +46,8 @@ HostOption = Annotated[
 ]
 PICK_HELP = (
     "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms, as "
-    "predicted and as measured; a finalist's key; largest, smallest; or a JSON file with an "
-    "architecture."
+    "measured or, where it was not, as predicted; a finalist's key; largest, smallest; or a JSON "
+    "file with an architecture."
 )
 PickOption = Annotated[str, typer.Option("--pick", "--arch", help=PICK_HELP)]
 BeamOption = Annotated[

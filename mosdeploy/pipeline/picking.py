@@ -39,7 +39,8 @@ def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
     ----------
     name
         `3`, the third of the search's front, fastest first; `18ms`, the best of the front within
-        that latency, as predicted; or as `TrainedRun.arch` takes it.
+        that latency, as measured or, where it was not, as predicted; or as `TrainedRun.arch` takes
+        it.
 
     Raises
     ------

@@ -86,8 +86,8 @@ class FinalistVerification:
         Gives the losses of architectures that were trained alone for a few steps; None to choose
         by inherited losses.
     level
-        What the finalists took over what was predicted of them; the search's predictions are
-        multiplied by it.
+        What the finalists of the quietest round took over what was predicted of them; the search's
+        predictions are multiplied by it.
     min_level
         The least that this may be.
     excess_bytes
@@ -154,8 +154,9 @@ class FinalistVerification:
                 for c in timed
                 if c.measured_ms and c.predicted_ms
             ]
-            # of this round alone: in one before, the device may have been busy
-            self._ratios = ratios or self._ratios
+            # of the quietest round: in others, the device may have been busy
+            rounds = [found for found in (self._ratios, ratios) if found]
+            self._ratios = min(rounds, key=statistics.median, default=[])
             if attempt < MAX_ROUNDS:
                 self._correct_predictions()
 

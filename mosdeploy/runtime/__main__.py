@@ -155,16 +155,21 @@ def _lines(are_json: bool) -> Iterator[list[str]]:
 
 def _groups(stream: BufferedReader) -> Iterator[list[bytes]]:
     """Lines as they come: what one read gives, so that none waits for the next one."""
-    rest = b""
+    rest: list[bytes] = []  # of a line whose end has not come yet
     try:
         while found := stream.read1(BYTES_AT_A_TIME):
-            *lines, rest = (rest + found).split(b"\n")
+            end, *others = found.split(b"\n")
+            rest.append(end)
+            if not others:
+                continue
+            lines = [b"".join(rest), *others[:-1]]
+            rest = others[-1:]
             for start in range(0, len(lines), LINES_AT_A_TIME):
                 yield lines[start : start + LINES_AT_A_TIME]
     except OSError as error:
         raise _StreamError(f"the lines cannot be read: {error.strerror or error}") from error
-    if rest:
-        yield [rest]
+    if any(rest):
+        yield [b"".join(rest)]
 
 
 def _check_streams(options: argparse.Namespace) -> None:

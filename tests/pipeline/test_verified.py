@@ -206,6 +206,36 @@ def test_a_first_round_on_a_busy_device_does_not_count_in_later_ones(
     assert ladder.levels == [1.0, pytest.approx(slow), pytest.approx(1.0)]
 
 
+@pytest.mark.parametrize(
+    ("factors", "levels"),
+    [
+        pytest.param((0.9, 1.35, 0.9), [0.9], id="a busy second round"),
+        pytest.param((1.0, 1.5, 1.5), [1.5], id="slower for good from the second round on"),
+    ],
+)
+def test_the_level_is_that_of_the_quietest_round(
+    factors: tuple[float, ...],
+    levels: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ladder = Ladder(tmp_path, factors[0], factors[-1])
+    task = ladder.verification(monkeypatch)
+    rounds: list[Path] = []
+
+    def timed(chosen: list[Candidate], path: Path) -> list[Candidate]:
+        rounds.append(path)
+        ladder.factor = factors[min(len(rounds), len(factors)) - 1]
+        ladder.factor_later = ladder.factor
+        return Ladder.timed(ladder, chosen, path)
+
+    monkeypatch.setattr(ladder, "timed", timed)
+    winner, _ = task.run()
+    assert winner.measured_ms is not None and winner.measured_ms <= 10.0
+    assert ladder.levels[1:] == [pytest.approx(level) for level in levels]
+    assert task.level == pytest.approx(levels[-1])
+
+
 def test_of_a_device_that_becomes_slower_others_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

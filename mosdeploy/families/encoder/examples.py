@@ -121,13 +121,13 @@ def _read_source(
 
     def texts() -> Iterator[str]:
         for each in found:
-            key = text_key(each.example.text)
-            if key in held_out:
+            text = each.example.text
+            if held_out and text_key(text) in held_out:
                 dropped["held_out"] += 1
                 continue
             if split != "train":
-                own.add(key)
-            yield each.example.text
+                own.add(text_key(text))
+            yield text
 
     for text in passages(texts(), task.passage_words):
         yield Found(source, Example(text), None)

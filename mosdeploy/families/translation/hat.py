@@ -40,6 +40,14 @@ from 1, as `cross_span` does.
 
 TIME_COLUMNS = ("latency_mean_encoder", "latency_mean_decoder")
 
+LAYER_CHOICES = (
+    "encoder_ffn_dim",
+    "encoder_heads",
+    "decoder_ffn_dim",
+    "decoder_self_heads",
+    "decoder_cross_heads",
+)
+
 MEAN_SLACK = 3.0
 """How many times a choice of one layer may be above the largest mean over layers in the file, or
 below the smallest: means of few rows do not reach the ends.
@@ -200,7 +208,7 @@ def _check_range(data: HatData, spec: ModelSpec) -> None:
                 "recipe wmt14.en-de)"
             )
     # of what each layer has, the file has means, which lie between the ends
-    for name in ("encoder_ffn_dim", "encoder_heads", "decoder_ffn_dim", "decoder_self_heads"):
+    for name in LAYER_CHOICES:
         means = data.rows[:, TranslationSpace.mean_order.index(name)]
         least, most = means.min() / MEAN_SLACK, means.max() * MEAN_SLACK
         outside = [x for x in sorted(getattr(spec.space, name)) if not least <= x <= most]
