@@ -1,13 +1,14 @@
-"""Read the options of one host from the user's ssh_config.
+"""Read the options of one host of the user's ssh_config.
 
-In: the text of ssh_config and what a parser found in it for one alias. Out: an `SSHTarget`. Nothing
-is opened here.
+In: what a parser found in it for one alias. Out: an `SSHTarget`. Nothing is opened here.
 """
 
 import getpass
+import os
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ DEFAULT_KEYS = (Path("~/.ssh/id_ed25519"), Path("~/.ssh/id_ecdsa"), Path("~/.ssh
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 DEFAULT_PORT = 22
+KNOWN_HOSTS_KEYS = ("userknownhostsfile", "globalknownhostsfile")
+"""Options that name several files."""
 _PORTS = range(1, 1 << 16)
-_INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.+)", re.IGNORECASE)
+_TOKEN = re.compile(r"%(.?)|\$\{([^}]*)\}")
 _JUMP = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@]+)(?::(?P<port>\d+))?")
 
 
@@ -49,40 +52,6 @@ class SSHTarget:
         if self.port == DEFAULT_PORT:
             return (self.hostname,)
         return (f"[{self.hostname}]:{self.port}", self.hostname)
-
-
-def read_ssh_config(path: Path) -> str:
-    """Text of an ssh_config with its Include lines replaced by what they name.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing (the user's default one may be) or unreadable.
-    """
-    path = path.expanduser()
-    if not path.exists() and path == DEFAULT_PATH.expanduser():
-        return ""
-    return _expand(path, depth=0)
-
-
-def _expand(path: Path, depth: int) -> str:
-    if depth > 16:  # as OpenSSH
-        raise ConfigError(f"{path}: too many levels of Include")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"ssh config {path} cannot be read: {error}") from error
-    out: list[str] = []
-    for line in lines:
-        match = _INCLUDE.fullmatch(line)
-        if not match:
-            out.append(line)
-            continue
-        for pattern in match[1].replace('"', "").split():
-            full = Path("~/.ssh").expanduser() / Path(pattern).expanduser()
-            found = sorted(Path(full.anchor).glob(str(full.relative_to(full.anchor))))
-            out.extend(_expand(file, depth + 1) for file in found if file.is_file())
-    return "\n".join(out) + "\n"
 
 
 def make_target(
@@ -115,11 +84,7 @@ def make_target(
         raise ConfigError(
             f"ssh config for '{alias}': IdentityFile {', '.join(map(str, named))} does not exist"
         )
-    known_hosts = [
-        *options.get("userknownhostsfile", USER_KNOWN_HOSTS).split(),
-        *options.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS).split(),
-    ]
-    return SSHTarget(
+    target = SSHTarget(
         alias=alias,
         hostname=options.get("hostname", alias),
         port=port or _number(alias, "Port", options.get("port", str(DEFAULT_PORT)), _PORTS),
@@ -127,9 +92,7 @@ def make_target(
         host_key_name=options.get("hostkeyalias"),
         identity_paths=tuple(identity_paths),
         use_whole_agent=options.get("identitiesonly", "no").lower() != "yes",
-        known_hosts_paths=tuple(
-            Path(x.strip('"')).expanduser() for x in known_hosts if x.lower() != "none"
-        ),
+        known_hosts_paths=(),
         keepalive_s=_number(
             alias, "ServerAliveInterval", options.get("serveraliveinterval", "30"), range(1 << 31)
         ),
@@ -138,6 +101,61 @@ def make_target(
             name for name in ("IdentityAgent", "CertificateFile") if _gives(options, name)
         ),
     )
+    return replace(target, known_hosts_paths=_known_hosts(target, options))
+
+
+def _known_hosts(target: SSHTarget, options: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The files of known host keys; in the names of the user's own, tokens stand for something."""
+    where = f"ssh config for '{target.alias}'"
+    user, system = (
+        split_words(options.get(key, default), f"{where}: {key}")
+        for key, default in zip(
+            KNOWN_HOSTS_KEYS, (USER_KNOWN_HOSTS, GLOBAL_KNOWN_HOSTS), strict=True
+        )
+    )
+    names = [*(_without_tokens(target, name) for name in user), *system]
+    return tuple(Path(name).expanduser() for name in names if name.lower() != "none")
+
+
+def _without_tokens(target: SSHTarget, name: str) -> str:
+    """A name of UserKnownHostsFile with its tokens and environment variables replaced."""
+    values = {
+        "%": "%",
+        "d": str(Path.home()),
+        "h": target.hostname,
+        "i": str(os.getuid()),
+        "k": target.host_key_name or target.alias,
+        "n": target.alias,
+        "p": str(target.port),
+        "r": target.user,
+        "u": getpass.getuser(),
+    }
+
+    def value(token: re.Match[str]) -> str:
+        found = values.get(token[1]) if token[2] is None else os.environ.get(token[2])
+        if found is None:
+            raise ConfigError(
+                f"ssh config for '{target.alias}': UserKnownHostsFile {name} has {token[0]}, which "
+                f"stands for nothing here; allowed are %{' %'.join(values)} and environment "
+                "variables that are set: write the path out"
+            )
+        return found
+
+    return _TOKEN.sub(value, name)
+
+
+def split_words(text: str, where: str) -> list[str]:
+    """The words of a value; quotes hold one together.
+
+    Raises
+    ------
+    ConfigError
+        If a quote has no end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {text[:80]} cannot be read: {error}") from error
 
 
 def _gives(options: Mapping[str, Any], name: str) -> bool:

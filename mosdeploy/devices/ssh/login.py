@@ -20,7 +20,8 @@ from paramiko.pkey import UnknownKeyType
 
 from ...config.device import DeviceProfile
 from ...errors import AuthError, ConfigError, ConnectError, HostKeyError
-from .config import DEFAULT_PATH, SSHTarget, make_target, parse_jump, read_ssh_config
+from .config import DEFAULT_PATH, SSHTarget, make_target, parse_jump
+from .config_text import read_ssh_config
 from .known_hosts import load_known_hosts
 from .session import SSHSession
 

@@ -1,6 +1,7 @@
 """What an alias stands for."""
 
 import getpass
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from fuzzing import damage, fuzzed, only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosdeploy.devices.ssh.config import make_target, parse_jump, read_ssh_config
+from mosdeploy.devices.ssh.config import make_target, parse_jump
 from mosdeploy.devices.ssh.login import way_to
 from mosdeploy.errors import ConfigError
 
@@ -88,6 +89,36 @@ def test_every_option_is_honoured(home):
     assert target.jumps == ("me@gate:2200", "inner")
 
 
+def known_hosts(home, value, **options):
+    options = {"userknownhostsfile": value, "globalknownhostsfile": "none", **options}
+    return make_target("board", options).known_hosts_paths
+
+
+def test_files_of_host_keys_may_have_spaces_and_tokens(home, monkeypatch):
+    monkeypatch.setenv("WHERE", "/etc")
+    assert known_hosts(home, '"/tmp/with space/known" ~/b') == (
+        Path("/tmp/with space/known"),
+        home / "b",
+    )
+    assert known_hosts(home, "%d/%h-%k ${WHERE}/%n-%p-%%", hostname="10.0.0.7") == (
+        home / "10.0.0.7-board",
+        Path("/etc/board-22-%"),
+    )
+    assert known_hosts(home, "/%k-%r-%u", hostkeyalias="mine", user="pi") == (
+        Path(f"/mine-pi-{getpass.getuser()}"),
+    )
+    # OpenSSH takes the system's as they stand
+    assert known_hosts(home, "none", globalknownhostsfile='"/x y/%h"') == (Path("/x y/%h"),)
+
+
+@pytest.mark.parametrize("token", ["%C", "%j", "%", "${NO_SUCH_VARIABLE}"])
+def test_tokens_that_stand_for_nothing_are_told(home, token):
+    with pytest.raises(ConfigError, match=rf"has {re.escape(token)}, which stands .*: write the"):
+        known_hosts(home, f"/tmp/{token}")
+    with pytest.raises(ConfigError, match=r"userknownhostsfile: .* No closing quotation"):
+        known_hosts(home, '"/tmp/a')
+
+
 def test_what_makes_no_sense_is_said():
     with pytest.raises(ConfigError, match="ProxyCommand is not supported; use ProxyJump"):
         make_target("board", {"proxycommand": "nc %h %p"})
@@ -119,32 +150,6 @@ def test_a_jump_is_user_host_port(text, parts):
 def test_a_jump_spelt_otherwise_is_refused():
     with pytest.raises(ConfigError, match="is not"):
         parse_jump("gate:port")
-
-
-@pytest.mark.parametrize("between", [" ", "\t", "=", " = "])
-def test_includes_are_read_in_place(home, between):
-    (home / ".ssh" / "conf.d").mkdir()
-    (home / ".ssh" / "conf.d" / "1").write_text("Host one\n  Port 1\n")
-    (home / ".ssh" / "conf.d" / "2").write_text("Host two\n")
-    config = home / ".ssh" / "config"
-    config.write_text(f"User top\ninclude{between}conf.d/*\nHost last\n")
-    lines = read_ssh_config(Path("~/.ssh/config")).split("\n")
-    assert [line for line in lines if line] == [
-        "User top",
-        "Host one",
-        "  Port 1",
-        "Host two",
-        "Host last",
-    ]
-    config.write_text("Include config\n")
-    with pytest.raises(ConfigError, match="too many levels"):
-        read_ssh_config(config)
-
-
-def test_only_the_default_file_may_be_missing(home):
-    assert read_ssh_config(Path("~/.ssh/config")) == ""
-    with pytest.raises(ConfigError, match="other cannot be read"):
-        read_ssh_config(home / "other")
 
 
 @pytest.fixture
