@@ -6,9 +6,11 @@ keys are always checked and authentication is tried once.
 
 import contextlib
 import logging
+import queue
 import shlex
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,7 @@ def _connect(
     client = paramiko.SSHClient()
     host_key = _HostKey(target, by_hand)
     client.set_missing_host_key_policy(host_key)  # asked about every key: the client knows none
-    keys = _Keys(target)
+    keys = _Keys(target, timeout_s)
     with contextlib.ExitStack() as stack:
         stack.callback(client.close)
         with _login_errors(target, keys, timeout_s, by_hand):
@@ -202,12 +204,14 @@ class _HostKey(paramiko.MissingHostKeyPolicy):
 class _Keys(AuthStrategy):
     """Each key once: the identity files, then what ssh-agent holds."""
 
-    def __init__(self, target: SSHTarget) -> None:
+    def __init__(self, target: SSHTarget, timeout_s: float) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
         self._target = target
+        self._timeout_s = timeout_s
         self.tried: list[str] = []
         self.locked: list[Path] = []
         self.hung_up = False
+        self.is_agent_silent = False
         self._transport: paramiko.Transport | None = None
 
     def authenticate(self, transport: paramiko.Transport) -> list[SourceResult]:
@@ -238,9 +242,31 @@ class _Keys(AuthStrategy):
             else:
                 yield str(path), key
         public = {word for path in self._target.identity_paths for word in _read_public(path)}
-        for agent_key in paramiko.Agent().get_keys():
+        for agent_key in self._agent_keys():
             if self._target.use_whole_agent or agent_key.get_base64() in public:
                 yield f"ssh-agent's {agent_key.fingerprint}", agent_key
+
+    def _agent_keys(self) -> Sequence[paramiko.PKey]:
+        """What ssh-agent holds; none if it does not answer, as paramiko waits for it for ever."""
+        found: queue.SimpleQueue[Sequence[paramiko.PKey] | paramiko.SSHException] = (
+            queue.SimpleQueue()
+        )
+
+        def list_keys() -> None:
+            try:
+                found.put(paramiko.Agent().get_keys())
+            except paramiko.SSHException as error:
+                found.put(error)
+
+        threading.Thread(target=list_keys, daemon=True).start()
+        try:
+            keys = found.get(timeout=self._timeout_s)
+        except queue.Empty:
+            self.is_agent_silent = True
+            return ()
+        if isinstance(keys, paramiko.SSHException):
+            raise keys
+        return keys
 
 
 def _is_public(path: Path) -> bool:
@@ -271,6 +297,11 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
         if keys.locked:
             path = keys.locked[0]
             tried += f"; {path} is locked with a passphrase: run `ssh-add {path}`"
+        if keys.is_agent_silent:
+            tried += (
+                f"; the agent in SSH_AUTH_SOCK did not tell its keys within {timeout_s:g} s: make "
+                "`ssh-add -l` work there, or unset SSH_AUTH_SOCK"
+            )
         if target.unread:
             tried += (
                 f"; {' and '.join(target.unread)} of the ssh config is not read: name a key as "

@@ -211,6 +211,53 @@ def test_a_public_key_names_one_of_the_agent(make_profile, client_files, double,
         assert session.run("true").returncode == 0
 
 
+@pytest.fixture
+def agent(client_files, double, tmp_path, monkeypatch):
+    """An ssh-agent that gives the answers put into it, and is silent then; the user's key is it."""
+    answers = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "agent"))
+        server.listen()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+
+        def answer():
+            with contextlib.suppress(OSError):
+                link, _ = server.accept()
+                while link.recv(1 << 16):
+                    for content in answers[:1]:
+                        link.sendall(packed(content))
+                    del answers[:1]
+
+        threading.Thread(target=answer, daemon=True).start()
+        key = client_files.key_path
+        key.write_text(f"{key_line(client_files.key)} me\n")
+        yield answers
+
+
+def test_an_agent_that_never_answers(make_profile, client_files, agent):
+    with pytest.raises(
+        AuthError, match=r"none found; the agent in SSH_AUTH_SOCK did not tell its keys within 0.5"
+    ):
+        login(make_profile, client_files, connect_timeout_s=0.5)
+
+
+def test_an_agent_that_never_signs(make_profile, client_files, agent):
+    key = packed(client_files.key.asbytes(), b"me")
+    agent.append(b"\x0c" + struct.pack(">I", 1) + key)
+    with pytest.raises(AuthError, match=r"none of these keys: ssh-agent's SHA256:"):
+        login(make_profile, client_files, connect_timeout_s=0.5)
+
+
+def test_an_agent_that_speaks_otherwise(make_profile, client_files, double, monkeypatch):
+    def refuse():
+        raise paramiko.SSHException("could not get keys from ssh-agent")
+
+    monkeypatch.setattr(paramiko, "Agent", refuse)
+    client_files.key_path.write_text(f"{key_line(client_files.key)} me\n")
+    with pytest.raises(ConnectError, match="could not get keys from ssh-agent"):
+        login(make_profile, client_files)
+
+
 def test_a_server_that_hangs_up_has_not_judged_the_keys_behind(
     make_profile, client_files, double, monkeypatch
 ):
