@@ -35,9 +35,17 @@ RUNTIME = "onnxruntime"
 REQUIREMENTS_NAME = "requirements.txt"
 """In an environment: what it was made with."""
 _SWITCH = """
-import contextlib, glob, os, shutil, sys
+import contextlib, fcntl, glob, os, shutil, sys, time
 folder, new = sys.argv[1:]
 os.chdir(folder)
+lock = os.fdopen(os.open("agent.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+for left in range(30, -1, -1):  # who only looks holds it for a moment
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        break
+    except BlockingIOError:
+        left or sys.exit("a measurement has begun meanwhile; run the same command when it is over")
+        time.sleep(0.1)
 if not os.path.exists(f"{new}/bin/python"):
     sys.exit("another setup has ended meanwhile and removed it; run the same command again")
 if os.path.lexists(".venv.new"):
@@ -46,12 +54,13 @@ os.symlink(new, ".venv.new")
 if os.path.exists("venv") and not os.path.islink("venv"):  # of an earlier mosdeploy
     os.rename("venv", f"{new}-before")
 os.replace(".venv.new", "venv")
+lock.close()
 for name in set(glob.glob("venv-*")) - {new}:
     with contextlib.suppress(OSError):
         os.rename(name, f"{name}-gone")  # at once, for a setup that is still at it to see
     shutil.rmtree(f"{name}-gone", ignore_errors=True)
 """
-"""Points `venv` to an environment that is whole, and removes all others."""
+"""Points `venv` to an environment that is whole, and removes all others; not under an agent."""
 
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
@@ -68,7 +77,7 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
     Raises
     ------
     DeviceBusyError
-        If a measurement runs there.
+        If a measurement runs there, or has begun meanwhile.
     CommandError
         If there is no Python, no way to make an environment, no package for the device's platform,
         or the runtime cannot be imported; or if an environment that was made with what is required
@@ -96,6 +105,8 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         _make_venv(session, profile, venv)
         made.fill()
         made.check_runtime()
+        # that took minutes, and whoever measures would go on with another runtime
+        refuse_if_busy(session, profile)
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
             session.run(f"rm -rf {shlex.quote(venv)}")

@@ -85,6 +85,12 @@ class ProfilingSession:
         """Keep the state of the board now; a session that goes on may end again."""
         self._replace(after=after)
 
+    def withdraw(self) -> None:
+        """Forget the session: what was measured in it no longer counts, and is measured again."""
+        lines = read_lines(self._path)[0]
+        kept = [line for line in lines if json.loads(line)["session"] != self.record.session]
+        atomic_write(self._path, b"".join(line + b"\n" for line in kept))
+
     def _replace(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
         _write(self._path, self.record)

@@ -23,7 +23,8 @@ from ..devices.events import (
 )
 from ..devices.job import AgentResult
 from ..devices.on_device.agent import REFERENCE
-from ..latency.conditions import onnxruntime_version
+from ..errors import StaleInputError
+from ..latency.conditions import board_conditions, onnxruntime_version
 from ..latency.dataset import LatencyDataset
 from ..latency.sessions import ProfilingSession
 from ..records import DeviceState, LatencyRecord, Measurement
@@ -74,6 +75,8 @@ class ProfileRecorder:
         ------
         OtherConditionsError
             If a board that starts differs from what measured before; nothing of it is written.
+        StaleInputError
+            If a board has another runtime when it ends; what it measured no longer counts.
         """
         match event:
             case Started(host, state):
@@ -94,7 +97,7 @@ class ProfileRecorder:
             case Repeating(_, target_counts):
                 self._target_counts.update(target_counts)
             case Finished(host, state):
-                self._sessions[host].end(state)
+                self._end(host, state)
             case Failed(host, error):
                 self.failed_boards[host] = str(error)
                 if self._is_fleet:
@@ -129,6 +132,19 @@ class ProfileRecorder:
             emulated=context.device.emulated,
             dataset_id=context.dataset_id,
         )
+
+    def _end(self, host: str, state: DeviceState) -> None:
+        """End a session, unless a part of it was measured with another runtime."""
+        session = self._sessions[host]
+        before, after = (board_conditions(x)["ONNX Runtime"] for x in (session.record.state, state))
+        if before is not None and after is not None and before != after:
+            session.withdraw()
+            raise StaleInputError(
+                f"ONNX Runtime on {host} was {before} before it measured and is {after} after it: "
+                "nobody may run `mosdeploy devices setup`, or pip, there meanwhile. What it "
+                "measured does not count; run the same command again, which measures it anew"
+            )
+        session.end(state)
 
     def _tell_of_threads(self, host: str, state: DeviceState) -> None:
         threads = self._dataset.context.workload.threads

@@ -11,9 +11,10 @@ from mosdeploy.devices import wheels
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.on_device.locks import take_lock
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
-from mosdeploy.errors import CommandError, CommandTimeoutError
+from mosdeploy.errors import CommandError, CommandTimeoutError, DeviceBusyError
 from mosdeploy.records import DeviceState
 
 
@@ -205,6 +206,31 @@ def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile
     with pytest.raises(CommandError, match=r"another setup has ended.*run the same command again"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
     assert python_path(LocalSession("dev"), make_profile()) == "quick"
+
+
+def test_no_environment_is_switched_under_a_measurement(quick_setup, make_profile):
+    quick_setup("before")
+    begun = []
+    # what an agent holds
+    with pytest.raises(CommandError, match=r"a measurement has begun meanwhile; run the same"):
+        quick_setup("after", lambda *_: begun.append(take_lock(Path(make_profile().work_dir))))
+    begun[0].close()
+    assert python_path(LocalSession("dev"), make_profile()) == "before"
+
+
+def test_a_measurement_that_began_meanwhile_is_told(quick_setup, make_profile, monkeypatch):
+    old = quick_setup("before")
+
+    def begin(*_):
+        monkeypatch.setattr(room, "refuse_if_busy", busy)
+
+    def busy(session, profile):
+        raise DeviceBusyError("another measurement")
+
+    with pytest.raises(DeviceBusyError, match="another measurement"):
+        quick_setup("after", begin)
+    assert python_path(LocalSession("dev"), make_profile()) == "before"
+    assert sorted(path.name for path in Path(make_profile().work_dir).glob("*venv*")) == old
 
 
 def test_what_other_run_folders_asked_for_is_installed_again(quick_setup, make_profile):

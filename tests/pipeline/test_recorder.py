@@ -19,7 +19,7 @@ from mosdeploy.devices.events import (
 )
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.on_device.agent import REFERENCE
-from mosdeploy.errors import DeviceError
+from mosdeploy.errors import DeviceError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.recorder import ProfileRecorder
@@ -134,6 +134,29 @@ def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> 
     (session,) = read_sessions(dataset.path)
     assert [timing.total.median_ms for timing in session.references] == [5.0]
     assert session.after == STATE
+
+
+def with_runtime(version: str) -> DeviceState:
+    return STATE.model_copy(update={"packages": {"onnxruntime": version}})
+
+
+def test_what_two_runtimes_measured_does_not_count(dataset: LatencyDataset) -> None:
+    events = (Started("pi1", STATE), Accepted("pi1", KEY, measurement(10.0)))
+    with pytest.raises(
+        StaleInputError, match=r"on pi1 was 1\.20 before it measured and is 1\.22 .*devices setup"
+    ):
+        record(dataset, *events, Finished("pi1", with_runtime("1.22.1")))
+    again = LatencyDataset.open(dataset.path, dataset.context)
+    assert again.sessions == ()
+    assert list(again.missing(ARCHS.values())) == [f"{KEY}-1", SMALL.largest.key]
+
+
+@pytest.mark.parametrize("after", [with_runtime("1.20.3"), DeviceState()])
+def test_a_runtime_that_is_as_fast_or_unknown_is_the_same(
+    dataset: LatencyDataset, after: DeviceState
+) -> None:
+    record(dataset, Started("pi1", STATE), Finished("pi1", after))
+    assert dataset.sessions[0].after == after
 
 
 def test_a_session_that_goes_on_has_not_ended(dataset: LatencyDataset) -> None:
