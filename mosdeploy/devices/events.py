@@ -6,7 +6,7 @@ In: nothing. Out: the types that `fleet.measure_fleet` yields; `host` names the 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import DeviceError
+from ..errors import MosdeployError
 from ..records import DeviceState, Measurement
 from .job import AgentResult
 
@@ -77,7 +77,7 @@ class Failed:
     """A board failed; its unfinished keys go to the others."""
 
     host: str
-    error: DeviceError
+    error: MosdeployError
 
 
 Event = Started | Uploading | ResultReceived | Accepted | Message | Repeating | Finished | Failed

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError, DeviceError
+from ..errors import CommandError, ConfigError, DeviceError, MosdeployError
 from ..records import DeviceState
 from .connect import LastingSession
 from .events import (
@@ -116,8 +116,8 @@ def measure_fleet(
     Raises
     ------
     DeviceError
-        If every board failed before all was measured: the error itself of a single one, else one
-        that names each cause.
+        If every board failed before all was measured: the error itself of a single one, which may
+        be a ConfigError, else one that names each cause.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def measure_fleet(
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     interrupted = threading.Event()
     threads: list[threading.Thread] = []
-    errors: dict[str, DeviceError] = {}
+    errors: dict[str, MosdeployError] = {}
     twins = _Twins(secrets.token_hex(8), frozenset(hosts))
     try:
         for board in boards:
@@ -218,7 +218,7 @@ def _run_board(
                     emit(Accepted(host, key, measurement))
                     work.accept(host, key)
                 emit(Finished(host, probe(session, board.profile)))
-    except DeviceError as error:
+    except (ConfigError, DeviceError) as error:  # as of what ssh_config says of its host
         emit(Failed(host, error))
     except KeyboardInterrupt:  # from `pause`: the agent has been ended
         pass
@@ -243,7 +243,7 @@ def _state_before(session: Session, board: Board, job: AgentJob, held: set[str])
     return probe(session, board.profile)
 
 
-def _all_failed(errors: dict[str, DeviceError], num_open: int) -> DeviceError:
+def _all_failed(errors: dict[str, MosdeployError], num_open: int) -> MosdeployError:
     if len(errors) == 1:
         return next(iter(errors.values()))
     causes = "; ".join(f"{host}: {error}" for host, error in errors.items())

@@ -131,13 +131,13 @@ def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
     """Make sure that what is put away can be measured again, on one of some boards at least."""
     from ..devices.probe import check_ready, probe
 
-    error: DeviceError | None = None
+    error: ConfigError | DeviceError | None = None
     for profile in profiles:
         try:
             with lasting_session(context, profile) as session:
                 check_ready(probe(session, profile), profile)
             return
-        except DeviceError as failure:
+        except (ConfigError, DeviceError) as failure:
             error = failure
     if error is not None:
         raise error
@@ -224,7 +224,7 @@ def _look(
 
     is_fleet = len(profiles) > 1
     for profile in profiles:
-        with contextlib.suppress(*([DeviceError] if is_fleet else [])):
+        with contextlib.suppress(*([ConfigError, DeviceError] if is_fleet else [])):
             job_id = context.run.job_id(dataset.context.dataset_id)
             state = board_state(context, profile, job_id)
             if state is not None:
