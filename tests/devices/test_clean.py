@@ -36,7 +36,16 @@ def device(make_profile):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(bytes(size))
     (folder / "venv").symlink_to("venv-2")
+    for name in ("wheels", "venv-1"):
+        make_old(folder / name)
     return folder
+
+
+def make_old(folder):
+    """As if its files had come two hours ago."""
+    long_ago = time.time() - 2 * script.UPLOAD_S
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (long_ago, long_ago), follow_symlinks=False)
 
 
 @pytest.fixture
@@ -88,6 +97,23 @@ def test_a_job_that_is_uploaded_stays_for_an_hour(device, make_profile, listed):
     assert listed()["jobs/two"] == ("job", 8)
 
 
+@pytest.mark.parametrize("newest", ["venv-3/bin/python", "wheels/numpy.whl"])
+def test_an_environment_that_is_made_stays_with_its_wheels(device, make_profile, listed, newest):
+    (device / "venv-3" / "bin").mkdir(parents=True)
+    (device / "venv-3" / "bin" / "python").write_bytes(bytes(9))
+    (device / "venv-3-gone").mkdir()
+    make_old(device / "venv-3")
+    (device / newest).touch()
+    assert not {"venv-3", "wheels"} & listed().keys()
+    assert "venv-3-gone" in listed()
+    remove_all(make_profile())
+    assert (device / "venv-3" / "bin" / "python").exists()
+    assert (device / "wheels" / "numpy.whl").exists()
+    for name in ("venv-3", "wheels"):
+        make_old(device / name)
+    assert (listed()["venv-3"], listed()["wheels"]) == (("environment", 9), ("wheels", 30))
+
+
 def disk_bytes(folder):
     """What the files of a folder take, whatever links there are to them."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -100,6 +126,7 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
     (device / "venv-2" / "kept").write_bytes(bytes(11))
     (device / "venv-1" / "kept").hardlink_to(device / "venv-2" / "kept")
     (device / "venv-1" / "python").symlink_to(device / "my-notes")
+    make_old(device / "venv-1")
     bundles = device / "bundles"
     old, earlier, unused, current = (f"{x * 16}-{x * 8}" for x in "0123")
     shared = device / "shared"  # by all versions, the current one, too

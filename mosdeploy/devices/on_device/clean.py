@@ -33,7 +33,9 @@ PLACES = (
 """Patterns below the work folder, and what lies there."""
 
 UPLOAD_S = 3600.0
-"""For so long after its last model a job that no agent was started for may still be uploaded."""
+"""For so long after its last model a job that no agent was started for may still be uploaded, and
+after its last file an environment may still be made.
+"""
 
 
 def main(command: str, work_dir: str, *paths: str) -> None:
@@ -50,8 +52,11 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
     """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees when
     all of it goes, the versions as well.
     """
-    used = [(folder / "venv").resolve(), ARCHIVE.resolve()]
     now_s = file_clock(folder)
+    used = {(folder / "venv").resolve(), ARCHIVE.resolve()}
+    begun = {x.resolve() for x in folder.glob("venv-*") if is_made_now(x, now_s)} - used
+    if begun:
+        used |= {*begun, (folder / "wheels").resolve()}
     whats = {
         path: what
         for pattern, what in PLACES
@@ -81,6 +86,21 @@ def is_uploaded_now(path: Path, now_s: float) -> bool:
     newest = max(times, default=0.0)
     is_new = started is None or newest > started.st_mtime
     return is_new and abs(now_s - newest) < UPLOAD_S
+
+
+def is_made_now(environment: Path, now_s: float) -> bool:
+    """Whether a file came into an environment a short while ago, or a wheel that may be for it;
+    those that another has taken the place of are over.
+    """
+    is_over = environment.name.endswith(("-gone", "-before"))
+    newest = max(newest_of(environment), newest_of(environment.with_name("wheels")))
+    return not is_over and abs(now_s - newest) < UPLOAD_S
+
+
+def newest_of(path: Path) -> float:
+    """When the last file came into a folder; 0 if there is none."""
+    states = map(state_of, (path, *path.rglob("*")))
+    return max((x.st_mtime for x in states if x), default=0.0)
 
 
 def state_of(path: Path) -> os.stat_result | None:
