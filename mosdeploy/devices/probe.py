@@ -19,6 +19,8 @@ from .scripts import call_script
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
+NEEDED_DISK_BYTES = 16 << 20
+"""Without it there is no room for a model, its results and what an agent leaves free beside."""
 MIN_PYTHON = (3, 9)
 HOT_C = 75.0
 MAX_LOAD = 0.3
@@ -100,7 +102,8 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     if state.disk_free_bytes is not None and state.disk_free_bytes < MIN_DISK_BYTES:
         what = f"only {byte_size(state.disk_free_bytes)} of disk free"
         fix = f"df -h; du -sh {profile.work_dir}/*   # on the device; or set another work_dir"
-        problems.append(Problem(what=what, fix=fix, blocking=False))
+        is_full = state.disk_free_bytes < NEEDED_DISK_BYTES
+        problems.append(Problem(what=what, fix=fix, blocking=is_full))
     return problems
 
 

@@ -104,6 +104,7 @@ def test_a_good_device_has_no_problems(make_profile):
             True,
         ),
         ({"disk_free_bytes": 10**8}, "only 95.4 MiB", "df -h", False),
+        ({"disk_free_bytes": 20 << 10}, "only 20 KiB", "df -h", True),
         ({"governor": "powersave"}, "powersave", "echo performance | sudo tee", False),
         ({"temperature_c": 82.4}, "82 degrees", "cool", False),
         ({"throttled": "0x50005"}, "0x50005", "power supply", False),
