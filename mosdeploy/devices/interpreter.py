@@ -22,12 +22,16 @@ FROM_ROOT = 'case "$PY" in /*) ;; */*) PY="$PWD/$PY" ;; esac; cd / &&'
 """Shell text that makes the path PY absolute and goes to a folder that only root can write to: with
 `-m`, Python takes modules from the current folder first, whoever put them there.
 """
-_NOT_OURS = 125
+# how the check of the work folder ends
+_OPEN = 125
+_NO_FOLDER = 124
+_FOREIGN = 123
 _MAKE_OURS = rf"""
-refuse() {{ printf '%s\n' "$path"; exit {_NOT_OURS}; }}
 path=$DIR
+refuse() {{ printf '%s\n' "$path"; exit "${{1:-{_OPEN}}}"; }}
+if [ ! -d "$DIR" ] && {{ [ -e "$DIR" ] || [ -L "$DIR" ]; }}; then refuse {_NO_FOLDER}; fi
 [ -e "$DIR" ] || (umask 077; mkdir -p "$DIR") || exit 1
-[ -O "$DIR/." ] || refuse
+[ -O "$DIR/." ] || refuse {_FOREIGN}
 # sticky folders are made to be shared
 case "$(ls -ld "$DIR/.")" in ?????????[tT]*) refuse ;; esac
 me=$(id -u); group=0
@@ -38,7 +42,7 @@ for path in "$DIR" "$(cd "$DIR" && pwd -P)"; do
     while
         # mode, links, owner and group, as numbers; small boards have no `find` or `stat`
         set -- $(ls -ldn "$path/.")
-        case "$3" in 0 | "$me") ;; *) refuse ;; esac
+        case "$3" in 0 | "$me") ;; *) refuse {_FOREIGN} ;; esac
         case "$1" in  # drwxrwxrwx
         ?????????[tT]*) ;;  # others can add to it, but not take away what is ours
         ????????w*) refuse ;;
@@ -95,13 +99,22 @@ def work_dir(session: Session, profile: DeviceProfile) -> str:
 def _make_ours(session: Session, profile: DeviceProfile, folder: str) -> None:
     """Make a folder unless it is there, and refuse one that is not the user's alone."""
     result = session.run(f"DIR={shlex.quote(folder)}{_MAKE_OURS}")
-    if result.returncode == _NOT_OURS:
-        path = printable(result.stdout.strip()[:1000])
+    path = printable(result.stdout.strip()[:1000])
+    if result.returncode == _NO_FOLDER:
+        raise CommandError(
+            f"{profile.board}: {path} is no folder, but a file or a link to nothing; remove it "
+            "there, or set another work_dir in the profile"
+        )
+    unused = f"so nothing in {folder} is read or run. Set another work_dir in the profile"
+    if result.returncode == _FOREIGN:
+        raise CommandError(
+            f"{profile.board}: {path} belongs to another user of the device, {unused}"
+        )
+    if result.returncode == _OPEN:
         recursive = "-R " if path == folder else ""
         raise CommandError(
-            f"{profile.board}: {path} belongs to another user of the device, or others may write "
-            f"to it, so nothing in {folder} is read or run. Set another work_dir in the profile; "
-            "or, if you are sure that nobody has put anything there, run there: "
+            f"{profile.board}: others may write to {path}, {unused}; or, if you are sure that "
+            "nobody has put anything there, run there: "
             f"chmod {recursive}go-w,-t {shlex.quote(path)}"
         )
     if result.returncode != 0:
