@@ -1,5 +1,6 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
+import contextlib
 import logging
 import math
 import shlex
@@ -19,7 +20,7 @@ from ..storage import read_record, sha256_file, write_record
 from .bundles import bundle_spec, note_newest, require_bundle
 from .channels import channel_of
 from .context import Context
-from .devices import lasting_session, resolve_profile, sole_deployment
+from .devices import lasting_session, other_host, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
 from .proposed_commands import named_board
 from .subnets import VERBS
@@ -227,7 +228,8 @@ def _deploy(
             context.config.deploy,
             context.progress.say,
         )
-        write_record(files.deployment_path(target.name, options.host), deployment)
+        host = other_host(files.root, name, options.host)
+        write_record(files.deployment_path(target.name, host), deployment)
         say_provider(context, session, target, deployment)
     return deployment
 
@@ -273,18 +275,25 @@ def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | No
     StaleInputError
         If no device is named, and nothing was deployed from here.
     ConfigError
-        If no device is named, and several were deployed to.
+        If no device is named, and several were deployed to, or no profile has its name.
     """
+    root = context.files.root
     name = options.device or context.config.device
-    found = [
-        (device, host)
-        for device, host in context.files.deployed_to()
-        if name in (None, device) and options.host in (None, host)
-    ]
+
+    def is_meant(device: str, host: str | None) -> bool:
+        if name not in (None, device):
+            return False
+        if options.host in (None, host):
+            return True
+        with contextlib.suppress(ConfigError):  # its profile may be gone
+            return host is None and other_host(root, device, options.host) is None
+        return False
+
+    found = [place for place in context.files.deployed_to() if is_meant(*place)]
     if len(found) == 1:
         return found[0]
     if name is not None and (not found or (name, None) in found):
-        return name, options.host
+        return name, other_host(root, name, options.host)
     if not found:
         raise StaleInputError(
             "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"

@@ -146,6 +146,19 @@ def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
     return profile if host is None else with_host(profile, host)
 
 
+def other_host(root: Path, name: str, host: str | None) -> str | None:
+    """A host, unless it is the one that the profile names: that board has one record, however it is
+    named.
+
+    Raises
+    ------
+    ConfigError
+        If no profile has this name.
+    """
+    profile = run_profile(root, name)
+    return None if profile.kind == "ssh" and host == profile.host_alias else host
+
+
 def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session]":
     """What opens a session to a device, as often as it takes."""
     from ..devices.connect import open_session

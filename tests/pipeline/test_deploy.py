@@ -1,5 +1,6 @@
 """Bundles on a device: tested and timed there, rolled back, recorded."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -108,6 +109,43 @@ def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
     shutil.rmtree(deployments)
     with pytest.raises(StaleInputError, match="nothing was deployed from this folder"):
         run.deploy(rollback=True)
+
+
+def test_the_host_of_a_profile_names_the_same_board(folder: Path) -> None:
+    profile = 'name = "rpi"\nhost = "pi1"\n'
+    (folder / "device_profiles" / "rpi.toml").write_text(profile)
+    deployments = folder / "deployments"
+    context = Context(open_run(folder))
+
+    def meant(host: str | None, device: str | None = "rpi") -> tuple[str, str | None]:
+        return deploy.deployed_to(context, DeployOptions(device, host))
+
+    assert (meant("pi1"), meant("pi2")) == (("rpi", None), ("rpi", "pi2"))
+    shutil.copy(deployments / "local.json", deployments / "rpi@pi2.json")
+    assert (meant("pi1"), meant("pi2")) == (("rpi", None), ("rpi", "pi2"))
+    shutil.copy(deployments / "local.json", deployments / "rpi.json")
+    assert (meant("pi1"), meant(None), meant("pi2")) == (
+        ("rpi", None),
+        ("rpi", None),
+        ("rpi", "pi2"),
+    )
+    # an earlier mosdeploy may have made two records of one board
+    shutil.copy(deployments / "local.json", deployments / "rpi@pi1.json")
+    assert meant("pi1") == ("rpi", None)
+
+
+def test_a_board_has_one_record_however_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "device_profiles" / "rpi.toml").write_text('name = "rpi"\nhost = "pi1"\n')
+    found = deployment_of(folder)
+    monkeypatch.setattr("mosdeploy.devices.deploy.deploy", lambda *_: found)
+    monkeypatch.setattr(deploy, "lasting_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(deploy, "say_provider", lambda *_: None)
+    for host in ("pi1", "pi2"):
+        opened(folder).deploy(device="rpi", host=host)
+    names = sorted(path.name for path in (folder / "deployments").glob("[!.]*"))
+    assert names == ["local.json", "rpi.json", "rpi@pi2.json"]
 
 
 @pytest.mark.slow
