@@ -169,6 +169,12 @@ def test_family_text_is_escaped_too(tmp_path: Path) -> None:
     assert words(page).count('<script>alert("1")</script>') == 3 + 2 * num_cards + num_cards - 1
 
 
+def test_a_command_in_a_warning_is_set_as_one(tmp_path: Path) -> None:
+    inputs = dataclasses.replace(full_inputs(), noise="Repeats differ; run `profile --renew <x>`.")
+    content = build(inputs, tmp_path)
+    assert "differ; run <code>profile --renew &lt;x&gt;</code>.</p>" in content
+
+
 def test_missing_parts_name_their_command(tmp_path: Path) -> None:
     text = words(build(inputs_of(search_result(verified=False)), tmp_path))
     assert "by prediction: nothing was measured" in text
