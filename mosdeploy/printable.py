@@ -1,8 +1,9 @@
 """Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
-import unicodedata
 from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context
+
+from .runtime.texts import printable as printable
 
 LEAST = ROUND_CEILING
 """How a figure is rounded that somebody may take as a limit."""
@@ -11,19 +12,6 @@ EMULATED = "emulated: not a latency"
 
 _SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f"))
 """Bytes of each unit, the largest first, and how a number of it is written."""
-
-
-def printable(text: str) -> str:
-    r"""Replace characters that steer a terminal or are no text; lines and tabs stay.
-
-    Examples
-    --------
-    >>> printable("\x1b[2Jred")
-    '?[2Jred'
-    """
-    return "".join(
-        "?" if unicodedata.category(x) in ("Cc", "Cs") and x not in "\n\t" else x for x in text
-    )
 
 
 def duration(seconds: float) -> str:

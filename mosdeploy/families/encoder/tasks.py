@@ -114,7 +114,8 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
     # first what is no label at all, then what is one that cannot be learned
     parts = (given, valid, test)
     numbers = target_numbers((found.placed for part in parts for found in part), task)
-    given, valid, test = ([_named(x, numbers, task) for x in part] for part in parts)
+    names = {written: task.tag_names[number] for written, number in numbers.items()}
+    given, valid, test = ([_named(found, names) for found in part] for part in parts)
     kept: dict[tuple[bytes, Target], Found] = {}
     for found in given:
         key = (text_key(found.example.line), found.target)
@@ -167,13 +168,13 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
 # -- numbers
 
 
-def _named(found: Found, numbers: dict[str, int], task: TaskConfig) -> Found:
+def _named(found: Found, names: dict[str, str]) -> Found:
     """With names of classes and tags in the place of numbers that a file may hold."""
     target = found.target
     if isinstance(target, tuple):
-        return replace(found, target=tuple(task.tag_names[numbers[tag]] for tag in target))
+        return replace(found, target=tuple(names[tag] for tag in target))
     if isinstance(target, str):
-        return replace(found, target=task.tag_names[numbers[target]])
+        return replace(found, target=names[target])
     return found
 
 
