@@ -91,7 +91,8 @@ def test_what_was_measured_with_too_much_noise_is_told_and_renewed(
     shown = run.report()
     noise = shown.report.headline.noise
     assert f"run `{part.command}`, then search again" in noise
-    assert noise in shown.page.read_text()
+    told = noise.replace(f"`{part.command}`", f"<code>{part.command}</code>")
+    assert told in shown.page.read_text()
     found = run.profile(renew=True)
     (page,) = (x for x in run.status().parts if x.what == "report")
     assert page.detail == "written before the last profile"
