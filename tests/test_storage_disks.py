@@ -68,6 +68,7 @@ except MosdeployError as error:
 """
 
 
+@pytest.mark.slow
 def test_token_ids_on_a_full_disk_are_an_error_and_no_signal(tiny_disk: Path) -> None:
     path = tiny_disk / "tokens-train.npy"
     done = run_python("-c", SAVES_TOKENS, str(path), cwd=tiny_disk)

@@ -125,6 +125,7 @@ def test_two_names_of_one_board_do_not_measure_at_once(profiles):
         assert sorted(accepted(events)) == KEYS
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     second = profiles[1]
     pid = leave_agent_at_work(second, ["c", "d"])

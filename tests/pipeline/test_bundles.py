@@ -13,6 +13,7 @@ from mosdeploy.pipeline.predict import predict
 from mosdeploy.workspace import Workspace
 
 
+@pytest.mark.slow
 def test_the_bundle_that_was_written_last_is_found_in_a_copy_too(folder: Path) -> None:
     files = Workspace(folder)
     result = opened(folder).export("smallest")

@@ -38,6 +38,7 @@ def test_every_bundle_is_timed_in_rounds_and_scored(two: Path) -> None:
     assert not list((two / "device").glob("jobs/compare-*/candidates"))
 
 
+@pytest.mark.slow
 def test_bundles_of_one_name_are_called_as_they_were_given(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_bundle_was_tested_and_timed_on_the_device(walked: Path) -> None:
     assert Path(deployment.remote_dir, "bundle", "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
     run = opened(folder)
     first = run.deploy()
@@ -64,6 +65,7 @@ def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
     assert deployment_of(folder) == first
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_provider_that_was_timed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

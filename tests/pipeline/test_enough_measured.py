@@ -33,6 +33,7 @@ def small(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_space_too_small_for_a_predictor_is_searched_by_size(small: Path) -> None:
     progress = KeptProgress()
     found = opened(small, progress).profile()

@@ -125,6 +125,7 @@ def test_an_outdated_timing_is_made_anew(folder: Path) -> None:
     assert after.records[-1].session != old.session
 
 
+@pytest.mark.slow
 def test_what_a_killed_search_left_on_the_device_counts_for_an_hour(folder: Path) -> None:
     """One finalist was timed three weeks ago and one just now; neither was read from the device."""
     timing = timing_of(folder)

@@ -111,6 +111,7 @@ def test_training_draws_within_the_limit_only(
         run.search("10s", verify=False)
 
 
+@pytest.mark.slow
 def test_a_limit_in_the_run_file_is_the_same(measured: tuple[Path, float]) -> None:
     root, _ = measured
     edit(root / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "20k"')

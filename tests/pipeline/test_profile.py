@@ -142,6 +142,7 @@ def test_a_board_that_lost_its_runtime_is_told_so_and_keeps_what_it_measured(fol
         assert path.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_board_that_cannot_measure_again_keeps_what_it_measured(folder: Path) -> None:
     path = next(folder.glob("predictors/*/latency.jsonl"))
     before = path.read_text()
@@ -160,6 +161,7 @@ def test_a_board_that_cannot_measure_again_keeps_what_it_measured(folder: Path) 
     assert path.with_suffix(".old").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_file_without_a_measurement_hinders_nobody_and_takes_no_place(folder: Path) -> None:
     path = next(folder.glob("predictors/*/latency.jsonl"))
     before = path.read_text()
@@ -195,6 +197,7 @@ def test_an_error_that_no_predictor_has_is_refused(walked: Path, percent: float)
         opened(walked).profile(until_error_percent=percent)
 
 
+@pytest.mark.slow
 def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
     shutil.rmtree(folder / "predictors")
     run = opened(folder)
@@ -231,6 +234,7 @@ def test_a_budget_in_which_no_error_can_be_met_twice_is_refused(walked: Path) ->
         opened(walked).profile(until_error_percent=99.0, budget=10)
 
 
+@pytest.mark.slow
 def test_what_failed_in_a_part_is_not_timed_again_in_the_next(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

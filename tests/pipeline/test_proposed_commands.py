@@ -48,6 +48,7 @@ def test_a_winner_from_scratch_alone_is_not_finetuned(folder: Path) -> None:
     assert [(x.what, x.command) for x in missing] == [("finetuned", "mosdeploy finetune")]
 
 
+@pytest.mark.slow
 def test_better_weights_than_the_exported_ones_are_told(folder: Path) -> None:
     run = opened(folder)
     shutil.rmtree(folder / "subnets", ignore_errors=True)
@@ -73,6 +74,7 @@ def test_a_deployment_is_not_stale_for_a_bundle_of_another_device(folder: Path) 
     assert part(folder, "deployment").state == "ok"
 
 
+@pytest.mark.slow
 def test_a_bundle_that_was_rolled_back_is_not_proposed_again(folder: Path) -> None:
     run = opened(folder)
     run.deploy()

@@ -253,6 +253,7 @@ def test_counts_are_those_of_the_search_that_the_result_shows(
     assert twice.num_early_stopped == once.num_early_stopped > 0
 
 
+@pytest.mark.slow
 def test_what_was_trained_may_be_too_little_to_predict(folder: Path) -> None:
     state = trained_run(open_run(folder))
     most = state.spec.num_parameters(state.config.space.smallest)

@@ -30,6 +30,7 @@ def test_a_device_out_of_reach_is_told_before_losses_are_computed(
     assert not any(stage == "search" for stage, _ in progress.updates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taken", [0.5, 1.0])
 def test_what_may_keep_a_limit_as_measured_is_timed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, taken: float

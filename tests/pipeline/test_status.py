@@ -274,6 +274,7 @@ def test_one_subnet_is_one(folder: Path) -> None:
     assert part(folder, "scores").detail == "of 1 subnet"
 
 
+@pytest.mark.slow
 def test_a_stopped_finetuning_is_told_with_what_goes_on_with_it(folder: Path) -> None:
     def found() -> dict[str, str]:
         parts = opened(folder).status().parts
@@ -295,6 +296,7 @@ def test_a_stopped_finetuning_is_told_with_what_goes_on_with_it(folder: Path) ->
     assert opened(folder).status().next_command != command
 
 
+@pytest.mark.slow
 def test_a_stopped_finetuning_of_an_earlier_supernet_is_begun_anew(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).finetune("smallest", steps=12)
@@ -409,6 +411,7 @@ def test_scores_with_another_length_penalty_are_stale(folder: Path) -> None:
     assert part(folder, "scores").state == "ok"
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -425,6 +428,7 @@ def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
     assert opened(root).status().next_command == command
 
 
+@pytest.mark.slow
 def test_a_training_for_another_predictor_does_not_go_on(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).train("9s")
@@ -436,6 +440,7 @@ def test_a_training_for_another_predictor_does_not_go_on(folder: Path) -> None:
     assert "and the latency predictor has changed: restore" in part(folder, "supernet").detail
 
 
+@pytest.mark.slow
 def test_a_damaged_card_of_the_data_beside_a_stopped_training_is_written_again(
     tmp_path: Path,
 ) -> None:
@@ -446,6 +451,7 @@ def test_a_damaged_card_of_the_data_beside_a_stopped_training_is_written_again(
     assert opened(root).train().steps == 12
 
 
+@pytest.mark.slow
 def test_of_a_stopped_training_status_tells_what_was_changed_since(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -476,6 +482,7 @@ class StoppedMeasuring(KeptProgress):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_stopped_profile_is_told_with_what_goes_on_with_it(folder: Path) -> None:
     shutil.rmtree(folder / "predictors")
     edit(folder / "mosdeploy.toml", "budget = 12", "budget = 14")
@@ -558,6 +565,7 @@ def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: P
     assert opened(root).status().next_command == "mosdeploy train --max-parameters 50k"
 
 
+@pytest.mark.slow
 def test_a_training_beside_a_supernet_goes_on_with_its_limits(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).train("10s")

@@ -54,6 +54,7 @@ def test_the_first_seed_trains_as_a_single_one(folder: Path, tmp_path: Path) -> 
     assert single.seeds == ()
 
 
+@pytest.mark.slow
 def test_what_a_single_seed_came_to_is_taken_over(folder: Path, tmp_path: Path) -> None:
     killed = Path(shutil.copytree(folder, tmp_path / "killed"))
     single = opened(folder).finetune(steps=STEPS)
@@ -74,6 +75,7 @@ def test_what_a_single_seed_came_to_is_taken_over(folder: Path, tmp_path: Path) 
     assert not list(killed.glob("subnets/*/tokens-*"))
 
 
+@pytest.mark.slow
 def test_a_single_seed_of_another_training_is_not_taken_over(folder: Path) -> None:
     opened(folder).finetune(steps=2)
     opened(folder).finetune(steps=3, seeds=2)
@@ -84,6 +86,7 @@ def test_a_single_seed_of_another_training_is_not_taken_over(folder: Path) -> No
     assert len(progress.updates) == 2
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_second_seed_costs_nothing_else(folder: Path, tmp_path: Path) -> None:
     killed = Path(shutil.copytree(folder, tmp_path / "killed"))
     whole = opened(folder).finetune(steps=STEPS, seeds=2)

@@ -120,6 +120,7 @@ def test_a_task_folder_trains_and_searches_nothing_itself(agnostic: Path) -> Non
         opened(agnostic).task("other")
 
 
+@pytest.mark.slow
 def test_a_stale_task_folder_names_the_command_that_makes_it(agnostic: Path) -> None:
     path = agnostic / "tasks" / "tags.toml"
     opened(agnostic).finetune("largest", steps=1, task=path)

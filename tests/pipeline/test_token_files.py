@@ -60,6 +60,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_token_ids_fill_is_an_error_and_with_more_space_all_is_as_ever(
     small_disk: Path, trained_encoder: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_second_walk_repeats_no_work(folder: Path) -> None:
     assert [path.read_bytes() for path in watched] == before
 
 
+@pytest.mark.slow
 def test_train_mends_a_damaged_supernet(folder: Path) -> None:
     damage(Workspace(folder).supernet_path)
     run = opened(folder)
@@ -117,6 +118,7 @@ def test_what_changes_no_result_does_not_ask_for_another_training(
     assert progress.messages == ["already trained from this data and configuration"]
 
 
+@pytest.mark.slow
 def test_a_training_says_what_it_replaces_and_what_then_is_stale(folder: Path) -> None:
     files = Workspace(folder)
     edit(files.config_path, "\nsteps = 12", "\nsteps = 3")
@@ -220,6 +222,7 @@ def test_a_teacher_that_would_be_the_same_is_kept(encoder_folder: Path) -> None:
     assert not files.beside.teacher_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_kill_between_teacher_and_supernet_puts_no_old_teacher_back(
     encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

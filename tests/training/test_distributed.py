@@ -109,6 +109,7 @@ def test_two_ranks_walk_the_way_of_one(tmp_path: Path, undisturbed: Path) -> Non
     same_way(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_others_and_any_number_resumes(
     tmp_path: Path, undisturbed: Path
 ) -> None:

@@ -229,6 +229,7 @@ def test_training_learns_to_translate(
         assert right > 20  # of 60; an untrained network has none
 
 
+@pytest.mark.slow
 def test_a_subnet_alone_learns_what_is_left_to_learn(
     net: Callable[..., Supernet], run: Run, tmp_path: Path
 ) -> None:

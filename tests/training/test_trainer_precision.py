@@ -79,6 +79,7 @@ def test_fp16_stays_near_and_leaves_out_what_overflows(
     assert without_times(log_of(tmp_path / "killed")) == without_times(log_of(tmp_path / "steep"))
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_nothing_but_the_memory(
     net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
 ) -> None:

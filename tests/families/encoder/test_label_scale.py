@@ -183,6 +183,7 @@ def test_a_given_teacher_answers_on_the_scale_of_its_labels(
     assert scores["largest"].metrics["MAE"] < (5 if is_checkpoint else 15)
 
 
+@pytest.mark.slow
 def test_what_an_older_version_trained_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

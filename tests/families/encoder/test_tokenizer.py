@@ -46,6 +46,7 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> EncoderTokenizer:
     return EncoderTokenizer(path)
 
 
+@pytest.mark.slow
 def test_other_processes_train_the_same_bytes(tmp_path: Path) -> None:
     """Hash tables, and with them the order of what is in them, differ between processes."""
     trained_tokenizer(tmp_path / "here.json")

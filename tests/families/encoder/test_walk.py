@@ -149,6 +149,7 @@ def test_a_checkpoint_that_pools_by_its_first_token_is_walked(
     assert said is not None and said.pooling == "cls"
 
 
+@pytest.mark.slow
 def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
     run = opened_encoder(make_encoder_folder(tmp_path / "run", "masked-lm"))
     card = run.train()
@@ -200,6 +201,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, stop_at: int) -> None:
     assert again.supernet_sha256 == whole.supernet_sha256
 
 
+@pytest.mark.slow
 def test_changed_labels_are_another_training(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
     opened_encoder(root).train()
@@ -211,6 +213,7 @@ def test_changed_labels_are_another_training(tmp_path: Path) -> None:
         opened_encoder(root).evaluate()
 
 
+@pytest.mark.slow
 def test_a_changed_key_of_the_data_is_told_by_finetune_too(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
     opened_encoder(root).train()
