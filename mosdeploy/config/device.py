@@ -27,10 +27,11 @@ class MeasureProtocol(Record):
     over its rounds counts. In a round repeats go on until the 95% interval of the median is within
     `precision_percent` of it, or until `max_time_s` is spent; `warmup` runs and `min_repeats` are
     made however long they take. Repeats of a fast subnet go on for `min_time_s`, so that no short
-    disturbance fills them all. A stretch of `reference_every` subnets is measured again if the
-    reference subnet, timed before and after it, moved by more than `max_drift_percent`, from one to
-    the other or from its usual time. `cpu_affinity` keeps the process on as many processors as the
-    workload has threads.
+    disturbance fills them all, or until there are `max_repeats`. A stretch of `reference_every`
+    subnets is measured again if the reference subnet, timed before and after it, moved by more than
+    `max_drift_percent`, from one to the other or from its usual time. `cpu_affinity` keeps the
+    process on as many processors as the workload has threads; the bundle itself runs where the
+    system puts it.
     """
 
     rounds: int = Field(1, ge=1, le=99, validation_alias=AliasChoices("rounds", "visits"))

@@ -7,7 +7,8 @@ same decisions, so that a host that starts again decides as it did before.
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..config.device import MeasureProtocol
 from ..records import Measurement
@@ -79,7 +80,7 @@ class DriftWatch:
         self._held_back: list[AgentResult] = []
         self._last_reference_ms: float | None = None
         self._all_reference_ms: list[float] = []
-        self._last_s: float | None = None
+        self._last: AgentResult | None = None
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns the measurements that are accepted because of it."""
@@ -95,52 +96,65 @@ class DriftWatch:
         if result.measurement.error is not None and self._attempts[result.key] == 1:
             return [self._accept(result.key, result.measurement)]
         if not self._has_reference:
-            return self._add_round(result, None)
+            return self._add_round(result, {})
         self._held_back.append(result)
         return []
 
     def _comes_after_pause(self, result: AgentResult) -> bool:
-        """Whether it was made long after the one before; a clock that was set is no better."""
-        before_s, made_s = self._last_s, result.made_s
-        if made_s is None:
+        """Whether it was made long after the one before, by the clock and by the time since the
+        device started: either may be set back.
+        """
+        before = self._last
+        if result.made_s is None:
             return False
-        self._last_s = made_s
-        return before_s is not None and abs(made_s - before_s) > PAUSE_S
+        self._last = result
+        if before is None or before.made_s is None:
+            return False
+        waits_s = [abs(result.made_s - before.made_s)]
+        if before.uptime_s is not None and result.uptime_s is not None:
+            waits_s.append(abs(result.uptime_s - before.uptime_s))
+        return min(waits_s) > PAUSE_S
 
     def _add_reference(self, reference: Measurement) -> list[tuple[str, Measurement]]:
         """Judge the results since the last timing of the reference by this one."""
         before_ms = self._last_reference_ms
         after_ms = reference.total.median_ms if reference.total else None
-        drift_percent = None
+        judged: dict[str, Any] = {}
         if after_ms is not None:
             self._all_reference_ms.append(after_ms)
             if before_ms is not None:
-                drift_percent = self._drift_percent(before_ms, after_ms)
+                judged = self._judged(before_ms, after_ms)
         results = self._held_back
         self._held_back = []
         self._last_reference_ms = after_ms
         accepted = []
         for result in results:
             if result.key in self.target_counts:  # not accepted since, by another of these results
-                accepted += self._add_round(result, drift_percent)
+                accepted += self._add_round(result, judged)
         return accepted
 
-    def _drift_percent(self, before_ms: float, after_ms: float) -> float:
-        """How far the reference moved, from one timing to the next or from its usual one."""
+    def _judged(self, before_ms: float, after_ms: float) -> dict[str, Any]:
+        """What two timings of the reference say of a measurement made between them."""
+        most_percent = self._protocol.max_drift_percent
         usual_ms = statistics.median(self._all_reference_ms)
-        return 100 * max(
-            abs(after_ms / before_ms - 1),
-            abs(before_ms / usual_ms - 1),
-            abs(after_ms / usual_ms - 1),
+        moved_percent = 100 * abs(after_ms / before_ms - 1)
+        # from one timing to the next or from the usual one
+        drift_percent = max(
+            moved_percent, *(100 * abs(ms / usual_ms - 1) for ms in (before_ms, after_ms))
         )
+        return {
+            "drift_percent": drift_percent,
+            "flagged": drift_percent > most_percent,
+            "reference_ms": None if moved_percent > most_percent else (before_ms + after_ms) / 2,
+        }
 
     def _add_round(
-        self, result: AgentResult, drift_percent: float | None
+        self, result: AgentResult, judged: Mapping[str, Any]
     ) -> list[tuple[str, Measurement]]:
-        """Take a round whose drift is known; accept its subnet, or ask for one more result."""
+        """Take a round and what the reference says of it; accept its subnet, or ask for one more
+        result.
+        """
         key = result.key
-        flagged = drift_percent is not None and drift_percent > self._protocol.max_drift_percent
-        judged = {"drift_percent": drift_percent, "flagged": flagged}
         rounds = self._rounds[key]
         rounds.append(result.measurement.model_copy(update=judged))
         if len(rounds) < self.target_counts[key]:

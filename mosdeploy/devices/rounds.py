@@ -41,6 +41,7 @@ def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
         peak_memory_bytes=_largest([each.peak_memory_bytes for each in rounds]),
         memory_bytes=_largest([each.memory_bytes for each in rounds]),
         drift_percent=_largest([each.drift_percent for each in rounds]),
+        reference_ms=_median([each.reference_ms for each in rounds]),
         rounds=len(rounds),
     )
 

@@ -33,6 +33,9 @@ class MeasurementTask:
     weights_bytes
         Size of the `weights.bin` that the models' external data lies in; 0 for self-contained
         models.
+    is_whole
+        Whether the device puts these weights into each model before it is timed. It then takes the
+        memory that its bundle takes; else ONNX Runtime may leave parts of the file unread.
     """
 
     job_id: str
@@ -40,6 +43,7 @@ class MeasurementTask:
     threads: int
     build: Callable[[str], bytes]
     weights_bytes: int = 0
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)

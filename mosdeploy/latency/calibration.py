@@ -153,6 +153,36 @@ def noise_floor_percent(
     return None if spread is None else 100 * spread
 
 
+def within_sessions(
+    measured: Iterable[tuple[str, float | None]],
+    sessions: Iterable[SessionRecord],
+    most_percent: float,
+) -> list[float]:
+    """How slow a board was when it measured, beside the rest of the same session.
+
+    A board may change its speed for good within a session (it gets hot, a program starts), and what
+    it measured before and after is of two levels.
+
+    Parameters
+    ----------
+    measured
+        Session and time of the reference around each measurement, None where it moved meanwhile.
+    most_percent
+        Smaller differences are noise.
+
+    Returns
+    -------
+    list[float]
+        That time over the median of the session's timings of the reference; 1 for what is noise.
+    """
+    usual_ms = {x.session: statistics.median(_times_ms(x)) for x in sessions if x.references}
+    ratios = []
+    for session, reference_ms in measured:
+        ratio = (reference_ms or math.nan) / usual_ms.get(session, math.nan)
+        ratios.append(ratio if abs(ratio - 1) * 100 > most_percent else 1.0)
+    return ratios
+
+
 def warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
     """Warn of boards that differ by more than the drift that the protocol allows on one board."""
     # a difference within the allowed drift may be noise; the fit divides by larger ones too, but

@@ -39,6 +39,7 @@ from .calibration import (
     calibrate_sessions,
     noise_floor_percent,
     warn_of_differences,
+    within_sessions,
 )
 from .conditions import board_differences, context_differences, minor_version
 from .lines import parse_line
@@ -232,8 +233,8 @@ class LatencyDataset:
         return calibrate_sessions(self._fitted_sessions, num_subnets, self._default_host)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
-        """Time ratio, shape (N,), of the board and the session that measured each record: 1 where
-        it is unknown, or there is nothing to compare with.
+        """Time ratio, shape (N,), of the board and the session that measured each record, and of
+        the part of the session: 1 where it is unknown, or there is nothing to compare with.
         """
         hosts = self._hosts()
         # a board without a timing of the reference cannot be compared: its times stay as they are
@@ -241,7 +242,12 @@ class LatencyDataset:
         sessions = {x.session: x.time_ratio for x in self.rescaled_sessions}
         of_boards = [boards.get(hosts.get(x.session, self._default_host), 1.0) for x in records]
         of_sessions = [sessions.get(x.session, 1.0) for x in records]
-        return np.array(of_boards, dtype=np.float64) * of_sessions
+        of_parts = within_sessions(
+            [(x.session, x.measurement.reference_ms) for x in records],
+            self.sessions,
+            self.context.device.measure.max_drift_percent,
+        )
+        return np.array(of_boards, dtype=np.float64) * of_sessions * of_parts
 
     @property
     def noise_floor_percent(self) -> float | None:

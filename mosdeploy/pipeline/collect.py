@@ -56,6 +56,8 @@ class CollectRequest:
     since
         What was measured before is measured again, also what a killed command has left on the
         board; None counts whatever its age.
+    is_whole
+        Measure them as their bundles will be, with the memory that these take.
     """
 
     device: DeviceProfile
@@ -66,6 +68,7 @@ class CollectRequest:
     renew_noise: bool = False
     look: bool = True
     since: datetime | None = None
+    is_whole: bool = False
 
 
 @dataclass
@@ -188,7 +191,7 @@ def _collect(
     if request.renew_noise and dataset.records:
         context.progress.say(nothing_to_renew(dataset))
     if missing := _missing(dataset, request):
-        _measure(context, found, missing, profiles)
+        _measure(context, found, missing, profiles, request.is_whole)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
 
@@ -253,6 +256,7 @@ def _measure(
     found: CollectResult,
     missing: Mapping[str, ArchConfig],
     profiles: Sequence[DeviceProfile],
+    is_whole: bool,
 ) -> None:
     """Measure some architectures, and append each to the dataset as soon as it is accepted."""
     from ..devices.fleet import Board, measure_fleet
@@ -265,7 +269,7 @@ def _measure(
         Board(x, connector(x, context.ssh_config), latest.get(x.host_alias)) for x in profiles
     ]
     recorder = ProfileRecorder(dataset, missing, context.progress, is_fleet=len(boards) > 1)
-    task = _task(context, dataset, missing)
+    task = replace(_task(context, dataset, missing), is_whole=is_whole)
     with contextlib.closing(measure_fleet(boards, missing, task)) as events:
         for event in events:
             recorder.record(event)

@@ -36,7 +36,8 @@ class Measurement(Record):
 
     `total` is the whole run as deployed; `parts` holds the family's other timing stages by name.
     `drift_percent` is how far the time of the reference subnet moved from just before to just
-    after, None if that is not known; a fit gives the measurement less weight for it. Figures are
+    after, None if that is not known; a fit gives the measurement less weight for it. `reference_ms`
+    is the mean of these two times, where they agree. Figures are
     medians over `rounds`, which are at different times, out of `attempts` that were made; least
     times, repeats, memory and drift are what `devices.rounds` says. In a `flagged` one the
     reference moved too far in every round; it holds the round in which it moved least.
@@ -51,6 +52,7 @@ class Measurement(Record):
     memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
     error: str | None = None
     drift_percent: float | None = None
+    reference_ms: float | None = Field(None, exclude_if=lambda found: found is None)
     flagged: bool = False
     rounds: int = 1
     attempts: int = 1

@@ -230,3 +230,30 @@ def test_references_of_another_day_say_nothing_of_today(watch):
     lines = [at(20, "R", 12.0), at(20, "b", 5.0), at(20, "R", 12.0)]
     assert not list(itertools.chain.from_iterable(map(watch.add, lines)))
     assert watch.target_counts["b"] == 2
+
+
+@pytest.mark.parametrize(
+    ("hour", "uptime_s", "is_pause"),
+    [(20, None, True), (20, 90_000.0, True), (20, 70.0, False), (1, 90_000.0, False)],
+)
+def test_a_clock_that_is_set_is_no_pause(watch, hour, uptime_s, is_pause):
+    first = {"measured_at": "2026-01-01T01:30:00.000+00:00", "uptime_s": 60.0}
+    then = {"measured_at": f"2026-01-01T{hour:02}:30:00.000+00:00", "uptime_s": uptime_s}
+    lines = [
+        result("R", 10.0).model_copy(update=first),
+        result("a", 15.0).model_copy(update=then),
+        result("R", 15.0).model_copy(update=then),
+    ]
+    found = dict(itertools.chain.from_iterable(map(watch.add, lines)))
+    assert ("a" in found) is is_pause  # else the reference moved, and it is measured again
+
+
+def test_the_time_of_the_reference_around_is_kept_where_it_did_not_move(watch):
+    found = accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 10.1))
+    assert found["a"].reference_ms == pytest.approx(10.05)
+    for _ in range(MAX_RETRIES + 1):
+        found = accepted(watch, ("R", 10.0), ("b", 5.0), ("R", 12.0))
+    assert (found["b"].flagged, found["b"].reference_ms) == (True, None)
+    # another level, but a steady one; all that may be measured again was
+    found = accepted(watch, ("R", 30.0), ("c", 15.0), ("R", 30.0))
+    assert (found["c"].flagged, found["c"].reference_ms) == (True, 30.0)

@@ -258,7 +258,12 @@ def test_any_version_is_rolled_back_to_or_refused(make_profile, deployment, verb
     ("timing", "reason"),
     [
         ({**TIMING, "minimum_ms": 0.0}, "longer than 0 ms"),
-        ({**TIMING, "median_ms": 1e300}, "no time is longer than"),
+        ({**TIMING, "median_ms": 1e300, "p90_ms": 1e300}, "no time is longer than"),
+        ({**TIMING, "p99_ms": 1e300}, "no time is longer than"),
+        ({**TIMING, "p99_ms": -1.0}, "no timing has the figures .*-1"),
+        ({**TIMING, "p90_ms": TIMING["median_ms"] / 2}, "no timing has the figures"),
+        ({**TIMING, "median_ms": TIMING["minimum_ms"] / 2}, "no timing has the figures"),
+        ({**TIMING, "repeats": 0}, "no timing has the figures"),
         (None, "neither a time nor an error"),
     ],
 )
@@ -266,6 +271,22 @@ def test_a_time_that_cannot_be_is_refused(make_profile, timing, reason):
     line = json.dumps({"key": "a", "measurement": {"total": timing}}).encode() + b"\n"
     with pytest.raises(CommandError, match=f"no valid answer: .*{reason}"):
         job(HostileSession(line), make_profile(work_dir="/device")).results()
+
+
+def test_a_part_may_be_nothing_and_memory_not_less(make_profile):
+    nothing = {**TIMING, "minimum_ms": 0.0, "median_ms": 0.0}
+    measurement = {"total": TIMING, "parts": {"rest": nothing}, "memory_bytes": 0}
+    profile = make_profile(work_dir="/device")
+
+    def results(measured):
+        line = json.dumps({"key": "a", "measurement": measured}).encode() + b"\n"
+        return job(HostileSession(line), profile).results()
+
+    (found,) = results(measurement)
+    assert found.measurement.memory_bytes == 0
+    for name in ("memory_bytes", "peak_memory_bytes"):
+        with pytest.raises(CommandError, match="no memory is less than none"):
+            results({**measurement, name: -(10**12)})
 
 
 def test_no_file_is_read_without_end(session, tmp_path, monkeypatch):

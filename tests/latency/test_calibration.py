@@ -183,6 +183,26 @@ def test_the_fit_predicts_the_device_as_it_is_now(
     assert LatencyPredictor.model_validate_json(found.model_dump_json()) == found
 
 
+def test_two_levels_within_a_session_are_made_one(tmp_path, context, space, draw, record):
+    """A board that became 8% slower for good when it had measured 16 of 40."""
+    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
+    begun = ProfilingSession(dataset.path, "board", DeviceState(), dataset_id="first")
+    for number, level in enumerate((1.0, 1.08, 1.085, 1.08)):
+        begun.add_reference(str(number), Measurement(total=timing(10 * level)))
+    genes = draw(4, seed=3)
+    # the last one changed its level while it was measured, and the third is as usual
+    around_ms = (10.0, 10.8, 10.7, None)
+    for gene, reference_ms in zip(genes, around_ms, strict=True):
+        made = record(space.from_genes(gene), 5.4)
+        measured = made.measurement.model_copy(update={"reference_ms": reference_ms})
+        update = {"session": begun.record.session, "measurement": measured}
+        dataset.append(made.model_copy(update=update))
+    usual_ms = 10.8
+    ratios = [10.0 / usual_ms, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose(dataset.time_ratios(dataset.usable), ratios)
+    np.testing.assert_allclose(dataset.samples(space).latency_ms, 5.4 / np.array(ratios))
+
+
 @pytest.fixture
 def fleet(tmp_path, context, space, draw, true_latency, record):
     """A dataset of 24 subnets, half on a board `slow` times as slow, and what the median board

@@ -9,3 +9,6 @@ from pathlib import Path
 
 ARCHIVE = Path(__file__).parents[1]
 """On a device: the archive that this lies in."""
+
+PARENT = "MOSDEPLOY_AGENT_PID"
+"""Variable of the environment that tells a process who started it."""

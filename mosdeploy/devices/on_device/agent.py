@@ -23,18 +23,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ARCHIVE
+from . import ARCHIVE, PARENT
 from .files import open_own, write_whole
 from .locks import busy, folder_holder, machine_holder, take_lock, take_machine_lock
+from .whole_model import check_space, write_with_weights
 
 CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20
-SPARE_DISK_BYTES = 8 << 20  # left free for results and logs when weights are made
+NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
+"""Errors of a work folder that another one would not have."""
 REFERENCE = "reference"
 """The key of the model that is timed again and again, to show how the device's speed changes."""
 
@@ -45,9 +48,12 @@ def main(command: str, *arguments: str) -> None:
     try:
         answer = commands[command](*arguments)
     except OSError as error:
-        if error.errno != errno.ENOLCK:
+        if error.errno not in NO_PLACE:
             raise
-        answer = {"error": f"{error.strerror} in work_dir; set it to a folder on a local disk"}
+        answer = {
+            "error": f"{error.strerror} in work_dir; set it to a folder on a local disk that has "
+            "space and may be written"
+        }
     print(json.dumps(answer), flush=True)
 
 
@@ -129,9 +135,19 @@ def measure_all(job_dir: Path) -> None:
             continue
         log(f"measuring {key}")
         words = ["benchmark", "measure", str(job_dir), key]
+        if job.get("is_whole") and key != REFERENCE:
+            candidate = job_dir / job["models"][key]
+            whole = candidate.with_name("whole.onnx")
+            write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
+            words.append(str(whole))
         measurement = in_child(words, job["candidate_timeout_s"])
         with (job_dir / "results.jsonl").open("a") as file:
-            result = {"key": key, "measured_at": now(), "measurement": measurement}
+            result = {
+                "key": key,
+                "measured_at": now(),
+                "uptime_s": time.monotonic(),
+                "measurement": measurement,
+            }
             file.write(json.dumps(result) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -156,9 +172,15 @@ def in_child(arguments: list[str], timeout_s: float) -> dict[str, Any]:
     nothing}.
     """
     command = [sys.executable, str(ARCHIVE), *arguments]
+    environment = {**os.environ, PARENT: str(os.getpid())}
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no result within {timeout_s:g} s"}
@@ -217,12 +239,7 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
-    free_bytes = shutil.disk_usage(path.parent).free
-    if free_bytes < num_bytes + SPARE_DISK_BYTES:
-        need_mib = (num_bytes + SPARE_DISK_BYTES) / 2**20
-        raise RuntimeError(
-            f"disk full: {path} needs {need_mib:,.1f} MiB, {free_bytes / 2**20:,.1f} MiB free"
-        )
+    check_space(path, num_bytes)
     rng = np.random.default_rng(0)
     with part.open("wb") as file:
         for begin in range(0, num_bytes, WEIGHTS_BLOCK_BYTES):

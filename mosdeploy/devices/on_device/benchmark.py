@@ -28,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import PARENT
 from .files import read_text
 from .timing import repeat, statistics, time_run
 
@@ -90,8 +91,9 @@ def check(provider: str) -> dict[str, Any]:
 # -- timing ----------------------------------------------------------------------------------------
 
 
-def measure(job_dir: str, key: str) -> dict[str, Any]:
-    """Time one model: load it, warm up, then run its stages in turn, repeat by repeat.
+def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
+    """Time one model, or the file in which it is with its weights: load it, warm up, then run its
+    stages in turn, repeat by repeat.
 
     Returns the fields of a Measurement. `memory_bytes` is the most that the process held, less what
     it held before the model was loaded. A stage with `minus` is not run: its times are those of
@@ -105,7 +107,7 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
         set_cpu_affinity(job["threads"])
     import numpy as np
 
-    path = Path(job_dir, job["models"][key])
+    path = Path(whole or Path(job_dir, job["models"][key]))
     begin = time.perf_counter()
     load = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
     base_bytes = memory_bytes("VmRSS")
@@ -128,7 +130,8 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
                 column[stage["name"]] = np.maximum(left_ms, 0.0)
     parts = {name: statistics(np, wall_ms[name], cpu_ms[name]) for name in wall_ms}
     peak_bytes = memory_bytes("VmHWM")
-    own_bytes = peak_bytes - base_bytes if peak_bytes and base_bytes else None
+    # both are counted in batches of pages, so that no growth may be a little less than none
+    own_bytes = max(peak_bytes - base_bytes, 0) if peak_bytes and base_bytes else None
     return {
         TOTAL: parts.pop(TOTAL),
         "parts": parts,
@@ -219,7 +222,8 @@ def set_cpu_affinity(num_threads: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
         allowed = os.sched_getaffinity(0)
         paths = {cpu: f"{CPUS}{cpu}/cpufreq/cpuinfo_max_freq" for cpu in allowed}
-        clocks = {cpu: int(read_text(path) or 0) for cpu, path in paths.items()}
+        texts = {cpu: read_text(path) for cpu, path in paths.items()}
+        clocks = {cpu: int(text) if text.isdecimal() else 0 for cpu, text in texts.items()}
         highest = {}  # of a kind, by each clock of it: some cores may be favoured with a tenth more
         kind = math.inf
         for clock in sorted(clocks.values(), reverse=True):
@@ -271,6 +275,8 @@ def die_with_parent() -> None:
     """Ask Linux to kill this process when the agent ends, so that nothing runs on unnoticed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+        sys.exit("the agent has ended")  # before it was asked
 
 
 def die_first_without_memory() -> None:

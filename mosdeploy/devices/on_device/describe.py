@@ -27,6 +27,7 @@ CPU_FEATURES = (
     "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
     "asimd asimdhp asimddp i8mm bf16 sve sve2"
 )
+CPUS = Path("/sys/devices/system/cpu")
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
 
 
@@ -61,27 +62,28 @@ def describe_cpu() -> dict[str, Any]:
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     cpu = {key.strip(): value.strip() for key, value in pairs}
     features = set((cpu.get("flags") or cpu.get("Features") or "").split())
-    frequencies_khz = [
-        read_text(f"/sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq")
-        for i in range(os.cpu_count() or 1)
-    ]
-    first_mhz = float(frequencies_khz[0] or 0) / 1e3 or float(cpu.get("cpu MHz", 0))
+    # of the processors that are online: numbers may be missing between
+    folders = sorted(CPUS.glob("cpu[0-9]*/cpufreq"), key=lambda path: int(path.parent.name[3:]))
+    frequencies_khz = [number(read_text(folder / "scaling_cur_freq")) for folder in folders]
+    known_mhz = [khz / 1e3 for khz in frequencies_khz if khz]
+    # each kind of processor has its own
+    governors = {read_text(folder / "scaling_governor") for folder in folders} - {""}
     return {
         "machine": platform.machine(),
         "cpu_model": read_text("/proc/device-tree/model").strip("\0") or cpu.get("model name"),
         "cpu_features": [name for name in CPU_FEATURES.split() if name in features],
         "cores": os.cpu_count(),
-        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": first_mhz or None,
-        "frequencies_mhz": [float(text) / 1e3 for text in frequencies_khz if text],
+        "governor": ", ".join(sorted(governors)),
+        "frequency_mhz": known_mhz[0] if known_mhz else number(cpu.get("cpu MHz", "")),
+        "frequencies_mhz": known_mhz,
     }
 
 
 def describe_memory() -> dict[str, int | None]:
     """Fields of a DeviceState that tell of the memory."""
-    lines = read_text("/proc/meminfo").splitlines()
-    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-    has_swap = "SwapTotal" in memory
+    found = re.findall(r"^(\w+):\s*(\d+) kB$", read_text("/proc/meminfo"), re.MULTILINE)
+    memory = {name: int(kib) * 1024 for name, kib in found}
+    has_swap = {"SwapTotal", "SwapFree"} <= memory.keys()
     return {
         "memory_bytes": memory.get("MemTotal"),
         "memory_available_bytes": memory.get("MemAvailable"),
@@ -108,6 +110,13 @@ def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
 def requirement_name(requirement: str) -> str:
     """Name of the package in a requirement: `onnxruntime-gpu` in `onnxruntime-gpu[cuda]>=1.20`."""
     return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+
+
+def number(text: str) -> float | None:
+    """The number that a file of the system holds; None where it holds a word, as `<unknown>`."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return None
 
 
 def first_line(*command: str) -> str:

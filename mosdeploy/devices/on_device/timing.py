@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_WARMUP = 20
+LOOK_AT_EACH = 200
+LOOK_EVERY = 100
+"""How often the times are looked at beyond that many: at 2,000 of them it takes 7 ms."""
 
 
 def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[float]]:
@@ -36,6 +39,8 @@ def repeat(once: Callable[[], list[float]], job: dict[str, Any]) -> list[list[fl
             continue
         if elapsed_s > job["max_time_s"]:
             break
+        if len(rows) > LOOK_AT_EACH and len(rows) % LOOK_EVERY:
+            continue
         if interval_percent([row[0] for row in rows]) <= job["precision_percent"]:
             break
     return rows

@@ -40,3 +40,42 @@ def test_a_requirement_begins_with_its_name(requirement, name):
 def test_versions_are_told_of_what_is_installed_and_required():
     found = describe.installed_versions(["numpy>=1", "not-to-be-found"])
     assert found == {"numpy": np.__version__}
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """Files of a system, by their paths."""
+    monkeypatch.setattr(describe, "CPUS", tmp_path)
+    files = {}
+    read_text = describe.read_text
+    monkeypatch.setattr(describe, "read_text", lambda path: files.get(str(path)) or read_text(path))
+    return files
+
+
+def cpu(tmp_path, number, governor, khz):
+    folder = tmp_path / f"cpu{number}" / "cpufreq"
+    folder.mkdir(parents=True)
+    (folder / "scaling_governor").write_text(f"{governor}\n")
+    (folder / "scaling_cur_freq").write_text(f"{khz}\n")
+
+
+def test_every_processor_that_is_online_has_a_say(tmp_path, system):
+    cpu(tmp_path, 0, "performance", 1_000_000)
+    cpu(tmp_path, 2, "performance", "<unknown>")
+    cpu(tmp_path, 10, "powersave", 2_400_000)
+    found = describe.describe_cpu()
+    assert found["governor"] == "performance, powersave"
+    assert found["frequencies_mhz"] == [1000.0, 2400.0]
+    assert found["frequency_mhz"] == 1000.0
+
+
+def test_odd_text_costs_one_figure_alone(system):
+    system["/proc/cpuinfo"] = "model name : ARM\ncpu MHz : Unknown"
+    system["/proc/meminfo"] = "MemTotal: 1024 kB\n\nSwapTotal: 5 kB\nHugePages_Total: many"
+    found = describe.describe_cpu()
+    assert (found["frequency_mhz"], found["cpu_model"]) == (None, "ARM")
+    assert describe.describe_memory() == {
+        "memory_bytes": 1 << 20,
+        "memory_available_bytes": None,
+        "swap_used_bytes": None,
+    }
