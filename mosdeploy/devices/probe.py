@@ -5,6 +5,7 @@ mends each. Nothing on the device is changed but the agent's files.
 """
 
 import contextlib
+import math
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -150,6 +151,15 @@ def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
     if state.load_1min is not None and state.load_1min > MAX_LOAD:
         what = f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores"
         found.append((what, "top   # find what else runs there, and stop it"))
+    if state.cpu_quota is not None and state.cpu_quota < (state.cores or math.inf):
+        what = (
+            f"a container or control group leaves {state.cpu_quota:g} of {state.cores} processors: "
+            "a run that needs more is halted meanwhile"
+        )
+        fix = (
+            "give `threads` of [workload] no more, or raise the limit (docker run --cpus, CPUQuota)"
+        )
+        found.append((what, fix))
     if state.swap_used_bytes:
         what = f"{byte_size(state.swap_used_bytes)} lie in swap"
         found.append((what, "free -h; sudo swapoff -a   # if the memory suffices"))

@@ -80,7 +80,7 @@ class DeviceState(Record):
     """What a device reports about itself; None where it does not tell.
 
     `packages` holds the versions of the profile's requirements that are installed there, by their
-    names on PyPI.
+    names on PyPI; `cpu_quota` is how many processors' time a container may use.
     """
 
     reachable: bool = True
@@ -98,6 +98,7 @@ class DeviceState(Record):
     temperature_c: float | None = None
     throttled: str | None = None
     load_1min: float | None = None
+    cpu_quota: float | None = Field(None, exclude_if=lambda found: found is None)
     gpu: str | None = None
     python_version: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)

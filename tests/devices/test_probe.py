@@ -109,6 +109,7 @@ def test_a_good_device_has_no_problems(make_profile):
         ({"temperature_c": 82.4}, "82 degrees", "cool", False),
         ({"throttled": "0x50005"}, "0x50005", "power supply", False),
         ({"load_1min": 1.5}, "load 1.50 on 4 cores", "top", False),
+        ({"cpu_quota": 0.5}, "leaves 0.5 of 4 processors", "--cpus", False),
         ({"swap_used_bytes": 5 * 10**6}, "4.8 MiB lie in swap", "swapoff", False),
     ],
 )

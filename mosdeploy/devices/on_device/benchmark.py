@@ -108,9 +108,9 @@ def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
     import numpy as np
 
     path = Path(whole or Path(job_dir, job["models"][key]))
-    begin = time.perf_counter()
     load = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
     base_bytes = memory_bytes("VmRSS")
+    begin = time.perf_counter()
     run = load()
     load_ms = (time.perf_counter() - begin) * 1e3
     inputs = {

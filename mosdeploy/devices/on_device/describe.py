@@ -28,6 +28,7 @@ CPU_FEATURES = (
     "asimd asimdhp asimddp i8mm bf16 sve sve2"
 )
 CPUS = Path("/sys/devices/system/cpu")
+CGROUPS = Path("/sys/fs/cgroup")
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
 
 
@@ -50,6 +51,7 @@ def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]
         "temperature_c": temperature_c(),
         "throttled": first_line("vcgencmd", "get_throttled").rpartition("=")[2],
         "load_1min": os.getloadavg()[0],
+        "cpu_quota": cpu_quota(),
         "gpu": first_line(*gpu) if provider in GPU_PROVIDERS else None,
         "python_version": platform.python_version(),
         "packages": installed_versions(requirements),
@@ -89,6 +91,31 @@ def describe_memory() -> dict[str, int | None]:
         "memory_available_bytes": memory.get("MemAvailable"),
         "swap_used_bytes": memory["SwapTotal"] - memory["SwapFree"] if has_swap else None,
     }
+
+
+def cpu_quota() -> float | None:
+    """How many processors' time the control groups of this process leave it, in a container say;
+    None where they leave it all.
+    """
+    quotas = []
+    groups = re.findall(r"^\d+:([^:]*):/(.*)$", read_text("/proc/self/cgroup"), re.MULTILINE)
+    for controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = CGROUPS / controllers if controllers else CGROUPS
+        inner = mount / path
+        # a limit of a group is one for all that are inside
+        for group in {mount, inner, *inner.parents}:
+            if not group.is_relative_to(mount):
+                continue
+            quota, period = "", ""
+            if controllers:
+                quota, period = (read_text(group / f"cpu.cfs_{x}_us") for x in ("quota", "period"))
+            elif limit := read_text(group / "cpu.max").split():
+                quota, period = limit
+            if quota.isdecimal() and period.isdecimal():
+                quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
 
 
 def temperature_c() -> float | None:

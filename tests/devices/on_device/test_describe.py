@@ -79,3 +79,31 @@ def test_odd_text_costs_one_figure_alone(system):
         "memory_available_bytes": None,
         "swap_used_bytes": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, 0.5),
+        ("0::/a", {"a/cpu.max": "300000 100000", "cpu.max": "200000 100000"}, 2.0),
+        ("0::/../other", {}, None),
+        ("3:memory:/x\n2:cpu,cpuacct:/x", {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1"}, None),
+        (
+            "2:cpu,cpuacct:/docker/1",  # which a container has as its root
+            {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            0.5,
+        ),
+        ("", {}, None),
+    ],
+)
+def test_a_container_tells_how_many_processors_it_has(
+    tmp_path, monkeypatch, system, groups, files, quota
+):
+    monkeypatch.setattr(describe, "CGROUPS", tmp_path)
+    system["/proc/self/cgroup"] = groups or " "
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert describe.cpu_quota() == quota
