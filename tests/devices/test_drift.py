@@ -257,3 +257,14 @@ def test_the_time_of_the_reference_around_is_kept_where_it_did_not_move(watch):
     # another level, but a steady one; all that may be measured again was
     found = accepted(watch, ("R", 30.0), ("c", 15.0), ("R", 30.0))
     assert (found["c"].flagged, found["c"].reference_ms) == (True, 30.0)
+
+
+def test_as_many_timings_as_failures_are_a_time(three_rounds):
+    """Two stable rounds of three are enough, however many failed beside them."""
+    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("R", 10.0)) == {}
+    for _ in range(2):
+        three_rounds.add(failed("a"))
+        assert accepted(three_rounds, ("R", 10.0)) == {}
+    found = accepted(three_rounds, ("a", 5.2), ("R", 10.0))
+    assert (found["a"].error, found["a"].total.median_ms) == (None, pytest.approx(5.1))
+    assert (found["a"].rounds, found["a"].attempts) == (2, 4)

@@ -108,3 +108,13 @@ def test_the_interval_of_few_samples_holds_about_nine_in_ten(spec, true_latency,
         half = found.interval * np.sqrt(1 + found.model.leverage(features))
         held.append((error <= half).mean())
     assert np.mean(held) > 0.85
+
+
+def test_the_rank_of_the_interval_counts_the_one_to_come():
+    """Of 20 errors the 19th: nine in ten of twenty-one."""
+    model = NonNegativeModel(np.ones(1), np.ones(20), [0], np.zeros((1, 1)))
+    off = np.array([0.001] * 18 + [0.5, 0.6])
+    held_out = HeldOutPredictions(predicted_ms=10.0 * (1 + off), leverage=np.zeros(20))
+    found = assess(model, None, held_out, np.full(20, 10.0), 1)
+    student = 1.7291 * np.sqrt(np.mean(np.log1p(off) ** 2))  # narrower
+    assert student < found.interval == pytest.approx(np.log(1.5))

@@ -194,3 +194,10 @@ def test_a_search_by_size_is_priced_afterwards(folder: Path) -> None:
     report = opened(folder).report().report
     assert [x.device for x in report.choices[0].latencies] == ["local", "other"]
     assert all(x.latencies[0].needed_ms is not None for x in report.choices)
+
+
+def test_scores_are_those_of_the_same_subnet() -> None:
+    search = search_result()
+    made = choices(search, scores(search.winner.arch))
+    assert {x.role for x in made if x.scores} == {"winner"}
+    assert len(made) > 1

@@ -7,6 +7,7 @@ import pytest
 from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import comparison
 from mosdeploy.devices.task import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
@@ -138,3 +139,23 @@ def test_taggers_are_scored_by_the_tags_of_words(
     path.write_text(text.replace("-GOOD", "-FINE"))
     with pytest.raises(ConfigError, match=r"made for another task .*its labels is .*FINE.*GOOD"):
         run.compare([whole.path, trimmed.path])
+
+
+def test_the_device_of_the_run_file_comes_before_that_of_the_bundle(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = []
+
+    def measure(session: object, profile: DeviceProfile, *_: object) -> None:
+        devices.append(profile.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "compare", measure)
+    profile = two / "device_profiles" / "local.toml"
+    other = profile.read_text().replace('name = "local"', 'name = "other"')
+    profile.with_name("other.toml").write_text(other)
+    edit(two / "mosdeploy.toml", 'device = "local"', 'device = "other"')
+    for device in (None, "local"):
+        with pytest.raises(KeyboardInterrupt):
+            opened(two).compare(names(two), device=device)
+    assert devices == ["other", "local"]

@@ -5,14 +5,16 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from walking import KeptProgress, lines_of, opened
 
 from mosdeploy.errors import DeviceError
+from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import collect, hand_picked
+from mosdeploy.pipeline import collect, finalist_timing, hand_picked
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.run import open_run
@@ -177,3 +179,21 @@ def test_renewing_a_profile_puts_the_timings_of_finalists_away(folder: Path) -> 
     (line,) = (x for x in told.messages if x.startswith("nothing to measure again: "))
     told = f"% that may be; to do so all the same, move the folder {profile.parent} away"
     assert line.endswith(told)
+
+
+def test_a_limit_on_the_tail_is_kept_by_the_noise_of_the_tail(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noise(sessions: object, host: str, *, statistic: str) -> float:
+        asked.append(statistic)
+        return 40.0
+
+    path = timing_of(folder).first_path
+    known = SimpleNamespace(dataset=LatencyDataset.load(path))
+    monkeypatch.setattr(finalist_timing, "collect", lambda *_: known)
+    monkeypatch.setattr(calibration, "noise_floor_percent", noise)
+    timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
+    timing.timed(finalists_of(folder).finalists, path)
+    assert (asked, timing.noise) == (["p90"], 0.4)

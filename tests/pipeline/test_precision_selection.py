@@ -228,3 +228,13 @@ def test_an_emulated_device_chooses_nothing(folder: Path) -> None:
     use_device(folder, "emulated = true")
     with pytest.raises(ConfigError, match="emulated device: its times mean nothing"):
         opened(folder).export("largest", precision="auto")
+
+
+def test_what_was_chosen_by_medians_is_not_taken_for_a_tail(folder: Path) -> None:
+    context = Context(open_run(folder))
+    state = trained_run(context.run)
+    chosen = select_subnet(state, state.config.space.smallest, "inherited")
+    device = DeviceProfile(name="local", kind="local")
+    task = PrecisionTask(context, state, chosen, state.config.workload, device, state.config.export)
+    tails = [dataclasses.replace(task, statistic=x) for x in ("p90", "p99")]
+    assert len({x.inputs_sha256 for x in (task, *tails)}) == 3

@@ -9,12 +9,14 @@ import pytest
 from walking import edit, opened
 
 from mosdeploy.config.device import DeviceProfile
+from mosdeploy.devices import deploy
 from mosdeploy.errors import ConfigError, DeviceError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import runtime_selection
 from mosdeploy.pipeline.bundles import note_newest, require_bundle
 from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.export_job import ExportResult
+from mosdeploy.pipeline.devices import run_profile
+from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.runtime_selection import (
     RuntimeCandidate,
@@ -255,3 +257,74 @@ def test_auto_keeps_the_faster_of_two(without_bundles: Path) -> None:
     assert list((without_bundles / "bundles").glob("[!.]*")) == [result.path]
     manifest = json.loads((result.path / "manifest.json").read_text())
     assert manifest["runtime"] == choice.kept == result.manifest.runtime
+
+
+def test_a_runtime_that_fails_in_a_later_round_is_not_kept(
+    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The faster one answers twice, and then no more."""
+    candidates = candidates_of(without_bundles)
+    turns: list[str] = []
+
+    def timed(context: Context, profile: DeviceProfile, of: RuntimeCandidate) -> RuntimeTiming:
+        turns.append(of.runtime)
+        if turns.count("tvm") == 3 and of.runtime == "tvm":
+            return RuntimeTiming(runtime="tvm", measurement=None, error="unplugged")
+        ms = 1.0 if of.runtime == "tvm" else 2.0
+        total = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=10)
+        return RuntimeTiming(runtime=of.runtime, measurement=Measurement(total=total), error=None)
+
+    monkeypatch.setattr(runtime_selection, "_time", timed)
+    context = Context(open_run(without_bundles))
+    result = select_fastest(
+        context, DeviceProfile(name="here", kind="local"), list(candidates.values())
+    )
+    choice = result.runtime_choice
+    assert choice is not None
+    assert choice.kept == "onnxruntime"
+    assert {x.runtime: (x.measurement is None, x.error) for x in choice.timings} == {
+        "onnxruntime": (False, None),
+        "tvm": (True, "unplugged"),
+    }
+
+
+def test_a_tail_is_timed_with_the_repeats_that_it_needs(
+    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [candidate, _] = candidates_of(without_bundles).values()
+    assert candidate.result is not None
+    profiles: list[DeviceProfile] = []
+
+    def measured(session: object, profile: DeviceProfile, *_: object) -> Measurement:
+        profiles.append(profile)
+        total = Timing(median_ms=1.0, p90_ms=1.0, p99_ms=1.0, minimum_ms=1.0, repeats=10)
+        return Measurement(total=total)
+
+    monkeypatch.setattr(deploy, "stage_and_benchmark", measured)
+    manifest = candidate.result.manifest.model_copy(update={"statistic": "p99"})
+    tail = dataclasses.replace(
+        candidate, result=dataclasses.replace(candidate.result, manifest=manifest)
+    )
+    context = Context(open_run(without_bundles))
+    here = run_profile(without_bundles, "local")
+    assert select_fastest(context, here, [tail]).runtime_choice is not None
+    assert profiles == [here.timed_for("p99")] * runtime_selection.ROUNDS
+    assert here.timed_for("p99") != here
+
+
+def test_the_precision_is_chosen_once_for_both_runtimes(
+    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = opened(without_bundles).export("largest", precision="int8")
+    asked: list[tuple[str, str | None]] = []
+
+    def export(context: Context, options: ExportOptions) -> ExportResult:
+        asked.append((options.runtime, options.precision))
+        return built
+
+    monkeypatch.setattr(runtime_selection, "select_fastest", lambda *_: built)
+    context = Context(open_run(without_bundles))
+    runtime_selection.select_runtime(
+        context, ExportOptions(precision="auto", runtime="auto"), export
+    )
+    assert asked == [("onnxruntime", "auto"), ("tvm", "int8")]

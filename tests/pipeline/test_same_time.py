@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from walking import KeptProgress, edit, opened
@@ -159,3 +160,17 @@ def test_ratios_to_two_references_are_not_mixed(
     assert steps_of(timed, "smallest") == 20
     assert step_ratios(state, ends, KeptProgress()) == [9.0, 1.0]
     assert steps_of(timed, "smallest") == 20
+
+
+def test_for_a_time_and_limits_the_reference_is_the_largest_within_these(folder: Path) -> None:
+    state = trained_run(open_run(folder))
+    usual, within = state.spec.reference_arch(), state.config.space.smallest
+
+    def reference_of(same_time: bool, limits: object) -> ArchConfig:
+        card = SimpleNamespace(budget=SimpleNamespace(same_time=same_time), limits=limits)
+        return module.reference(SimpleNamespace(card=card, spec=state.spec))
+
+    limits = SimpleNamespace(largest=within)
+    assert within != usual
+    assert reference_of(True, limits) == within
+    assert reference_of(True, None) == reference_of(False, limits) == usual

@@ -16,6 +16,8 @@ from mosdeploy.pipeline import time_loss as module
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.time_loss import TimeLoss, time_loss
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
+from mosdeploy.records import Candidate
+from mosdeploy.search import Evolution
 from mosdeploy.spaces.genes import ArchConfig
 
 
@@ -191,3 +193,17 @@ def test_a_search_takes_what_trains_fast(timed: Path) -> None:
     shown = mosdeploy("search", "--max-latency", "10s", "--no-verify", cwd=timed)
     assert f" with {time:+.4f} for the time of its training steps" in shown.stdout
     assert "larger subnets" not in shown.stdout
+
+
+def test_ranked_and_front_stay_apart_when_the_time_is_noted(timed: Path) -> None:
+    loss_at(timed, {6: 3.5, 12: 3.0})
+    state, of = found(timed)
+    assert of is not None
+    ends = [state.arch("smallest"), state.arch("largest")]
+    ranked = tuple(
+        Candidate(arch=arch, loss=2.0, predicted_ms=1.0, num_parameters=1, size_bytes=1)
+        for arch in ends
+    )
+    noted = of.noted(Evolution(ranked, ranked[:1], frozenset(ends)))
+    assert [(x.arch, x.time_loss) for x in noted.ranked] == [(x, of(x)) for x in ends]
+    assert [(x.arch, x.time_loss) for x in noted.front] == [(ends[0], of(ends[0]))]

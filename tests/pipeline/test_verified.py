@@ -1,5 +1,6 @@
 """The winner of a search is timed again before it is one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.verified import FinalistVerification
+from mosdeploy.pipeline.verified import FinalistVerification, first_evolution
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.workspace import Workspace
 
@@ -400,3 +401,37 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     assert len(trained) == 4
     assert MEDIUM.depths(winner.arch) == deepest[-1]
     assert winner.trained_loss == min(c.trained_loss for c in measured if c.trained_loss)
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "level"),
+    [
+        pytest.param(9.0, 0.9 * 0.95, id="the fastest is put below the limit"),
+        pytest.param(6.2, math.exp(-0.5), id="no further than the interval"),
+        pytest.param(6.0, None, id="beyond the interval"),
+        pytest.param(11.0, None, id="another limit ended it"),
+    ],
+)
+def test_a_first_search_goes_no_further_down_than_the_interval(
+    limit_ms: float, level: float | None
+) -> None:
+    levels: list[float] = []
+
+    def evolve(level: float, excess_bytes: int) -> Any:
+        levels.append(level)
+        if level == 1.0:
+            raise InfeasibleError("nothing is so fast", fastest_latency_ms=10.0)
+        return SimpleNamespace()
+
+    context: Any = SimpleNamespace(config=SimpleNamespace(space=MEDIUM), progress=KeptProgress())
+    predictor: Any = SimpleNamespace(
+        to_rows=lambda genes: genes, half_width=lambda rows: np.array([0.5] * len(rows))
+    )
+    limits = Limits(max_latency_ms=limit_ms)
+    if level is None:
+        with pytest.raises(InfeasibleError):
+            first_evolution(context, limits, predictor, evolve)
+        assert levels == [1.0]
+    else:
+        assert first_evolution(context, limits, predictor, evolve)[1] == pytest.approx(level)
+        assert levels == [1.0, pytest.approx(level)]

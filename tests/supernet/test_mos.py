@@ -194,3 +194,20 @@ def test_a_started_block_gives_the_weights_at_its_encoding(routing: str) -> None
         torch.testing.assert_close(other[name], weight, atol=0.3, rtol=0.0)
         moved = (other[name] - weight).abs().max() > 1e-4
         assert moved == (routing != "none" and name.endswith("weight"))
+
+
+def test_experts_start_apart_by_a_share_of_the_weights_spread() -> None:
+    torch.manual_seed(0)
+    config = SupernetConfig(routing="layer", num_experts=3, router_hidden_dim=8)
+    for spread in (0.02, 1.0):
+        block = MoSBlock(ffn_sizes(40, 70), 4, config)
+        start = {
+            "fc1.weight": spread * torch.randn(70, 40),
+            "fc1.bias": torch.zeros(70),
+            "fc2.weight": spread * torch.randn(40, 70),
+            "fc2.bias": torch.zeros(40),
+        }
+        block.start_from(start, torch.ones(4))
+        for linear in (block.fc1, block.fc2):
+            apart = (linear.weight[1] - linear.weight[0]).std().item()
+            assert apart == pytest.approx(0.05 * spread, rel=0.1)

@@ -15,7 +15,7 @@ from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.training import trainer
+from mosdeploy.training import cost, trainer
 from mosdeploy.training.cost import (
     CostTask,
     _measure,
@@ -106,3 +106,17 @@ def test_peak_memory_is_known_without_proc(
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=counted))
     # 3,000,000 bytes are 2,929.7 KiB
     assert peak_resident_bytes(tmp_path / "status") == pytest.approx(3_000_000, abs=1024)
+
+
+def test_the_time_of_a_step_is_scaled_to_all_its_batches(
+    space: TranslationSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(
+        cost, "_median_step_s", lambda task, net, batches: tried.append(batches) or 0.5
+    )
+    for batches in (1, 2, 10):
+        training = CONFIG.model_copy(update={"grad_accum_steps": batches})
+        found = step_seconds(task(space, training, num_tokens=7, num_timed=1))
+        assert found == pytest.approx(0.5 * batches / min(batches, 2))
+    assert tried == [1, 2, 2]

@@ -66,3 +66,12 @@ def test_learning_rates_are_positive_and_at_most_the_peak(schedule: str, warmup:
     config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})
     rates = [learning_rate(config, step) for step in range(1, config.steps + 1)]
     assert all(0 < rate <= config.learning_rate for rate in rates)
+
+
+def test_another_seed_draws_other_architectures() -> None:
+    def drawn(seed: int) -> list[ArchConfig]:
+        config = CONFIG.model_copy(update={"num_random_archs": 2, "seed": seed})
+        return [arch for step in range(1, 9) for arch in sandwich(TOY_SPACE, config, step)]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
