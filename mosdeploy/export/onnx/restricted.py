@@ -33,11 +33,14 @@ class RestrictedLogits:
         Float (d, N), the column of each.
     penalties
         Float (R, N), 0 or minus infinity.
+    vocab_size
+        Number of all tokens, V.
     """
 
     tokens: str
     table: str
     penalties: str
+    vocab_size: int
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class RestrictedLogits:
             size = builder.op("Shape", tokens)
             flat = builder.op("Concat", builder.constant([-1]), size, axis=0)
             penalties = builder.op("Reshape", repeated, flat)
-        return cls(tokens, columns, penalties)
+        return cls(tokens, columns, penalties, embedding.vocab_size)
 
     def best(self, builder: GraphBuilder, x: str) -> str:
         """Rows (R, d) to the likeliest token of each, int64 (R, 1); the lowest id of equal ones."""
@@ -82,11 +85,11 @@ class RestrictedLogits:
 
     def likeliest(self, builder: GraphBuilder, x: str, count: int) -> tuple[str, str]:
         """Rows (R, d) to `count` tokens of each: log p among what is allowed, float (R, C), and ids
-        (R, C). At least so many must be allowed.
+        (R, C). At least so many must be allowed, or the whole vocabulary.
         """
         log_p = builder.op("LogSoftmax", self._logits(builder, x), axis=-1)
-        largest = builder.constant([count])
-        log_p, places = builder.ops("TopK", log_p, largest, outputs=2, axis=-1)
+        count_or_all = builder.constant([min(count, self.vocab_size)])
+        log_p, places = builder.ops("TopK", log_p, count_or_all, outputs=2, axis=-1)
         return log_p, builder.op("Gather", self.tokens, places)
 
     def _logits(self, builder: GraphBuilder, x: str) -> str:

@@ -83,6 +83,16 @@ def test_one_of_all_tokens_changes_no_answer(space: TranslationSpace, beam: int)
     assert found == translate(subnet, sources, beam, 20, 0.6)
 
 
+def test_a_beam_may_be_wider_than_half_of_the_vocabulary(space: TranslationSpace) -> None:
+    beam = VOCAB_SIZE // 2 + 1
+    subnet = lively_subnet(space.largest, space, 3)
+    shortlist = shortlist_of(beam)
+    sources = random_sources(LENGTHS, 3)
+    session = open_shortlisted(subnet, space, shortlist, beam=beam)
+    found = [until_end(row) for row in run(session, sources, 8)]
+    assert found == translate(subnet, sources, beam, 8, 0.6, shortlist=shortlist)
+
+
 def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: TranslationSpace) -> None:
     """A candidate, with its weights put in, against torch with the table."""
     subnet = lively_subnet(space.largest, space, 4)
