@@ -30,6 +30,10 @@ OUTPUTS = ("output_ids",)
 MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 2048  # padded source positions in one call
 
+# a beam of 4 with 32,768 tokens keeps the two above; what is larger has fewer rows, not more memory
+MAX_BATCH_LOGITS = 2**22
+MAX_BATCH_HYPOTHESIS_POSITIONS = 2**13
+
 TVM_REQUIREMENTS = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
 
 Inputs = Mapping[str, npt.NDArray[np.int64]]
@@ -183,7 +187,8 @@ class Translator:
         """
         answers: list[list[int]] = [[] for _ in sources]
         lengths = [len(ids) + 1 for ids in sources]  # with the end token
-        for group in group_by_length(lengths, MAX_BATCH_ROWS, MAX_BATCH_POSITIONS):
+        limits = batch_limits(self.settings.beam, self.manifest.vocab_size)
+        for group in group_by_length(lengths, *limits):
             translated = self._engine.translate([sources[i] for i in group])
             for index, ids in zip(group, translated):  # noqa: B905 (Python 3.9)
                 answers[index] = ids
@@ -238,6 +243,20 @@ class Translator:
                 f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}"
             ) from error
         return TvmEngine(folder, manifest=self.manifest, settings=self.settings, threads=threads)
+
+
+def batch_limits(beam: int, vocab_size: int) -> tuple[int, int]:
+    """Most rows, and most padded source positions, that share one call: each hypothesis of a row
+    has logits of all tokens, and keys and values of all positions.
+
+    Examples
+    --------
+    >>> batch_limits(4, 32_000), batch_limits(64, 32_000)
+    ((32, 2048), (2, 128))
+    """
+    rows = max(1, MAX_BATCH_LOGITS // (beam * vocab_size))
+    positions = MAX_BATCH_HYPOTHESIS_POSITIONS // beam
+    return min(MAX_BATCH_ROWS, rows), min(MAX_BATCH_POSITIONS, positions)
 
 
 class OnnxEngine:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from bundles import LIMITS, sentences
+from bundles import LIMITS, VOCAB_SIZE, sentences
 
 from mosdeploy.runtime import (
     FileMismatchError,
@@ -16,7 +16,7 @@ from mosdeploy.runtime import (
     Translator,
     open_model,
 )
-from mosdeploy.runtime.translation import _check_output
+from mosdeploy.runtime.translation import _check_output, batch_limits
 from mosdeploy.storage import sha256_file
 
 LONG = " ".join(sentences(12, 5))
@@ -70,6 +70,28 @@ def test_the_longest_source_fits_and_one_more_does_not(translator: Translator) -
     assert translator.predict_ids([[4] * LIMITS.max_source_len])
     with pytest.raises(ModelError, match="could not run"):
         translator.predict_ids([[4] * (LIMITS.max_decode_steps + 40)])
+
+
+@pytest.mark.parametrize("vocab_size", [64, 32_000, 10**6])
+@pytest.mark.parametrize("beam", [1, 4, 5, 64])
+def test_a_wide_beam_and_a_large_vocabulary_have_fewer_rows(beam: int, vocab_size: int) -> None:
+    rows, positions = batch_limits(beam, vocab_size)
+    assert 1 <= rows <= 32 and 1 <= positions <= 2048
+    assert rows == 1 or rows * beam * vocab_size <= 32 * 4 * 2**15
+    assert positions * beam <= 4 * 2048
+
+
+def test_calls_keep_the_limits(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = sentences(8, 3)
+    expected = translator.translate(lines)
+    sizes: list[int] = []
+    engine = translator._engine.translate
+    monkeypatch.setattr(
+        translator._engine, "translate", lambda rows: sizes.append(len(rows)) or engine(rows)
+    )
+    monkeypatch.setattr("mosdeploy.runtime.translation.MAX_BATCH_LOGITS", 3 * VOCAB_SIZE)
+    assert translator.translate(lines) == expected
+    assert sizes == [3, 3, 2]
 
 
 def test_int8_translates(int8_bundle: Path) -> None:
