@@ -13,6 +13,7 @@ from pathlib import Path
 import sentencepiece
 
 from .errors import ModelError
+from .normaliser import Normaliser
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])")
 _WORD_START = "▁"
@@ -42,10 +43,11 @@ class Tokenizer:
                 f"{path} holds {found} tokens, the manifest says {vocab_size}; "
                 "export the bundle again"
             )
+        self._normaliser = Normaliser(self._processor)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without end token."""
-        return list(self._processor.EncodeAsIds(text))
+        return list(self._processor.EncodeAsIds(self._normaliser.normalise(text)))
 
     def decode(self, ids: list[int]) -> str:
         """Text of ids, on one line."""

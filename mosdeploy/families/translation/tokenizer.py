@@ -16,6 +16,7 @@ from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
 from ...interruptible import interruptible
+from ...runtime.normaliser import Normaliser
 from ...storage import atomic_write
 
 PAD_ID = 0
@@ -46,9 +47,9 @@ def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Pat
     """Train one unigram model on both sides and write it, whole or not at all.
 
     The same pairs and size give the same bytes (one thread, no sampling). The text is
-    NFKC-normalised inside the model, so it needs no care at translation time; where few pairs have
-    joiners, these and other characters without width become spaces. There are no byte tokens: a
-    character without a token is unknown.
+    NFKC-normalised inside the model; where few pairs have joiners, these and other characters
+    without width become spaces. There are no byte tokens: a character without a token is unknown,
+    or passed over if nobody sees it (see `runtime.normaliser`).
 
     Parameters
     ----------
@@ -166,6 +167,7 @@ class Tokenizer:
                 f"{path} has pad, unk, bos, eos at {special}, not at 0 to 3; "
                 "run `mosdeploy train` again"
             )
+        self._normaliser = Normaliser(self._processor)
 
     @property
     def vocab_size(self) -> int:
@@ -174,11 +176,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without begin and end."""
-        return list(self._processor.encode(text, out_type=int))
+        return list(self._processor.encode(self._normaliser.normalise(text), out_type=int))
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, in order."""
-        return list(self._processor.encode(list(texts), out_type=int, num_threads=1))
+        normalised = [self._normaliser.normalise(text) for text in texts]
+        return list(self._processor.encode(normalised, out_type=int, num_threads=1))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; special ids vanish, but for the unknown token's mark."""

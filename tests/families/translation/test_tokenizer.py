@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mosdeploy.families.translation.tokenizer import (
     Tokenizer,
     train_tokenizer,
 )
+from mosdeploy.runtime.tokenizer import Tokenizer as BundleTokenizer
 
 WORDS = [
     "save",
@@ -53,15 +55,55 @@ def test_the_model_normalises_as_the_corpus_does(path: Path) -> None:
         assert tokenizer.encode(text) == tokenizer.encode(normalise(text))
 
 
-def test_words_that_are_written_with_joiners_keep_them(path: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def joined_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a language that writes words with joiners, for which few characters change."""
     joined = [(source, target.replace(" ", "\u200c", 1)) for source, target in PAIRS]
-    train_tokenizer(joined, SIZE + 1, tmp_path / "joined.model")
-    text = joined[0][1]
-    assert Tokenizer(tmp_path / "joined.model").decode(
-        Tokenizer(tmp_path / "joined.model").encode(text)
-    ) == normalise(text)
+    path = tmp_path_factory.mktemp("tokenizer") / "joined.model"
+    train_tokenizer(joined, SIZE + 1, path)
+    return path
+
+
+def tokenizers_of(path: Path) -> list[Tokenizer | BundleTokenizer]:
+    tokenizer = Tokenizer(path)
+    return [tokenizer, BundleTokenizer(path, tokenizer.vocab_size)]
+
+
+WHITE_SPACE = [x for x in map(chr, range(sys.maxunicode + 1)) if x.isspace()]
+
+
+def test_all_white_space_is_read_as_training_reads_it(path: Path, joined_path: Path) -> None:
+    for tokenizer in [*tokenizers_of(path), *tokenizers_of(joined_path)]:
+        expected = tokenizer.encode("save file")
+        for space in [*WHITE_SPACE, "\u200b", "\ufeff"]:
+            assert tokenizer.encode(f"save{space}file") == expected, repr(space)
+            assert tokenizer.encode(f"{space}save {space} file{space}") == expected, repr(space)
+            assert tokenizer.encode(space) == [], repr(space)
+
+
+@pytest.mark.parametrize("unseen", ["\x00", "\x01", "\x9c", "\u00ad", "\u2060", "\ufe0f"])
+def test_what_nobody_sees_is_passed_over(path: Path, joined_path: Path, unseen: str) -> None:
+    for tokenizer in [*tokenizers_of(path), *tokenizers_of(joined_path)]:
+        assert tokenizer.encode(f"sa{unseen}ve file{unseen}") == tokenizer.encode("save file")
+        assert tokenizer.encode(unseen) == []
+        assert UNK_ID in tokenizer.encode("\u2603")  # what one sees stays
+
+
+def test_what_the_model_has_learned_of_it_stays(tmp_path: Path) -> None:
+    hyphened = [(source.replace(" ", "\u00ad"), target) for source, target in PAIRS]
+    train_tokenizer(hyphened, SIZE + 1, tmp_path / "hyphened.model")
+    for tokenizer in tokenizers_of(tmp_path / "hyphened.model"):
+        ids = tokenizer.encode("save\u00adfile")
+        assert UNK_ID not in ids and tokenizer.decode(ids) == "save\u00adfile"
+
+
+def test_words_that_are_written_with_joiners_keep_them(path: Path, joined_path: Path) -> None:
+    text = "Datei\u200cöffnen save"
+    for tokenizer in tokenizers_of(joined_path):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
     # elsewhere one that somebody has pasted is a space
-    assert Tokenizer(path).encode("save\u200cfile") == Tokenizer(path).encode("save file")
+    for tokenizer in tokenizers_of(path):
+        assert tokenizer.encode("save\u200cfile") == tokenizer.encode("save file")
 
 
 def test_the_same_pairs_give_the_same_bytes(path: Path, tmp_path: Path) -> None:
