@@ -18,6 +18,7 @@ from typing import Any, Protocol, Union
 import numpy as np
 
 from .manifest import Manifest, SelfTest
+from .texts import single_spaced
 
 Answer = Union[Sequence[int], Sequence[float]]  # noqa: UP007 (Python 3.9)
 """Token ids, or scores."""
@@ -71,7 +72,8 @@ def run_self_test(model: BundleModel) -> SelfTestResult:
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
         if tuple(model.tokenizer.encode(test.input)) != test.input_ids:
             failures.append(f"example {number}: the tokenizer splits it differently")
-        if test.output not in _spellings(model, test):
+        # version 0.2 wrote spaces around a token that is unknown
+        if single_spaced(test.output) not in map(single_spaced, _spellings(model, test)):
             failures.append(f"example {number}: the answer is spelt differently")
         if exact and not is_same(found, test.answer, tolerance):
             failures.append(f"example {number}: answered {found}, expected {list(test.answer)}")

@@ -14,6 +14,7 @@ import sentencepiece
 
 from .errors import ModelError
 from .normaliser import Normaliser
+from .texts import single_spaced
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])")
 _WORD_START = "▁"
@@ -50,8 +51,8 @@ class Tokenizer:
         return list(self._processor.EncodeAsIds(self._normaliser.normalise(text)))
 
     def decode(self, ids: list[int]) -> str:
-        """Text of ids, on one line."""
-        return " ".join(str(self._processor.DecodeIds(ids)).splitlines())
+        """Text of ids, on one line, with single spaces."""
+        return single_spaced(str(self._processor.DecodeIds(ids)))
 
     def encode_parts(self, text: str, limit: int) -> list[list[int]]:
         """Ids of a line, in parts of at most `limit`; an empty line has no part."""

@@ -62,6 +62,17 @@ def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None
     assert not result.passed and "0.8 is needed" in result.failures[0]
 
 
+def test_an_answer_may_be_spelt_with_the_spaces_of_an_older_version(
+    bundle: Path, edit: Callable
+) -> None:
+    def change(data: dict) -> None:
+        for test in data["self_test"]:
+            test["output"] = " " + test["output"].replace(" ", "  ")
+
+    edit(change)
+    assert run_self_test(Translator(bundle)).passed
+
+
 def test_another_tokenizer_is_noticed(bundle: Path, edit: Callable) -> None:
     edit(
         lambda data: data["self_test"][0].update(input="another sentence", output="another answer")

@@ -17,6 +17,7 @@ from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
 from ...interruptible import interruptible
 from ...runtime.normaliser import Normaliser
+from ...runtime.texts import single_spaced
 from ...storage import atomic_write
 
 PAD_ID = 0
@@ -184,8 +185,10 @@ class Tokenizer:
         return list(self._processor.encode(normalised, out_type=int, num_threads=1))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids; special ids vanish, but for the unknown token's mark."""
-        return str(self._processor.decode(list(ids)))
+        """Text of token ids, with single spaces; special ids vanish, but for the unknown token's
+        mark.
+        """
+        return single_spaced(str(self._processor.decode(list(ids))))
 
 
 def _explain(message: str, vocab_size: int, num_pairs: int) -> str:

@@ -121,6 +121,13 @@ def test_size_and_special_ids(path: Path) -> None:
     assert tokenizer.encode("") == []
 
 
+def test_answers_with_unknown_tokens_have_single_spaces(path: Path) -> None:
+    for tokenizer in tokenizers_of(path):
+        assert tokenizer.decode([UNK_ID]) == "\u2047"
+        ids = [UNK_ID, *tokenizer.encode("save"), UNK_ID, UNK_ID, *tokenizer.encode("file"), UNK_ID]
+        assert tokenizer.decode(ids) == "\u2047 save \u2047 \u2047 file \u2047"
+
+
 def test_encode_many_is_encode_of_each(path: Path) -> None:
     tokenizer = Tokenizer(path)
     texts = [source for source, _ in PAIRS[:5]]
