@@ -15,6 +15,7 @@ import numpy.typing as npt
 from .batches import group_by_length
 from .errors import ModelError
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
+from .sentences import joined
 from .texts import check_texts
 from .threads import num_threads
 from .timing import Timing
@@ -151,7 +152,7 @@ class Translator:
 
     def text_of(self, parts: Sequence[Sequence[int]]) -> str:
         """Text of the parts of a line, as `predict_parts` has them."""
-        return " ".join(text for text in map(self.decode, parts) if text)
+        return joined(map(self.decode, parts))
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Translate lines, each to an object for JSON: `output`; `is_unfinished` is there, and

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 import sentencepiece
 from bundles import VOCAB_SIZE, sentences
 
+from mosdeploy.families.translation.tokenizer import train_tokenizer
 from mosdeploy.runtime import ModelError, Translator
 from mosdeploy.runtime.tokenizer import Tokenizer
 
@@ -41,6 +43,46 @@ def test_parts_of_a_sentence_end_at_words(tokenizer: Tokenizer) -> None:
     line = "the cat sees a small red house and takes one book from its green roof"
     texts = [tokenizer.decode(part) for part in tokenizer.encode_parts(line, 7)]
     assert len(texts) > 1 and " ".join(texts) == line
+
+
+@pytest.fixture(scope="module")
+def japanese(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    rng = random.Random(0)
+    path = tmp_path_factory.mktemp("japanese") / "tokenizer.model"
+    lines = [made_up_japanese(rng, 2) for _ in range(400)]
+    train_tokenizer([(line, "the cat sees.") for line in lines], 60, path)
+    return Tokenizer(path, 60)
+
+
+def made_up_japanese(rng: random.Random, num_sentences: int) -> str:
+    """Sentences without spaces."""
+    return "".join(
+        "".join(rng.choices("猫犬家本赤小大見行来山川", k=rng.randint(3, 7))) + "。"
+        for _ in range(num_sentences)
+    )
+
+
+@pytest.mark.parametrize("limit", [9, 16, 30])
+def test_a_part_is_split_as_a_text_of_its_own(
+    tokenizer: Tokenizer, japanese: Tokenizer, limit: int
+) -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        line = made_up_japanese(rng, 8)
+        parts = japanese.encode_parts(line, limit)
+        texts = [japanese.decode(part) for part in parts]
+        assert len(parts) > 1 and "".join(texts) == line
+        assert all(text.endswith("。") for text in texts)
+        assert [japanese.encode(text) for text in texts] == parts
+        parts = tokenizer.encode_parts(" ".join(sentences(9, limit)), limit)
+        assert [tokenizer.encode(tokenizer.decode(part)) for part in parts] == parts
+
+
+def test_a_part_that_begins_inside_a_word_begins_as_texts_do(japanese: Tokenizer) -> None:
+    line = "猫犬家本赤小大見行来山川" * 4
+    parts = japanese.encode_parts(line, 7)
+    assert "".join(japanese.decode(part) for part in parts) == line
+    assert all(japanese.encode(japanese.decode(part)) == part for part in parts)
 
 
 def test_a_line_that_fits_is_one_part(tokenizer: Tokenizer) -> None:
