@@ -156,15 +156,21 @@ class Translator:
 
     def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
         """Translate lines, each to an object for JSON: `output`; `is_unfinished` is there, and
-        True, if a translation was cut at `settings.max_decode_steps`.
+        True, if a translation was cut at `settings.max_decode_steps`, `is_joined` if the line holds
+        two texts, which are translated as one.
         """
         with self.timing.measure("total_s"):
             found = self.predict_parts(lines)
             with self.timing.measure("tokenising_s"):
-                return [self._answer_of(parts) for parts in found]
+                return [
+                    self._answer_of(line, parts)
+                    for line, parts in zip(lines, found)  # noqa: B905 (Python 3.9)
+                ]
 
-    def _answer_of(self, parts: Sequence[Sequence[int]]) -> dict[str, Any]:
+    def _answer_of(self, line: str, parts: Sequence[Sequence[int]]) -> dict[str, Any]:
         answer: dict[str, Any] = {"output": self.text_of(parts)}
+        if parts and "\t" in line:
+            answer["is_joined"] = True
         if any(len(ids) >= self.settings.max_decode_steps for ids in parts):
             answer["is_unfinished"] = True
         return answer

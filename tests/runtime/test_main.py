@@ -85,6 +85,18 @@ def test_json(device: Path, fp32_bundle: Path) -> None:
     assert b"warning: 1 of 1 translations were cut at the most tokens" in done.stderr
 
 
+def test_a_pair_of_texts_is_translated_as_one_with_a_warning(
+    device: Path, fp32_bundle: Path
+) -> None:
+    text = b'{"text": "the cat", "text_pair": "the dog"}\n{"text": "a\\thouse"}\n'
+    done = command(device, fp32_bundle, "--jsonl", "--json", lines=text)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    whole = Translator(fp32_bundle, threads=1).translate(["the cat the dog", "a house"])
+    assert [answer["output"] for answer in answers] == whole
+    assert ["is_joined" in answer for answer in answers] == [True, False]
+    assert b"warning: 1 of 2 lines hold a tab, or text_pair in JSON" in done.stderr
+
+
 def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
     done = command(device, fp32_bundle, "--self-test", "--json")
     assert done.returncode == 0 and json.loads(done.stdout) == {
