@@ -1,6 +1,7 @@
 """Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context
 
 from .runtime.texts import printable as printable
@@ -105,6 +106,18 @@ def byte_size(num_bytes: float, digits: int | None = None, rounding: str = ROUND
     number = num_bytes / unit_bytes
     told = f"{number:{style}}" if digits is None else plain(number, digits, rounding)
     return f"{told} {unit}"
+
+
+def likely(name: str, known: Iterable[str]) -> str:
+    """The known name that a mistyped one is near to, as a question; empty where it is near to none.
+
+    Examples
+    --------
+    >>> likely("tny", ["tiny", "minilm-l6"])
+    "did you mean 'tiny'? "
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -> tuple[str, str]:

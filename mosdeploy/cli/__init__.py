@@ -14,8 +14,11 @@ from .signals import as_interrupts
 __all__ = ["main"]
 
 INTERRUPTED = 130
-KEEPS_NOTHING = "predict"
-"""The verb that is begun anew after it was interrupted."""
+RESUMED = (
+    *("walk", "train", "profile", "search", "distill", "finetune"),
+    *("evaluate", "export", "deploy", "demo"),
+)
+"""Verbs that go on where they were interrupted; the others are begun anew."""
 KEPT = "; what was finished is kept, the same command resumes"
 
 
@@ -43,8 +46,9 @@ def main() -> None:
         else:
             return
         verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        resumes = verb in RESUMED and "--dry-run" not in sys.argv
         with contextlib.suppress(OSError):  # of a terminal that is gone
-            print(f"{ending.reason}{'' if verb == KEEPS_NOTHING else KEPT}", file=sys.stderr)
+            print(f"{ending.reason}{KEPT if resumes else ''}", file=sys.stderr)
         sys.exit(ending.exit_code)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError
+from ..printable import likely
 from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
@@ -29,7 +30,8 @@ def demo(
     from ..pipeline.demo import demo as walk
 
     if recipe not in LIMIT_SHARES:
-        raise ConfigError(f"unknown demo '{recipe}'; known: {', '.join(LIMIT_SHARES)}")
+        known = ", ".join(LIMIT_SHARES)
+        raise ConfigError(f"unknown demo '{recipe}'; {likely(recipe, LIMIT_SHARES)}known: {known}")
     outcome = walk(directory, recipe, PROGRESS)
     common = Common(directory, as_json)
     common.show(outcome, table(("what", "value"), _rows(outcome)))

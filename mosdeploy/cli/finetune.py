@@ -26,7 +26,8 @@ def finetune(
         ),
     ] = None,
     from_scratch: Annotated[
-        bool, typer.Option(help="Start from random weights, for comparison.")
+        bool,
+        typer.Option("--from-scratch", help="Start from random weights, for comparison."),
     ] = False,
     seeds: Annotated[
         int | None,

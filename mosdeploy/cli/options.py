@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from ..errors import MosdeployError
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
@@ -142,9 +143,18 @@ class Common:
         if not is_first():
             return
         try:
-            print(record.model_dump_json() if self.as_json else text, flush=True)
-        except BrokenPipeError:  # whoever reads, as `head -1`, has seen enough
+            # a reader of JSON expects UTF-8, whatever the terminal has: ASCII is both
+            json_text = record.model_dump_json(ensure_ascii=True) if self.as_json else None
+            print(json_text or text, flush=True)
+        except OSError as error:
+            # what is left would be tried again at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # whoever reads, as `head -1`, has seen enough
+            if not isinstance(error, BrokenPipeError):
+                raise MosdeployError(
+                    f"the answer cannot be written to stdout: {error.strerror}; what was made is "
+                    "kept"
+                ) from error
         if self.as_json:
             return
         if next_command and not PROGRESS.is_quiet:

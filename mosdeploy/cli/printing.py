@@ -1,5 +1,6 @@
 """What verbs have in common when they print for people."""
 
+import io
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -76,7 +77,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | 
         drawn.columns[-1].no_wrap = False
         drawn.columns[-1].overflow = "fold"
         width = max(width, _width(drawn.columns[:-1]) + MIN_FOLDED)
-    console = Console(width=width or 10_000, color_system=None, force_terminal=False)
+    # drawn with the letters that stdout has; what is wrong with it is told when it is written to
+    nowhere = io.TextIOWrapper(io.BytesIO(), encoding=getattr(sys.stdout, "encoding", None))
+    console = Console(file=nowhere, width=width or 10_000, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())

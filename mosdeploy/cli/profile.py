@@ -34,6 +34,8 @@ def profile(
     hosts: Annotated[
         str | None,
         typer.Option(
+            "--hosts",
+            "--host",
             help="Boards of this kind to measure on at once, by alias in ssh_config: pi1,pi2,pi3.",
             show_default="host of the device profile",
         ),

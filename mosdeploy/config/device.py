@@ -3,7 +3,6 @@
 In: a name and a run folder. Out: a `DeviceProfile`. This file reaches no device.
 """
 
-import difflib
 import posixpath
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 from pydantic import AliasChoices, Field
 
 from ..errors import ConfigError
+from ..printable import likely
 from ..record import Name, Record, load_toml, parse
 from ..spaces.spec import Precision
 from .lookup import lookup_dirs
@@ -138,10 +138,9 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
     """
     paths = _profile_paths(root)
     if name not in paths:
-        near = difflib.get_close_matches(name, paths, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
         raise ConfigError(
-            f"unknown device '{name}'; {hint}known devices: {', '.join(sorted(paths)) or 'none'}; "
+            f"unknown device '{name}'; {likely(name, paths)}known devices: "
+            f"{', '.join(sorted(paths)) or 'none'}; "
             f"`mosdeploy devices add NAME --host ALIAS` writes a new one, {root / KIND}/NAME.toml"
         )
     return _read(paths[name])

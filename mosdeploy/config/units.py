@@ -71,9 +71,14 @@ def parse_size(text: str) -> int:
     Raises
     ------
     ConfigError
-        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B).
+        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B), or a
+        number below 1,000 without one.
     """
-    return _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
+    value = _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
+    # `200` is of somebody who means MiB
+    if value < 1000 and str(text).strip().isdecimal():
+        raise ConfigError(f"'{text}' is {value} bytes; write {value}MiB, or {value}B if so meant")
+    return value
 
 
 def _parse_whole(text: str, units: dict[str, float], kind: str, examples: str) -> int:

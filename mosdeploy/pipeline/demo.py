@@ -1,6 +1,10 @@
 """The verb `demo`: the whole walk on this machine, with the embedded corpus."""
 
+import importlib.metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ..errors import ConfigError, DeviceError
 from ..printable import latency
@@ -27,6 +31,8 @@ SETTINGS = {
     "minilm-l6": {"export.max_score_drop": 1.0},
 }
 """By recipe, what a demo sets otherwise in its run file."""
+EXTRAS = {"tiny": "demo", "minilm-l6": "demo-encoder"}
+"""By recipe, the extra that brings its data."""
 
 
 def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> DemoSummary:
@@ -40,12 +46,18 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     Raises
     ------
     ConfigError
-        If the folder holds another demo, or a run folder of the user's own.
+        If the packages with its data are missing, or the folder holds another demo, or a run folder
+        of the user's own.
     MosdeployError
         Whatever a verb raises on the way.
     """
     from ..latency.dataset import LatencyDataset
 
+    if missing := lacking(EXTRAS[recipe]):
+        raise ConfigError(
+            f"the demo {recipe} needs {' and '.join(missing)}: pip install "
+            f"'mosdeploy[{EXTRAS[recipe]}]'"
+        )
     path = Workspace(root).config_path
     name = f"demo-{recipe}"
     if not path.exists():
@@ -79,3 +91,17 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     rivals = (str(hand_picked_path(context)),) if hand_picked else ()
     delivered = deliver(context, result, rivals, strict=False)
     return DemoSummary(**dict(delivered), hand_picked=hand_picked)
+
+
+def lacking(extra: str) -> list[str]:
+    """Packages of an extra of mosdeploy that are not installed.
+
+    Examples
+    --------
+    >>> lacking("no-such-extra")
+    []
+    """
+    wanted = [Requirement(text) for text in importlib.metadata.requires("mosdeploy") or ()]
+    names = [x.name for x in wanted if x.marker and x.marker.evaluate({"extra": extra})]
+    installed = {canonicalize_name(x.name) for x in importlib.metadata.distributions()}
+    return [name for name in names if canonicalize_name(name) not in installed]

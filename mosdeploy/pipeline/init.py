@@ -13,7 +13,7 @@ from ..config.lookup import expand_home
 from ..errors import ConfigError
 from ..families import load_family
 from ..family import DataRequest, RunPlan, Setting
-from ..printable import plain
+from ..printable import likely, plain
 from ..recipes import list_recipes, read_recipe
 from ..storage import atomic_write
 from ..workspace import Workspace
@@ -101,7 +101,10 @@ def init(
         already.
     """
     if recipe not in list_recipes():
-        raise ConfigError(f"unknown recipe '{recipe}'; known: {', '.join(list_recipes())}")
+        raise ConfigError(
+            f"unknown recipe '{recipe}'; {likely(recipe, list_recipes())}known: "
+            f"{', '.join(list_recipes())}"
+        )
     path = _new_path(root)
     text = read_recipe(recipe)
     if device is not None:

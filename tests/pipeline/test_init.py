@@ -27,6 +27,7 @@ def test_a_new_run_file_is_written_once(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"recipe": "huge"}, "unknown recipe 'huge'; known: .*tiny"),
+        ({"recipe": "tny"}, "unknown recipe 'tny'; did you mean 'tiny'[?] known: "),
         ({"device": "rpy"}, "unknown device 'rpy'; did you mean 'rpi'"),
     ],
 )
