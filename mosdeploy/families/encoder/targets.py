@@ -165,12 +165,13 @@ def cell_number(cell: Any, place: str, column: str) -> float:
 def target_numbers(targets: Iterable[PlacedTarget], config: TaskConfig) -> dict[str, int]:
     """Number of each class or tag, by what the cells of all files together say.
 
-    Names count if all cells are names; otherwise all must be numbers from 0.
+    Names count if a single cell is one; otherwise all must be numbers from 0.
 
     Raises
     ------
     ConfigError
-        If a cell is no name of the task, and not all of them are numbers; names the first.
+        If a cell is no name of the task, and not all of them are numbers, or another is a name;
+        names the first.
     """
     names = config.tag_names
     places: dict[str, str] = {}
@@ -181,14 +182,15 @@ def target_numbers(targets: Iterable[PlacedTarget], config: TaskConfig) -> dict[
     numbers = {str(i): i for i in range(len(names))}
     if not strangers:
         return {name: i for i, name in enumerate(names)}
-    if set(places) <= set(numbers):
+    # labels may be digits themselves: one odd cell would make others of them all
+    if set(places) <= set(numbers) and not set(places) & set(names):
         return numbers
     stranger = next((name for name in strangers if name not in numbers), strangers[0])
     column = config.tags if config.kind == "tagging" else config.label
     raise ConfigError(
         f"{places[stranger]}: column '{column}' holds '{stranger}'; with task.labels = "
-        f"{list(config.labels)} it may hold {', '.join(names)}, or in all rows numbers from 0 to "
-        f"{len(names) - 1}"
+        f"{list(config.labels)} it may hold {', '.join(names)}, or numbers from 0 to "
+        f"{len(names) - 1} if no row holds one of these"
     )
 
 

@@ -9,6 +9,7 @@ from mosdeploy.families.encoder.targets import (
     Target,
     check_targets,
     output_order,
+    target_numbers,
     teach_all,
 )
 
@@ -52,3 +53,22 @@ def test_outputs_are_found_by_name(names: list[str], order: list[int] | None) ->
 
 def test_names_that_fold_to_one_have_no_order() -> None:
     assert output_order(["YES", "yes"], encoder_config(labels=["Yes", "yes"]).task) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "stranger"),
+    [(["1", "2", "3"], "1210", "0"), (["-1", "1"], "01", "0"), (["1", "2"], "10", "0")],
+)
+def test_one_odd_row_makes_no_positions_of_labels_that_are_digits(
+    labels: list[str], cells: str, stranger: str
+) -> None:
+    targets = [PlacedTarget(f"line {i}", cell) for i, cell in enumerate(cells, start=2)]
+    where = f"line {cells.index(stranger) + 2}: column 'label' holds '{stranger}'; .* it may hold"
+    with pytest.raises(ConfigError, match=where):
+        target_numbers(targets, encoder_config(labels=labels).task)
+
+
+def test_cells_are_names_or_positions() -> None:
+    task = encoder_config(labels=["bad", "good"]).task
+    assert target_numbers(placed("0", "1"), task) == {"0": 0, "1": 1}
+    assert target_numbers(placed("good"), task) == {"bad": 0, "good": 1}
