@@ -29,6 +29,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("Electra", SIZES | {"embedding_size": 10}),
     "electra-wide": ("Electra", SIZES | {"embedding_size": 16, "hidden_act": "relu"}),
     "roberta": ("Roberta", SIZES | {"layer_norm_eps": 1e-5, "type_vocab_size": 1}),
+    # types that its tokenizer does not tell
+    "roberta-types": ("Roberta", SIZES | {"type_vocab_size": 2}),
 }
 
 

@@ -168,6 +168,10 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         constants["max_positions"] -= pad_id + 1
         if "positions.weight" in body:
             body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
+        # its tokenizers tell no types, so that transformers takes the first for all tokens
+        constants["num_types"] = min(constants["num_types"], 1)
+        if "types.weight" in body:
+            body["types.weight"] = body["types.weight"][:1].clone()
     is_tied = bool(config.get("tie_word_embeddings", True))
     has_own_activation = kind in _GELU_HEADS and constants["activation"] != "gelu"
     if not is_tied or has_own_activation:
