@@ -7,7 +7,6 @@ transformers computes. This file trains nothing.
 
 import json
 import math
-import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +18,14 @@ import safetensors.torch
 import torch
 
 from ...errors import ConfigError
-from ...record import parse, read_json
+from ...record import parse
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch, Head
 from ...supernet.elastic import StateDict
+from .checkpoint_config import CheckpointSettings, read_settings
 from .folders import resolve_folder
 from .network import EncoderSubnet
 from .weight_names import HeadKind, rename_weights
-
-KINDS = ("bert", "distilbert", "electra", "roberta")
-"""Kinds that are supported, as `model_type` names them."""
 
 CHOICES = ("embed_dim", "layers", "ffn_dim", "heads")
 """Constants of a checkpoint that are choices of a space, whose largest must be the checkpoint's."""
@@ -42,22 +39,6 @@ _ACTIVATIONS = {
 _GELU_HEADS = ("electra", "roberta")
 """Kinds whose heads that tell masked pieces have the exact GELU, whatever the body has."""
 
-_NEEDED = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-)
-_DISTILBERT_KEYS = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-    "hidden_act": "activation",
-}
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -66,7 +47,7 @@ class Checkpoint:
     Attributes
     ----------
     kind
-        One of `KINDS`.
+        One of `checkpoint_config.KINDS`.
     folder
         Where it was read.
     constants
@@ -154,27 +135,24 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
     ('bert', 30522, 384)
     """
     folder = resolve_folder(path, root, key)
-    config = _read_config(folder / "config.json")
-    kind = config["model_type"]
+    settings = read_settings(folder / "config.json")
+    kind = settings.model_type
     weights_path = folder / "model.safetensors"
-    body, heads = rename_weights(kind, config, _read_weights(weights_path), weights_path)
-    pad_id: int | None = config.get("pad_token_id")
-    if pad_id is None:
-        pad_id = 1 if kind == "roberta" else 0
-    constants = _constants(kind, config, folder)
-    vocab_size: int = constants.pop("vocab_size")
+    tensors = _read_weights(weights_path)
+    body, heads = rename_weights(kind, settings.architectures, tensors, weights_path)
+    constants = _constants(settings)
     if kind == "roberta":
         # its positions count from the row behind the padding's
-        constants["max_positions"] -= pad_id + 1
+        start = settings.pad_token_id + 1
+        constants["max_positions"] -= start
         if "positions.weight" in body:
-            body["positions.weight"] = body["positions.weight"][pad_id + 1 :].clone()
+            body["positions.weight"] = body["positions.weight"][start:].clone()
         # its tokenizers tell no types, so that transformers takes the first for all tokens
         constants["num_types"] = min(constants["num_types"], 1)
         if "types.weight" in body:
             body["types.weight"] = body["types.weight"][:1].clone()
-    is_tied = bool(config.get("tie_word_embeddings", True))
     has_own_activation = kind in _GELU_HEADS and constants["activation"] != "gelu"
-    if not is_tied or has_own_activation:
+    if not settings.tie_word_embeddings or has_own_activation:
         heads.pop("masked-lm", None)
     checkpoint = Checkpoint(
         kind=kind,
@@ -182,11 +160,11 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         constants=constants,
         body=body,
         heads=heads,
-        vocab_size=vocab_size,
-        pad_id=pad_id,
-        labels=_labels(config, folder),
-        is_multi_label=config.get("problem_type") == "multi_label_classification",
-        is_tied=is_tied,
+        vocab_size=settings.vocab_size,
+        pad_id=settings.pad_token_id,
+        labels=_labels(settings),
+        is_multi_label=settings.problem_type == "multi_label_classification",
+        is_tied=settings.tie_word_embeddings,
     )
     _check_complete(checkpoint)
     return checkpoint
@@ -227,23 +205,6 @@ def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> 
         )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    config = read_json(path)
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in KINDS:
-        raise ConfigError(f"{path}: model_type {kind!r} is not supported; supported: {KINDS}")
-    if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder"):
-        raise ConfigError(f"{path}: only encoders with absolute positions are supported")
-    if config.get("quantization_config"):
-        quantised = json.dumps(config["quantization_config"])[:100]
-        raise ConfigError(
-            f"{path}: quantization_config is {quantised}; weights must be of floating point: give "
-            "the checkpoint as it was before it was quantised"
-        )
-    result: dict[str, Any] = config
-    return result
-
-
 def _read_weights(path: Path) -> StateDict:
     try:
         tensors: StateDict = safetensors.torch.load_file(path)
@@ -252,48 +213,26 @@ def _read_weights(path: Path) -> StateDict:
     return tensors
 
 
-def _constants(kind: str, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Constants of the space, and `vocab_size`."""
-    keys = _DISTILBERT_KEYS if kind == "distilbert" else {}
-    source = folder / "config.json"
-    try:
-        values = {name: operator.index(config[keys.get(name, name)]) for name in _NEEDED}
-        dim = values["hidden_size"]
-        heads = values["num_attention_heads"]
-        head_dim, rest = divmod(dim, heads)
-        activation = config[keys.get("hidden_act", "hidden_act")]
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise ConfigError(f"{source}: no config of a {kind}: {error!r}") from error
-    if rest or activation not in _ACTIVATIONS:
-        raise ConfigError(
-            f"{source}: hidden size {dim} with {heads} heads and activation {activation!r} is not "
-            f"supported; the heads must divide the size, and activations are "
-            f"{sorted(_ACTIVATIONS)}"
-        )
-    table_dim = config.get("embedding_size", dim)
+def _constants(settings: CheckpointSettings) -> dict[str, Any]:
+    """Constants of the space."""
+    dim = settings.hidden_size
     return {
         "embed_dim": dim,
-        "layers": values["num_hidden_layers"],
-        "ffn_dim": values["intermediate_size"],
-        "heads": heads,
-        "head_dim": head_dim,
-        "activation": _ACTIVATIONS[activation],
-        # DistilBERT has this one always, and no types
-        "norm_epsilon": float(config.get("layer_norm_eps", 1e-12)),
-        "table_dim": None if table_dim == dim else table_dim,
-        "max_positions": values["max_position_embeddings"],
-        "num_types": config.get("type_vocab_size", 0 if kind == "distilbert" else 2),
-        "vocab_size": values["vocab_size"],
+        "layers": settings.num_hidden_layers,
+        "ffn_dim": settings.intermediate_size,
+        "heads": settings.num_attention_heads,
+        "head_dim": dim // settings.num_attention_heads,
+        "activation": _ACTIVATIONS[settings.hidden_act],
+        "norm_epsilon": settings.layer_norm_eps,
+        "table_dim": None if settings.embedding_size == dim else settings.embedding_size,
+        "max_positions": settings.max_position_embeddings,
+        "num_types": settings.type_vocab_size,
     }
 
 
-def _labels(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+def _labels(settings: CheckpointSettings) -> tuple[str, ...]:
     """Names of the outputs, in order; none for those that transformers makes up."""
-    try:
-        found = {int(i): str(name) for i, name in (config.get("id2label") or {}).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{folder / 'config.json'}: id2label numbers no labels") from error
-    names = tuple(found[i] for i in sorted(found))
+    names = tuple(str(name) for _, name in sorted(settings.id2label.items()))
     is_made_up = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
     return () if is_made_up else names
 

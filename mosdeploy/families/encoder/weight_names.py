@@ -4,9 +4,9 @@ In: tensors as a checkpoint's file names them. Out: the same under the names of 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -85,7 +85,7 @@ _CLASSES: dict[str, dict[str, tuple[HeadKind, str]]] = {
 
 
 def rename_weights(
-    kind: str, config: Mapping[str, Any], tensors: StateDict, path: Path
+    kind: str, architectures: Iterable[str], tensors: StateDict, path: Path
 ) -> tuple[StateDict, dict[HeadKind, StateDict]]:
     """Give weights our names, as float32.
 
@@ -93,8 +93,8 @@ def rename_weights(
     ----------
     kind
         `model_type` of the checkpoint.
-    config
-        Its config.json, which names the class that `classifier` belongs to.
+    architectures
+        As its config.json says: the class that `classifier` belongs to.
     path
         Of the weights, for messages.
 
@@ -115,7 +115,7 @@ def rename_weights(
         rf"{stack}\.(\d+)\.{theirs}": rf"layers.\1.{ours}" for theirs, ours in layer.items()
     }
     heads_of = dict(_HEADS[kind])
-    for architecture in config.get("architectures") or ():
+    for architecture in architectures:
         if architecture.endswith("ForTokenClassification"):
             heads_of["classifier"] = ("tokens", "head.out")
         heads_of |= _CLASSES.get(architecture, {})

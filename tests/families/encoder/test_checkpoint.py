@@ -128,7 +128,7 @@ def test_a_checkpoint_of_berts_base_size_fits_its_recipes(recipe: str, tmp_path:
     config = transformers.BertConfig()
     with torch.device("meta"):
         tensors = transformers.BertForMaskedLM(config).state_dict()
-    body, heads = rename_weights("bert", config.to_dict(), tensors, tmp_path)
+    body, heads = rename_weights("bert", (), tensors, tmp_path)
     constants = {
         "embed_dim": 768,
         "layers": 12,
@@ -310,9 +310,20 @@ def drop_weight(folder: Path) -> None:
         (change_config(model_type="mpnet"), "'mpnet' is not supported; supported: .*'electra'"),
         (change_config(is_decoder=True), "only encoders with absolute positions"),
         (change_config(position_embedding_type="relative_key"), "only encoders with absolute"),
-        (change_config(hidden_act="silu"), "activation 'silu' is not supported"),
+        (change_config(hidden_act="silu"), r"json: 'hidden_act': .*'gelu_new'.* got 'silu'"),
+        (change_config(hidden_act=["gelu"]), r"'hidden_act': .*'gelu_new'.* got \['gelu'\]"),
+        (change_config(layer_norm_eps="abc"), "'layer_norm_eps': .* valid number, got 'abc'"),
+        (change_config(layer_norm_eps=0), "'layer_norm_eps': .* greater than 0, got 0"),
+        (change_config(architectures=[None]), r"'architectures.0': .* valid string, got None"),
+        (change_config(architectures=5), "'architectures': .* got 5"),
+        (change_config(pad_token_id="0"), "'pad_token_id': .* valid integer, got '0'"),
+        (change_config(type_vocab_size=3), "'type_vocab_size': .* equal to 2, got 3"),
+        (change_config(id2label=["a"]), r"'id2label': .* got \['a'\]"),
+        (change_config(id2label={"a": "0"}), r"'id2label.a.*': .* valid integer, .* got 'a'"),
+        (change_config(num_attention_heads=0), "'num_attention_heads': .* equal to 1, got 0"),
+        (change_config(hidden_size=None), "config.json: missing key 'hidden_size'"),
         (change_config(num_attention_heads=3), "the heads must divide the size"),
-        (change_config(vocab_size="many"), "no config of a bert: TypeError"),
+        (change_config(vocab_size="many"), "'vocab_size': .* valid integer, got 'many'"),
         (change_config(num_hidden_layers=3), r"lacks the weights of layers\.2"),
         (change_config(max_position_embeddings=3), "max_positions"),
         (
@@ -334,6 +345,26 @@ def test_bad_checkpoints_are_refused(
     spoil(tmp_path / "checkpoint")
     with pytest.raises(ConfigError, match=message):
         load_checkpoint("checkpoint", tmp_path)
+
+
+def test_a_distilberts_config_is_told_in_its_own_keys(tmp_path: Path) -> None:
+    saved(tmp_path, "distilbert")
+    change_config(dim="16", n_layers=0)(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_checkpoint(str(tmp_path), Path())
+    for message in ("'dim': Input should be a valid integer, got '16'", "'n_layers': Input should"):
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_null_is_what_transformers_takes_where_nothing_is_said(kind: str, tmp_path: Path) -> None:
+    names = ("layer_norm_eps", "hidden_act", "pad_token_id", "architectures", "id2label")
+    saved(tmp_path, kind, layer_norm_eps=1e-12)
+    expected = load_checkpoint(str(tmp_path), Path())
+    change_config(**dict.fromkeys(names))(tmp_path)
+    found = load_checkpoint(str(tmp_path), Path())
+    assert found.constants == expected.constants
+    assert found.pad_id == expected.pad_id
 
 
 @pytest.mark.parametrize(

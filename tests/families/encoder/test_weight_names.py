@@ -8,7 +8,7 @@ import torch
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.weight_names import rename_weights
 
-CONFIG = {"architectures": ["BertForSequenceClassification"]}
+CLASSES = ["BertForSequenceClassification"]
 
 
 @pytest.mark.parametrize("name", ["bert.encoder.layer.0.output.dense", "classifier"])
@@ -19,7 +19,7 @@ def test_quantised_weights_are_refused(name: str, dtype: torch.dtype) -> None:
         rf"model\.safetensors: {name}\.weight is of {dtype}, as quantised weights are; weights"
     )
     with pytest.raises(ConfigError, match=message):
-        rename_weights("bert", CONFIG, tensors, Path("model.safetensors"))
+        rename_weights("bert", CLASSES, tensors, Path("model.safetensors"))
 
 
 def test_whole_numbers_that_are_no_weights_are_left_out() -> None:
@@ -27,6 +27,6 @@ def test_whole_numbers_that_are_no_weights_are_left_out() -> None:
         "bert.embeddings.position_ids": torch.arange(2),
         "classifier.weight": torch.ones(2, 2, dtype=torch.bfloat16),
     }
-    body, heads = rename_weights("bert", CONFIG, tensors, Path("model.safetensors"))
+    body, heads = rename_weights("bert", CLASSES, tensors, Path("model.safetensors"))
     assert body == {}
     assert heads["pooled"]["head.out.weight"].dtype == torch.float32
