@@ -5,6 +5,7 @@ DistilBERT, ELECTRA or RoBERTa. Out: a `Checkpoint`, whose network computes the 
 transformers computes. This file trains nothing.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -36,6 +37,7 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
+_LFS_POINTER = b"version https://git-lfs"
 _GELU_HEADS = ("electra", "roberta")
 """Kinds whose heads that tell masked pieces have the exact GELU, whatever the body has."""
 
@@ -126,7 +128,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
     ------
     ConfigError
         If there is no such folder, a file is missing or damaged, the kind is not supported, or a
-        weight is quantised, missing or of another shape than config.json says.
+        weight is quantised, missing, not finite or of another shape than config.json says.
 
     Examples
     --------
@@ -209,7 +211,20 @@ def _read_weights(path: Path) -> StateDict:
     try:
         tensors: StateDict = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ConfigError(
+                    f"{path}: a pointer of Git LFS, not the weights; run `git lfs pull` in "
+                    f"{path.parent}"
+                ) from error
         raise ConfigError(f"{path}: not a safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        # float() first: not every type can be asked
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise ConfigError(
+                f"{path}: {name} holds NaN or infinity, as weights of a training that went wrong "
+                "do; give the checkpoint as it was before"
+            )
     return tensors
 
 

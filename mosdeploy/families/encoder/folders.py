@@ -10,8 +10,12 @@ from ...config.lookup import PACKAGE, resolve_path
 from ...config.pooling import HUB, MODULES_NAME
 from ...errors import ConfigError
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", WEIGHTS, "tokenizer.json")
 """What a checkpoint's folder must hold."""
+
+OTHER_WEIGHTS = (f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Weights as they may lie there besides: in parts, or as a pickle."""
 
 CROSS_ENCODER_NAME = "config_sentence_transformers.json"
 """Says how a CrossEncoder of sentence-transformers answers; in a checkpoint's folder if it is one.
@@ -34,7 +38,8 @@ def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
     Raises
     ------
     ConfigError
-        If it does not exist, lacks one of `FILES`, or cannot be downloaded.
+        If it does not exist, lacks one of `FILES` or has its weights in another
+        form, or cannot be downloaded.
     """
     is_remote = path.startswith(HUB)
     folder = _download(path.removeprefix(HUB), key) if is_remote else resolve_path(path, root)
@@ -44,6 +49,15 @@ def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
             f"{PACKAGE}NAME/PATH or {HUB}ID"
         )
     missing = [name for name in FILES if not (folder / name).is_file()]
+    others = [x for x in OTHER_WEIGHTS if (folder / x).exists()] if WEIGHTS in missing else []
+    if others:
+        raise ConfigError(
+            f"{key}: {folder} has its weights in {others[0]}, not in one file {WEIGHTS}; convert "
+            "them with transformers: from transformers import AutoModel; "
+            f"AutoModel.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r}, "
+            'max_shard_size="100GB"), of a network with a head with its own class, such as '
+            "AutoModelForSequenceClassification"
+        )
     if missing:
         raise ConfigError(
             f"{key}: {folder} is no checkpoint: it lacks {', '.join(missing)}; "

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ...errors import ConfigError
@@ -19,6 +20,7 @@ HeadKind = Head | Literal["classifier"]
 `pooled` but for its activation.
 """
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _EMBEDDINGS = {
     r"embeddings\.word_embeddings": "embed",
     r"embeddings\.position_embeddings": "positions",
@@ -143,7 +145,7 @@ def rename_weights(
 
 
 def _floats(tensor: Tensor, name: str, path: Path) -> Tensor:
-    if not tensor.is_floating_point():
+    if tensor.dtype not in _FLOATS:
         raise ConfigError(
             f"{path}: {name} is of {tensor.dtype}, as quantised weights are; weights must be of "
             "floating point (float32, float16, bfloat16): give the checkpoint as it was before it "

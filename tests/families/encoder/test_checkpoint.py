@@ -293,6 +293,22 @@ def change_config(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def spoil_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    tensors["encoder.layer.1.output.dense.bias"][3] = float("inf")
+    safetensors.torch.save_file(tensors, path)
+
+
+def point(folder: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 10\n"
+    (folder / "model.safetensors").write_text(text)
+
+
+def keep_as(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "model.safetensors").rename(folder / name) and None
+
+
 def drop_weight(folder: Path) -> None:
     path = folder / "model.safetensors"
     tensors = safetensors.torch.load_file(path)
@@ -334,6 +350,10 @@ def drop_weight(folder: Path) -> None:
             change_config(quantization_config={"quant_method": "bitsandbytes"}),
             r'quantization_config is {"quant_method": "bitsandbytes"}; weights must be of floating',
         ),
+        (spoil_weight, r"tensors: encoder\.layer\.1\.output\.dense\.bias holds NaN or infinity"),
+        (point, "model.safetensors: a pointer of Git LFS, .* run `git lfs pull` in"),
+        (keep_as("pytorch_model.bin"), "has its weights in pytorch_model.bin, .*save_pretrained"),
+        (keep_as("model.safetensors.index.json"), "weights in model.safetensors.index.json, not"),
         (drop_weight, r"lacks the weights of layers\.1\.fc2\.bias"),
         (lambda x: (x / "model.safetensors").write_bytes(b"12345678"), "not a safetensors file"),
     ],

@@ -12,9 +12,9 @@ CLASSES = ["BertForSequenceClassification"]
 
 
 @pytest.mark.parametrize("name", ["bert.encoder.layer.0.output.dense", "classifier"])
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
 def test_quantised_weights_are_refused(name: str, dtype: torch.dtype) -> None:
-    tensors = {f"{name}.weight": torch.ones(2, 2, dtype=dtype)}
+    tensors = {f"{name}.weight": torch.ones(2, 2).to(dtype)}
     message = (
         rf"model\.safetensors: {name}\.weight is of {dtype}, as quantised weights are; weights"
     )
