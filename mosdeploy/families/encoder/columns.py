@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
 from ...runtime.texts import is_one_line
-from .tables import GLUE_COLUMNS, Row
+from .tables import GLUE_COLUMNS, Row, quoted
 from .targets import cell_text, cell_words, joined_tag, number_of
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
@@ -74,7 +74,7 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
         label = rest[0]
     if label is None:
         raise ConfigError(
-            f"{first.place}: no column for the label; the columns are: {', '.join(names)}. Name "
+            f"{first.place}: no column for the label; the columns are: {quoted(names)}. Name "
             "it with --label COLUMN; texts without labels, for vectors, are a .txt with one a line"
         )
     found = _labelled(rows, texts, label)
@@ -103,7 +103,7 @@ def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
                 lengths[name] += len(cell)
     if not lengths:
         raise ConfigError(
-            f"{rows[0].place}: no column holds text; the columns are: {', '.join(cells)}. Name it "
+            f"{rows[0].place}: no column holds text; the columns are: {quoted(cells)}. Name it "
             "with --text COLUMN"
         )
     return {"text": lengths.most_common(1)[0][0]}
@@ -121,23 +121,7 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
     columns = {**texts, "label": label}
-    broken = next((i for i, value in enumerate(values) if not is_one_line(value)), None)
-    if broken is not None:
-        raise ConfigError(
-            f"{rows[broken].place}: column '{label}' holds {values[broken][:100]!r}: a label is "
-            "printed as one line; write it without line breaks, tabs and control characters"
-        )
-    if counts[""]:
-        first = rows[values.index("")].place
-        raise ConfigError(
-            f"{first}: column '{label}' is empty there, as in {counts['']:,} of {len(rows):,} "
-            "rows; fill the labels in, or leave these rows out"
-        )
-    if len(counts) < 2:
-        raise ConfigError(
-            f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
-            "rows; there is nothing to tell apart. Name another column with --label"
-        )
+    _check_values(rows, values, label)
     numbers = [x for x in map(number_of, counts) if math.isfinite(x)]
     is_numeric = len(numbers) == len(counts)
     if len(numbers) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers):
@@ -160,6 +144,37 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
         )
     labels = sorted(counts, key=(lambda value: (number_of(value), value)) if is_numeric else None)
     return TaskColumns("classification", columns, tuple(labels), counts)
+
+
+def _check_values(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
+    """Make sure that all rows have a label, which is one line and is written in one way."""
+    counts = Counter(values)
+    broken = next((i for i, value in enumerate(values) if not is_one_line(value)), None)
+    if broken is not None:
+        raise ConfigError(
+            f"{rows[broken].place}: column '{label}' holds {values[broken][:100]!r}: a label is "
+            "printed as one line; write it without line breaks, tabs and control characters"
+        )
+    if counts[""]:
+        first = rows[values.index("")].place
+        raise ConfigError(
+            f"{first}: column '{label}' is empty there, as in {counts['']:,} of {len(rows):,} "
+            "rows; fill the labels in, or leave these rows out"
+        )
+    if len(counts) < 2:
+        raise ConfigError(
+            f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
+            "rows; there is nothing to tell apart. Name another column with --label"
+        )
+    written: dict[str, str] = {}
+    for value, count in counts.most_common():
+        other = written.setdefault(" ".join(value.casefold().split()), value)
+        if other != value:
+            raise ConfigError(
+                f"{rows[values.index(value)].place}: column '{label}' holds '{value}' there (in "
+                f"{count:,} of {len(rows):,} rows), and '{other}' in {counts[other]:,}; write a "
+                "label in one way, and two so that they differ in more than case and spaces"
+            )
 
 
 def _check_strange(rows: Sequence[Row], values: Sequence[str], label: str) -> None:

@@ -6,7 +6,8 @@ no task.
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,22 @@ class Row:
             If there is no such column; names those there are.
         """
         if column not in self.cells:
+            near = [name for name in self.cells if _folded(name) == _folded(column)]
             raise ConfigError(
                 f"{self.place}: no column '{column}'; the columns are: "
-                f"{', '.join(self.cells) or 'none'}"
+                f"{quoted(self.cells) or 'none'}"
+                + (f"; did you mean '{near[0]}'? Case and spaces count" if near else "")
             )
         return self.cells[column]
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names of columns for a message, so that blanks in them are seen."""
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def read_rows(source: str, root: Path) -> Iterator[Row]:
@@ -79,8 +91,8 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
     ------
     ConfigError
         If the file, the package or the dataset is missing; if it is a table of another ending; if a
-        line is not UTF-8, has another
-        number of cells than there are columns, quotes that do not pair, or is no JSON object.
+        line is not UTF-8, has another number of cells than there are columns, quotes that do not
+        pair or that spaces stand before, the names of the columns again, or is no JSON object.
     """
     if source.startswith(DATASETS):
         return _published(source)
@@ -110,7 +122,12 @@ def _cells(path: Path) -> Iterator[Row]:
                 raise ConfigError(f"{place}: two columns are called '{twice[0]}'; rename one")
         elif len(cells) != len(columns):
             raise ConfigError(
-                f"{place}: {len(cells)} cells for {len(columns)} columns ({', '.join(columns)})"
+                f"{place}: {len(cells)} cells for {len(columns)} columns ({quoted(columns)})"
+            )
+        elif cells == columns and len(columns) > 1:
+            raise ConfigError(
+                f"{place}: the names of the columns again, as where files were put one behind the "
+                "other; leave this row out"
             )
         else:
             yield Row(place, dict(zip(columns, cells, strict=True)))
@@ -131,8 +148,15 @@ def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
             "commas, or with tabs as .tsv"
         )
     csv.field_size_limit(MAX_CELL_CHARACTERS)
+    taken: list[str] = []  # lines of the row that is read
+
+    def lines() -> Iterator[str]:
+        for line in read_text_lines(path):
+            taken.append(line)
+            yield f"{line}\n"
+
     # strict: else a quote that is not closed makes one cell of all rows up to the next quote
-    reader = csv.reader((f"{line}\n" for line in read_text_lines(path)), strict=True)
+    reader = csv.reader(lines(), strict=True)
     while True:
         place = f"{path}, line {reader.line_num + 1}"
         try:
@@ -150,6 +174,14 @@ def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
             ) from error
         if cells is None:
             return
+        # its quotes would be read as a part of the cell; in quotes, such a cell is meant so
+        spaced = [x for x in cells if x[:1].isspace() and x.lstrip().startswith('"')]
+        if spaced and re.search(r'(^|,)\s+"(?!")', "\n".join(taken)):
+            raise ConfigError(
+                f"{place}: a cell begins with {spaced[0][:60]!r}; leave no space between the comma "
+                "and the quote"
+            )
+        taken.clear()
         yield place, cells
 
 

@@ -57,7 +57,7 @@ def test_one_of_two_texts_is_not_taken_alone(names: tuple[str, str]) -> None:
 def test_of_unknown_names_the_longest_text_is_taken() -> None:
     table = rows(number=["1", "2"], body_of_it=["a long one", "another one"], what=["x", "y"])
     assert task_columns(table, None, "what").columns == {"text": "body_of_it", "label": "what"}
-    with pytest.raises(ConfigError, match=r"no column for the label; .*body_of_it, what"):
+    with pytest.raises(ConfigError, match=r"no column for the label; .*body_of_it', 'what'"):
         task_columns(table, None, None)
     assert task_columns(table, "number", "what").columns["text"] == "number"
 
@@ -85,7 +85,7 @@ def test_tags_tell_their_types() -> None:
             {"text": ["a"] * (MAX_CLASSES + 1), "label": [f"v{i}" for i in range(MAX_CLASSES + 1)]},
             "201 different values, neither numbers nor 200 classes",
         ),
-        ({"n": [1, 2], "label": ["x", "y"]}, "no column holds text; the columns are: n, label"),
+        ({"n": [1, 2], "label": ["x", "y"]}, "no column holds text; the columns are: 'n', 'label'"),
     ],
 )
 def test_what_cannot_be_told_is_refused(columns: dict[str, list[Any]], message: str) -> None:
@@ -94,7 +94,7 @@ def test_what_cannot_be_told_is_refused(columns: dict[str, list[Any]], message: 
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match="no column 'lable'; the columns are: text, label"):
+    with pytest.raises(ConfigError, match="no column 'lable'; the columns are: 'text', 'label'"):
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
 
 
@@ -129,3 +129,14 @@ def test_rows_without_a_label_are_no_class(missing: Any) -> None:
     found = rows(text=list("abcd"), label=["no", " ", "yes", missing])
     with pytest.raises(ConfigError, match=r"line 3: column 'label' is empty there, as in 2 of 4"):
         task_columns(found, None, None)
+
+
+@pytest.mark.parametrize("other", ["Pos", "pos  itive", " POS ITIVE"])
+def test_labels_that_differ_in_case_or_spaces_alone_are_refused(other: str) -> None:
+    word = "pos" if other == "Pos" else "pos itive"
+    table = rows(text=list("abcd"), label=["neg", word, word, other])
+    message = (
+        rf"t.csv, line 5: .* holds '{other.strip()}' there \(in 1 of 4 rows\), and '{word}' in 2;"
+    )
+    with pytest.raises(ConfigError, match=message):
+        task_columns(table, None, None)

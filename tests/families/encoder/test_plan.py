@@ -147,7 +147,7 @@ def test_a_file_beside_it_without_labels_is_not_read(
         ({"files": ("texts.json",)}, r"texts\.json: a table ends in"),
         ({"files": ("gone.csv",)}, r"gone\.csv: no such file; give a table of texts: --train"),
         ({"checkpoint": "gone"}, "no such folder: .*gone"),
-        ({"label": "lable"}, "no column 'lable'; the columns are: text, label"),
+        ({"label": "lable"}, "no column 'lable'; the columns are: 'text', 'label'"),
     ],
 )
 def test_a_wrong_request_is_refused(root: Path, changes: dict[str, object], message: str) -> None:

@@ -127,7 +127,7 @@ def test_rows_are_filtered(tmp_path: Path) -> None:
     write_train(tmp_path, labelled(80)[1::2])
     assert data.dropped == {"filtered": 40}
     assert load_data(encoder_config(), tmp_path).train == data.train
-    with pytest.raises(ConfigError, match=r"no column 'source'; the columns are: text, label"):
+    with pytest.raises(ConfigError, match=r"no column 'source'; the columns are: 'text', 'label'"):
         load_data(encoder_config(where={"source": "1"}), tmp_path)
 
 
@@ -226,15 +226,18 @@ GOOD = "".join(f"{text},{label}\n" for text, label in labelled(60))
     [
         (
             "sentence1,label\nx,yes\n",
-            r"line 2: no column 'text'; the columns are: sentence1, label",
+            r"line 2: no column 'text'; the columns are: 'sentence1', 'label'",
         ),
-        ("text,class\nx,yes\n", r"line 2: no column 'label'; the columns are: text, class"),
+        ("text,class\nx,yes\n", r"line 2: no column 'label'; the columns are: 'text', 'class'"),
         (
             CSV + GOOD + "x,maybe\n",
             r"line 62: column 'label' holds 'maybe'; .* yes, or .* 1 if no row",
         ),
         (CSV + GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
-        (CSV + GOOD + '"two\nlines",yes\nx\n', r"line 64: 1 cells for 2 columns \(text, label\)"),
+        (
+            CSV + GOOD + '"two\nlines",yes\nx\n',
+            r"line 64: 1 cells for 2 columns \('text', 'label'\)",
+        ),
         ("text,label,label\nx,yes,no\n", r"line 1: two columns are called 'label'; rename one"),
         (CSV + "a,yes\nb,yes\n", r"all 2 examples have the label 'yes'; .* nothing to tell apart"),
         ("", r"task\.train 'train\.csv' holds no example"),
@@ -281,7 +284,7 @@ def test_a_label_that_nobody_taught_is_named(tmp_path: Path) -> None:
         ({**TAGGED, "tags": ["O"]}, "5 words in 'tokens' and 1 tags in 'tags'"),
         ({**TAGGED, "tags": ["O", "O", "B-UI", "E-UI", "O"]}, "column 'tags' holds 'E-UI'"),
         ({**TAGGED, "tokens": ["a", "b", "c", " ", "d"]}, "word 4 of column 'tokens' is empty"),
-        ({"tokens": TAGGED["tokens"]}, "no column 'tags'; the columns are: tokens"),
+        ({"tokens": TAGGED["tokens"]}, "no column 'tags'; the columns are: 'tokens'"),
         ({**TAGGED, "tokens": 7}, "column 'tokens' holds 7, no list"),
         (["press"], "no JSON object"),
     ],
@@ -456,7 +459,7 @@ def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write_jsonl(folder / "train.jsonl", rows)
     published = load_data(encoder_config(train=f"datasets:{folder}/default/train"), tmp_path)
     assert published == load_data(encoder_config(train="glue/train.jsonl"), tmp_path)
-    with pytest.raises(ConfigError, match="row 1: no column 'title'; the columns are: sentence"):
+    with pytest.raises(ConfigError, match="row 1: no column 'title'; the columns are: 'sentence'"):
         load_data(encoder_config(train=f"datasets:{folder}/default/train", text="title"), tmp_path)
 
 
