@@ -134,12 +134,14 @@ def number_of(cell: Any) -> float:
 
     Examples
     --------
-    >>> [number_of(cell) for cell in ("2.5", 3, "1_000", "1e39")]
-    [2.5, 3.0, nan, nan]
+    >>> [number_of(cell) for cell in ("2.5", 3, "1_000", "1e39", True)]
+    [2.5, 3.0, nan, nan, nan]
     """
+    text = str(cell).strip()
     try:
-        # Python takes 1_000 for a number; what wrote the file need not
-        number = math.nan if "_" in str(cell) else float(cell)
+        # Python takes 1_000 and any script's digits for numbers; what wrote the file need not
+        is_none = isinstance(cell, bool) or "_" in text or not text.isascii()
+        number = math.nan if is_none else float(cell)
     except (TypeError, ValueError, OverflowError):
         return math.nan
     return number if abs(number) <= MAX_ANSWER else math.nan
@@ -156,8 +158,8 @@ def cell_number(cell: Any, place: str, column: str) -> float:
     number = number_of(cell)
     if math.isnan(number):
         raise ConfigError(
-            f"{place}: column '{column}' holds {repr(cell)[:100]}; regression needs a number, of "
-            f"{MAX_ANSWER:g} at most and without _"
+            f"{place}: column '{column}' holds {repr(cell)[:100]}; regression needs a number "
+            f"in the digits 0 to 9, of {MAX_ANSWER:g} at most and without _"
         )
     return number
 

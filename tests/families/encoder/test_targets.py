@@ -7,6 +7,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.targets import (
     PlacedTarget,
     Target,
+    cell_number,
     check_targets,
     output_order,
     target_numbers,
@@ -72,3 +73,10 @@ def test_cells_are_names_or_positions() -> None:
     task = encoder_config(labels=["bad", "good"]).task
     assert target_numbers(placed("0", "1"), task) == {"0": 0, "1": 1}
     assert target_numbers(placed("good"), task) == {"bad": 0, "good": 1}
+
+
+@pytest.mark.parametrize("cell", [True, False, "\u0663", "\uff11.5"])
+def test_what_only_python_takes_for_a_number_is_refused(cell: object) -> None:
+    with pytest.raises(ConfigError, match=rf"column 'y' holds '?{cell}'?; .* in the digits 0 to 9"):
+        cell_number(cell, "a.jsonl, line 1", "y")
+    assert cell_number(" 2.5\u00a0", "a.csv, line 2", "y") == 2.5
