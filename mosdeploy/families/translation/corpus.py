@@ -19,11 +19,9 @@ from pathlib import Path
 from ...config.lookup import expand_home
 from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...data.splits import split_by_hash
-from ...data.text_files import read_text_lines
 from ...errors import ConfigError
+from .pair_files import Pair, read_aligned, read_table, text_path
 from .published import is_published, read_published
-
-Pair = tuple[str, str]
 
 MAX_CHARS_PER_TOKEN = 16
 """SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.
@@ -228,7 +226,7 @@ def _read(
                 f"corpus.train: two files are of the format 'text', not '{config.format}'; name one"
             )
         first, second = (root / expand_home(part) for part in name)
-        return _aligned(first, second)
+        return read_aligned(first, second)
     if is_published(name):
         return list(read_published(name, config.source_lang, config.target_lang))
     if config.format == "gettext":
@@ -242,45 +240,11 @@ def _read(
     is_table = path.name.removesuffix(".gz").endswith(".tsv")
     prefixed = (Path(f"{path}.{config.source_lang}{end}") for end in ("", ".gz"))
     if is_table or (config.format == "tsv" and not any(x.is_file() for x in prefixed)):
-        return list(_read_tsv(path))
+        return read_table(path, (config.source_lang, config.target_lang))
     source_path, target_path = (
-        _text_path(path, lang) for lang in (config.source_lang, config.target_lang)
+        text_path(path, lang) for lang in (config.source_lang, config.target_lang)
     )
-    return _aligned(source_path, target_path)
-
-
-def _aligned(source_path: Path, target_path: Path) -> list[Pair]:
-    """Lines of two files, of which line n of one translates line n of the other."""
-    sources = list(read_text_lines(source_path))
-    targets = list(read_text_lines(target_path))
-    if len(sources) != len(targets):
-        raise ConfigError(
-            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
-            f"{len(targets)}; line n of one must translate line n of the other"
-        )
-    return list(zip(sources, targets, strict=True))
-
-
-def _text_path(prefix: Path, lang: str) -> Path:
-    plain = Path(f"{prefix}.{lang}")
-    packed = Path(f"{prefix}.{lang}.gz")
-    for path in (plain, packed):
-        if path.is_file():
-            return path
-    raise ConfigError(
-        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
-        "language"
-    )
-
-
-def _read_tsv(path: Path) -> Iterator[Pair]:
-    for number, line in enumerate(read_text_lines(path), start=1):
-        cells = line.split("\t") if line.strip() else ["", ""]
-        if len(cells) != 2:
-            raise ConfigError(
-                f"{path}, line {number}: {len(cells)} columns; a line is source TAB target"
-            )
-        yield cells[0], cells[1]
+    return read_aligned(source_path, target_path)
 
 
 def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:

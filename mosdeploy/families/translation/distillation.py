@@ -23,8 +23,9 @@ from ...runtime import Translator
 from ...runtime.manifest import MANIFEST_NAME
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
-from .corpus import Pair, clean
+from .corpus import clean
 from .decoding import translate
+from .pair_files import Pair
 from .tokenizer import Tokenizer
 
 DEFAULT_BEAM = 5

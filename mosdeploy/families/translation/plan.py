@@ -16,7 +16,8 @@ from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
 from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
-from .corpus import Corpus, Pair, load_corpus
+from .corpus import Corpus, load_corpus
+from .pair_files import Pair
 from .sizes import SIZES, Size, choose_size
 from .sources import CorpusFiles, corpus_files
 from .tokenizer import trial_lengths
