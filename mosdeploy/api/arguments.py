@@ -10,9 +10,10 @@ import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
+from pydantic_core import PydanticCustomError
 
 from ..errors import ConfigError
 
@@ -24,6 +25,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_CHECKED = ("max_latency", "time", "runtime", "languages", "return")
 """What reads the first four says of any value what is allowed; the rest is not data."""
+
+_TOLD = {
+    str: "a valid string",
+    int: "a valid integer",
+    float: "a valid number",
+    bool: "a valid boolean",
+}
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
@@ -40,7 +48,7 @@ def with_checked_arguments(verbs: C) -> C:
 
 def checked(function: F) -> F:
     """The same function, whose arguments are what its annotations say, or become it: numbers of
-    numpy are numbers.
+    numpy are numbers; booleans and texts are none.
 
     Raises
     ------
@@ -62,7 +70,7 @@ def checked(function: F) -> F:
     signature = inspect.signature(function)
     hints = {
         # a text is the name of what is not imported yet
-        name: Any if name in _NOT_CHECKED or isinstance(hint, str) else hint
+        name: Any if name in _NOT_CHECKED or isinstance(hint, str) else _as_written(hint)
         for name, hint in function.__annotations__.items()
     }
 
@@ -88,6 +96,21 @@ def checked(function: F) -> F:
         return function(*given, **named)
 
     return call  # type: ignore[return-value]
+
+
+def _as_written(hint: Any) -> Any:
+    """A type that takes no boolean for a number, and no text for a number or a boolean."""
+    kinds = {hint, *get_args(hint)}
+    told = " or ".join(name for kind, name in _TOLD.items() if kind in kinds)
+
+    def check(given: Any) -> Any:
+        for item in given if isinstance(given, list | tuple) else [given]:
+            kind = bool if isinstance(item, bool) else str
+            if told and isinstance(item, kind) and kind not in kinds:
+                raise PydanticCustomError("converted", f"Input should be {told}")
+        return given
+
+    return Annotated[hint, BeforeValidator(check)]
 
 
 def _listed(given: Any) -> Any:

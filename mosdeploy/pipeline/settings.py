@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ..errors import ConfigError
@@ -22,7 +23,8 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
     Parameters
     ----------
     settings
-        Values by `section.key`; a key of the top has no section.
+        Values by `section.key`; a key of the top has no section. Numbers and arrays of numpy, and
+        paths, are taken as what they stand for.
 
     Raises
     ------
@@ -44,10 +46,10 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
 def _with_setting(text: str, name: str, value: Any) -> str:
     section, _, key = name.rpartition(".")
     try:
-        plain = json.loads(json.dumps(value))
+        plain = json.loads(json.dumps(value, default=_plain))
         changed = _replaced(text.splitlines(), section, Setting(key, plain, WHY).line)
         is_there = tomllib.loads(changed) == _expected(text, section, key, plain)
-    except (TypeError, ValueError):  # no JSON; no TOML
+    except (AttributeError, TypeError, ValueError):  # no JSON; no TOML
         is_there = False
     if not is_there:
         raise ConfigError(
@@ -55,6 +57,11 @@ def _with_setting(text: str, name: str, value: Any) -> str:
             "or a list of them, by its section.key; change all else in mosdeploy.toml"
         )
     return changed
+
+
+def _plain(value: Any) -> Any:
+    """A path, a number or an array of numpy as TOML holds it."""
+    return str(value) if isinstance(value, PurePath) else value.tolist()
 
 
 def _replaced(lines: list[str], section: str, line: str) -> str:

@@ -23,9 +23,10 @@ def verb(
     share: float | None = None,
     runtime: Literal["onnxruntime", "tvm", "auto"] = "auto",
     time: str | None = None,
+    renew: bool = False,
     **options: Any,
 ) -> object:
-    return {x: y for x, y in locals().items() if y not in (None, (), "auto", {})}
+    return {x: y for x, y in locals().items() if y not in (None, (), "auto", {}, False)}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,12 @@ def test_one_is_a_list_of_one() -> None:
         ({"budget": 0.5}, "budget: 0.5: Input should be a valid integer"),
         ({"budget": float("inf")}, "budget: inf: Input should be a finite number"),
         ({"share": "2%"}, "share: '2%': Input should be a valid number"),
+        ({"share": True}, "share: True: Input should be a valid number"),
+        ({"budget": "10"}, "budget: '10': Input should be a valid integer"),
+        ({"budget": True}, "budget: True: Input should be a valid integer"),
+        ({"picks": True}, "picks: True: Input should be a valid string or a valid integer"),
+        ({"picks": ["winner", False]}, "picks: .*False.*: Input should be a valid string or"),
+        ({"renew": "no"}, "renew: 'no': Input should be a valid boolean"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(given: dict[str, Any], message: str) -> None:
@@ -104,7 +111,7 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
         mosdeploy.open_run(tmp_path, progress=print)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"pairs\.tsv: no such file"):
         mosdeploy.init(tmp_path / "new", train="pairs.tsv")
-    given = {"valid": tmp_path / "v.tsv", "checkpoint": tmp_path / "bert", "num_winners": "1"}
+    given = {"valid": tmp_path / "v.tsv", "checkpoint": tmp_path / "bert", "num_winners": 1}
     with pytest.raises(ConfigError, match=r"bert"):
         mosdeploy.init(tmp_path / "new", train=tmp_path / "pairs.csv", **given)
     with pytest.raises(ConfigError, match=r"num_winners: 'two': Input should be a valid integer"):

@@ -1,8 +1,10 @@
 """Other values of keys in the text of a run file."""
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mosdeploy.errors import ConfigError
@@ -76,3 +78,11 @@ def test_what_cannot_be_changed_here_is_refused(name: str, value: Any) -> None:
         ConfigError, match=r"cannot be set to .* change all else in mosdeploy\.toml"
     ):
         with_settings(TEXT, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [(np.int64(5), 5), (np.float32(0.5), 0.5), (np.arange(2), [0, 1]), (Path("a/b"), "a/b")],
+)
+def test_what_stands_for_a_value_is_taken(value: Any, taken: Any) -> None:
+    assert tomllib.loads(with_settings(TEXT, {"workload.x": value}))["workload"]["x"] == taken
