@@ -83,8 +83,12 @@ def _cost_table(tried: "DryRun") -> str:
         )
     header = ("supernet", "parameters", "size", "optimiser", "peak", "ms a step", "to none")
     cost = tried.costs["configured"]
+    teacher = ""
+    if tried.teacher_steps:
+        took = duration(tried.teacher_s)
+        teacher = f"\nteacher: {tried.teacher_steps:,} steps before that, about {took}"
     return (
         f"{table(header, rows)}\nconfigured: {tried.steps:,} steps of {cost.num_targets:,} "
         f"targets, {tried.steps * cost.num_targets / 1e6:,.1f} million in all, about "
-        f"{duration(tried.steps * cost.step_s)} with one process here"
+        f"{duration(tried.steps * cost.step_s)} with one process here{teacher}"
     )

@@ -1,6 +1,7 @@
 """`train --dry-run`: what a training would cost."""
 
 import functools
+from dataclasses import replace
 
 from ..errors import PredictorError, StaleInputError
 from ..records import DryRun
@@ -51,16 +52,30 @@ def dry_run(context: Context, options: TrainOptions | None = None) -> DryRun:
     if options.time_s is None and (told := busy()):
         context.progress.say(told)
     costs = {}
+    total = len(ROUTINGS) + (config.teacher_steps > 0)
     for done, name in enumerate(ROUTINGS):
-        context.progress.update("dry run", done, len(ROUTINGS), name)
+        context.progress.update("dry run", done, total, name)
         supernet = config.supernet.model_copy(update={"routing": name})
-        costs[name] = training_cost(
-            CostTask(fresh=fresh, supernet=supernet, training=config.training, examples=examples)
+        task = CostTask(fresh=fresh, supernet=supernet, training=config.training, examples=examples)
+        costs[name] = training_cost(task)
+    teacher_s = 0.0
+    if config.teacher_steps:
+        context.progress.update("dry run", len(ROUTINGS), total, "teacher")
+        # as the estimate of `init` takes it: the largest architecture, trained alone
+        alone = functools.partial(
+            context.family.fresh_subnet,
+            config.space.largest,
+            config.space,
+            config.vocab_size,
+            seed=config.training.seed,
         )
-    context.progress.update("dry run", len(ROUTINGS), len(ROUTINGS))
+        teacher_s = config.teacher_steps * training_cost(replace(task, fresh=alone)).step_s
+    context.progress.update("dry run", total, total)
     return DryRun(
         space_sha256=context.run.space_sha256,
         vocab_size=config.vocab_size,
         steps=config.training.steps,
         costs={"configured": costs[config.supernet.routing], **costs},
+        teacher_steps=config.teacher_steps,
+        teacher_s=teacher_s,
     )

@@ -144,13 +144,17 @@ class TrainingCost(Record):
 
 
 class DryRun(Record):
-    """Costs of the configured supernet, `configured`, and of the same one with other routings."""
+    """Costs of the configured supernet, `configured`, and of the same one with other routings; and
+    how long its teacher is trained, if it has one that is.
+    """
 
     version: Literal[2] = 2
     space_sha256: str
     vocab_size: int
     steps: int
     costs: dict[str, TrainingCost]
+    teacher_steps: int = 0
+    teacher_s: float = 0.0
 
 
 WeightOrigin = Literal["inherited", "finetuned", "teacher", "from-teacher", "scratch"]

@@ -66,6 +66,10 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     assert rows["configured"][-2:] == ["200", "2.00"]
     assert "9,000 steps of 4,000 targets, 36.0 million in all, about 30 min" in done.stdout
     assert done.stderr == "next: mosdeploy train\n"
+    assert "teacher" not in done.stdout
+    taught = tried.model_copy(update={"teacher_steps": 400, "teacher_s": 120.0})
+    done = ask("dry_run.dry_run", taught, "train", "--dry-run")
+    assert "\nteacher: 400 steps before that, about 2 min" in done.stdout
     words = ("--max-latency", "20ms", "--max-size", "1MiB", "--device", "rpi", "--time", "90m")
     done = ask("dry_run.dry_run", tried, "train", "--dry-run", *words)
     assert done.arguments[1].time_s == 90 * 60

@@ -119,3 +119,5 @@ def test_each_recipe_of_an_encoder_can_be_tried(
     assert len(found.costs) == 4
     assert all(tried.step_s > 0 and tried.num_targets > 0 for tried in found.costs.values())
     assert found.steps == load_recipe(recipe).training.steps
+    taught = made_small(recipe).teacher_steps
+    assert (found.teacher_steps, found.teacher_s > 0) == (taught, taught > 0)
