@@ -185,8 +185,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
     except (ValueError, RecursionError) as error:  # a number can be too large, a table too deep
-        raise ConfigError(f"{path}: not valid TOML: {_reason(error)}") from error
+        # of a key that is there twice, tomllib says no more
+        twice = "a key is there twice: remove one"
+        reason = _reason(error).replace("Cannot overwrite a value", twice)
+        raise ConfigError(f"{path}: not valid TOML: {reason}") from error
 
 
 def _explained(model: type[BaseModel], found: list[Any], data: Any) -> list[str]:

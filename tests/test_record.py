@@ -287,9 +287,14 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
 
 def test_toml_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "mosdeploy.toml"
-    path.write_bytes(b'name = "caf\xe9"\n')
-    with pytest.raises(ConfigError, match="not valid TOML"):
+    path.write_bytes(b'\nname = "caf\xe9"\n')
+    with pytest.raises(ConfigError, match=r"toml, line 2: not UTF-8; save the file as UTF-8"):
         read_toml(path)
+
+
+def test_a_key_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a key is there twice: remove one \(at line 3"):
+        read_toml(_toml(tmp_path, "[training]\nsteps = 1\nsteps = 2\n"))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +303,7 @@ def test_toml_that_is_not_utf8(tmp_path: Path) -> None:
 def test_toml_that_was_made_to_be_too_much_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mosdeploy.toml"
     path.write_bytes(text.encode(errors="surrogatepass"))
-    with pytest.raises(ConfigError, match="not valid TOML"):
+    with pytest.raises(ConfigError, match=r"not valid TOML|not UTF-8"):
         read_toml(path)
 
 

@@ -32,3 +32,22 @@ def split_by_hash(
         chosen = test if position < test_share else valid
         (chosen if position < test_share + valid_share else train).append(example)
     return train, valid, test
+
+
+def told_held_out(count: int, **files: str | None) -> str:
+    """For a message: that training examples are left out because they are in held-out files.
+
+    Parameters
+    ----------
+    count
+        How many are left out.
+    files
+        Held-out files by their keys, with `_` for the point.
+
+    Examples
+    --------
+    >>> told_held_out(9, task_valid=None, task_test="a.csv")
+    "; 9 are in task.test 'a.csv' too: name another file"
+    """
+    named = [f"{key.replace('_', '.')} '{name}'" for key, name in files.items() if name]
+    return f"; {count:,} are in {' or '.join(named)} too: name another file" if count else ""

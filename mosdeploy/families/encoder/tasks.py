@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
-from ...data.splits import split_by_hash
+from ...data.splits import split_by_hash, told_held_out
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
 from .examples import Example, Found, folded, read_examples, text_key
@@ -151,6 +151,7 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
     if not train:
         raise ConfigError(
             f"task.train '{task.train_name}': no example is left to train on (dropped: {counts})"
+            + told_held_out(dropped["held_out"], task_valid=task.valid, task_test=task.test)
         )
     if not valid and task.valid:
         raise ConfigError(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...config.lookup import expand_home
 from ...config.translation import CorpusConfig, TranslationRunConfig
-from ...data.splits import split_by_hash
+from ...data.splits import split_by_hash, told_held_out
 from ...errors import ConfigError
 from .pair_files import Pair, read_aligned, read_table, text_path
 from .published import is_published, read_published
@@ -184,6 +184,7 @@ def _check_filled(
     if not train:
         raise ConfigError(
             f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts})"
+            + told_held_out(dropped["held_out"], corpus_valid=config.valid, corpus_test=config.test)
         )
     if not valid and config.valid:
         raise ConfigError(

@@ -302,7 +302,7 @@ def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) ->
     [
         ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
         ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
-        ('{"text": "a", "label": 1e39}', r"holds 1e\+39; regression needs a number, of 1e\+30"),
+        ('{"text": "a", "label": 1e39}', r"holds 1e\+39; regression needs .*, of 1e\+30"),
         ('{"text": "a", "label": "1_000"}', "holds '1_000'; .* without _"),
         ('{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
         (f'{{"text": "a", "label": 1{"0" * 400}}}', "holds 10+; regression needs a number"),
@@ -353,7 +353,7 @@ def test_splits_that_are_empty(tmp_path: Path) -> None:
         load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
     (tmp_path / "valid.csv").write_text(CSV + GOOD)
     (tmp_path / "few.csv").write_text(f"{CSV}a,yes\nb,no\n")
-    with pytest.raises(ConfigError, match=r"no example is left .* \(dropped: held_out 60\)"):
+    with pytest.raises(ConfigError, match=r"held_out 60\); 60 are in task\.valid 'valid.csv' too"):
         load_data(encoder_config(valid="valid.csv"), tmp_path)
     with pytest.raises(ConfigError, match=r"all its texts are in task\.test 'valid.csv' too; name"):
         load_data(encoder_config(train="few.csv", valid="valid.csv", test="valid.csv"), tmp_path)

@@ -274,6 +274,10 @@ def test_empty_corpora(tmp_path: Path) -> None:
     write_text(tmp_path / "test", pairs(2))
     with pytest.raises(ConfigError, match=r"all its pairs are in corpus\.test 'test' too; name an"):
         load_corpus(config(valid="test", test="test"), tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"held_out 10\); 10 are in corpus\.test 'train' too: name"
+    ):
+        load_corpus(config(test="train"), tmp_path)
 
 
 def test_fractions_count_where_no_file_is_named(tmp_path: Path) -> None:
