@@ -93,13 +93,9 @@ class TaskConfig(Record):
     pooling: Pooling | None = None
 
     @model_validator(mode="after")
-    def _pooling_fits(self) -> Self:
+    def _fits_its_kind(self) -> Self:
         if self.pooling is not None and self.kind != "embedding":
             raise ValueError(f"pooling: only an embedding has one, not {self.kind}; leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _passages_fit(self) -> Self:
         if self.passage_words is not None and self.kind not in AGNOSTIC:
             raise ValueError(
                 f"passage_words: only an embedding and a masked-lm read passages, not {self.kind}; "
@@ -118,6 +114,11 @@ class TaskConfig(Record):
                 f"{given[0]}: of {self.kind} no such column is read; leave out "
                 f"{' and '.join(given)}"
             )
+        columns = [self.text, self.text_pair] if self.text_pair is not None else [self.text]
+        columns += [self.label] if self.kind in ("classification", "regression") else []
+        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"text, text_pair and label: two of them are the column '{twice}'")
         return self
 
     @model_validator(mode="after")
@@ -132,11 +133,12 @@ class TaskConfig(Record):
             raise ValueError(f"labels: {self.kind} has none; leave them out")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must differ from one another, got {list(self.labels)}")
-        broken = [name for name in self.labels if not is_one_line(name)]
+        broken = [x for x in self.labels if not x or x != x.strip() or not is_one_line(x)]
         if broken:
             raise ValueError(
-                f"labels: {broken[0]!r} holds a line break, a tab or a control character; a label "
-                "is printed as one line"
+                f"labels: {broken[0]!r} is empty, begins or ends with a space, or holds a line "
+                "break, a tab or a control character; a label is printed as one line, and read "
+                "from a cell without spaces around it"
             )
         spaced = [name for name in self.labels if any(map(str.isspace, name))]
         if self.kind == "tagging" and spaced:

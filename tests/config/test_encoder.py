@@ -95,6 +95,10 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("task", {"labels": ["one"]}, "classification needs 2 or more"),
         ("task", {"labels": ["a", "a"]}, "labels must differ"),
         ("task", {"labels": ["a", "b\x1b[2J"]}, "a label is printed as one line"),
+        ("task", {"labels": ["a", ""]}, "labels: '' is empty, begins or ends with a space"),
+        ("task", {"labels": ["a", "b "]}, "labels: 'b ' is empty, begins or ends with a space"),
+        ("task", {"label": "text"}, "text_pair and label: two of them are the column 'text'"),
+        ("task", {"text_pair": "text"}, "two of them are the column 'text'"),
         ("task", {"kind": "regression"}, "regression has none"),
         (
             "task",

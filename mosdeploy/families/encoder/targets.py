@@ -129,6 +129,23 @@ def warn_of_order(folder: Path, config: TaskConfig) -> None:
     )
 
 
+def warn_of_untaught(numbers: Iterable[int], config: TaskConfig) -> None:
+    """Warn of labels that no training example has.
+
+    Parameters
+    ----------
+    numbers
+        Of the classes or tags that there are.
+    """
+    names = tuple(config.tag_names[i] for i in numbers)
+    taught = PlacedTarget("", names).labels if config.kind == "tagging" else names
+    if untaught := [label for label in config.labels if label not in taught]:
+        _log.warning(
+            "no training example has %s of task.labels, which cannot be learned so",
+            ", ".join(f"'{label}'" for label in untaught),
+        )
+
+
 def number_of(cell: Any) -> float:
     """The number that a cell holds; NaN if it is none, or larger than any answer of a bundle.
 

@@ -32,7 +32,7 @@ from .given_teacher import GivenTeacher, check_names, load_given_teacher, same_f
 from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .kept_head import put_on_scale
 from .network import EncoderSubnet
-from .targets import output_order, warn_of_order
+from .targets import output_order, warn_of_order, warn_of_untaught
 from .teacher import VALIDATION_TOKENS, EncoderTeacher
 
 _log = logging.getLogger(__name__)
@@ -162,6 +162,9 @@ def _make(
     is_largest = given is None or (given.is_of_family and same_folder(config, task.root))
     network, has_head = _start(config, task.root, given, is_largest)
     examples = cast("EncoderDataset", task.train)
+    if config.task.labels:
+        targets = examples.tags.flat if config.task.kind == "tagging" else examples.labels
+        warn_of_untaught([int(x) for x in set(targets.tolist()) if x >= 0], config.task)
     # what a training resumes from has a head that was put on its scale
     if given is None and not _checkpoint_path(path.parent).exists():
         put_on_scale(network, examples, config)

@@ -12,6 +12,7 @@ from mosdeploy.families.encoder.targets import (
     output_order,
     target_numbers,
     teach_all,
+    warn_of_untaught,
 )
 
 
@@ -80,3 +81,12 @@ def test_what_only_python_takes_for_a_number_is_refused(cell: object) -> None:
     with pytest.raises(ConfigError, match=rf"column 'y' holds '?{cell}'?; .* in the digits 0 to 9"):
         cell_number(cell, "a.jsonl, line 1", "y")
     assert cell_number(" 2.5\u00a0", "a.csv, line 2", "y") == 2.5
+
+
+def test_labels_that_no_example_has_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_untaught([0, 2], encoder_config(labels=["a", "b", "c"]).task)
+    warn_of_untaught([0, 4], encoder_config(kind="tagging", labels=["UI", "KEY"]).task)
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" of task.labels")[0][-3:] for line in told] == ["'b'", "UI'"]
+    warn_of_untaught([0, 1], encoder_config(labels=["a", "b"]).task)
+    assert len(caplog.records) == 2

@@ -171,6 +171,12 @@ def test_outputs_for_other_classes_are_drawn_anew(tmp_path: Path, caplog: Any) -
     assert "drawn anew: head.out.bias, head.out.weight" in caplog.text
 
 
+def test_a_label_that_no_example_has_is_told(tmp_path: Path, caplog: Any) -> None:
+    saved(tmp_path, "bert", **SIZES)
+    barely_trained(tmp_path, BARELY, labels=["no", "yes", "maybe"])
+    assert caplog.text.count("no training example has 'maybe' of task.labels") == 1
+
+
 def test_a_given_teacher_without_names_is_told_or_refused(tmp_path: Path, caplog: Any) -> None:
     saved(tmp_path, "bert", "ForSequenceClassification", **SIZES)
     barely_trained(tmp_path, TeacherConfig(path=str(tmp_path)))
