@@ -14,7 +14,7 @@ from ..printable import likely
 from ..record import Name, Record, load_toml, parse
 from ..spaces.spec import Precision
 from .lookup import lookup_dirs
-from .units import Statistic
+from .units import MAX_TIMEOUT_S, Statistic, Timeout
 
 TAIL_REPEATS: dict[Statistic, int] = {"p90": 50, "p99": 200}
 """Repeats of a model that is held to a limit on a tail of its times, at least."""
@@ -35,7 +35,7 @@ class MeasureProtocol(Record):
     """
 
     rounds: int = Field(1, ge=1, le=99, validation_alias=AliasChoices("rounds", "visits"))
-    warmup: int = Field(3, ge=1)
+    warmup: int = Field(3, ge=1, le=10_000)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
@@ -69,8 +69,8 @@ class DeviceProfile(Record):
     llvm_cpu: str | None = None
     wheel_platform: str | None = None
     wheel_python: str | None = None
-    connect_timeout_s: float = Field(10.0, gt=0)
-    command_timeout_s: float = Field(60.0, gt=0)
+    connect_timeout_s: Timeout = 10.0
+    command_timeout_s: Timeout = 60.0
     emulated: bool = False
     precisions: tuple[Precision, ...] = Field(get_args(Precision), min_length=1)
     measure: MeasureProtocol = MeasureProtocol()
@@ -227,6 +227,16 @@ def _unfit(profile: DeviceProfile) -> str:
             f"'work_dir': '{place}'; write the path of a folder of mosdeploy's own, from / or ~/, "
             "such as ~/.cache/mosdeploy"
         )
+    if "\n" in place or "\r" in place:
+        return f"'work_dir': {place!r} holds a line break; write the path on one line"
+    wrong = [x for x in profile.requirements if not x.strip() or x.strip().startswith("-")]
+    if wrong:
+        return (
+            f"'requirements': {wrong[0]!r} is no package; write names as pip takes them, without "
+            "options, such as onnxruntime==1.24.1"
+        )
+    if not profile.provider.strip():
+        return "'provider': it is empty; write CPUExecutionProvider, or another of ONNX Runtime's"
     return ""
 
 
@@ -248,5 +258,10 @@ def _disorder(measure: MeasureProtocol) -> str:
             f"candidate_timeout_s is {measure.candidate_timeout_s:g}, but the warm-up and the "
             f"repeats may each take max_time_s, which is {measure.max_time_s:g}, and longer where "
             f"a run is slow; raise it above {2 * measure.max_time_s:g}"
+        )
+    if measure.candidate_timeout_s > MAX_TIMEOUT_S:
+        return (
+            f"candidate_timeout_s is {measure.candidate_timeout_s:g}; write {MAX_TIMEOUT_S:g}, a "
+            "week, or less"
         )
     return ""

@@ -17,7 +17,7 @@ from ..spaces.encoder_choices import Head
 from ..spaces.encoder_workload import EncoderWorkload
 from .pooling import Pooling, pooling_of
 from .sections import ExportConfig, RunConfig, SupernetConfig
-from .units import Fraction
+from .units import Fraction, Steps
 
 TaskKind = Literal["classification", "regression", "tagging", "embedding", "masked-lm"]
 
@@ -182,7 +182,7 @@ class TeacherConfig(Record):
     """
 
     path: str | None = Field(None, exclude_if=operator.not_)
-    steps: int = Field(400, ge=1)
+    steps: Steps = 400
     learning_rate: float = Field(5e-5, gt=0)
     label_weight: Fraction = 0.1
     temperature: float = Field(1.0, gt=0)

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
 from ..spaces.table import Width
-from .units import Count, Duration, Fraction, Size, Statistic
+from .units import Count, Duration, Fraction, Size, Statistic, Steps, Timeout
 
 MAX_SEED = 2**62
 """What every generator of random numbers takes."""
@@ -101,8 +101,8 @@ class TrainingConfig(LimitsConfig):
     )
     """Keys that change how a training runs, and not what it comes to."""
 
-    steps: int = Field(2000, ge=1)
-    budget: int | None = Field(None, ge=2, exclude_if=operator.not_)
+    steps: Steps = 2000
+    budget: int | None = Field(None, ge=2, le=10**9, exclude_if=operator.not_)
     num_winners: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
     tokens_per_batch: int = Field(2048, ge=16)
     grad_accum_steps: int = Field(1, ge=1, le=100_000)
@@ -128,7 +128,7 @@ class TrainingConfig(LimitsConfig):
     checkpoint_every: int = Field(100, ge=1)
     # changes no result: it is in no fingerprint
     log: Literal["jsonl", "tensorboard"] = Field("jsonl", exclude=True)
-    rank_timeout_s: float = Field(300.0, gt=0, exclude_if=lambda seconds: seconds == 300.0)
+    rank_timeout_s: Timeout = Field(300.0, exclude_if=lambda seconds: seconds == 300.0)
 
     @property
     def fingerprinted(self) -> Self:
@@ -171,7 +171,7 @@ class FinetuneConfig(Record):
     the one with the lowest validation loss is kept.
     """
 
-    steps: int = Field(500, ge=1)
+    steps: Steps = 500
     seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
@@ -209,7 +209,7 @@ class SearchConfig(LimitsConfig):
     renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
 
     population: int = Field(125, ge=4, le=100_000)
-    parents: int = Field(25, ge=2)
+    parents: int = Field(25, ge=2, le=100_000)
     mutations: int = Field(50, ge=0, le=100_000)
     crossovers: int = Field(50, ge=0, le=100_000)
     iterations: int = Field(30, ge=1, le=100_000)

@@ -155,4 +155,9 @@ def _checked(parse: Callable[[str], float]) -> BeforeValidator:
 Duration = Annotated[str, _checked(parse_duration_ms)]
 Count = Annotated[str, _checked(parse_count)]
 Size = Annotated[str, _checked(parse_size)]
+Steps = Annotated[int, Field(ge=1, le=10**9)]
+MAX_TIMEOUT_S = 7 * 86_400.0
+"""A week."""
+
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -98,6 +98,8 @@ def test_bad_device_name(name: str) -> None:
     [
         ({"measure": {"min_repeats": 9}}, "measure.min_repeats"),
         ({"connect_timeout_s": 0}, "connect_timeout_s"),
+        ({"command_timeout_s": 1e9}, "command_timeout_s"),
+        ({"measure": {"warmup": 10**9}}, "measure.warmup"),
         ({"precisions": []}, "precisions"),
     ],
 )
@@ -125,6 +127,14 @@ def test_bounds_out_of_order_are_refused_in_a_file_alone(tmp_path, line):
         ('work_dir = "mosdeploy"', "'work_dir': 'mosdeploy'; write the path of a folder"),
         ('work_dir = ""', "'work_dir': ''; write"),
         ('work_dir = "/"', "'work_dir': '/'; write"),
+        ('work_dir = "/srv/a\\nb"', "'work_dir': .* holds a line break"),
+        ('requirements = ["numpy", " "]', "'requirements': ' ' is no package"),
+        ('requirements = ["-r x.txt"]', "'requirements': '-r x.txt' is no package"),
+        ('provider = ""', "'provider': it is empty"),
+        (
+            "measure.candidate_timeout_s = 1e9",
+            "'measure': candidate_timeout_s is 1e.09; write",
+        ),
         ('work_dir = "~/"', "'work_dir': '~/'; write"),
     ],
 )

@@ -2,7 +2,14 @@ from typing import Any
 
 import pytest
 
-from mosdeploy.config.sections import ProfileConfig, SearchConfig, SupernetConfig, TrainingConfig
+from mosdeploy.config.encoder import TeacherConfig
+from mosdeploy.config.sections import (
+    FinetuneConfig,
+    ProfileConfig,
+    SearchConfig,
+    SupernetConfig,
+    TrainingConfig,
+)
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.storage import fingerprint
@@ -28,6 +35,12 @@ def test_an_update_has_something_to_train() -> None:
         (TrainingConfig, {"grad_accum_steps": 10**9}, "grad_accum_steps"),
         (TrainingConfig, {"num_random_archs": 10**9}, "num_random_archs"),
         (SearchConfig, {"population": 10**9}, "population"),
+        (SearchConfig, {"parents": 10**9}, "parents"),
+        (TrainingConfig, {"steps": 10**10}, "steps"),
+        (TrainingConfig, {"budget": 10**10}, "budget"),
+        (TrainingConfig, {"rank_timeout_s": 1e9}, "rank_timeout_s"),
+        (FinetuneConfig, {"steps": 10**10}, "steps"),
+        (TeacherConfig, {"steps": 10**10}, "steps"),
         (SupernetConfig, {"router_hidden_dim": 10**9}, "router_hidden_dim"),
         (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
         (TrainingConfig, {"adam_betas": [0.9, 1.0]}, "adam_betas.1"),
