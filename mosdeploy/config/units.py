@@ -76,7 +76,7 @@ def parse_size(text: str) -> int:
     """
     value = _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
     # `200` is of somebody who means MiB
-    if value < 1000 and str(text).strip().isdecimal():
+    if value < 1000 and not re.search("[A-Za-z]", str(text)):
         raise ConfigError(f"'{text}' is {value} bytes; write {value}MiB, or {value}B if so meant")
     return value
 

@@ -23,6 +23,18 @@ MAX_RETRIES = 2
 """How often a subnet is measured beyond its rounds."""
 
 
+def comes_after_pause(before: AgentResult, after: AgentResult) -> bool:
+    """Whether a result was made long after another of the same device; of one whose clock was set
+    meanwhile, the time since its start tells.
+    """
+    if before.boot_id and before.boot_id == after.boot_id:
+        times_s = (before.uptime_s, after.uptime_s)
+    else:
+        times_s = (before.made_s, after.made_s)
+    first_s, then_s = times_s
+    return first_s is not None and then_s is not None and abs(then_s - first_s) > PAUSE_S
+
+
 class DriftWatch:
     """Holds results back until the reference after them is known and a subnet has all its rounds.
 
@@ -84,7 +96,8 @@ class DriftWatch:
 
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns the measurements that are accepted because of it."""
-        if self._comes_after_pause(result):
+        before, self._last = self._last, result
+        if before is not None and comes_after_pause(before, result):
             self._last_reference_ms = None
             self._all_reference_ms = []
         if result.key == REFERENCE:
@@ -99,21 +112,6 @@ class DriftWatch:
             return self._add_round(result, {})
         self._held_back.append(result)
         return []
-
-    def _comes_after_pause(self, result: AgentResult) -> bool:
-        """Whether it was made long after the one before, by the clock and by the time since the
-        device started: either may be set back.
-        """
-        before = self._last
-        if result.made_s is None:
-            return False
-        self._last = result
-        if before is None or before.made_s is None:
-            return False
-        waits_s = [abs(result.made_s - before.made_s)]
-        if before.uptime_s is not None and result.uptime_s is not None:
-            waits_s.append(abs(result.uptime_s - before.uptime_s))
-        return min(waits_s) > PAUSE_S
 
     def _add_reference(self, reference: Measurement) -> list[tuple[str, Measurement]]:
         """Judge the results since the last timing of the reference by this one."""

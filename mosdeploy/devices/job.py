@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -61,7 +62,8 @@ class _Clock(Record):
 
 class AgentResult(Record):
     """One line of a job's results; `measured_at` by the device's clock, which may be set meanwhile,
-    `uptime_s` by the one that runs from its start, None of an older agent.
+    `uptime_s` by the one that runs from the start that `boot_id` tells from others; an older agent
+    tells neither.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -70,6 +72,7 @@ class AgentResult(Record):
     measurement: Measurement
     measured_at: str = ""
     uptime_s: float | None = None
+    boot_id: str = ""
 
     @property
     def made_s(self) -> float | None:
@@ -91,11 +94,16 @@ class AgentResult(Record):
             if ordered_ms[-1] > MAX_MS:
                 raise ValueError(f"no time is longer than {latency(MAX_MS)}")
             # what is left of one stage after another is taken away may be nothing
-            if ordered_ms[0] < 0 or ordered_ms != sorted(ordered_ms) or timing.repeats < 1:
+            # numpy before 1.20 rounds a percentile in another way
+            is_ordered = all(after >= before * (1 - 1e-9) for before, after in pairwise(ordered_ms))
+            others = (ordered_ms[0], timing.cpu_ms or 0, timing.interval_percent or 0)
+            if min(others) < 0 or not is_ordered or timing.repeats < 1:
                 raise ValueError(f"no timing has the figures {timing.model_dump_json()}")
         if total is not None and total.minimum_ms <= 0:
             raise ValueError("every run takes longer than 0 ms")
-        if min(self.measurement.memory_bytes or 0, self.measurement.peak_memory_bytes or 0) < 0:
+        # an older agent gives the difference of two counts, which are a few pages off
+        memory = (self.measurement.memory_bytes or 0, self.measurement.peak_memory_bytes or 0)
+        if min(memory) < -(1 << 20):
             raise ValueError("no memory is less than none")
         return self
 

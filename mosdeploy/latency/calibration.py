@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..config.units import Statistic
-from ..records import BoardCalibration, SessionCalibration, SessionRecord
+from ..records import BoardCalibration, LatencyRecord, SessionCalibration, SessionRecord
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,10 @@ share; with two to ten timings of the reference each they are in 2 to 5 of a hun
 
 
 def calibrate_sessions(
-    sessions: Sequence[SessionRecord], num_subnets: Mapping[str, int], default_host: str
+    sessions: Sequence[SessionRecord],
+    num_subnets: Mapping[str, int],
+    default_host: str,
+    most_percent: float = math.inf,
 ) -> tuple[SessionCalibration, ...]:
     """Find the sessions in which a board was slower or faster than in its newest one.
 
@@ -41,6 +44,8 @@ def calibrate_sessions(
         How many subnets each session measured, by its name.
     default_host
         The board of sessions that do not name theirs.
+    most_percent
+        As `within_sessions`, which divides what a session has of other levels.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def calibrate_sessions(
     """
     timed = [(x, _times_ms(x)) for x in sessions if x.references]
     newest = {x.host or default_host: times_ms for x, times_ms in timed}
-    spread = _spread_within(times_ms for _, times_ms in timed)
+    spread = _spread_within(levelled(times_ms, most_percent) for _, times_ms in timed)
     num_free = sum(len(times_ms) - 1 for _, times_ms in timed)
     found = []
     for session, times_ms in timed:
@@ -134,6 +139,7 @@ def noise_floor_percent(
     default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
     statistic: Statistic = "median",
+    most_percent: float = math.inf,
 ) -> float | None:
     """How far apart repeats of one subnet on one board lie: the spread of the reference, None
     without two timings.
@@ -146,41 +152,66 @@ def noise_floor_percent(
         Sessions whose times a fit divides by their ratio: that difference is no noise.
     statistic
         Of the times of each repeat: tails lie further apart than medians.
+    most_percent
+        As `within_sessions`, where times are divided by that too.
     """
     # each board by itself, so that the differences between boards do not count
-    times_ms = _reference_ms(sessions, default_host, rescaled, statistic)
+    times_ms = _reference_ms(sessions, default_host, rescaled, statistic, most_percent)
     spread = _spread_within(times_ms.values())
     return None if spread is None else 100 * spread
 
 
 def within_sessions(
-    measured: Iterable[tuple[str, float | None]],
+    records: Iterable[LatencyRecord],
     sessions: Iterable[SessionRecord],
     most_percent: float,
 ) -> list[float]:
-    """How slow a board was when it measured, beside the rest of the same session.
+    """How slow a board was when it measured some records, beside the rest of the same session.
 
     A board may change its speed for good within a session (it gets hot, a program starts), and what
     it measured before and after is of two levels.
 
     Parameters
     ----------
-    measured
-        Session and time of the reference around each measurement, None where it moved meanwhile.
     most_percent
         Smaller differences are noise.
 
     Returns
     -------
     list[float]
-        That time over the median of the session's timings of the reference; 1 for what is noise.
+        Time of the reference around each record over the median of the session's timings of it; 1
+        for what is noise, and where the reference moved meanwhile.
     """
     usual_ms = {x.session: statistics.median(_times_ms(x)) for x in sessions if x.references}
     ratios = []
-    for session, reference_ms in measured:
-        ratio = (reference_ms or math.nan) / usual_ms.get(session, math.nan)
+    for record in records:
+        reference_ms = record.measurement.reference_ms or math.nan
+        ratio = reference_ms / usual_ms.get(record.session, math.nan)
         ratios.append(ratio if abs(ratio - 1) * 100 > most_percent else 1.0)
     return ratios
+
+
+def levelled(times_ms: Sequence[float], most_percent: float) -> list[float]:
+    """Timings of the reference in a session, divided as what was measured beside them is.
+
+    Examples
+    --------
+    >>> levelled([10.0, 10.0, 10.0, 12.0, 12.0], 2.0)
+    [10.0, 10.0, 10.0, 10.0, 10.0]
+    >>> levelled([10.0, 10.0, 13.0, 10.0, 10.0], 2.0)  # a disturbance
+    [10.0, 10.0, 13.0, 10.0, 10.0]
+    """
+    usual_ms = statistics.median(times_ms) if times_ms else math.nan
+
+    def level(number: int) -> float:
+        own_ms = times_ms[number]
+        beside = [*times_ms[max(number - 1, 0) : number], *times_ms[number + 1 : number + 2]]
+        # those that the watch for drift takes to agree
+        agree = [x for x in beside if abs(x / own_ms - 1) * 100 <= most_percent]
+        ratio = statistics.fmean([own_ms, *agree]) / usual_ms
+        return ratio if agree and abs(ratio - 1) * 100 > most_percent else 1.0
+
+    return [time_ms / level(number) for number, time_ms in enumerate(times_ms)]
 
 
 def warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float) -> None:
@@ -235,14 +266,18 @@ def _reference_ms(
     default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
     statistic: Statistic = "median",
+    most_percent: float = math.inf,
 ) -> defaultdict[str, list[float]]:
-    """Times of the reference, all its timings, by board."""
+    """Times of the reference, all its timings, by board; those of other levels of a session as they
+    would be at its usual one.
+    """
     ratios = {x.session: x.time_ratio for x in rescaled}
     found = defaultdict[str, list[float]](list)
     for session in sessions:
         ratio = ratios.get(session.session, 1.0)
         # sessions from before fleets name no board
-        found[session.host or default_host] += [x / ratio for x in _times_ms(session, statistic)]
+        times_ms = levelled(_times_ms(session, statistic), most_percent)
+        found[session.host or default_host] += [x / ratio for x in times_ms]
     return found
 
 

@@ -4,10 +4,12 @@ In: what a dataset says of how it was measured, and how it would be measured now
 differences, in words. Nothing is measured here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ..config.device import MeasureProtocol
-from ..records import DeviceState, LatencyContext, SessionRecord
+from ..errors import PredictorError
+from ..records import DeviceState, LatencyContext, LatencyRecord, SessionRecord
 
 UNTOLD = ("candidate_timeout_s",)
 """Keys of the protocol that change no time, only how long one is waited for."""
@@ -109,3 +111,22 @@ def runtime_family(runtime: str) -> str:
 
 def _short(sha256: str | None) -> str:
     return "unknown" if sha256 is None else sha256[:12]
+
+
+def one_runtime(records: Iterable[LatencyRecord], path: Path, device: str) -> str:
+    """What measured the records of a file; different versions of one runtime are joined by commas.
+
+    Raises
+    ------
+    PredictorError
+        If they are of several.
+    """
+    runtimes = sorted({record.runtime for record in records})
+    # the features do not tell runtimes apart, so that one fit over two would be right for neither;
+    # versions that differ in the third number are taken to be equally fast
+    if len({minor_version(runtime) for runtime in runtimes}) > 1:
+        raise PredictorError(
+            f"{path} mixes the runtimes {' and '.join(runtimes)}; move the folder {path.parent} "
+            f"away and run `mosdeploy profile --device {device}` again"
+        )
+    return ", ".join(runtimes)

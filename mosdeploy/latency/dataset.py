@@ -9,6 +9,7 @@ until after the last `append` (the caller does, since the lock has to span the m
 Readers use `load` and need no lock.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from .calibration import (
     warn_of_differences,
     within_sessions,
 )
-from .conditions import board_differences, context_differences, minor_version
+from .conditions import board_differences, context_differences, one_runtime
 from .lines import parse_line
 from .samples import Samples
 from .sessions import NAME as SESSIONS_NAME
@@ -108,8 +109,7 @@ class LatencyDataset:
         if not lines:
             raise StaleInputError(f"{path} holds no measurements; run `mosdeploy profile` first")
         dataset = cls._read(path, lines, torn)
-        # once, and after the records, whose sessions are then there
-        dataset._sessions = dataset.sessions
+        dataset._sessions = dataset.sessions  # once, after the records, whose sessions are there
         return dataset
 
     @classmethod
@@ -230,24 +230,24 @@ class LatencyDataset:
     def rescaled_sessions(self) -> tuple[SessionCalibration, ...]:
         """Sessions in which the reference took another time than in the newest of their board."""
         num_subnets = Counter(record.session for record in self.usable)
-        return calibrate_sessions(self._fitted_sessions, num_subnets, self._default_host)
+        return calibrate_sessions(
+            self._fitted_sessions, num_subnets, self._default_host, self._most_percent
+        )
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
-        """Time ratio, shape (N,), of the board and the session that measured each record, and of
-        the part of the session: 1 where it is unknown, or there is nothing to compare with.
+        """Time ratio, shape (N,), of the board, the session and the part of it that measured each
+        record: 1 where it is unknown, or there is nothing to compare with.
         """
         hosts = self._hosts()
-        # a board without a timing of the reference cannot be compared: its times stay as they are
-        boards = {x.host: x.time_ratio or 1.0 for x in self.boards}
+        boards = {x.host: x.time_ratio or 1.0 for x in self.boards}  # not of an unknown speed
         sessions = {x.session: x.time_ratio for x in self.rescaled_sessions}
         of_boards = [boards.get(hosts.get(x.session, self._default_host), 1.0) for x in records]
         of_sessions = [sessions.get(x.session, 1.0) for x in records]
-        of_parts = within_sessions(
-            [(x.session, x.measurement.reference_ms) for x in records],
-            self.sessions,
-            self.context.device.measure.max_drift_percent,
-        )
-        return np.array(of_boards, dtype=np.float64) * of_sessions * of_parts
+        return np.array(of_boards, dtype=np.float64) * of_sessions * self._levels(records)
+
+    def _levels(self, records: Sequence[LatencyRecord]) -> list[float]:
+        """Time ratio of the part of a session in which each record was measured."""
+        return within_sessions(records, self.sessions, self._most_percent)
 
     @property
     def noise_floor_percent(self) -> float | None:
@@ -255,8 +255,16 @@ class LatencyDataset:
         two timings of the reference there.
         """
         return noise_floor_percent(
-            self._fitted_sessions, self._default_host, self.rescaled_sessions
+            self._fitted_sessions,
+            self._default_host,
+            self.rescaled_sessions,
+            most_percent=self._most_percent,
         )
+
+    @property
+    def _most_percent(self) -> float:
+        """How far the reference may move before it counts as another level."""
+        return self.context.device.measure.max_drift_percent
 
     @property
     def _fitted_sessions(self) -> tuple[SessionRecord, ...]:
@@ -317,7 +325,7 @@ class LatencyDataset:
                 f"profile --device {device.name}` again, which measures them again"
             )
         limit_percent = device.measure.max_drift_percent
-        runtime = self._runtime(usable)
+        runtime = one_runtime(usable, self.path, self.context.device.name)
         warn_of_differences(self.boards, limit_percent)
         # 1 is the largest drift that the protocol accepts; an unknown drift counts as none
         drift = np.array([r.measurement.drift_percent or 0.0 for r in usable]) / limit_percent
@@ -330,25 +338,13 @@ class LatencyDataset:
             runtime=runtime,
         )
 
-    def _runtime(self, records: Sequence[LatencyRecord]) -> str:
-        """What measured the records; different versions of one runtime are joined by commas."""
-        runtimes = sorted({record.runtime for record in records})
-        remedy = (
-            f"move the folder {self.path.parent} away and run "
-            f"`mosdeploy profile --device {self.context.device.name}` again"
-        )
-        # the features do not tell runtimes apart, so that one fit over two would be right for
-        # neither; versions that differ in the third number are taken to be equally fast
-        if len({minor_version(runtime) for runtime in runtimes}) > 1:
-            raise PredictorError(
-                f"{self.path} mixes the runtimes {' and '.join(runtimes)}; {remedy}"
-            )
-        return ", ".join(runtimes)
-
     @property
     def sha256(self) -> str:
         """Hex SHA-256 over the context, the usable records and what their times are divided by:
         what a predictor was made from.
         """
         parts = (self.context, *self.usable, *self.boards, *self.rescaled_sessions)
-        return sha256_bytes("\n".join(part.model_dump_json() for part in parts).encode())
+        lines = [part.model_dump_json() for part in parts]
+        if set(ratios := self._levels(self.usable)) - {1.0}:
+            lines.append(json.dumps(ratios))
+        return sha256_bytes("\n".join(lines).encode())

@@ -96,7 +96,7 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
         If they were made under other conditions, and are not to be made again.
     """
     profiles = _members(request.device, request.hosts)
-    wanted = latency_context(context.run, request.device)
+    wanted = latency_context(context.run, request.device, is_whole=request.is_whole)
     with locked(request.path, _busy(request.device.name, request.path)):
         try:
             return _collect(context, request, wanted, profiles)

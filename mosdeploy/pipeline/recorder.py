@@ -9,7 +9,7 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping
 
-from ..devices.drift import PAUSE_S
+from ..devices.drift import comes_after_pause
 from ..devices.events import (
     Accepted,
     Event,
@@ -62,7 +62,7 @@ class ProfileRecorder:
         self._progress = progress
         self._is_fleet = is_fleet
         self._sessions: dict[str, ProfilingSession] = {}
-        self._latest_s: dict[str, float] = {}
+        self._latest: dict[str, AgentResult] = {}
         self._measured_in: dict[tuple[str, str], str] = {}
         self._uploaded: set[str] = set()
         self._received: set[tuple[str, str, str]] = set()
@@ -110,14 +110,10 @@ class ProfileRecorder:
         a further one begins: a fit divides by what the speeds of sessions differ.
         """
         session = self._sessions[host]
-        made_s = result.made_s
-        pause_s = 0.0
-        if made_s is not None:
-            latest_s = self._latest_s.get(host, made_s)
-            pause_s = made_s - latest_s
-            self._latest_s[host] = max(made_s, latest_s)
+        before = self._latest.get(host, result)
+        self._latest[host] = result
         holds_any = session.record.session in self._measured_in.values()
-        if pause_s > PAUSE_S and (holds_any or session.record.references):
+        if comes_after_pause(before, result) and (holds_any or session.record.references):
             session = self._sessions[host] = self._begin(host, session.record.state)
         return session
 

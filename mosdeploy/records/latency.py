@@ -37,12 +37,12 @@ class Measurement(Record):
     `total` is the whole run as deployed; `parts` holds the family's other timing stages by name.
     `drift_percent` is how far the time of the reference subnet moved from just before to just
     after, None if that is not known; a fit gives the measurement less weight for it. `reference_ms`
-    is the mean of these two times, where they agree. Figures are
-    medians over `rounds`, which are at different times, out of `attempts` that were made; least
-    times, repeats, memory and drift are what `devices.rounds` says. In a `flagged` one the
-    reference moved too far in every round; it holds the round in which it moved least.
-    `peak_memory_bytes` is the most that the process held, `memory_bytes` the same less what it held
-    with the runtime started and no model loaded; None in older records.
+    is the mean of these two times, where they agree. Figures are medians over `rounds`, which are
+    at different times, out of `attempts` that were made; least times, repeats, memory and drift are
+    what `devices.rounds` says. In a `flagged` one the reference moved too far in every round; it
+    holds the round in which it moved least. `peak_memory_bytes` is the most that the process held,
+    `memory_bytes` the same less what it held with the runtime started and no model loaded; None in
+    older records.
     """
 
     total: Timing | None = None

@@ -233,12 +233,27 @@ def test_references_of_another_day_say_nothing_of_today(watch):
 
 
 @pytest.mark.parametrize(
-    ("hour", "uptime_s", "is_pause"),
-    [(20, None, True), (20, 90_000.0, True), (20, 70.0, False), (1, 90_000.0, False)],
+    ("hour", "uptime_s", "boot_id", "is_pause"),
+    [
+        pytest.param(20, None, "", True, id="an older agent"),
+        pytest.param(20, 90_000.0, "a", True, id="a night"),
+        pytest.param(20, 70.0, "a", False, id="the clock was set"),
+        pytest.param(1, 90_000.0, "a", True, id="the clock was set back"),
+        pytest.param(20, 70.0, "b", True, id="a night, and a start in the morning"),
+        pytest.param(1, 90_000.0, "b", False, id="a start"),
+    ],
 )
-def test_a_clock_that_is_set_is_no_pause(watch, hour, uptime_s, is_pause):
-    first = {"measured_at": "2026-01-01T01:30:00.000+00:00", "uptime_s": 60.0}
-    then = {"measured_at": f"2026-01-01T{hour:02}:30:00.000+00:00", "uptime_s": uptime_s}
+def test_a_clock_that_is_set_is_no_pause(watch, hour, uptime_s, boot_id, is_pause):
+    first = {
+        "measured_at": "2026-01-01T01:30:00.000+00:00",
+        "uptime_s": 60.0,
+        "boot_id": boot_id and "a",
+    }
+    then = {
+        "measured_at": f"2026-01-01T{hour:02}:30:00.000+00:00",
+        "uptime_s": uptime_s,
+        "boot_id": boot_id,
+    }
     lines = [
         result("R", 10.0).model_copy(update=first),
         result("a", 15.0).model_copy(update=then),

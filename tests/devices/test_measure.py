@@ -85,6 +85,8 @@ def test_a_whole_model_takes_the_memory_that_it_will_take(make_profile):
         ((_, measured),) = collect(LocalSession(), make_profile(), task, ["a"])
         assert measured.error is None
         found[is_whole] = measured.memory_bytes
+        # of its size, nothing stays while the next one is written
+        assert not list(Path(make_profile().work_dir).rglob("whole.onnx"))
     assert found[True] - found[False] > num_bytes / 2
 
 

@@ -12,7 +12,7 @@ from mosdeploy.latency.calibration import (
 )
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.sessions import ProfilingSession, end_session
+from mosdeploy.latency.sessions import ProfilingSession, end_session, read_sessions
 from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, SessionRecord, Timing
 
 
@@ -201,6 +201,19 @@ def test_two_levels_within_a_session_are_made_one(tmp_path, context, space, draw
     ratios = [10.0 / usual_ms, 1.0, 1.0, 1.0]
     np.testing.assert_allclose(dataset.time_ratios(dataset.usable), ratios)
     np.testing.assert_allclose(dataset.samples(space).latency_ms, 5.4 / np.array(ratios))
+    # one timing before the step, which no other confirms, is noise; with a second one none is
+    assert dataset.noise_floor_percent == pytest.approx(2.2, rel=0.1)
+    before = dataset.sha256
+    begun.add_reference("4", Measurement(total=timing(10.0)))
+    (stored,) = read_sessions(dataset.path)
+    order = (0, 4, 1, 2, 3)
+    assert noise_floor_percent(
+        [stored.model_copy(update={"references": tuple(stored.references[i] for i in order)})],
+        "board",
+        most_percent=2.0,
+    ) == pytest.approx(0.1, abs=0.1)
+    begun.add_reference("5", Measurement(total=timing(10.0)))
+    assert dataset.sha256 != before  # they are divided by something else now
 
 
 @pytest.fixture

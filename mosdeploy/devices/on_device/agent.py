@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ARCHIVE, PARENT
-from .files import open_own, write_whole
+from .files import open_own, read_text, write_whole
 from .locks import busy, folder_holder, machine_holder, take_lock, take_machine_lock
 from .whole_model import check_space, write_with_weights
 
@@ -38,6 +38,8 @@ CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20
 NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
 """Errors of a work folder that another one would not have."""
+# that of Linux runs on while the device sleeps
+UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 REFERENCE = "reference"
 """The key of the model that is timed again and again, to show how the device's speed changes."""
 
@@ -134,18 +136,13 @@ def measure_all(job_dir: Path) -> None:
         if key in failed:
             continue
         log(f"measuring {key}")
-        words = ["benchmark", "measure", str(job_dir), key]
-        if job.get("is_whole") and key != REFERENCE:
-            candidate = job_dir / job["models"][key]
-            whole = candidate.with_name("whole.onnx")
-            write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
-            words.append(str(whole))
-        measurement = in_child(words, job["candidate_timeout_s"])
+        measurement = measure(job_dir, job, key)
         with (job_dir / "results.jsonl").open("a") as file:
             result = {
                 "key": key,
                 "measured_at": now(),
-                "uptime_s": time.monotonic(),
+                "uptime_s": time.clock_gettime(UPTIME),
+                "boot_id": read_text("/proc/sys/kernel/random/boot_id"),
                 "measurement": measurement,
             }
             file.write(json.dumps(result) + "\n")
@@ -153,6 +150,22 @@ def measure_all(job_dir: Path) -> None:
             os.fsync(file.fileno())
         if "error" in measurement and key != REFERENCE:
             failed.add(key)
+
+
+def measure(job_dir: Path, job: dict[str, Any], key: str) -> dict[str, Any]:
+    """Time one model, with its weights inside if the job says so."""
+    words = ["benchmark", "measure", str(job_dir), key]
+    if not job.get("is_whole") or key == REFERENCE:
+        return in_child(words, job["candidate_timeout_s"])
+    candidate = job_dir / job["models"][key]
+    whole = candidate.with_name("whole.onnx")
+    whole.unlink(missing_ok=True)  # of an agent that was killed
+    write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
+    log(f"its weights are inside: {whole}")
+    try:
+        return in_child([*words, str(whole)], job["candidate_timeout_s"])
+    finally:
+        whole.unlink()
 
 
 def rounds(missing: Counter[str], rng: random.Random) -> list[str]:

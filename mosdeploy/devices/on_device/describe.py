@@ -102,17 +102,18 @@ def cpu_quota() -> float | None:
     for controllers, path in groups:
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = CGROUPS / controllers if controllers else CGROUPS
+        # version 1 has a folder for each, of one name or of both
+        mount = CGROUPS / "cpu" if controllers else CGROUPS
         inner = mount / path
         # a limit of a group is one for all that are inside
         for group in {mount, inner, *inner.parents}:
             if not group.is_relative_to(mount):
                 continue
-            quota, period = "", ""
             if controllers:
-                quota, period = (read_text(group / f"cpu.cfs_{x}_us") for x in ("quota", "period"))
-            elif limit := read_text(group / "cpu.max").split():
-                quota, period = limit
+                words = [read_text(group / f"cpu.cfs_{x}_us") for x in ("quota", "period")]
+            else:
+                words = read_text(group / "cpu.max").split()
+            quota, period = (*words, "", "")[:2]
             if quota.isdecimal() and period.isdecimal():
                 quotas.append(int(quota) / int(period))
     return min(quotas, default=None)

@@ -16,7 +16,7 @@ from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.families import load_family
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 @pytest.mark.parametrize("recipe", ["tiny", "minilm-l6"])
 def test_it_is_what_onnx_makes_of_it(tmp_path: Path, recipe: str, precision: str) -> None:
     config = load_recipe(recipe)
