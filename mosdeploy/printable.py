@@ -139,6 +139,19 @@ def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -
     return tell(figure, enough), tell(limit, enough)
 
 
+def beside_limit(num_bytes: int, most_bytes: int) -> tuple[str, str]:
+    """A size and the limit on it: short, but where the two would look equal.
+
+    Examples
+    --------
+    >>> beside_limit(21 * 2**20, 30 * 2**20), beside_limit(30 * 2**20 + 40_000, 30 * 2**20)
+    (('21.0 MiB', '30 MiB'), ('30.0381 MiB', '30 MiB'))
+    """
+    exact, limit = told_apart(byte_size, num_bytes, most_bytes)
+    short = byte_size(num_bytes)
+    return (exact if short == byte_size(most_bytes) else short), limit
+
+
 def loss_mark(narrow_loss: float | None) -> str:
     """What stands behind the loss of a candidate that stands by that of a smaller one.
 
@@ -195,7 +208,5 @@ def memory_kept(taken_bytes: int | None, most_bytes: int | None) -> str:
     if taken_bytes is None or most_bytes is None:
         return ""
     word = "kept" if taken_bytes <= most_bytes else "NOT kept"
-    taken, limit = told_apart(byte_size, taken_bytes, most_bytes)
-    if byte_size(taken_bytes) != byte_size(most_bytes):
-        taken = byte_size(taken_bytes)
+    taken, limit = beside_limit(taken_bytes, most_bytes)
     return f", {taken} of memory, limit {limit} {word}"

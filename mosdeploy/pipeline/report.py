@@ -12,7 +12,7 @@ from ..notebook import HtmlTable
 from ..records import DataCard, Deployment, LatencyRecord, ScoreTable, SearchResult
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
-from .bundles import folder_bytes, newest_bundle
+from .bundles import folder_bytes, limited_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
 from .context import Context
 from .enough_measured import excess_noise, profile_command
@@ -78,6 +78,7 @@ def report(context: Context) -> ReportResult:
         manifest=manifest,
         manifest_sha256=sha256_file(bundle / MANIFEST_NAME) if bundle else None,
         bundle_size_bytes=folder_bytes(bundle) if bundle else None,
+        limited_bytes=limited_bytes(bundle) if bundle else None,
         deployments=tuple(readable_deployments(files)),
         scores=scores,
         supernet=state.card,

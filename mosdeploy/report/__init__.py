@@ -6,7 +6,8 @@ decides nothing.
 """
 
 from .choices import Choice
+from .family_page import FamilyPage
 from .page import build_report
-from .summary import FamilyPage, Report, ReportInputs
+from .summary import Report, ReportInputs
 
 __all__ = ["Choice", "FamilyPage", "Report", "ReportInputs", "build_report"]

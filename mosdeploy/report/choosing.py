@@ -14,7 +14,8 @@ from ..printable import EMULATED, figure_note, score
 from .cells import Facts, Table, byte_size, device_name, estimate, milliseconds, noted
 from .charts import agreement_chart, front_chart
 from .choices import Axis, Choice, DeviceLatency, axes_of
-from .summary import FamilyPage, Report
+from .family_page import FamilyPage
+from .summary import Report
 
 
 @dataclass(frozen=True)

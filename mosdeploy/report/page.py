@@ -16,8 +16,9 @@ from ..version import __version__
 from . import choosing, sections
 from .cells import device_name
 from .device import deployments_table, describe_device
+from .family_page import FamilyPage
 from .provenance import bundle_facts, fingerprints_table, self_test_table
-from .summary import FamilyPage, Report, ReportInputs, summarise
+from .summary import Report, ReportInputs, summarise
 
 FOLDER = Path(__file__).parent
 
@@ -81,7 +82,8 @@ def _render(inputs: ReportInputs, report: Report, family: FamilyPage) -> str:
         family=family,
         report=report,
         title=sections.headline_title(report.headline, family.task),
-        tiles=sections.headline_tiles(report.headline, family.metric_title, report.search.limits),
+        tiles=sections.headline_tiles(report.headline, family.metric_title),
+        broken=sections.broken_limits(report.headline),
         **_search_figures(report, family, has_test=inputs.has_test),
         **_bundle_figures(inputs, family),
         device=describe_device(inputs),

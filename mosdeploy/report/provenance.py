@@ -6,7 +6,8 @@ In: `ReportInputs`. Out: `Facts` and `Table` for the template.
 from ..printable import score
 from ..records import BundleManifest
 from .cells import Facts, Table, byte_size, code
-from .summary import FamilyPage, ReportInputs
+from .family_page import FamilyPage
+from .summary import ReportInputs
 
 
 def bundle_facts(manifest: BundleManifest, size_bytes: int | None, family: FamilyPage) -> Facts:

@@ -6,9 +6,18 @@ between its words.
 
 from collections.abc import Sequence
 
-from ..config.units import Statistic, told_limit
-from ..printable import EMULATED, figure_note, latency, loss_mark, score, told_apart
-from ..records import NO_LIMITS, BoardCalibration, Limits, PredictorCard, ScoreTable
+from ..config.units import Statistic
+from ..printable import (
+    EMULATED,
+    beside_limit,
+    figure_note,
+    latency,
+    loss_mark,
+    quantity,
+    score,
+    told_apart,
+)
+from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
     Cell,
     Facts,
@@ -23,7 +32,16 @@ from .cells import (
 )
 from .charts import BAND_PERCENT
 from .choices import Choice
+from .limits import LimitVerdict
 from .summary import Agreement, Headline
+
+LIMITED = {
+    "max_parameters": "parameters",
+    "max_body_parameters": "parameters of the encoder",
+    "max_size_bytes": "size",
+    "max_memory_bytes": "memory",
+}
+"""What a field of `Limits` is on, in words."""
 
 
 def headline_title(line: Headline, task: str) -> str:
@@ -50,9 +68,9 @@ def headline_title(line: Headline, task: str) -> str:
     return f"{title}, {verb} the limit of {limit}."
 
 
-def headline_tiles(line: Headline, metric_title: str, limits: Limits = NO_LIMITS) -> Facts:
+def headline_tiles(line: Headline, metric_title: str) -> Facts:
     """Give each figure of the headline with a note; one tile for all metrics that are not there
-    yet, one for all limits of the search but that on latency.
+    yet.
     """
     source = {
         "bundle": "the bundle, deployed",
@@ -67,7 +85,7 @@ def headline_tiles(line: Headline, metric_title: str, limits: Limits = NO_LIMITS
         figure = figure_note(line.statistic)
         predicted = noted(f"{milliseconds(line.predicted_ms)}{figure}", note)
     measured = "not yet" if line.measured_ms is None else _timed(line)
-    on_disk = "on disk" if line.measured == "bundle" else "estimated"
+    on_disk = "on disk, all files" if line.measured == "bundle" else "estimated"
     limit = None
     if line.limit_ms is not None:
         text = f"{latency(line.limit_ms)}{figure_note(line.statistic)}"
@@ -77,15 +95,37 @@ def headline_tiles(line: Headline, metric_title: str, limits: Limits = NO_LIMITS
         ("Predicted", predicted),
         ("Measured", noted(measured, EMULATED if line.emulated else source[line.measured])),
         ("Limit", limit),
-        ("Other limits", _other_limits(limits)),
+        *(_limit_tile(x) for x in line.other_limits),
         ("Parameters", noted(f"{line.num_parameters / 1e6:.2f} M", f"{line.num_parameters:,}")),
         ("Size", noted(byte_size(line.size_bytes), on_disk)),
     )
 
 
-def _other_limits(limits: Limits) -> str | None:
-    given = limits.model_dump(exclude={"max_latency_ms"}, exclude_none=True)
-    return ", ".join(told_limit(name, most) for name, most in given.items()) or None
+def _limit_tile(limit: LimitVerdict) -> tuple[str, Cell]:
+    """A limit with its verdict, and what stands against it."""
+    taken, most = _told(limit)
+    return f"Limit on {LIMITED[limit.name]}", noted(limit_verdict(most, limit.kept), taken)
+
+
+def broken_limits(line: Headline) -> tuple[str, ...]:
+    """Say which limits besides that on latency are broken, and what to do."""
+    broken = ((LIMITED[x.name], *_told(x)) for x in line.other_limits if x.kept is False)
+    return tuple(
+        f"The limit on {what}, {most}, is broken: {taken}. Search again with a lower one, or "
+        "export with another precision."
+        for what, taken, most in broken
+    )
+
+
+def _told(limit: LimitVerdict) -> tuple[str, str]:
+    """What was taken, and the limit; no line ends between a number and its unit."""
+    if limit.taken is None:
+        return "not known", quantity(limit.name, limit.most)
+    taken, most = f"{limit.taken:,}", f"{limit.most:,}"
+    if limit.name.endswith("_bytes"):
+        taken, most = beside_limit(limit.taken, limit.most)
+    taken, most = (x.replace(" ", "\N{NO-BREAK SPACE}") for x in (taken, most))
+    return f"{taken} {limit.counted}".strip(), most
 
 
 def _timed(line: Headline) -> str:

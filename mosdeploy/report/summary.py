@@ -1,15 +1,12 @@
-"""What a report is made of: the records that the pipeline hands over, what the family says of its
-models, and the record that `report.json` holds.
+"""What a report is made of: the records that the pipeline hands over, and the record that
+`report.json` holds.
 
 In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes
 nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from markupsafe import Markup
+from typing import Literal
 
 from ..config.units import Statistic
 from ..record import Record
@@ -28,6 +25,7 @@ from ..records import (
 )
 from ..spaces import Workload
 from .choices import Choice
+from .limits import LimitVerdict, other_limits
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class ReportInputs:
 
     `predicted_ms` has one latency for each of `records`, in the same order, by the figure of the
     times that the search's limit is about; `manifest_sha256` is
-    the digest of the bundle's `manifest.json`. `choices` are the front, finalists and winner of the
+    the digest of the bundle's `manifest.json`, `limited_bytes` what a limit on size is about of its
+    files. `choices` are the front, finalists and winner of the
     search. `noise` says why the times of the profile are not to be trusted; `has_test`, whether
     there is anything to score.
     """
@@ -51,44 +50,12 @@ class ReportInputs:
     manifest: BundleManifest | None = None
     manifest_sha256: str | None = None
     bundle_size_bytes: int | None = None
+    limited_bytes: int | None = None
     deployments: tuple[Deployment, ...] = ()
     scores: ScoreTable | None = None
     supernet: SupernetCard | None = None
     noise: str = ""
     has_test: bool = True
-
-
-@dataclass(frozen=True)
-class FamilyPage:
-    """What the page says in a family's own words.
-
-    Attributes
-    ----------
-    workload
-        One phrase for the workload: `batch 1, threads 1, fp32`.
-    task
-        What one run does, as a verb phrase: "On the device, the winner ... in 12 ms".
-    metric_title
-        Heading of the scores.
-    draw, drawing_note
-        Makes one `<figure>` of an architecture; how to read it.
-    layer_header, layer_rows
-        The same as a table, whose first column names the layers.
-    bundle_facts
-        Names and values of the bundle's settings; empty without a bundle.
-    example_header
-        Names of the input and the output of the bundle's self-test.
-    """
-
-    workload: str
-    task: str
-    metric_title: str
-    draw: Callable[[Any], Markup]
-    drawing_note: str
-    layer_header: tuple[str, ...]
-    layer_rows: Callable[[Any], tuple[tuple[str | int, ...], ...]]
-    bundle_facts: tuple[tuple[str, str], ...]
-    example_header: tuple[str, str]
 
 
 class Headline(Record):
@@ -101,9 +68,9 @@ class Headline(Record):
     else the candidate that the search measured there; `predicted_ms` is what the predictor says,
     without the search's correction. `limit_ms` is what the deployed bundle was held to, or else
     that of the search; `limit_kept` is None where there is no limit, no measurement or no real
-    device; `memory_kept` says the same of memory, of a deployed bundle alone. `statistic` is the
-    figure of the times that the limit is about, and that `measured_ms` is. `noise` says why the
-    times of the profile are not to be trusted, empty where they are.
+    device; `other_limits` are those on all else. `statistic` is the figure of the times that the
+    limit is about, and that `measured_ms` is. `noise` says why the times of the profile are not to
+    be trusted, empty where they are.
     """
 
     device: str
@@ -117,7 +84,7 @@ class Headline(Record):
     measured: Literal["bundle", "candidate", "nothing"]
     limit_ms: float | None
     limit_kept: bool | None
-    memory_kept: bool | None = None
+    other_limits: tuple[LimitVerdict, ...] = ()
     statistic: Statistic = "median"
     num_parameters: int
     size_bytes: int
@@ -244,8 +211,10 @@ def _headline(inputs: ReportInputs) -> Headline:
     num_parameters, size_bytes = subnet.num_parameters, subnet.size_bytes
     if deployment and inputs.bundle_size_bytes is not None:
         size_bytes = inputs.bundle_size_bytes
-    if deployment and (bundle := delivered_bundle(inputs)) is not None:
+    bundle = delivered_bundle(inputs)
+    if deployment and bundle:
         num_parameters = bundle.num_parameters  # its vocabulary may be trimmed
+    built_bytes = inputs.limited_bytes if bundle else None
     return Headline(
         device=search.device,
         emulated=emulated,
@@ -258,7 +227,9 @@ def _headline(inputs: ReportInputs) -> Headline:
         measured=measured,
         limit_ms=limit_ms,
         limit_kept=limit_kept,
-        memory_kept=deployment.memory_kept if deployment else None,
+        other_limits=tuple(
+            other_limits(search.limits, subnet, built_bytes, deployment, emulated=emulated)
+        ),
         statistic=statistic,
         num_parameters=num_parameters,
         size_bytes=size_bytes,

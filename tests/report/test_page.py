@@ -242,8 +242,10 @@ def test_memory_over_its_limit_is_told_at_the_top(tmp_path: Path) -> None:
         for x in inputs.deployments
     )
     broken = dataclasses.replace(inputs, deployments=deployments)
-    assert "The measured memory is over the limit" in words(build(broken, tmp_path))
-    assert "The measured memory is over the limit" not in words(build(inputs, tmp_path))
+    assert "The limit on memory, 32 MiB, is broken: 64.0 MiB of the process, as deployed." in words(
+        build(broken, tmp_path)
+    )
+    assert "broken" not in words(build(inputs, tmp_path))
 
 
 def test_what_was_not_trained_alone_is_trained_before_it_is_exported(tmp_path: Path) -> None:

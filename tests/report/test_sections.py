@@ -1,11 +1,13 @@
 from synthetic import card, full_inputs
 
 from mosdeploy.pipeline.choices import choices
-from mosdeploy.records import BoardCalibration, Candidate, Limits
+from mosdeploy.records import BoardCalibration, Candidate
 from mosdeploy.report import ReportInputs
+from mosdeploy.report.limits import LimitVerdict
 from mosdeploy.report.sections import (
     agreement_summary,
     agreement_table,
+    broken_limits,
     candidates_table,
     headline_tiles,
     headline_title,
@@ -60,16 +62,50 @@ def test_one_tile_for_each_metric() -> None:
     assert "Quality" not in tiles
 
 
-def test_limits_on_other_than_latency_have_a_tile() -> None:
-    limits = Limits(max_latency_ms=12.0, max_body_parameters=26_000, max_memory_bytes=200 * 2**20)
-    tiles = dict(headline_tiles(headline(), "Quality", limits))
-    assert tiles["Other limits"] == ("max_parameters of the encoder = 26,000, max_memory = 200 MiB")
-    assert dict(headline_tiles(headline(), "Quality"))["Other limits"] is None
+def test_each_limit_on_other_than_latency_has_a_tile() -> None:
+    limits = (
+        LimitVerdict(name="max_body_parameters", most=26_000, taken=24_000, counted="", kept=True),
+        LimitVerdict(
+            name="max_size_bytes",
+            most=3 * 2**20,
+            taken=3 * 2**20 + 1024,
+            counted="of both files",
+            kept=False,
+        ),
+        LimitVerdict(
+            name="max_memory_bytes",
+            most=2**21,
+            taken=2**20,
+            counted="of weights, predicted",
+            kept=None,
+        ),
+    )
+    line = headline(other_limits=limits)
+    tiles = headline_tiles(line, "Quality")
+    assert [
+        (name, str(tile).replace("\N{NO-BREAK SPACE}", " "))
+        for name, tile in tiles
+        if name.startswith("Limit on")
+    ] == [
+        (
+            "Limit on parameters of the encoder",
+            '26,000 <span class="good">kept</span><small>24,000</small>',
+        ),
+        (
+            "Limit on size",
+            '3 MiB <span class="bad">broken</span><small>3.00098 MiB of both files</small>',
+        ),
+        ("Limit on memory", "2 MiB<small>1.0 MiB of weights, predicted</small>"),
+    ]
+    [told] = broken_limits(line)
+    told = told.replace("\N{NO-BREAK SPACE}", " ")
+    assert told.startswith("The limit on size, 3 MiB, is broken: 3.00098 MiB of both")
+    assert broken_limits(headline()) == ()
 
 
 def test_a_size_is_of_a_bundle_only_where_one_is_deployed() -> None:
     tiles = dict(headline_tiles(headline(), "Quality"))
-    assert tiles["Size"].endswith("<small>on disk</small>")
+    assert tiles["Size"].endswith("<small>on disk, all files</small>")
     tiles = dict(headline_tiles(headline(measured="candidate"), "Quality"))
     assert tiles["Size"].endswith("<small>estimated</small>")
 
