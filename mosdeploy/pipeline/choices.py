@@ -8,7 +8,7 @@ measured.
 import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from ..config.units import Statistic
@@ -35,7 +35,7 @@ class DevicePrices:
 
     device: str
     predicted_ms: Mapping[str, float]
-    measured_ms: Mapping[str, float] = field(default_factory=dict)
+    measured_ms: dict[str, float] = field(default_factory=dict)
     error_percent: float | None = None
 
 
@@ -72,7 +72,9 @@ def choices(
     found = candidates(search)
     order = best_first(found)
     finalists = {x.arch.key for x in search.finalists}
-    own = () if search.winner.predicted_ms is None else ((search.device, error_percent),)
+    is_timed = any(x.predicted_ms or x.measured_ms for x in found)
+    is_elsewhere = any(x.device == search.device for x in elsewhere)
+    own = ((search.device, error_percent),) if is_timed and not is_elsewhere else ()
     made = []
     for i, candidate in enumerate(found):
         number = i + 1 if i < len(search.front) else None
@@ -110,7 +112,9 @@ def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]
     the search where the search did. A device whose predictor does not suit is left out, with a
     warning.
     """
-    archs = [x.arch for x in candidates(search)]
+    found = candidates(search)
+    searched_ms = {x.arch.key: x.measured_ms for x in found if x.measured_ms is not None}
+    archs = [x.arch for x in found]
     priced = search.winner.predicted_ms is not None
     prices = []
     for device in run.devices_with_latencies():
@@ -118,6 +122,8 @@ def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]
             continue
         try:
             prices.append(_prices(run, device, archs, search.statistic))
+            if device == search.device:
+                prices[-1] = replace(prices[-1], measured_ms=prices[-1].measured_ms | searched_ms)
         except MosdeployError as error:
             _log.warning("the page leaves %s out: %s", device, error)
     # the first one is what the page begins with

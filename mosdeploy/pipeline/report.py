@@ -1,15 +1,24 @@
 """The verb `report`: read everything, change nothing, write one page."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import StaleInputError
+from ..config.device import DeviceProfile, load_profile
+from ..errors import ConfigError, StaleInputError
 from ..folders import listed
 from ..notebook import HtmlTable
-from ..records import DataCard, Deployment, LatencyRecord, ScoreTable, SearchResult
+from ..records import (
+    DataCard,
+    Deployment,
+    LatencyRecord,
+    ScoreTable,
+    SearchResult,
+    SessionRecord,
+)
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .bundles import folder_bytes, limited_bytes, newest_bundle
@@ -69,7 +78,11 @@ def report(context: Context) -> ReportResult:
             error_percent=model.card.mape_percent if model else None,
         ),
         context=dataset.context if dataset else None,
-        sessions=dataset.sessions if dataset else (),
+        profile=_profile_of(files, search.device),
+        sessions=(
+            *(dataset.sessions if dataset else ()),
+            *_sessions_of_finalists(files, search),
+        ),
         records=tuple(records),
         predicted_ms=_predicted_ms(context, search, model, dataset, records)
         if model and dataset and records
@@ -97,6 +110,25 @@ def measured_for(files: Workspace, search: SearchResult) -> "LatencyDataset | No
 
     path = files.latency_path(search.device, search.workload.name)
     return LatencyDataset.load(path) if path.exists() else None
+
+
+def _profile_of(files: Workspace, device: str) -> DeviceProfile | None:
+    """The profile that a device has now; None where it has none any more."""
+    with contextlib.suppress(ConfigError):
+        return load_profile(device, files.root)
+    return None
+
+
+def _sessions_of_finalists(files: Workspace, search: SearchResult) -> Iterator[SessionRecord]:
+    """In which the finalists of searches on this device were measured, as far as they can be read:
+    without a profile nothing else tells of the device.
+    """
+    from ..latency.dataset import LatencyDataset
+
+    names = (search.device, search.workload.name)
+    for path in (files.verified_path(*names), files.timed_again_path(*names)):
+        with contextlib.suppress(StaleInputError):
+            yield from LatencyDataset.load(path).sessions
 
 
 def told_noise(dataset: "LatencyDataset | None") -> str:

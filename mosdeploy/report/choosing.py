@@ -123,11 +123,16 @@ def _title(choice: Choice) -> str:
 
 
 def _answer(choice: Choice, figure: str) -> str:
-    times = (f"{_spoken(x)} on {device_name(x.device)}{figure}" for x in choice.latencies)
+    times = (f"{_spoken(x)} on {device_name(x.device)}{figure}" for x in _known(choice))
     costs = [f"{choice.num_parameters:,} parameters", byte_size(choice.size_bytes)]
     if choice.measured_memory_bytes is not None:
         costs.append(f"{byte_size(choice.measured_memory_bytes)} of memory measured")
     return f"{_title(choice)}: loss {choice.loss:.4f}, {', '.join((*times, *costs))}."
+
+
+def _known(choice: Choice) -> list[DeviceLatency]:
+    """Without those of which nothing is known, as of all but finalists without a predictor."""
+    return [x for x in choice.latencies if x.predicted_ms or x.measured_ms]
 
 
 def _spoken(latency: DeviceLatency) -> str:
@@ -150,7 +155,7 @@ def _facts(choice: Choice, metric_title: str | None, figure: str) -> Facts:
         ("Validation loss", _loss(choice)),
         *scores,
         (metric_title or "", missing),
-        *((f"On {device_name(x.device)}{figure}", _time(x)) for x in choice.latencies),
+        *((f"On {device_name(x.device)}{figure}", _time(x)) for x in _known(choice)),
         ("Parameters", noted(f"{choice.num_parameters / 1e6:.2f} M", f"{choice.num_parameters:,}")),
         ("Size", noted(byte_size(choice.size_bytes), "model and tokenizer")),
         ("Memory", _memory(choice)),
@@ -181,4 +186,7 @@ def _time(latency: DeviceLatency) -> Markup:
     predicted = estimate(latency.predicted_ms, latency.error_percent)
     if latency.measured_ms is None:
         return noted(predicted, "predicted, not measured")
-    return noted(milliseconds(latency.measured_ms), f"measured in a search; {predicted} predicted")
+    note = "measured in a search"
+    if latency.predicted_ms is not None:
+        note += f"; {predicted} predicted"
+    return noted(milliseconds(latency.measured_ms), note)

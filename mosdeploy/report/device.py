@@ -21,7 +21,7 @@ from .cells import (
     milliseconds,
     moment,
 )
-from .summary import ReportInputs, delivery
+from .summary import ReportInputs, delivery, profiles
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def describe_device(inputs: ReportInputs) -> DeviceView | None:
     if not states:
         return None
     taken_at, state, board = max(states, key=lambda item: item[0])
-    profiles = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
-    own = [profile for profile in profiles if profile.name == name]
+    own = profiles(inputs)
     # that of the profile needs no name; `deploy --host` may have another one
-    usual = inputs.context.device.host_alias if inputs.context is not None else name
+    measured = inputs.context.device if inputs.context is not None else inputs.profile
+    usual = measured.host_alias if measured is not None else name
     return DeviceView(
         description=own[-1].description if own else "",
         board=None if board in (name, usual) else board,

@@ -8,6 +8,7 @@ nothing.
 from dataclasses import dataclass
 from typing import Literal
 
+from ..config.device import DeviceProfile
 from ..config.units import Statistic
 from ..record import Record
 from ..records import (
@@ -33,16 +34,17 @@ class ReportInputs:
     """All that a report tells; None or empty where its command has not run yet.
 
     `predicted_ms` has one latency for each of `records`, in the same order, by the figure of the
-    times that the search's limit is about; `manifest_sha256` is
-    the digest of the bundle's `manifest.json`, `limited_bytes` what a limit on size is about of its
-    files. `choices` are the front, finalists and winner of the
-    search. `noise` says why the times of the profile are not to be trusted; `has_test`, whether
-    there is anything to score.
+    times that the search's limit is about; `manifest_sha256` is the digest of the bundle's
+    `manifest.json`, `limited_bytes` what a limit on size is about of its files. `choices` are the
+    front, finalists and winner of the search; `profile` is the one that its device has now. `noise`
+    says why the times of the profile are not to be trusted; `has_test`, whether there is anything
+    to score.
     """
 
     search: SearchResult
     choices: tuple[Choice, ...]
     context: LatencyContext | None = None
+    profile: DeviceProfile | None = None
     sessions: tuple[SessionRecord, ...] = ()
     records: tuple[LatencyRecord, ...] = ()
     predicted_ms: tuple[float, ...] = ()
@@ -186,8 +188,14 @@ def _is_alike(workload: Workload, other: Workload) -> bool:
 
 def is_emulated(inputs: ReportInputs) -> bool:
     """Tell whether the search's device is an emulation, whose times mean nothing."""
-    profiles = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
-    return any(profile.emulated for profile in profiles if profile.name == inputs.search.device)
+    return any(profile.emulated for profile in profiles(inputs))
+
+
+def profiles(inputs: ReportInputs) -> list[DeviceProfile]:
+    """The profiles of the search's device: as it is now, as it measured, as it was deployed to."""
+    found = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
+    found = [inputs.profile, *found] if inputs.profile is not None else found
+    return [profile for profile in found if profile.name == inputs.search.device]
 
 
 def _headline(inputs: ReportInputs) -> Headline:

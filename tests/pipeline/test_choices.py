@@ -14,7 +14,8 @@ from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.choices import choices
 from mosdeploy.pipeline.predictors import tail_ratio
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.records import LatencyContext
+from mosdeploy.records import LatencyContext, SearchResult
+from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 WORKLOAD = "sentence"
@@ -183,17 +184,53 @@ def test_a_predictor_that_does_not_suit_is_left_out(
     assert "the page leaves renamed out: the predictor was fitted for something else" in caplog.text
 
 
-def test_a_search_by_size_is_priced_afterwards(folder: Path) -> None:
-    add_device(folder, "other")
+def without_predictions(folder: Path) -> SearchResult:
+    """What was searched, as if by size."""
     path = Workspace(folder).search_result_path
     found = json.loads(path.read_text())
     for each in (found["winner"], *found["front"], *found["finalists"]):
         each["predicted_ms"] = None
     found["predictor_sha256"] = None
     path.write_text(json.dumps(found))
+    return read_record(SearchResult, path, "mosdeploy search")
+
+
+def test_a_search_by_size_is_priced_afterwards(folder: Path) -> None:
+    add_device(folder, "other")
+    search = without_predictions(folder)
     report = opened(folder).report().report
     assert [x.device for x in report.choices[0].latencies] == ["local", "other"]
     assert all(x.latencies[0].needed_ms is not None for x in report.choices)
+    # the search took the longer of two timings
+    measured = {x.arch.key: x.measured_ms for x in search.finalists}
+    shown = {x.arch.key: x.latencies[0].measured_ms for x in report.choices}
+    assert {key: shown[key] for key in measured} == measured
+
+
+def test_finalists_of_a_search_without_a_predictor_are_shown_with_their_times(
+    folder: Path,
+) -> None:
+    shutil.rmtree(folder / "predictors")
+    shutil.rmtree(folder / "deployments")
+    search = without_predictions(folder)
+    result = opened(folder).report()
+    measured = {x.arch.key: x.measured_ms for x in search.finalists}
+    assert len(measured) > 1
+    for choice in result.report.choices:
+        [latency] = choice.latencies
+        assert (latency.device, latency.predicted_ms, latency.needed_ms) == ("local", None, None)
+        assert latency.measured_ms == measured.get(choice.arch.key)
+    page = result.page.read_text()
+    assert ">this machine, measured<" in page and ">this machine, predicted<" not in page
+    assert "latency on this machine" not in page  # finalists alone are no choice within a limit
+    assert "predicted, not measured" not in page
+    # nothing else tells of the device
+    assert "No state was taken down" not in page
+    # whether it is emulated its profile tells
+    path = folder / "device_profiles" / "local.toml"
+    assert not result.report.headline.emulated
+    path.write_text(f"emulated = true\n{path.read_text()}")
+    assert opened(folder).report().report.headline.emulated
 
 
 def test_scores_are_those_of_the_same_subnet() -> None:

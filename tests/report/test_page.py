@@ -276,6 +276,16 @@ def test_emulated_times_are_labelled_everywhere(tmp_path: Path) -> None:
     assert "runs once in" not in text
 
 
+def test_an_emulated_device_is_marked_before_anything_was_measured(tmp_path: Path) -> None:
+    search = search_result(verified=False)
+    text = words(build(inputs_of(search, profile=EMULATED_DEVICE), tmp_path))
+    assert "The winner for rpi, an emulated device: its times are no latencies." in text
+    assert "rpi is emulated: a time from it is not a latency" in text
+    assert "No state was taken down." in text and "mosdeploy profile --device" not in text
+    other = EMULATED_DEVICE.model_copy(update={"name": "arm"})
+    assert "emulated" not in words(build(inputs_of(search, profile=other), tmp_path))
+
+
 @pytest.mark.parametrize(("bundle_ms", "kept"), [(LIMIT_MS, True), (12.01, False)])
 def test_broken_limit_is_said_with_what_to_do(tmp_path: Path, bundle_ms: float, kept: bool) -> None:
     text = words(build(full_inputs(bundle_ms=bundle_ms), tmp_path))
