@@ -8,24 +8,20 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from ..config.units import told_limit
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..locks import is_locked
 from ..printable import figure_note, latency
-from ..record import Record, read_json
 from ..records import (
     BegunTraining,
     DataCard,
     ScoreTable,
-    SearchResult,
     SupernetCard,
 )
 from ..storage import read_record
 from .begun_search import begun_search
-from .bundles import newest_bundle
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
 from .devices import check_named
@@ -42,7 +38,7 @@ from .proposed_commands import (
     search_command,
 )
 from .replacing import begun_training, stopped_beside, stopped_state
-from .report import current_scores, measured_for, readable_deployments, told_noise
+from .shown_report import changed_since
 from .subnets import UNASKED, are_current, trained_alone
 from .summaries import Part, RunStatus
 from .tokenizing import has_tokenizer_of
@@ -311,32 +307,6 @@ class _Look:
     def _report(self) -> str:
         page = self.context.files.report_dir / "index.html"
         require(page)
-        if changed := self._not_on_page():
+        if changed := changed_since(self.context, lambda: self._trained):
             raise StaleInputError(f"written before the last {' and the last '.join(changed)}")
         return str(page)
-
-    def _not_on_page(self) -> list[str]:
-        """What `report.json` holds otherwise than it is now, whenever either was written; that it
-        was written again as it was does not matter.
-        """
-        from ..export.bundle import read_manifest
-
-        files = self.context.files
-        shown = read_json(files.report_dir / "report.json")
-        bundle = newest_bundle(files)
-        search = files.search_result_path
-        result = read_record(SearchResult, search, "mosdeploy search")
-        noise = told_noise(measured_for(files, result))
-        now: dict[str, Any] = {
-            "search": _as_json(result),
-            "deployments": [_as_json(x) for x in readable_deployments(files)],
-            "scores": _as_json(current_scores(self._trained)),
-            "bundle": _as_json(read_manifest(bundle) if bundle else None),
-        }
-        changed = [name for name, x in now.items() if shown.get(name) != x]
-        is_as_noisy = shown.get("headline", {}).get("noise", "") == noise
-        return changed + ([] if is_as_noisy else ["profile"])
-
-
-def _as_json(record: Record | None) -> Any:
-    return record and record.model_dump(mode="json")

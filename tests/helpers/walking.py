@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import mosdeploy
+from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.context import Progress, SilentProgress
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Limits, SupernetCard, TrainingLimits
@@ -163,3 +164,13 @@ class KeptProgress(SilentProgress):
 
     def say(self, message: str) -> None:
         self.messages.append(message)
+
+
+def add_device(folder: Path, name: str) -> LatencyPredictor:
+    """The predictor of this machine as that of another device, twice as slow."""
+    files = Workspace(folder)
+    own = LatencyPredictor.load(files.predictor_path("local", "sentence"))
+    slower = {key: 2 * x for key, x in own.coefficients.items()}
+    other = own.model_copy(update={"device": name, "coefficients": slower})
+    other.save(files.predictor_path(name, "sentence"))
+    return other

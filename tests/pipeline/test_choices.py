@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from synthetic import SPACE, elsewhere, scores, search_result
-from walking import edit, opened
+from walking import add_device, edit, opened
 
 from mosdeploy.config.units import Statistic
 from mosdeploy.latency.predictor import LatencyPredictor
@@ -19,16 +19,6 @@ from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 WORKLOAD = "sentence"
-
-
-def add_device(folder: Path, name: str) -> LatencyPredictor:
-    """The predictor of this machine as that of another device, twice as slow."""
-    files = Workspace(folder)
-    own = LatencyPredictor.load(files.predictor_path("local", WORKLOAD))
-    slower = {key: 2 * x for key, x in own.coefficients.items()}
-    other = own.model_copy(update={"device": name, "coefficients": slower})
-    other.save(files.predictor_path(name, WORKLOAD))
-    return other
 
 
 def copy_measurements(files: Workspace, name: str) -> None:

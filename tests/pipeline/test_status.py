@@ -1,5 +1,6 @@
 """What a run folder holds, what is stale in it, and what to run next."""
 
+import json
 import os
 import shutil
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from encoder_walking import make_encoder_folder
-from walking import KeptProgress, damage, edit, make_run_folder, opened
+from walking import KeptProgress, add_device, damage, edit, make_run_folder, opened
 
 from mosdeploy.cli import main
 from mosdeploy.errors import InfeasibleError, OtherConditionsError, StaleInputError
@@ -265,6 +266,31 @@ def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> 
     assert bundle.detail == f"fp32, {size}"
     run.export("smallest")
     assert part(folder, "report").detail == "written before the last bundle"
+
+
+def test_a_report_is_stale_once_it_would_price_or_propose_otherwise(folder: Path) -> None:
+    opened(folder).report()
+    add_device(folder, "other")
+    assert part(folder, "report").detail == "written before the last predictor"
+    opened(folder).report()
+    assert part(folder, "report").state == "ok"
+    # one that does not suit is on no page
+    add_device(folder, "renamed").save(Workspace(folder).predictor_path("again", "sentence"))
+    shutil.rmtree(Workspace(folder).predictor_dir("renamed", "sentence"))
+    assert part(folder, "report").state == "ok"
+    opened(folder).finetune()
+    assert part(folder, "report").detail == "written before the last finetune"
+    opened(folder).report()
+    assert part(folder, "report").state == "ok"
+
+
+def test_a_report_of_another_form_is_stale(folder: Path) -> None:
+    opened(folder).report()
+    path = folder / "report" / "report.json"
+    shown = json.loads(path.read_text())
+    for choices in (None, [], [{}] * len(shown["choices"])):
+        path.write_text(json.dumps(shown | {"choices": choices}))
+        assert part(folder, "report").detail == "written before the last version of mosdeploy"
 
 
 def test_one_subnet_is_one(folder: Path) -> None:
