@@ -4,6 +4,7 @@ In: numbers and texts of records. Out: text or escaped `Markup`, and the two sha
 templates draw: `Facts` and `Table`.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,12 +32,16 @@ class Table:
     is_stacked: bool = False
 
 
+def three_digits(value: float) -> str:
+    """Spell a number with three significant digits, or all before its point: 0.0427, 4.27, 4270."""
+    # of 9.996 the third digit is the first decimal
+    magnitude = math.floor(math.log10(float(f"{value:.2e}"))) if value > 0 else 0
+    return f"{value:.{max(0, 2 - magnitude)}f}"
+
+
 def milliseconds(value_ms: float | None) -> str:
-    """Spell a time with three significant digits: 4.27 ms, 42.7 ms, 427 ms; a dash for None."""
-    if value_ms is None:
-        return "-"
-    decimals = 0 if value_ms >= 100 else 1 if value_ms >= 10 else 2
-    return f"{value_ms:.{decimals}f}\N{NO-BREAK SPACE}ms"
+    """Spell a time with three significant digits: 0.427 ms, 4.27 ms, 427 ms; a dash for None."""
+    return "-" if value_ms is None else f"{three_digits(value_ms)}\N{NO-BREAK SPACE}ms"
 
 
 def estimate(value_ms: float | None, error_percent: float | None) -> str:

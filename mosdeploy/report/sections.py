@@ -28,6 +28,7 @@ from .cells import (
     limit_verdict,
     milliseconds,
     noted,
+    three_digits,
     wide,
 )
 from .charts import BAND_PERCENT
@@ -208,8 +209,8 @@ def agreement_table(points: tuple[Agreement, ...]) -> Table:
         (
             code(x.key),
             "no" if x.fitted else "yes",
-            f"{x.predicted_ms:.2f}",
-            f"{x.measured_ms:.2f}",
+            three_digits(x.predicted_ms),
+            three_digits(x.measured_ms),
             f"{(x.predicted_ms / x.measured_ms - 1) * 100:+.1f}%",
         )
         for x in points

@@ -208,8 +208,12 @@ def test_no_scores_no_table() -> None:
 def test_agreement_counts_what_is_within_five_percent() -> None:
     assert agreement_summary(POINTS, "median").startswith("2 of 3 subnets were predicted within 5%")
     rows = agreement_table(POINTS).rows
-    assert rows[0] == ("<code>a</code>", "no", "10.50", "10.00", "+5.0%")
+    assert rows[0] == ("<code>a</code>", "no", "10.5", "10.0", "+5.0%")
     assert [row[-1] for row in rows] == ["+5.0%", "-5.0%", "+5.1%"]
+    [row] = agreement_table(
+        (Agreement(key="d", predicted_ms=0.0618, measured_ms=0.0571, fitted=True),)
+    ).rows
+    assert row[2:] == ("0.0618", "0.0571", "+8.2%")
 
 
 def test_predictor_facts_name_the_boards_of_a_fleet() -> None:
