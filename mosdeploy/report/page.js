@@ -49,7 +49,7 @@
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function config() {
+  function config(place) {
     const font = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
     const words = { labelColor: css("--soft"), titleColor: css("--ink"), labelFont: font, titleFont: font };
     return {
@@ -58,6 +58,8 @@
       view: { stroke: null },
       axis: { ...words, gridColor: css("--grid"), domainColor: css("--grey"), tickColor: css("--grey"),
         labelFontSize: 12, titleFontSize: 13, titleFontWeight: 500, labelOverlap: true, labelSeparation: 8 },
+      // the name of a device may be longer than the page is wide
+      axisX: { titleLimit: place.clientWidth - 64 },
       legend: { ...words, labelColor: css("--ink"), labelFontSize: 13, symbolSize: 80 },
       line: { color: css("--blue") },
       range: { category: [css("--blue"), css("--teal"), css("--orange")] },
@@ -73,7 +75,8 @@
   }
 
   async function embed(place, spec) {
-    const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, config: config(),
+    place.parentElement.hidden = false;
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, config: config(place),
       tooltip: { theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light" } };
     return (await vegaEmbed(place, structuredClone(spec), options)).view;
   }

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from encoders import uneven_arch
-from synthetic import full_inputs
+from synthetic import DEVICE, full_inputs
 
 from mosdeploy.families.encoder.page import draw_architecture as draw_encoder
 from mosdeploy.families.translation.page import describe_page, draw_architecture
+from mosdeploy.pipeline.choices import choices
 from mosdeploy.records import Limits
 from mosdeploy.report import Choice, ReportInputs, build_report
 from mosdeploy.report.page import vega
@@ -211,6 +212,30 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, w
     opened.context.close()
 
 
+def test_one_long_word_makes_no_page_wider(browser: Any, tmp_path: Path) -> None:
+    device = DEVICE.model_copy(update={"name": "d" * 60, "description": f"https://{'u' * 90}"})
+    inputs = full_inputs(device)
+    search = inputs.search.model_copy(update={"device": device.name})
+    named = dataclasses.replace(inputs, search=search, choices=choices(search), noise="n" * 90)
+    opened = Opened(browser, built(named, tmp_path), 360).drawn()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == 360
+    title = opened.page.locator("#front-chart svg text", has_text="latency on").bounding_box()
+    assert title["x"] >= 0 and title["x"] + title["width"] <= 360
+    opened.context.close()
+
+
+def test_printed_sections_fill_their_pages_and_charts_stay_whole(
+    browser: Any, page_path: Path
+) -> None:
+    opened = Opened(browser, page_path).drawn()
+    opened.page.emulate_media(media="print")
+    style = "([name, key]) => getComputedStyle(document.querySelector(name))[key]"
+    places = [("section", "breakInside"), ("figure", "breakInside"), ("figure svg", "maxWidth")]
+    found = [opened.page.evaluate(style, list(place)) for place in places]
+    assert found == ["auto", "avoid", "100%"]
+    opened.context.close()
+
+
 @pytest.mark.parametrize("draw", [draw_architecture, draw_encoder])
 def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw: Any) -> None:
     arch = uneven_arch() if draw is draw_encoder else INPUTS.search.winner.arch
@@ -283,6 +308,7 @@ def test_the_slider_works_without_the_chart_library(
     chosen = best(0, 6.5)
     assert opened.shown == (title_of(chosen), chosen.command)
     assert opened.page.locator("svg.marks").count() == 0
+    assert opened.page.locator("figure:has(.vega):visible").count() == 0
     assert opened.said == []
     opened.context.close()
 
@@ -292,6 +318,8 @@ def test_without_scripts_the_winner_and_the_tables_stay(browser: Any, page_path:
     assert opened.shown[1] == "mosdeploy export"
     assert not opened.page.locator("#chooser").is_visible()
     assert opened.page.locator("noscript p").is_visible()
+    # nor is an empty place called a chart
+    assert opened.page.locator("figure:has(.vega):visible").count() == 0
     opened.context.close()
 
 

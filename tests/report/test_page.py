@@ -210,7 +210,9 @@ def test_a_bundle_that_is_not_deployed_is_told_beside_others(tmp_path: Path) -> 
     told = "this one stands on no device yet"
     assert told not in words(build(full_inputs(), tmp_path))
     newer = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
-    assert told in words(build(newer, tmp_path))
+    page = build(newer, tmp_path)
+    assert told in words(page)
+    assert "run <code>mosdeploy deploy --device rpi</code></p>" in page
 
 
 def test_what_stands_on_devices_is_told_without_a_bundle_here(tmp_path: Path) -> None:
