@@ -206,8 +206,8 @@ def levelled(times_ms: Sequence[float], most_percent: float) -> list[float]:
     def level(number: int) -> float:
         own_ms = times_ms[number]
         beside = [*times_ms[max(number - 1, 0) : number], *times_ms[number + 1 : number + 2]]
-        # those that the watch for drift takes to agree
-        agree = [x for x in beside if abs(x / own_ms - 1) * 100 <= most_percent]
+        # as far as the watch for drift lets the reference move
+        agree = [x for x in beside if (max(x, own_ms) / min(x, own_ms) - 1) * 100 <= most_percent]
         ratio = statistics.fmean([own_ms, *agree]) / usual_ms
         return ratio if agree and abs(ratio - 1) * 100 > most_percent else 1.0
 
