@@ -83,7 +83,7 @@ class Scene:
         target = run_profile(self.root, "local")
         again = []
 
-        def measure(_: Context, found: CollectResult, missing: dict, profiles: object) -> None:
+        def measure(_: Context, found: CollectResult, missing: dict, *rest: object) -> None:
             again.extend(missing)
 
         self.monkeypatch.setattr(collecting, "board_state", lambda *_: self.state)
