@@ -28,10 +28,11 @@ def comes_after_pause(before: AgentResult, after: AgentResult) -> bool:
     meanwhile, the time since its start tells.
     """
     if before.boot_id and before.boot_id == after.boot_id:
-        times_s = (before.uptime_s, after.uptime_s)
+        first_s = before.uptime_s
+        then_s = after.uptime_s
     else:
-        times_s = (before.made_s, after.made_s)
-    first_s, then_s = times_s
+        first_s = before.made_s
+        then_s = after.made_s
     return first_s is not None and then_s is not None and abs(then_s - first_s) > PAUSE_S
 
 

@@ -160,12 +160,12 @@ def measure(job_dir: Path, job: dict[str, Any], key: str) -> dict[str, Any]:
     candidate = job_dir / job["models"][key]
     whole = candidate.with_name("whole.onnx")
     whole.unlink(missing_ok=True)  # of an agent that was killed
-    write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
-    log(f"its weights are inside: {whole}")
     try:
+        write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
+        log(f"its weights are inside: {whole}")
         return in_child([*words, str(whole)], job["candidate_timeout_s"])
     finally:
-        whole.unlink()
+        whole.unlink(missing_ok=True)  # also the part that a full disk took
 
 
 def rounds(missing: Counter[str], rng: random.Random) -> list[str]:

@@ -17,12 +17,19 @@ from typing import Union
 
 BLOCK_BYTES = 1 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+# wire types
+VARINT = 0
+FIXED64 = 1
+LENGTH = 2
+FIXED32 = 5
 # field numbers of onnx.proto
 MODEL_GRAPH = 7
 GRAPH_INITIALIZER = 5
-TENSOR_RAW_DATA, TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 9, 13, 14
-ENTRY_KEY, ENTRY_VALUE = 1, 2
+TENSOR_RAW_DATA = 9
+TENSOR_EXTERNAL_DATA = 13
+TENSOR_DATA_LOCATION = 14
+ENTRY_KEY = 1
+ENTRY_VALUE = 2
 
 Part = Union[bytes, "tuple[int, int]"]  # Python 3.9
 """Bytes to be written, or offset and length of weights."""
@@ -132,7 +139,8 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 def read_varint(data: bytes, begin: int) -> tuple[int, int]:
     """A whole number of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
+    value = 0
+    shift = 0
     while True:
         byte = data[begin]
         begin += 1
