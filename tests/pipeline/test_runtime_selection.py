@@ -43,6 +43,13 @@ def board(**keys: str) -> DeviceProfile:
     return DeviceProfile(name="board", kind="ssh", host="board", **keys)
 
 
+def steady(candidate: RuntimeCandidate, ms: float) -> RuntimeTiming:
+    """A timing in which all repeats take as long."""
+    total = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=10)
+    measurement = Measurement(total=total)
+    return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=None)
+
+
 def test_the_profile_says_what_to_compile_for() -> None:
     processor = processor_of(board(machine="aarch64", llvm_cpu="cortex-a72"))
     assert (processor.machine, processor.cpu) == ("aarch64", "cortex-a72")
@@ -159,8 +166,7 @@ def test_one_busy_minute_decides_nothing(without_bundles: Path, monkeypatch) -> 
     def timed(context: Context, profile: DeviceProfile, of: RuntimeCandidate) -> RuntimeTiming:
         turns.append(of.runtime)
         ms = next(times)
-        total = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=10)
-        return RuntimeTiming(runtime=of.runtime, measurement=Measurement(total=total), error=None)
+        return steady(of, ms)
 
     monkeypatch.setattr(runtime_selection, "_time", timed)
     context = Context(open_run(without_bundles))
@@ -271,8 +277,7 @@ def test_a_runtime_that_fails_in_a_later_round_is_not_kept(
         if turns.count("tvm") == 3 and of.runtime == "tvm":
             return RuntimeTiming(runtime="tvm", measurement=None, error="unplugged")
         ms = 1.0 if of.runtime == "tvm" else 2.0
-        total = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=10)
-        return RuntimeTiming(runtime=of.runtime, measurement=Measurement(total=total), error=None)
+        return steady(of, ms)
 
     monkeypatch.setattr(runtime_selection, "_time", timed)
     context = Context(open_run(without_bundles))
