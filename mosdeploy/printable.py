@@ -1,6 +1,7 @@
 """Text for people: safe to print, whoever wrote it; times and sizes in the unit that suits them."""
 
 import difflib
+import math
 from collections.abc import Callable, Iterable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context
 
@@ -49,6 +50,30 @@ def latency(value_ms: float | None, digits: int = 6, rounding: str = ROUND_HALF_
     ('150 ms', '0.25 ms', '12350 ms')
     """
     return "-" if value_ms is None else f"{plain(value_ms, digits, rounding)} ms"
+
+
+def three_digits(value: float) -> str:
+    """Spell a number with three significant digits, or all before its point.
+
+    Examples
+    --------
+    >>> three_digits(0.04268), three_digits(4.268), three_digits(4268.2)
+    ('0.0427', '4.27', '4268')
+    """
+    # of 9.996 the third digit is the first decimal
+    magnitude = math.floor(math.log10(float(f"{value:.2e}"))) if value > 0 else 0
+    return f"{value:.{max(0, 2 - magnitude)}f}"
+
+
+def milliseconds(value_ms: float | None) -> str:
+    """A time that was measured or predicted, whose further digits say nothing; a dash for None.
+
+    Examples
+    --------
+    >>> milliseconds(0.42683), milliseconds(4.2683), milliseconds(None)
+    ('0.427 ms', '4.27 ms', '-')
+    """
+    return "-" if value_ms is None else f"{three_digits(value_ms)} ms"
 
 
 def quantity(name: str, value: float, rounding: str = ROUND_HALF_EVEN) -> str:
@@ -187,7 +212,7 @@ def predicted(level: float) -> str:
 
 
 def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "median") -> str:
-    """Whether a limit is kept, as the end of a line that holds the figure with two decimals; empty
+    """Whether a limit is kept, as the end of a line that holds the figure with three digits; empty
     where there is nothing to compare.
 
     Examples
@@ -199,7 +224,7 @@ def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "me
         return ""
     word = "kept" if measured_ms <= limit_ms else "NOT kept"
     taken, limit = told_apart(latency, measured_ms, limit_ms)
-    looks_equal = f"{measured_ms:.2f}" == f"{limit_ms:.2f}" and taken != limit
+    looks_equal = three_digits(measured_ms) == three_digits(limit_ms) and taken != limit
     return f", limit {limit}{figure_note(statistic)} {word}{f' ({taken})' if looks_equal else ''}"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from ..errors import ConfigError
-from ..printable import byte_size
+from ..printable import byte_size, three_digits
 from .options import DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import table
 
@@ -78,8 +78,8 @@ def _text(found: "Comparison") -> str:
         rows.append(
             (
                 bundle.name,
-                f"{total.median_ms:.2f}{'*' if bundle.measurement.flagged else ''}",
-                f"{total.p90_ms:.2f}",
+                f"{three_digits(total.median_ms)}{'*' if bundle.measurement.flagged else ''}",
+                three_digits(total.p90_ms),
                 f"{total.median_ms / first.median_ms:.2f}",
                 byte_size(bundle.size_bytes),
                 *(f"{value:.2f}" for value in bundle.metrics.values()),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError
-from ..printable import likely
+from ..printable import likely, milliseconds
 from .options import HERE, Common, JsonOption
 from .printing import table
 from .progress import PROGRESS
@@ -51,10 +51,13 @@ def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
     scores = outcome.scores.subnets.values()
     picked = next(x for x in scores if (x.arch, x.weights) == (rival.arch, "from-teacher"))
     return [
-        ("teacher", f"{metric_values(teacher.metrics)}; {rival.teacher_fp32_ms:.2f} ms in fp32"),
+        (
+            "teacher",
+            f"{metric_values(teacher.metrics)}; {milliseconds(rival.teacher_fp32_ms)} in fp32",
+        ),
         (
             "picked by hand",
-            f"{metric_values(picked.metrics)}; {rival.measured_ms:.2f} ms: {rival.arch}",
+            f"{metric_values(picked.metrics)}; {milliseconds(rival.measured_ms)}: {rival.arch}",
         ),
         (
             "times as fast",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size, figure_note
+from ..printable import byte_size, figure_note, three_digits
 from .options import BeamOption, DeviceCommon, PickOption, SearchedDeviceOption
 from .printing import table, timing
 
@@ -166,7 +166,7 @@ def _candidates(choice: "PrecisionChoice") -> str:
     rows = [
         (
             x.precision,
-            "-" if x.latency_ms is None else f"{x.latency_ms:.2f}",
+            "-" if x.latency_ms is None else three_digits(x.latency_ms),
             "-" if x.size_bytes is None else byte_size(x.size_bytes),
             "-" if x.score is None else f"{x.score:.2f}",
             x.verdict,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..printable import milliseconds
+
 if TYPE_CHECKING:
     from rich.table import Column
 
@@ -38,11 +40,11 @@ def timing(measurement: "Measurement", statistic: "Statistic") -> str:
     total = measurement.total
     if total is None:
         return "not timed"
-    text = f"{total.median_ms:.2f} ms median, {total.p90_ms:.2f} ms p90"
+    text = f"{milliseconds(total.median_ms)} median, {milliseconds(total.p90_ms)} p90"
     figure_ms = measurement.figure_ms(statistic)
     if statistic in ("median", "p90") or figure_ms is None:
         return text
-    return f"{text}, {figure_ms:.2f} ms {statistic}"
+    return f"{text}, {milliseconds(figure_ms)} {statistic}"
 
 
 def terminal_width() -> int | None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printable import EMULATED
+from ..printable import EMULATED, milliseconds, three_digits
 from .options import DeviceCommon, DeviceOption
 from .printing import card_line, rescaled_lines
 
@@ -84,7 +84,7 @@ def _text(result: "ProfileSummary") -> str:
     if result.failed:
         lines[0] += f", {result.failed} failed"
     if not result.emulated and result.fastest_ms and result.slowest_ms:
-        lines.append(f"from {result.fastest_ms:.2f} to {result.slowest_ms:.2f} ms")
+        lines.append(f"from {three_digits(result.fastest_ms)} to {milliseconds(result.slowest_ms)}")
     if result.card is not None:
         lines.append(f"predictor (cross-validated): {card_line(result.card)}")
         lines += rescaled_lines(result.card)
@@ -130,8 +130,7 @@ def _board_lines(result: "ProfileSummary") -> list[str]:
     for board in result.boards:
         reference = ""
         if board.time_ratio is not None:
-            reference = (
-                f", reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of the fleet's"
-            )
+            ratio = f"{board.time_ratio:.3f} of the fleet's"
+            reference = f", reference {milliseconds(board.reference_ms)}, {ratio}"
         lines.append(f"{board.host}: {board.num_subnets} subnets{reference}")
     return lines + [f"{host} failed: {cause}" for host, cause in result.failed_boards.items()]

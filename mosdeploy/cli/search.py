@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printable import byte_size, figure_note, kept, loss_mark, predicted
+from ..printable import byte_size, figure_note, kept, loss_mark, milliseconds, predicted
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -108,10 +108,10 @@ def _text(result: "SearchResult") -> str:
         measured = "NOT measured (--no-verify): the limit is a prediction"
         if winner.measured_ms is not None:
             limit = kept(winner.measured_ms, result.limits.max_latency_ms, result.statistic)
-            measured = f"measured {winner.measured_ms:.2f} ms on the device{limit}"
+            measured = f"measured {milliseconds(winner.measured_ms)} on the device{limit}"
         figure = figure_note(result.statistic)
         word = predicted(result.level)
-        lines.append(f"  {word} {winner.predicted_ms:.2f} ms{figure}, {measured}")
+        lines.append(f"  {word} {milliseconds(winner.predicted_ms)}{figure}, {measured}")
     return "\n".join([*lines, *_front(result, front_members(result))])
 
 
@@ -124,8 +124,8 @@ def _front(result: "SearchResult", front: "Sequence[Candidate]") -> list[str]:
     shown = [
         (
             i + 1,
-            _milliseconds(front[i].predicted_ms),
-            _milliseconds(front[i].measured_ms),
+            milliseconds(front[i].predicted_ms),
+            milliseconds(front[i].measured_ms),
             f"{front[i].loss:.4f}{loss_mark(front[i].narrow_loss)}",
             f"{front[i].num_parameters:,}",
             front[i].arch,
@@ -138,7 +138,3 @@ def _front(result: "SearchResult", front: "Sequence[Candidate]") -> list[str]:
     header = ("--pick", *times, loss, "parameters", "architecture")
     lines = ["the front: no other is as fast and as good as one of these", table(header, shown)]
     return [*lines, *([LARGER] if any(front[i].narrow_loss is not None for i in numbers) else [])]
-
-
-def _milliseconds(value_ms: float | None) -> str:
-    return "-" if value_ms is None else f"{value_ms:.2f} ms"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..printable import latency, predicted, score
+from ..printable import latency, milliseconds, predicted, score
 from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
@@ -77,7 +77,7 @@ def metric_values(metrics: "dict[str, float]") -> str:
 
 
 def _milliseconds(value_ms: float | None) -> str:
-    return "not timed" if value_ms is None else f"{value_ms:.2f} ms"
+    return "not timed" if value_ms is None else milliseconds(value_ms)
 
 
 def _size_kept(outcome: "WalkSummary", limit: str, most: float) -> str:

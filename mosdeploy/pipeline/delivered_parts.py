@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
-from ..printable import byte_size, figure_note, kept, memory_kept
+from ..printable import byte_size, figure_note, kept, memory_kept, milliseconds
 from ..records import BundleManifest, Deployment
 from ..storage import read_record, sha256_file
 from .bundles import folder_bytes, newest_bundle
@@ -167,7 +167,7 @@ class _Delivered:
         if found.rolled_back_from:
             words.insert(1, "rolled back to")
         if (figure_ms := found.measurement.figure_ms(found.statistic)) is not None:
-            words[-1] = f"{figure_ms:.2f} ms{figure_note(found.statistic)}"
+            words[-1] = f"{milliseconds(figure_ms)}{figure_note(found.statistic)}"
         limits = ""
         if not found.device.emulated:
             limits = kept(figure_ms, found.limit_ms, found.statistic)

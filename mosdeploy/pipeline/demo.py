@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..errors import ConfigError, DeviceError
-from ..printable import latency
+from ..printable import latency, milliseconds, three_digits
 from ..records import Limits
 from ..workspace import Workspace
 from .context import Context, Progress, SilentProgress
@@ -78,8 +78,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     slowest_ms = max(times_ms)
     limit_ms = float(f"{fastest_ms + LIMIT_SHARES[recipe] * (slowest_ms - fastest_ms):.2g}")
     context.progress.say(
-        f"measured {len(times_ms)} subnets, {fastest_ms:.2f} to {slowest_ms:.2f} ms: limit "
-        f"{latency(limit_ms)}"
+        f"measured {len(times_ms)} subnets, {three_digits(fastest_ms)} to "
+        f"{milliseconds(slowest_ms)}: limit {latency(limit_ms)}"
     )
     limits = Limits(max_latency_ms=limit_ms)
     result = search(context, SearchOptions(device=DEVICE, limits=limits))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DeviceError, InfeasibleError
-from ..printable import latency
+from ..printable import latency, milliseconds
 from ..spaces import Workload
 from ..spaces.depths import all_depths, largest_of_depths
 from ..spaces.genes import ArchConfig
@@ -49,7 +49,7 @@ def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchCon
         fastest_ms = min(times_ms.values())
         raise InfeasibleError(
             f"no net with fewer layers keeps {latency(limit_ms)}, the fastest takes "
-            f"{fastest_ms:.2f} ms",
+            f"{milliseconds(fastest_ms)}",
             fastest_ms,
         )
     picked = max(within, key=lambda arch: within[arch])

@@ -13,7 +13,7 @@ from ..config import RunConfig
 from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..locks import is_locked
-from ..printable import plain
+from ..printable import milliseconds, plain, three_digits
 from ..records import Limits, TrainingLimits
 from ..spaces import ModelSpec
 from ..storage import fingerprint
@@ -307,7 +307,7 @@ class _Measured:
         times_ms = dataset.times_ms
         words = [subnets(len(dataset.measured))]
         if times_ms:
-            words.append(f"{min(times_ms):.2f} to {max(times_ms):.2f} ms")
+            words.append(f"{three_digits(min(times_ms))} to {milliseconds(max(times_ms))}")
         if failed := len(dataset.measured) - len(dataset.usable):
             words.append(f"{failed} failed")
         if dataset.context.device.emulated:

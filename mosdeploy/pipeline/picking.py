@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..config.units import parse_duration_ms
 from ..errors import ConfigError, InfeasibleError
-from ..printable import LEAST, figure_note, latency, predicted
+from ..printable import LEAST, figure_note, latency, milliseconds, predicted
 from ..records import Candidate, SearchResult
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -98,6 +98,6 @@ def _latency(candidate: Candidate, search: SearchResult) -> str:
     figure = figure_note(search.statistic)
     measured = "not measured"
     if candidate.measured_ms is not None:
-        measured = f"measured {candidate.measured_ms:.2f} ms"
-    time = f"{predicted(search.level)} {candidate.predicted_ms:.2f} ms{figure}"
+        measured = f"measured {milliseconds(candidate.measured_ms)}"
+    time = f"{predicted(search.level)} {milliseconds(candidate.predicted_ms)}{figure}"
     return f"{time} on {search.device}, {measured}"

@@ -17,6 +17,7 @@ from ..config.units import Statistic
 from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
 from ..folders import remove_scratch
 from ..locks import locked
+from ..printable import milliseconds
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
@@ -200,7 +201,7 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
             choice = _replace(choice, key, latency_ms=latency_ms, error=measurement.error)
             note = f"{key} failed: {measurement.error}"
             if latency_ms is not None:
-                note = f"{key}: {latency_ms:.2f} ms"
+                note = f"{key}: {milliseconds(latency_ms)}"
             progress.update(f"measure on {task.device.name}", done, len(missing), note)
     write_record(task.path, choice)
     return choice

@@ -27,6 +27,7 @@ from ..errors import StaleInputError
 from ..latency.conditions import board_conditions, onnxruntime_version
 from ..latency.dataset import LatencyDataset
 from ..latency.sessions import ProfilingSession
+from ..printable import milliseconds
 from ..records import DeviceState, LatencyRecord, Measurement
 from ..spaces.genes import ArchConfig
 from .context import Progress
@@ -164,10 +165,10 @@ class ProfileRecorder:
             self._measured_in[host, result.key] = session.record.session
             timing = result.measurement.total
             device = self._dataset.context.device
-            unit = "ms, emulated" if device.emulated else "ms"
             note = f"failed: {result.measurement.error}"
             if timing is not None:
-                note = f"{timing.median_ms:.2f} {unit}"
+                note = milliseconds(timing.median_ms)
+                note += ", emulated" if device.emulated else ""
             self._tell_result(host, note)
 
     def _tell_result(self, host: str, note: str) -> None:

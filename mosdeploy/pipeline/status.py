@@ -13,7 +13,7 @@ from ..config.units import told_limit
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..locks import is_locked
-from ..printable import figure_note, latency
+from ..printable import figure_note, latency, milliseconds
 from ..records import (
     BegunTraining,
     DataCard,
@@ -264,7 +264,7 @@ class _Look:
         figure = figure_note(result.statistic)
         words = [f"winner {winner.arch.key[:8]}", "not measured"]
         if winner.measured_ms is not None:
-            words[1] = f"{winner.measured_ms:.2f} ms{figure} on {result.device}"
+            words[1] = f"{milliseconds(winner.measured_ms)}{figure} on {result.device}"
         limits = result.limits.model_dump(exclude_none=True)
         if (most_ms := limits.pop("max_latency_ms", None)) is not None:
             words.append(f"limit {latency(most_ms)}{figure}")

@@ -4,13 +4,14 @@ In: numbers and texts of records. Out: text or escaped `Markup`, and the two sha
 templates draw: `Facts` and `Table`.
 """
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
 from .. import printable
+
+NBSP = "\N{NO-BREAK SPACE}"
 
 Cell = str | int | Markup
 """Text is escaped by the template; `Markup` is HTML already."""
@@ -32,16 +33,9 @@ class Table:
     is_stacked: bool = False
 
 
-def three_digits(value: float) -> str:
-    """Spell a number with three significant digits, or all before its point: 0.0427, 4.27, 4270."""
-    # of 9.996 the third digit is the first decimal
-    magnitude = math.floor(math.log10(float(f"{value:.2e}"))) if value > 0 else 0
-    return f"{value:.{max(0, 2 - magnitude)}f}"
-
-
 def milliseconds(value_ms: float | None) -> str:
     """Spell a time with three significant digits: 0.427 ms, 4.27 ms, 427 ms; a dash for None."""
-    return "-" if value_ms is None else f"{three_digits(value_ms)}\N{NO-BREAK SPACE}ms"
+    return printable.milliseconds(value_ms).replace(" ", NBSP)
 
 
 def estimate(value_ms: float | None, error_percent: float | None) -> str:
@@ -49,14 +43,14 @@ def estimate(value_ms: float | None, error_percent: float | None) -> str:
     if value_ms is None or error_percent is None:
         return milliseconds(value_ms)
     decimals = 0 if error_percent >= 1 else 1
-    return f"{milliseconds(value_ms)} ±\N{NO-BREAK SPACE}{error_percent:.{decimals}f}%"
+    return f"{milliseconds(value_ms)} ±{NBSP}{error_percent:.{decimals}f}%"
 
 
 def byte_size(num_bytes: int | None) -> str:
     """Spell a size in MiB, a small one in KiB, a large one in GiB; a dash for None."""
     if num_bytes is None:
         return "-"
-    return printable.byte_size(num_bytes).replace(" ", "\N{NO-BREAK SPACE}")
+    return printable.byte_size(num_bytes).replace(" ", NBSP)
 
 
 def counted(number: int, what: str) -> str:

@@ -15,10 +15,12 @@ from ..printable import (
     loss_mark,
     quantity,
     score,
+    three_digits,
     told_apart,
 )
 from ..records import BoardCalibration, PredictorCard, ScoreTable
 from .cells import (
+    NBSP,
     Cell,
     Facts,
     Table,
@@ -28,7 +30,6 @@ from .cells import (
     limit_verdict,
     milliseconds,
     noted,
-    three_digits,
     wide,
 )
 from .charts import BAND_PERCENT
@@ -60,8 +61,7 @@ def headline_title(line: Headline, task: str) -> str:
     assert line.limit_ms is not None
     verb = "within" if line.limit_kept else "which breaks"
     exact, limit = (
-        text.replace(" ", "\N{NO-BREAK SPACE}")
-        for text in told_apart(latency, line.measured_ms, line.limit_ms)
+        text.replace(" ", NBSP) for text in told_apart(latency, line.measured_ms, line.limit_ms)
     )
     if not line.limit_kept and milliseconds(line.measured_ms) == milliseconds(line.limit_ms):
         # with three digits it would be the limit itself
@@ -125,7 +125,7 @@ def _told(limit: LimitVerdict) -> tuple[str, str]:
     taken, most = f"{limit.taken:,}", f"{limit.most:,}"
     if limit.name.endswith("_bytes"):
         taken, most = beside_limit(limit.taken, limit.most)
-    taken, most = (x.replace(" ", "\N{NO-BREAK SPACE}") for x in (taken, most))
+    taken, most = (x.replace(" ", NBSP) for x in (taken, most))
     return f"{taken} {limit.counted}".strip(), most
 
 

@@ -32,7 +32,7 @@ def test_bundles_are_rows_beside_the_first(ask: Callable[..., Any]) -> None:
     done = ask("compare.compare", FOUND, "compare", "large", "small", "--device", "rpi")
     assert done.arguments[1] == CompareOptions((Path("large"), Path("small")), "rpi")
     lines = done.stdout.splitlines()
-    assert lines[2].split() == ["large", "20.00", "21.00", "1.00", "4.8", "MiB", "30.00", "50.00"]
+    assert lines[2].split() == ["large", "20.0", "21.0", "1.00", "4.8", "MiB", "30.00", "50.00"]
     assert lines[3].split() == ["small", "5.00*", "6.00", "0.25", "4.8", "MiB", "30.00", "50.00"]
     assert lines[4] == "timed by turns on rpi, scored on 500 test examples"
     assert lines[5].startswith("* the device was not stable")

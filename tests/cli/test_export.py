@@ -89,7 +89,7 @@ def test_precisions_that_were_weighed_are_a_table(ask: Callable[..., Any]) -> No
     lines = ask(EXPORT, result, "export").stdout.splitlines()
     assert lines[0] == "on rpi, BLEU on 500 validation examples (30.12 in torch):"
     assert lines[1].split() == ["precision", "ms", "size", "BLEU", "verdict"]
-    assert lines[3].split() == ["int8", "99.50", "2.0", "MiB", "30.00", "taken"]
+    assert lines[3].split() == ["int8", "99.5", "2.0", "MiB", "30.00", "taken"]
     assert lines[4].split() == ["int4", "-", "-", "-", "cannot", "run"]
     tails = PRECISIONS.model_copy(update={"statistic": "p99"})
     result = dataclasses.replace(result, precision_choice=tails)
@@ -107,7 +107,7 @@ def test_runtimes_that_were_timed_have_a_line_each(ask: Callable[..., Any]) -> N
     result = ExportResult(RESULT.path, RESULT.manifest, RESULT.size_bytes, runtime_choice=choice)
     told = ask(EXPORT, result, "export", "--runtime", "auto").stdout
     assert told.endswith(
-        "onnxruntime on rpi: 99.50 ms median, 100.50 ms p90\ntvm on rpi: not timed: no compiler\n"
+        "onnxruntime on rpi: 99.5 ms median, 100 ms p90\ntvm on rpi: not timed: no compiler\n"
     )
     printed = json.loads(ask(EXPORT, result, "export", "--runtime", "auto", "--json").stdout)
     assert printed["kept"] == "onnxruntime"

@@ -16,7 +16,8 @@ def test_a_card_is_one_line() -> None:
 
 def test_a_limit_is_kept_up_to_its_last_digit() -> None:
     assert kept(100.0, 100.0) == ", limit 100 ms kept"
-    assert kept(100.1, 100.0) == ", limit 100 ms NOT kept"
+    assert kept(100.1, 100.0) == ", limit 100 ms NOT kept (100.1 ms)"
+    assert kept(101.0, 100.0) == ", limit 100 ms NOT kept"
     assert kept(None, 100.0) == kept(100.0, None) == ""
 
 

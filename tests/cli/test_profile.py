@@ -38,7 +38,7 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
     done = ask(PROFILE, SUMMARY, "profile")
     assert done.stdout.splitlines() == [
         "rpi: 12 measured now, 30 in predictors/rpi-sentence/latency.jsonl",
-        "from 80.00 to 260.40 ms",
+        "from 80.0 to 260 ms",
         f"predictor (cross-validated): {CARD_LINE}",
         "noise floor: repeats of one subnet lie 0.50% from their median",
     ]
@@ -111,7 +111,7 @@ def test_boards_of_a_fleet_have_a_line_each(ask: Callable[..., Any]) -> None:
     changes = {"boards": boards, "failed_boards": {"pi3": "no route"}}
     told = ask(PROFILE, SUMMARY.model_copy(update=changes), "profile").stdout
     assert told.splitlines()[-3:] == [
-        "pi1: 7 subnets, reference 100.00 ms, 1.050 of the fleet's",
+        "pi1: 7 subnets, reference 100 ms, 1.050 of the fleet's",
         "pi2: 0 subnets",
         "pi3 failed: no route",
     ]

@@ -68,8 +68,8 @@ def picked(state: TrainedRun, name: str) -> tuple[object, str, list[str]]:
 
 def test_a_number_is_a_row_of_the_front(state: Searched) -> None:
     space = state.config.space
-    fast = "picked 1 of the front: predicted 10.00 ms on local, not measured"
-    slow = "picked 2 of the front: predicted 20.00 ms on local, measured 22.00 ms"
+    fast = "picked 1 of the front: predicted 10.0 ms on local, not measured"
+    slow = "picked 2 of the front: predicted 20.0 ms on local, measured 22.0 ms"
     assert picked(state, "1") == (space.smallest, "front 1", [fast])
     assert picked(state, "2") == (space.largest, "front 2", [slow])
 
@@ -77,14 +77,14 @@ def test_a_number_is_a_row_of_the_front(state: Searched) -> None:
 def test_a_tail_is_said_to_be_one(state: Searched) -> None:
     state.__dict__["found"] = state.found.model_copy(update={"statistic": "p90"})
     assert picked(state, "1")[2] == [
-        "picked 1 of the front: predicted 10.00 ms (p90) on local, not measured"
+        "picked 1 of the front: predicted 10.0 ms (p90) on local, not measured"
     ]
 
 
 def test_a_corrected_prediction_is_told_as_such(state: Searched) -> None:
     state.__dict__["found"] = state.found.model_copy(update={"level": 1.25})
     assert picked(state, "2")[2] == [
-        "picked 2 of the front: corrected prediction 20.00 ms on local, measured 22.00 ms"
+        "picked 2 of the front: corrected prediction 20.0 ms on local, measured 22.0 ms"
     ]
 
 

@@ -130,7 +130,7 @@ def test_a_result_that_is_listed_again_is_told_once(dataset: LatencyDataset) -> 
         *events,
         Finished("pi1", STATE),
     )
-    assert progress.updates == [("measure on board", "10.00 ms")]
+    assert progress.updates == [("measure on board", "10.0 ms")]
     (session,) = read_sessions(dataset.path)
     assert [timing.total.median_ms for timing in session.references] == [5.0]
     assert session.after == STATE
@@ -217,7 +217,7 @@ def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
     assert progress.updates == [
         ("upload to board", "pi1"),
         ("upload to board", "pi1"),
-        ("measure on board", "pi1: 10.00 ms"),
+        ("measure on board", "pi1: 10.0 ms"),
     ]
     assert progress.messages == [
         "pi1: reconnecting",
