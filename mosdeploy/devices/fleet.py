@@ -31,7 +31,7 @@ from .events import (
 )
 from .job import AgentJob
 from .measure import collect
-from .probe import probe
+from .probe import check_ready, probe
 from .queue import WAIT_S, WorkQueue
 from .session import Session, check_run
 from .task import MeasureHooks, MeasurementTask
@@ -240,7 +240,9 @@ def _state_before(session: Session, board: Board, job: AgentJob, held: set[str])
             return board.last_state
         if not held:
             job.kill()
-    return probe(session, board.profile)
+    state = probe(session, board.profile)
+    check_ready(state, board.profile)
+    return state
 
 
 def _all_failed(errors: dict[str, MosdeployError], num_open: int) -> MosdeployError:

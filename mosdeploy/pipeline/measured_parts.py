@@ -22,7 +22,7 @@ from .context import Context
 from .devices import run_profile
 from .enough_measured import excess_noise, further_command, profile_command, too_small
 from .measured_folders import device_of, has_records
-from .parts import look_at, require, subnets
+from .parts import RUNS_NOW, look_at, require, subnets
 from .predictors import lost_its_measurements
 from .summaries import Part
 from .train_command import limit_options
@@ -79,14 +79,22 @@ def _finished(found: "_Measured") -> Iterator[Part]:
 
 
 def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
-    """A device of which nothing was measured: it is proposed only if the walk needs it."""
+    """A device without measurements: it is proposed only if the walk needs it."""
+    command = found.first_command
+    detail = f"`{_profile_command(found.device)}` {RUNS_NOW}"
+    if not is_locked(found.path):
+        detail = (
+            f"begun; `{_profile_command(found.device)}` goes on, also with what the device has "
+            "measured meanwhile"
+        )
+        if command != _profile_command(found.device):
+            detail += f"; `mosdeploy devices check {found.device}` says whether it answers"
     yield Part(
         what="measurements",
         name=found.device,
         state="missing",
-        detail=f"begun, and nothing was measured yet; `{_profile_command(found.device)}` goes on, "
-        f"`mosdeploy devices check {found.device}` says whether it answers",
-        command=found.first_command if found.is_wanted(is_any_measured) else None,
+        detail=detail,
+        command=command if found.is_wanted(is_any_measured) else None,
     )
 
 
@@ -291,13 +299,20 @@ class _Measured:
         return self.device == named or (named is None and not is_any_measured)
 
     @property
+    def has_answered(self) -> bool:
+        """Whether a profile has begun a session on it."""
+        with contextlib.suppress(StaleInputError):
+            return self.path.exists() and bool(self.dataset.sessions)
+        return False
+
+    @property
     def first_command(self) -> str | None:
-        """What to run on a device of which nothing was measured: it may not have answered."""
+        """What to run on a device without measurements: it may not have answered."""
         try:
             profile = run_profile(self.context.files.root, self.device)
         except ConfigError:
             return None
-        if profile.kind == "local":
+        if profile.kind == "local" or self.has_answered:
             return _profile_command(self.device)
         return f"mosdeploy devices check {self.device}"
 
@@ -314,6 +329,8 @@ class _Measured:
             words.append("emulated: no latencies")
         if self.was_stopped:
             words.append(f"stopped; `{profile_command(dataset)}` goes on")
+        if is_locked(self.path):
+            words.append(f"`{profile_command(dataset)}` {RUNS_NOW}")
         return ", ".join(words)
 
     def predictor(self) -> str:

@@ -45,7 +45,8 @@ def other_finalists(
     Returns
     -------
     list
-        Empty if the bundle was not made for the search at hand, or was picked.
+        Empty if the bundle was not made for the search at hand, that one is stale, or the bundle
+        was picked.
     """
     from ..search import quality
 
@@ -54,7 +55,10 @@ def other_finalists(
         return []
     if not path.exists() or manifest.provenance.get("search") != sha256_file(path):
         return []
-    result = trained_run(context.run).search_result()
+    try:
+        result = trained_run(context.run).search_result()
+    except StaleInputError:  # another supernet stands here now; that the limit is missed stands too
+        return []
     limit_ms = result.limits.max_latency_ms or math.inf
     missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
     growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0

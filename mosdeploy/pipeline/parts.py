@@ -9,7 +9,10 @@ from pathlib import Path
 from ..errors import MosdeployError
 from .summaries import Part
 
-RUNS = "a training runs now; wait for it, or stop it"
+RUNS_NOW = "runs now; wait for it, or stop it"
+"""How the detail of a part ends that a command makes at the moment."""
+
+RUNS = f"a training {RUNS_NOW}"
 
 
 def look_at(what: str, name: str, check: Callable[[], str], command: str | None) -> Part:

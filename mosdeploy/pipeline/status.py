@@ -29,7 +29,7 @@ from .distilled import begun_command
 from .evaluate import scored_inputs
 from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
-from .parts import RUNS, look_at, require, subnets
+from .parts import RUNS, RUNS_NOW, look_at, require, subnets
 from .predictors import has_ready_made
 from .proposed_commands import (
     first_training,
@@ -99,11 +99,11 @@ class _Look:
     def next_command(self, parts: tuple[Part, ...]) -> str | None:
         """The first thing to make, or to make again, that the walk needs; None where the data
         cannot be read or a stopped training is another one, which a command would refuse, and while
-        a training runs.
+        a training or a measurement runs.
         """
         if any(part.what == "data" and part.state == "stale" for part in parts):
             return None
-        if any(part.detail == RUNS for part in parts) or self._refused:
+        if any(part.detail.endswith(RUNS_NOW) for part in parts) or self._refused:
             return None
         needed = (x for x in parts if x.state in ("missing", "stale"))
         command = next((part.command for part in needed if part.command), None)

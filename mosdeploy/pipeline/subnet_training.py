@@ -183,14 +183,14 @@ class SubnetTraining:
         card = self._kept()
         if self.seed is not None and (card is None or card.inputs_sha256 != self.inputs_sha256):
             card = self._take_over_single() or card
+        state = self.state
+        data = state.data  # refuses a changed run file, before anything is begun
         if card is not None:
             self._remove_leftovers(card)
         if card is not None and self._is_done(card, (self.config.seed,)):
             which = "" if self.seed is None else f"{self.name}: "
             progress.say(f"{which}already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
-        state = self.state
-        data = state.data  # refuses a changed run file, before anything is begun
         if self.weights == "finetuned":
             self._take_over_steps(state.files.finalist_checkpoint_path(self.arch.key))
         self._begin(progress)

@@ -91,6 +91,13 @@ def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
     progress = KeptProgress()
     assert opened(folder, progress).finetune(steps=2) == card
     assert progress.messages == ["already trained from the same weights in the same way"]
+    # but not where what it was trained on has changed since
+    with (folder / "data" / "train.en").open("a") as file:
+        file.write("one more line\n")
+    with (folder / "data" / "train.de").open("a") as file:
+        file.write("eine Zeile mehr\n")
+    with pytest.raises(StaleInputError, match="mosdeploy train"):
+        opened(folder).finetune(steps=2)
 
 
 def test_one_of_several_seeds_goes_on_from_a_single_one_and_leaves_nothing(folder: Path) -> None:

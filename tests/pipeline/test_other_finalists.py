@@ -61,6 +61,14 @@ def test_none_takes_the_place_of_a_pick_that_has_no_latency_limit(folder: Path) 
         assert (other_finalists(context, manifest, deployed_ms=None) == []) is is_pick
 
 
+def test_another_supernet_leaves_a_missed_limit_as_the_verdict(folder: Path) -> None:
+    manifest = opened(folder).export().manifest
+    assert other_finalists(Context(open_run(folder)), manifest, deployed_ms=12e3)
+    edit(folder / "mosdeploy.toml", "learning_rate = 5e-3", "learning_rate = 4e-3")
+    opened(folder).train()
+    assert other_finalists(Context(open_run(folder)), manifest, deployed_ms=12e3) == []
+
+
 def write_front(root: Path) -> None:
     """Make up a search within 10 s: a front of two that nobody measured and a winner that took 8 s,
     the sole finalist.

@@ -52,6 +52,16 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
         assert found.is_too_noisy is word
 
 
+def test_a_board_that_lacks_a_package_is_told_so_before_it_measures(folder: Path) -> None:
+    shutil.rmtree(folder / "predictors")
+    lacking = 'requirements = ["numpy", "no-such-runtime"]\n[measure]'
+    edit(folder / "device_profiles" / "local.toml", "[measure]", lacking)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match=r"not installed: no-such-runtime; mosdeploy devices"):
+            opened(folder).profile()
+    assert not LatencyDataset.load(next(folder.glob("predictors/*/latency.jsonl"))).records
+
+
 @pytest.mark.slow
 def test_where_there_is_a_predictor_no_further_measuring_is_proposed(
     folder: Path, monkeypatch: pytest.MonkeyPatch

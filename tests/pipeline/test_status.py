@@ -197,6 +197,20 @@ def begin(root: Path, device: str) -> None:
     path.write_text(line.replace('"name":"local"', f'"name":"{device}"'))
 
 
+def test_what_a_killed_profile_has_measured_is_fetched_before_its_device_is_doubted(
+    folder: Path,
+) -> None:
+    path = Workspace(folder).latency_path("local", "sentence")
+    edit(folder / "mosdeploy.toml", 'device = "local"\n', 'device = "rpi"\n')
+    begin(folder, "rpi")
+    shutil.copy(path.with_name("sessions.jsonl"), folder / "predictors" / "rpi-sentence")
+    shutil.rmtree(path.parent)
+    found = opened(folder).status()
+    assert found.next_command == "mosdeploy profile --device rpi"
+    part = next(x for x in found.parts if x.what == "measurements")
+    assert "goes on, also with what the device has measured meanwhile" in part.detail
+
+
 @pytest.mark.parametrize(
     ("named", "is_measured", "next_command"),
     [
@@ -413,16 +427,21 @@ class Looking(KeptProgress):
             self.found.append(opened(self.root).status())
 
 
-@pytest.mark.parametrize(("verb", "what"), [("train", "supernet"), ("finetune", "finetuned")])
-def test_while_a_training_runs_nothing_is_proposed(folder: Path, verb: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "what"),
+    [("train", "supernet"), ("finetune", "finetuned"), ("profile", "measurements")],
+)
+def test_while_a_command_runs_nothing_is_proposed(folder: Path, verb: str, what: str) -> None:
     progress = Looking(folder)
     edit(folder / "mosdeploy.toml", "[training]", "[finetune]\nsteps = 6\n[training]")
     if verb == "train":
         shutil.rmtree(folder / "supernet")
+    if verb == "profile":
+        shutil.rmtree(folder / "predictors")
     getattr(opened(folder, progress), verb)()
-    (found,) = progress.found
+    found = progress.found[0]  # of a profile there are several
     assert found.next_command is None
-    running = [x.what for x in found.parts if x.detail.startswith("a training runs now")]
+    running = [x.what for x in found.parts if "runs now; wait for it" in x.detail]
     assert running == [what]
     assert opened(folder).status().next_command
 

@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from ...config.encoder import TaskConfig
 from ...errors import ConfigError
 from ...runtime.manifest import MAX_ANSWER
 
 _log = logging.getLogger(__name__)
+
+CHANCE_SHARE = 0.99
+"""Of the loss of knowing only how often each class comes: a teacher above that has learned nothing.
+"""
 
 E = TypeVar("E")
 Target = str | float | tuple[str, ...] | None
@@ -143,6 +150,30 @@ def warn_of_untaught(numbers: Iterable[int], config: TaskConfig) -> None:
         _log.warning(
             "no training example has %s of task.labels, which cannot be learned so",
             ", ".join(f"'{label}'" for label in untaught),
+        )
+
+
+def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
+    """Warn of a teacher that knows no more than how often each class comes.
+
+    Parameters
+    ----------
+    loss
+        On validation, in nats a target.
+    classes
+        The validation targets (N,).
+    """
+    _, counts = np.unique(classes, return_counts=True)
+    shares = counts / counts.sum()
+    chance = -float(shares @ np.log(shares))
+    # below that, nothing but the one class was asked
+    if 0 < CHANCE_SHARE * chance <= loss:
+        _log.warning(
+            "the teacher has a validation loss of %.3f, and %.3f is that of answering with how "
+            "often each class comes: nothing can be learned from it; raise teacher.steps or "
+            "teacher.learning_rate, or take another checkpoint",
+            loss,
+            chance,
         )
 
 

@@ -9,6 +9,9 @@ import logging
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
+
 from ...config.encoder import POOLED_HEADS, EncoderRunConfig
 from ...config.lookup import resolve_path
 from ...config.pooling import HUB, read_vector_modules
@@ -32,7 +35,7 @@ from .given_teacher import GivenTeacher, check_names, load_given_teacher, same_f
 from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .kept_head import put_on_scale
 from .network import EncoderSubnet
-from .targets import output_order, warn_of_order, warn_of_untaught
+from .targets import output_order, warn_of_chance, warn_of_order, warn_of_untaught
 from .teacher import VALIDATION_TOKENS, EncoderTeacher
 
 _log = logging.getLogger(__name__)
@@ -163,8 +166,7 @@ def _make(
     network, has_head = _start(config, task.root, given, is_largest)
     examples = cast("EncoderDataset", task.train)
     if config.task.labels:
-        targets = examples.tags.flat if config.task.kind == "tagging" else examples.labels
-        warn_of_untaught([int(x) for x in set(targets.tolist()) if x >= 0], config.task)
+        warn_of_untaught(np.unique(_classes(examples, config)).tolist(), config.task)
     # what a training resumes from has a head that was put on its scale
     if given is None and not _checkpoint_path(path.parent).exists():
         put_on_scale(network, examples, config)
@@ -175,6 +177,8 @@ def _make(
     if config.teacher_steps:
         summary = _train(network, batches, task, training, inputs_sha256)
         loss = summary.losses["subnet_loss"]
+        if config.task.labels:
+            warn_of_chance(loss, _classes(cast("EncoderDataset", task.valid), config))
         seconds = summary.train_seconds
     # a head that was drawn and never trained says nothing of heads and neurons
     is_taught = has_head or config.teacher_steps > 0
@@ -210,6 +214,13 @@ def _train(
     )
     valid = ordered_batches(cast("EncoderDataset", task.valid), VALIDATION_TOKENS)
     return train(network, batches, valid, job, task.show)
+
+
+def _classes(examples: EncoderDataset, config: EncoderRunConfig) -> npt.NDArray[np.int64]:
+    """The classes or tags that are asked for (N,)."""
+    targets = examples.tags.flat if config.task.kind == "tagging" else examples.labels
+    found: npt.NDArray[np.int64] = targets[targets >= 0].astype(np.int64)
+    return found
 
 
 def _importance(

@@ -1,5 +1,6 @@
 """Targets: what counts as one label, and which output of another head stands for which."""
 
+import numpy as np
 import pytest
 from encoder_task import encoder_config
 
@@ -12,6 +13,7 @@ from mosdeploy.families.encoder.targets import (
     output_order,
     target_numbers,
     teach_all,
+    warn_of_chance,
     warn_of_untaught,
 )
 
@@ -81,6 +83,20 @@ def test_what_only_python_takes_for_a_number_is_refused(cell: object) -> None:
     with pytest.raises(ConfigError, match=rf"column 'y' holds '?{cell}'?; .* in the digits 0 to 9"):
         cell_number(cell, "a.jsonl, line 1", "y")
     assert cell_number(" 2.5\u00a0", "a.csv, line 2", "y") == 2.5
+
+
+def test_a_teacher_that_knows_no_more_than_the_shares_of_the_classes_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    halves = np.array([0, 1, 1, 0])
+    warn_of_chance(0.68, halves)
+    warn_of_chance(0.6, np.zeros(4, dtype=np.int64))  # one class: there is nothing to know
+    assert not caplog.records
+    warn_of_chance(0.69, halves)
+    warn_of_chance(0.57, np.array([0, 1, 1, 1]))
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0].startswith("the teacher has a validation loss of 0.690, and 0.693 is that of")
+    assert "of 0.570, and 0.562 is that of" in told[1]
 
 
 def test_labels_that_no_example_has_are_told(caplog: pytest.LogCaptureFixture) -> None:
