@@ -25,7 +25,7 @@ from ..runtime.manifest import read_manifest as read_as_runtime
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, sha256_file, write_record
-from .parity import ParityExamples, PredictsIds, check_parity
+from .parity import ParityExamples, PredictsIds, check_parity, check_tokenizer
 from .self_tests import choose_self_tests
 
 README_NAME = "README.md"
@@ -144,8 +144,9 @@ def export_bundle(
     Raises
     ------
     ExportError
-        If the model does not answer as the subnet, a weight does not fit, there is no example, or
-        none that fits into a manifest, or `out_dir` is something else than a bundle.
+        If the model does not answer as the subnet, the bundle's tokenizer splits a text
+        differently, a weight does not fit, there is no example, or none that fits into a manifest,
+        or `out_dir` is something else than a bundle.
     MosdeployError
         If the disk is full, or another export writes this bundle.
     """
@@ -155,6 +156,7 @@ def export_bundle(
         )
     with whole_folder(out_dir, MANIFEST_NAME, "is not a bundle") as folder:
         draft = build_draft(job, build, open_bundle=open_bundle, folder=folder)
+        check_tokenizer(draft.model, examples)
         report = check_parity(
             draft.model,
             examples,

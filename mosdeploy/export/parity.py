@@ -88,6 +88,26 @@ class ParityExamples:
         return self.score([self.decode(answer) for answer in answers])
 
 
+def check_tokenizer(model: PredictsIds, examples: ParityExamples) -> None:
+    """Make sure that the bundle's tokenizer gives the ids that the examples are answered with: a
+    model that is right, given other ids, answers another text.
+
+    Raises
+    ------
+    ExportError
+        If it splits a text differently; names the first.
+    """
+    # a text of any length: only what stands in a manifest has a limit
+    for text, ids in zip(examples.inputs, examples.input_ids, strict=True):
+        found = list(model.tokenizer.encode(text))
+        if found != list(ids):
+            raise ExportError(
+                f"the bundle's tokenizer splits {text[:100]!r} into {found}, the tokenizer that "
+                f"the network was trained with into {list(ids)}. "
+                "No bundle was written; please report this with the text and the tokenizer's file"
+            )
+
+
 def check_parity(
     model: PredictsIds,
     examples: ParityExamples,

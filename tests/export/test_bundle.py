@@ -10,6 +10,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from example_spaces import SMALL_ARCH, TINY
@@ -44,7 +45,9 @@ def build(folder: Path) -> BuiltModel:
 
 
 class Opened:
-    """A bundle as it was when it was opened."""
+    """A bundle as it was when it was opened; its texts are numbers, with spaces between."""
+
+    tokenizer = SimpleNamespace(encode=lambda text: [int(number) for number in text.split()])
 
     def __init__(self, folder: Path) -> None:
         self.manifest = read_manifest(folder)
@@ -182,6 +185,17 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
         "b",
         "trained.model",
     }
+
+
+def test_a_tokenizer_that_splits_differently_is_refused(tmp_path: Path) -> None:
+    class Backwards(Opened):
+        tokenizer = SimpleNamespace(encode=lambda text: Opened.tokenizer.encode(text)[::-1])
+
+    # the first text has one id
+    message = r"splits '11 4' into \[4, 11\], .* trained with into \[11, 4\]\. No bundle was"
+    with pytest.raises(ExportError, match=message):
+        export(tmp_path / "b", open_bundle=Backwards)
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_the_runtime_says_passes_through(tmp_path: Path) -> None:
