@@ -23,6 +23,7 @@ from mosdeploy.export.bundle import (
     BundleJob,
     BundleOrigin,
     build_draft,
+    copy_tokenizer,
     export_bundle,
     read_manifest,
 )
@@ -129,6 +130,39 @@ def test_what_is_opened_is_whole(tmp_path: Path) -> None:
     assert draft.built == BuiltModel("onnxruntime")
     assert draft.model.manifest.sha256.keys() == {"model.onnx", "tokenizer.model"}
     assert len(draft.model.manifest.self_test) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "center", "spread", "wanted", "found", "passes"),
+    [
+        # beside 1,000 the two would be alike; beside the spread they are not
+        ("int8", 1000.0, 2.0, 1000.0, 1003.0, False),
+        ("int8", 1000.0, 2.0, 1000.0, 1000.1, True),
+        ("fp32", 0.0, 1e4, 0.0, 0.01, True),
+        ("fp32", 0.0, 1.0, 0.0, 0.01, False),
+    ],
+)
+def test_numbers_are_compared_on_the_scale_of_the_settings(
+    tmp_path: Path,
+    precision: str,
+    center: float,
+    spread: float,
+    wanted: float,
+    found: float,
+    passes: bool,
+) -> None:
+    class Number(Opened):
+        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+            return [[found]] * len(inputs)
+
+    job = make_job(tmp_path / "b", precision)
+    job = dataclasses.replace(job, settings={"center": center, "spread": spread})
+    examples = make_examples(turn=lambda ids: [wanted])
+    if passes:
+        assert export_bundle(job, build, Number, examples, tmp_path / "b").parity.num_examples == 20
+    else:
+        with pytest.raises(ExportError, match="torch"):
+            export_bundle(job, build, Number, examples, tmp_path / "b")
 
 
 def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
@@ -319,6 +353,29 @@ def test_another_tokenizer_than_the_networks_is_refused(tmp_path: Path) -> None:
     other = dataclasses.replace(job, tokenizer_sha256="0" * 64)
     with pytest.raises(ExportError, match=r"trained\.model is not the tokenizer that the network"):
         build_draft(other, build, Opened, tmp_path / "other")
+
+
+def test_the_hash_is_that_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that ends meanwhile replaces the source: before it is copied, or after."""
+    source = tmp_path / "trained.model"
+    copied = shutil.copyfile
+
+    def replaced_after(source: Path, target: Path) -> None:
+        copied(source, target)
+        source.write_bytes(b"another")
+
+    def replaced_before(source: Path, target: Path) -> None:
+        target.write_bytes(b"another")
+
+    source.write_bytes(b"tokens")
+    sha256 = sha256_file(source)
+    monkeypatch.setattr(shutil, "copyfile", replaced_after)
+    copy_tokenizer(source, tmp_path / "copy", sha256)
+    assert (tmp_path / "copy").read_bytes() == b"tokens"
+    source.write_bytes(b"tokens")
+    monkeypatch.setattr(shutil, "copyfile", replaced_before)
+    with pytest.raises(ExportError, match="is not the tokenizer that the network"):
+        copy_tokenizer(source, tmp_path / "copy", sha256)
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
