@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from example_spaces import WMT
+from example_spaces import WMT, space_of
 from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
@@ -129,6 +129,21 @@ def test_bundle_bytes_is_the_size_of_the_model(space: TranslationSpace, precisio
         arrays = state_arrays(TranslationSubnet(arch, space, 2000).state_dict())
         model = build_graph(spec, arch, arrays, GraphOptions(max_positions=192))
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(model.ByteSize(), rel=0.02)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_bundle_bytes_are_those_of_the_beam(beam: int) -> None:
+    """A greedy step has its matrices in blocks, of which 136 inputs do not fill the last."""
+    width = (136,)
+    space = space_of(
+        embed_dim=width, layers=(2,), ffn_dim=width, heads=(1,), qkv_dim=136, norm="pre"
+    )
+    arch = space.largest
+    spec = spec_of(space, precision="int8-int4-logits", beam=beam)
+    arrays = state_arrays(TranslationSubnet(arch, space, VOCAB_SIZE).state_dict())
+    size = build_graph(spec, arch, arrays, GraphOptions(max_positions=40)).ByteSize()
+    # the other beam's matrices differ by 17,408 bytes
+    assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, abs=1000)
 
 
 def test_bundle_bytes_count_the_shortlist(space: TranslationSpace) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.export.quantize import (
+    LARGEST_PAIRED_CODE,
     SCHEMES,
     block_size,
     in_blocks,
@@ -52,6 +53,14 @@ def test_quantisation_error_is_half_a_scale(largest_code: int) -> None:
     assert np.abs(codes).max() == largest_code
 
 
+def test_a_column_of_next_to_nothing_is_zero() -> None:
+    """Its scale would be a subnormal number, which many processors take for zero."""
+    matrix = np.array([[1e-39, 127.0], [-1e-39, 1.0]], np.float32)
+    codes, scales = quantize_columns(matrix, 127)
+    assert scales.tolist() == [1.0, 1.0]
+    assert codes.tolist() == [[0, 127], [0, 1]]
+
+
 def test_upper_half_of_a_table_code_is_the_value_in_int4() -> None:
     table = np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)
     codes, scales = quantize_table(table)
@@ -65,7 +74,7 @@ def test_sums_of_two_products_fit_into_16_bits() -> None:
     added.
     """
     matrix = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32)
-    codes, _ = quantize_columns(matrix, 64)
+    codes, _ = quantize_columns(matrix, LARGEST_PAIRED_CODE)
     assert 255 * np.abs(codes.astype(int)).max() * 2 < 2**15
 
 

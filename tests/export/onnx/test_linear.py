@@ -3,11 +3,12 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from onnx_parts import run_part
 
 from mosdeploy.export.onnx.builder import GraphBuilder
-from mosdeploy.export.onnx.initializers import ExternalInitializers
+from mosdeploy.export.onnx.initializers import ExternalInitializers, InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.export.quantize import matrix_bytes
 
@@ -67,6 +68,29 @@ def test_largest_products_do_not_saturate(number_format: str) -> None:
     x = np.ones((1, 256), np.float32)
     assert run_part(weights, layer.product, x)[0] == pytest.approx(x @ signs.T, abs=1e-2)
     assert run_part(weights, layer.apply, x)[0] == pytest.approx(x @ signs.T + bias, abs=1e-2)
+
+
+def built(number_format: str) -> GraphBuilder:
+    """A graph of one layer of 20 inputs and 8 outputs."""
+    weights = np.random.default_rng(0).normal(size=(8, 20)).astype(np.float32)
+    builder = GraphBuilder(InlineInitializers({"owner.a.weight": weights}), "part")
+    LinearLayer("owner", ("a",), 20, 8, number_format).product(builder, "x")
+    return builder
+
+
+def test_weights_in_int8_use_the_codes_of_which_two_products_fit() -> None:
+    """No processor with VNNI tells: the test above saturates on others alone."""
+    codes = onnx.numpy_helper.to_array(built("int8").initializers["owner.a.codes"])
+    assert codes.dtype == np.int8 and np.abs(codes.astype(int)).max() == 64
+    assert 255 * np.abs(codes.astype(int)).max() * 2 < 2**15
+
+
+@pytest.mark.parametrize("number_format", ["matmulnbits8", "matmulnbits4"])
+def test_activations_are_quantised_to_a_byte(number_format: str) -> None:
+    """Without, the operator computes in fp32, and the time that is measured is another."""
+    (node,) = (x for x in built(number_format).nodes if x.op_type == "MatMulNBits")
+    (level,) = (x.i for x in node.attribute if x.name == "accuracy_level")
+    assert level == 4
 
 
 @pytest.mark.slow
