@@ -158,12 +158,27 @@ def test_labels_far_from_zero_are_compared_in_their_spread() -> None:
     assert near.agreement == pytest.approx(0.95)
 
 
+@pytest.mark.parametrize(("found", "passes"), [(1.0005, True), (1.005, False)])
+def test_scores_in_fp32_may_be_off_by_a_thousandth(found: float, passes: bool) -> None:
+    model = Numbers([[1.0]], [[found]])
+    model.manifest.precision = "fp32"
+    assert run_self_test(model).passed == passes
+
+
+@pytest.mark.parametrize(("found", "passes"), [(0.85, True), (0.75, False)])
+def test_scores_in_int8_agree_to_four_fifths(found: float, passes: bool) -> None:
+    result = run_self_test(Numbers([[1.0]], [[found]]))
+    assert (result.passed, result.agreement) == (passes, found)
+
+
 class Leaking(Numbers):
-    """The same, whose answers are turned around by what is beside them."""
+    """The same, whose answers are turned around, or made smaller, by what is beside them."""
+
+    factor = -1.0
 
     def predict_ids(self, inputs: list[tuple[int]]) -> list[list[float]]:
-        sign = 1 if len(inputs) == 1 else -1
-        return [[sign * x for x in row] for row in super().predict_ids(inputs)]
+        factor = 1 if len(inputs) == 1 else self.factor
+        return [[factor * x for x in row] for row in super().predict_ids(inputs)]
 
 
 def test_scores_in_int8_that_depend_on_their_neighbours_are_noticed() -> None:
@@ -172,6 +187,26 @@ def test_scores_in_int8_that_depend_on_their_neighbours_are_noticed() -> None:
     assert failure.startswith("the examples answered together, padded, are not answered as each")
     # ids are those of a translation, which may depend on them in int8
     assert run_self_test(Leaking([[4], [6]], [[4], [6]])).passed
+
+
+@pytest.mark.parametrize(
+    ("precision", "factor", "passes"),
+    [
+        ("int8", 0.85, True),
+        ("int8", 0.75, False),
+        ("fp32", 1.0005, True),
+        ("fp32", 1.005, False),
+    ],
+)
+def test_answers_together_are_held_against_each_alone_as_against_the_manifest(
+    precision: str, factor: float, passes: bool
+) -> None:
+    scores = [[0.8, -0.4], [0.5, 0.1]]
+    model = Leaking(scores, scores)
+    model.manifest.precision = precision
+    model.factor = factor
+    result = run_self_test(model)
+    assert (result.passed, result.agreement) == (passes, 1.0)
 
 
 def test_numbers_of_six_digits_are_spelt_as_version_0_2_did() -> None:
