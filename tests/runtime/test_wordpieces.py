@@ -127,6 +127,20 @@ def test_two_texts_have_no_windows(path: Path) -> None:
     assert len(singles.split_whole(f"{text} the cat")) == 2
 
 
+def test_padding_and_cutting_of_the_file_count_for_nothing(path: Path) -> None:
+    plain = WordPieces(path, len(PIECES), 9, takes_pairs=True)
+    saved = tokenizers.Tokenizer.from_file(str(path))
+    saved.enable_padding(length=12)
+    saved.enable_truncation(5)
+    saved.save(str(path))
+    found = WordPieces(path, len(PIECES), 9, takes_pairs=True)
+    assert found.separator_id == plain.separator_id == SEP_ID
+    for text in ("", "the cat", "the cat\tsee", "the cat see small red house"):
+        assert found.split(text) == plain.split(text)
+    assert len(found.encode("the cat see small red house")) == 8
+    assert found.split_whole("the cat " * 9) == plain.split_whole("the cat " * 9)
+
+
 def test_a_tokenizer_that_is_none(encoder_bundle: Path) -> None:
     (encoder_bundle / "tokenizer.json").write_text("{}")
     edit_manifest(encoder_bundle)

@@ -82,6 +82,21 @@ def test_long_texts_are_cut(tokenizer: EncoderTokenizer) -> None:
     assert tokenizer.encode(text, "red", max_tokens=12)[-3] == 3  # the longer one was cut
 
 
+def test_padding_and_cutting_of_the_file_count_for_nothing(
+    tokenizer: EncoderTokenizer, tmp_path: Path
+) -> None:
+    """Checkpoints of sentence-transformers are saved with both."""
+    saved = Tokenizer.from_str(tokenizer._tokenizer.to_str())
+    saved.enable_padding(length=12)
+    saved.enable_truncation(5)
+    saved.save(str(tmp_path / "tokenizer.json"))
+    found = EncoderTokenizer(tmp_path / "tokenizer.json")
+    texts = [(text, None) for text in ("", "the red house", "the red number is old")]
+    assert found.special == tokenizer.special
+    assert found.encode_many(texts) == tokenizer.encode_many(texts)
+    assert [found.encode(*pair) for pair in texts] == tokenizer.encode_many(texts)
+
+
 def test_many_texts_are_encoded_as_each_alone(tokenizer: EncoderTokenizer) -> None:
     texts = [(text, None if i % 2 else "the lake") for i, text in enumerate(sentences(20))]
     assert tokenizer.encode_many(texts, 9) == [tokenizer.encode(*pair, 9) for pair in texts]
