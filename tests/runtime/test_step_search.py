@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import EOS_ID, SPACE, VOCAB_SIZE, in_torch, lively_subnet
+from networks import train_to_reverse
 from torch import nn
 
 from mosdeploy.runtime.step_search import CHUNK, SearchSettings, largest, search
@@ -27,6 +28,12 @@ def settings(
 @pytest.fixture(scope="module")
 def subnet() -> nn.Module:
     return lively_subnet(SPACE)
+
+
+@pytest.fixture(scope="module")
+def reverser() -> nn.Module:
+    """Its sentences end."""
+    return train_to_reverse()
 
 
 def steps_of(subnet: nn.Module, source: list[int], beam: int) -> Callable:
@@ -61,6 +68,19 @@ def test_it_finds_what_torch_finds(subnet: nn.Module, beam: int, length_penalty:
     assert 15 in lengths and len(lengths) > 2, (
         "the test needs sentences that end, and some that do not"
     )
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+@torch.inference_mode()
+def test_a_beam_closes_when_torch_closes_it(reverser: nn.Module, length_penalty: float) -> None:
+    rng = np.random.default_rng(0)
+    sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 40)]
+    expected = in_torch(reverser, sources, 3, max_steps=12, length_penalty=length_penalty)
+    found = [
+        search(steps_of(reverser, source, 3), settings(3, 12, length_penalty)) for source in sources
+    ]
+    assert found == expected
+    assert 0 < sum(map(len, expected)) < 12 * len(sources), "the test needs sentences that end"
 
 
 @pytest.mark.parametrize("beam", [1, 3])

@@ -14,14 +14,14 @@ SHORT = TranslationWorkload(source_len=8, decode_steps=8)
 
 
 def options_of(
-    tokenizer: Tokenizer, workload: TranslationWorkload = SHORT, **limits: int
+    tokenizer: Tokenizer, workload: TranslationWorkload = SHORT, **limits: float
 ) -> TranslationGraphOptions:
     config = load_recipe("tiny").model_copy(update={"export": TranslationExportConfig(**limits)})
     corpus = Corpus(PAIRS, PAIRS[:1], (), {}, "")
     return graph_options(config, workload, corpus, tokenizer)
 
 
-def test_positions_and_shortlist_follow_the_config_and_workload(tmp_path) -> None:
+def test_positions_penalty_and_shortlist_follow_the_config_and_workload(tmp_path) -> None:
     train_tokenizer(PAIRS, 64, tmp_path / "tokenizer.model")
     tokenizer = Tokenizer(tmp_path / "tokenizer.model")
     # positions serve the end token too
@@ -32,6 +32,7 @@ def test_positions_and_shortlist_follow_the_config_and_workload(tmp_path) -> Non
     for update in ({"source_len": 40}, {"decode_steps": 40}):
         workload = SHORT.model_copy(update=update)
         assert options_of(tokenizer, workload, **limits).max_positions == 40
+    assert options_of(tokenizer, length_penalty=1.5).length_penalty == 1.5
     assert options_of(tokenizer).shortlist is None
     learned = options_of(tokenizer, SHORT.model_copy(update={"shortlist": 5})).shortlist
     assert learned is not None
