@@ -141,6 +141,18 @@ def test_a_wrong_file_is_named(bundle: Path, name: str, damage: str) -> None:
         check_files(bundle, read_manifest(bundle))
 
 
+@pytest.mark.parametrize("place", [0, 8, 12, 63])
+def test_every_digit_of_a_hash_counts(bundle: Path, edit: Callable, place: int) -> None:
+    def change(data: dict) -> None:
+        digits = list(data["sha256"]["model.onnx"])
+        digits[place] = "1" if digits[place] == "0" else "0"
+        data["sha256"]["model.onnx"] = "".join(digits)
+
+    edit(change)
+    with pytest.raises(FileMismatchError, match=r"model\.onnx is not the file of this bundle"):
+        check_files(bundle, read_manifest(bundle))
+
+
 def test_a_pipe_is_not_read(bundle: Path) -> None:
     (bundle / "README.md").unlink()
     os.mkfifo(bundle / "README.md")

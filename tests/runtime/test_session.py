@@ -124,7 +124,12 @@ def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
         ModelSession(folder / "model.onnx", ["x"], ["y"])
 
 
-def test_openvino_is_told_how_many_threads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("metadata", [{}, {INDEPENDENT_ROWS: "1"}], ids=["plain", "rows"])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_openvino_is_told_how_many_threads(
+    path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, metadata: dict[str, str]
+) -> None:
+    """All rows are one call, also independent ones, which are shared out on the CPU alone."""
     names = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
     asked: list[object] = []
     on_cpu = onnxruntime.InferenceSession
@@ -138,8 +143,10 @@ def test_openvino_is_told_how_many_threads(path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(onnxruntime, "InferenceSession", on_openvino)
-    ModelSession(path, ["x"], ["y"], threads=3, providers=names)
-    assert asked == [[{"num_of_threads": "3"}, {}], (3, 1)]
+    path.write_bytes(counting_model(**metadata))
+    session = ModelSession(path, ["x"], ["y", "n"], threads=threads, providers=names)
+    assert asked == [[{"num_of_threads": str(threads)}, {}], (threads, 1)]
+    assert session.run({"x": np.ones((8, 2), np.float32)})[1].tolist() == [8]
 
 
 def test_a_provider_that_does_not_start_is_no_cpu(

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from bundles import LIMITS, VOCAB_SIZE, sentences
+from encoder_bundles import edit_manifest
 
 from mosdeploy.runtime import (
     FileMismatchError,
@@ -66,6 +67,15 @@ def test_a_long_line_is_translated_in_parts_joined_by_a_space(translator: Transl
     assert translator.translate([LONG]) == [" ".join(text for text in each if text)]
 
 
+def test_what_is_cut_at_the_most_steps_is_unfinished(translator: Translator) -> None:
+    lines = [*sentences(80, 3), LONG]
+    lengths = [max(map(len, parts)) for parts in translator.predict_parts(lines)]
+    is_cut = [length == LIMITS.max_decode_steps for length in lengths]
+    answers = translator.answer(lines)
+    assert [answer.get("is_unfinished", False) for answer in answers] == is_cut
+    assert {True, False} == set(is_cut), "the test needs sentences that end, and some that do not"
+
+
 def test_the_longest_source_fits_and_one_more_does_not(translator: Translator) -> None:
     assert translator.predict_ids([[4] * LIMITS.max_source_len])
     with pytest.raises(ModelError, match="could not run"):
@@ -108,15 +118,17 @@ def test_one_text_is_no_list_of_letters(translator: Translator) -> None:
         translator.predict(["the cat", 3])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("name", ["bundle", "encoder_bundle"])
 @pytest.mark.parametrize(("asked", "expected"), [(None, 3), (1, 1), (2, 2)])
 def test_it_runs_on_as_many_threads_as_it_was_measured_with(
-    bundle: Path,
-    edit: Callable,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
     asked: int | None,
     expected: int,
 ) -> None:
-    edit(lambda data: data["workload"].update(threads=3))
+    folder = request.getfixturevalue(name)
+    edit_manifest(folder, lambda data: data["workload"].update(threads=3))
     found = []
     load = onnxruntime.InferenceSession
 
@@ -125,7 +137,7 @@ def test_it_runs_on_as_many_threads_as_it_was_measured_with(
         return load(path, options, **given)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
-    assert open_model(bundle, asked).predict(["the cat."])
+    assert open_model(folder, asked).predict(["the cat."])
     assert found == [expected]
 
 
