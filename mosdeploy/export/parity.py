@@ -99,11 +99,16 @@ def check_tokenizer(model: PredictsIds, examples: ParityExamples) -> None:
     """
     # a text of any length: only what stands in a manifest has a limit
     for text, ids in zip(examples.inputs, examples.input_ids, strict=True):
+        wanted = list(ids)
         found = list(model.tokenizer.encode(text))
-        if found != list(ids):
+        if found != wanted:
+            both = zip(found, wanted, strict=False)
+            # where one of them ends earlier, and nothing differs before: its end
+            i = next((i for i, (a, b) in enumerate(both) if a != b), min(len(found), len(wanted)))
             raise ExportError(
-                f"the bundle's tokenizer splits {text[:100]!r} into {found}, the tokenizer that "
-                f"the network was trained with into {list(ids)}. "
+                f"the bundle's tokenizer splits {text[:100]!r} differently from that of the "
+                f"training: token {i + 1} and what follows are {found[i : i + 5]}, not "
+                f"{wanted[i : i + 5]}. "
                 "No bundle was written; please report this with the text and the tokenizer's file"
             )
 

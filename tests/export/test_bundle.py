@@ -9,6 +9,7 @@ import errno
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,14 +222,22 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
     }
 
 
-def test_a_tokenizer_that_splits_differently_is_refused(tmp_path: Path) -> None:
-    class Backwards(Opened):
-        tokenizer = SimpleNamespace(encode=lambda text: Opened.tokenizer.encode(text)[::-1])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda ids: ids[::-1], r"splits '11 4' .*: token 1 and .* \[4, 11\], not \[11, 4\]\. No"),
+        (lambda ids: ids[:2], r"splits '10 11 4' .*: token 3 and .* are \[\], not \[4\]\. No"),
+        (lambda ids: [*ids, 5], r"splits '4' .*: token 2 and .* are \[5\], not \[\]\. No bundle"),
+    ],
+)
+def test_a_tokenizer_that_splits_differently_is_refused(
+    tmp_path: Path, changed: Callable[[list[int]], list[int]], message: str
+) -> None:
+    class Another(Opened):
+        tokenizer = SimpleNamespace(encode=lambda text: changed(Opened.tokenizer.encode(text)))
 
-    # the first text has one id
-    message = r"splits '11 4' into \[4, 11\], .* trained with into \[11, 4\]\. No bundle was"
     with pytest.raises(ExportError, match=message):
-        export(tmp_path / "b", open_bundle=Backwards)
+        export(tmp_path / "b", open_bundle=Another)
     assert not (tmp_path / "b").exists()
 
 
