@@ -61,19 +61,24 @@ class Evolution:
     evaluated
         Architectures that losses were asked of, also those that have no finite one or lie beyond
         the limits.
-    num_predicted
-        How many architectures' losses were only predicted.
+    predicted
+        Architectures whose losses were predicted; some may have been evaluated too.
     """
 
     ranked: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     evaluated: frozenset[ArchConfig]
-    num_predicted: int = 0
+    predicted: frozenset[ArchConfig] = frozenset()
 
     @property
     def num_evaluated(self) -> int:
         """How many architectures losses were asked of."""
         return len(self.evaluated)
+
+    @property
+    def num_predicted(self) -> int:
+        """How many architectures' losses were only predicted."""
+        return len(self.predicted - self.evaluated)
 
 
 def evolve(

@@ -68,7 +68,7 @@ def evolve_predicted(
     # limits that cannot be kept fail before anything is evaluated
     start = find_feasible(constraints, np.random.default_rng(config.seed))
     known: dict[ArchConfig, float] = {}
-    num_predicted = 0
+    predicted: set[ArchConfig] = set()
 
     def evaluate(archs: Sequence[ArchConfig], iteration: int) -> None:
         # no incumbents: an early stop gives no loss, and the predictor is fitted to losses
@@ -93,9 +93,9 @@ def evolve_predicted(
         on_predictions = dataclasses.replace(oracle, losses=_predicted_losses(space, predict))
         # the seed is the same in each round: only the predictor differs
         guessed = evolve(space, config, limits, on_predictions)
-        num_predicted += guessed.num_evaluated
+        predicted |= guessed.evaluated
         evaluate(_promising(guessed, limits, config.parents, known), iteration)
-    return dataclasses.replace(conclude(known, constraints), num_predicted=num_predicted)
+    return dataclasses.replace(conclude(known, constraints), predicted=frozenset(predicted))
 
 
 def _progress(

@@ -271,7 +271,8 @@ def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
     evaluator = ProxyEvaluator(state.validation_set(16))
     for candidate in (result.winner, *result.front):
         assert candidate.loss == evaluator.evaluate(state.subnet(candidate.arch)).loss
-    assert 16 < result.num_evaluated <= 16 + 4 * 4 < result.num_predicted
+    assert 16 < result.num_evaluated <= 16 + 4 * 4
+    assert result.num_predicted > 0
     assert result.num_early_stopped == 0
     assert result.quality is not None
     assert 16 <= result.quality.num_samples <= result.num_evaluated

@@ -7,6 +7,7 @@ from search_problem import CONFIG, MEDIUM, Problem, num_parameters
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError
 from mosdeploy.records import Limits
 from mosdeploy.search import evolve, evolve_predicted
+from mosdeploy.search.evolution import with_candidates
 from mosdeploy.search.surrogate import NUM_ROUNDS
 
 LIMITS = Limits(max_latency_ms=12.0)
@@ -58,6 +59,28 @@ def test_a_seed_takes_the_same_way_in_every_version():
     best = run(Problem(error=0.2)).ranked[0]
     assert best.arch.key == "e2b9e67157897897"
     assert best.loss == pytest.approx(-1.4931114096337617)
+
+
+def test_what_was_only_predicted_is_counted_once():
+    problem = Problem()
+    asked = set()
+
+    def fit(genes, losses):
+        problem.error += 0.2  # each round asks of others too
+        predict = problem.fit(genes, losses)
+
+        def noted(genes):
+            asked.update(map(MEDIUM.from_genes, genes))
+            return predict(genes)
+
+        return noted
+
+    evolution = evolve_predicted(MEDIUM, CONFIG, LIMITS, problem.oracle, fit)
+    assert evolution.num_predicted == len(asked - evolution.evaluated)
+    # what is evaluated after the search was not only predicted
+    more = sorted(asked - evolution.evaluated, key=lambda arch: arch.key)[:3]
+    later = with_candidates(evolution, [], more)
+    assert later.num_predicted == evolution.num_predicted - 3
 
 
 def test_a_perfect_predictor_finds_what_evaluating_all_finds():
