@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mosdeploy.latency.regression import fit_nonnegative, independent
+from mosdeploy.latency.regression import _scale, fit_nonnegative, independent
 from mosdeploy.spaces.translation import TranslationSpace
 
 
@@ -77,6 +77,35 @@ def test_a_sample_of_half_the_weight_counts_as_half_a_sample():
     relative = model.weights / latency
     assert model.coefficients[0] == pytest.approx(relative.sum() / (relative / latency).sum())
     assert model.weights[2] <= 0.5
+
+
+def test_many_samples_of_little_weight_decide_less_than_few():
+    features = np.ones((20, 1))
+    latency = np.where(np.arange(20) < 8, 1.0, 1.1)
+    weight = np.where(latency > 1, 0.01, 1.0)
+    # 12 of a hundredth beside 8: a shift of 1.5% of their tenth at most
+    assert fit_nonnegative(features, latency, weight).coefficients == pytest.approx(1.0, abs=2e-3)
+
+
+def test_a_noisy_sample_is_rejected_by_its_own_deviation_only():
+    latency = np.array([0.98, 0.99, 0.99, 1.0, 1.0, 1.0, 1.01, 1.01, 1.02, 1.2])
+    for weight, is_kept in ((0.01, True), (1.0, False)):
+        model = fit_nonnegative(np.ones((10, 1)), latency, np.array([1.0] * 9 + [weight]))
+        assert (model.weights[-1] > 0) == is_kept
+
+
+def test_errors_that_the_fit_makes_vanish_are_no_noise():
+    # of three coefficients two more errors are small than of one
+    assert _scale(np.array([0.03, 0.0, 0.02, 0.0, 0.01]), 3) == pytest.approx(1.4826 * 0.02)
+
+
+def test_a_rejected_sample_lowers_no_leverage():
+    features = np.stack([np.ones(10), np.arange(10.0)], axis=1)
+    latency = 3.0 + 2.0 * features[:, 1]
+    latency[9] *= 10
+    model, without = (fit_nonnegative(features[:n], latency[:n]) for n in (10, 9))
+    assert model.weights[9] == 0
+    np.testing.assert_allclose(model.leverage(features), without.leverage(features), rtol=1e-3)
 
 
 def test_less_weight_for_drifted_samples_lowers_the_error(spec, true_latency, draw):
