@@ -53,6 +53,19 @@ def test_hand_worked_rows():
     assert choose_rows(features, num_core=2, budget=3) == [3, 1, 2]
 
 
+def test_both_ends_of_the_space_are_in_the_pool(spec):
+    """Of millions a pool hardly draws them; the largest one tells the most."""
+    ends = [choose(spec, budget=1, seed=seed)[0] for seed in range(3)]
+    assert ends == [spec.space.largest] * 3
+    assert spec.space.smallest in choose(spec, budget=300, seed=1)
+
+
+def test_core_features_are_known_by_their_place_among_all():
+    # the second is twice the first, and the third no core feature
+    features = np.array([[1.0, 2.0, 0.0], [0.9, 1.8, 0.0], [0.0, 0.0, 1.0]])
+    assert choose_rows(features, num_core=2, budget=3) == [0, 1, 2]
+
+
 def test_a_budget_of_nothing_is_refused(spec):
     with pytest.raises(PredictorError, match="a budget of 0"):
         choose(spec, budget=0, seed=1)
