@@ -30,7 +30,6 @@ MAX_STEP = 0.25
 """How far below the limit the first finalists go at most, as a share, whatever a predictor's error:
 further ones know from these how far off it is.
 """
-MAX_MARGIN = 0.9
 ROOM = 0.05
 """How far below the limit the fastest subnet is put where it is predicted above it, as a share: its
 neighbours are then within the limit too.
@@ -173,7 +172,7 @@ class FinalistVerification:
         left = [c for c in self.evolution.ranked if c.arch.key not in known]
         safe = self._safe()
         if not safe:
-            margin = min(attempt * min(self._predictor_error, MAX_STEP), MAX_MARGIN)
+            margin = attempt * min(self._predictor_error, MAX_STEP)
             if self.train is not None:
                 count = max(1, count // 2)
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
