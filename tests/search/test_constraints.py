@@ -5,7 +5,13 @@ from search_problem import ENUMERABLE, MEDIUM, Problem, everything, num_paramete
 from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Limits
 from mosdeploy.search import Cost
-from mosdeploy.search.constraints import ConstraintTable, find_feasible, utilisation
+from mosdeploy.search.constraints import (
+    ConstraintTable,
+    find_feasible,
+    local_search,
+    neighbours_of,
+    utilisation,
+)
 
 
 def table(problem, limits):
@@ -98,6 +104,16 @@ def test_a_local_search_finds_what_the_smallest_is_not():
     assert crooked(ENUMERABLE.smallest) > fastest
     found = feasible(Problem(ENUMERABLE, crooked), Limits(max_latency_ms=fastest * 1.0001))
     assert crooked(found) == pytest.approx(fastest)
+
+
+def test_a_local_search_goes_on_from_more_than_the_best_probe():
+    """Which none of its neighbours is better than, while the next one has a best neighbour."""
+    space = ENUMERABLE
+    beside = neighbours_of(space, space.largest)[0]
+    of = {space.smallest: 1.0, space.largest: 0.0, beside: 2.0}
+    probes = [space.smallest, beside]
+    found = local_search(table(Problem(space), Limits()), probes, lambda arch: of.get(arch, 3.0))
+    assert found == space.largest
 
 
 def test_an_impossible_latency_names_the_true_minimum():

@@ -100,10 +100,8 @@ def test_the_smallest_limit_leaves_all_as_it_is():
     assert after.ranked == before.ranked and after.num_evaluated == before.num_evaluated
 
 
-def encoders(*losses):
-    """A space, and an evolution that found one layer with the first loss; those of more layers have
-    the others.
-    """
+def encoders(*losses, time_loss=None):
+    """An evolution that found one layer with the first loss; more layers have the others."""
     space = load_recipe("minilm-l6").space
     nets = [
         space.repeated({"embed_dim": 384, "layers": n, "ffn_dim": 192, "heads": 3})
@@ -116,7 +114,12 @@ def encoders(*losses):
 
     oracle = SearchOracle(losses=lambda archs, _: [loss_of.get(x, 9.0) for x in archs], cost=cost)
     found = Candidate(
-        arch=nets[0], loss=losses[0], predicted_ms=None, num_parameters=1, size_bytes=0
+        arch=nets[0],
+        loss=losses[0],
+        time_loss=time_loss,
+        predicted_ms=None,
+        num_parameters=1,
+        size_bytes=0,
     )
     evolution = Evolution((found,), (found,), frozenset({nets[0]}))
     return with_deeper(evolution, space, Limits(max_parameters=len(losses)), oracle)
@@ -135,6 +138,45 @@ def encoders(*losses):
 )
 def test_the_deepest_comes_first_whatever_is_a_little_better(losses, order):
     assert [len(c.arch.layers) for c in encoders(*losses).ranked] == order
+
+
+@pytest.mark.parametrize(("time_loss", "order"), [(None, [1]), (-0.2, [2, 1])])
+def test_a_rise_is_a_share_of_the_loss_without_the_time_of_steps(time_loss, order):
+    """5% of 0.3 and of 0.5."""
+    found = encoders(0.3, 0.32, time_loss=time_loss)
+    assert [len(c.arch.layers) for c in found.ranked] == order
+
+
+def test_of_as_many_layers_none_stands_by_the_loss_of_another():
+    best = MEDIUM.smallest
+    loss_of = {(1, 2): 2.99, (2, 1): 2.995}
+    oracle = SearchOracle(
+        lambda archs, _: [loss_of.get(MEDIUM.depths(arch)) for arch in archs], Problem().cost
+    )
+    found = Candidate(arch=best, loss=3.0, predicted_ms=None, num_parameters=1, size_bytes=0)
+    evolution = Evolution((found,), (found,), frozenset({best}))
+    after = with_deeper(evolution, MEDIUM, Limits(), oracle)
+    assert [(c.loss, c.narrow_loss) for c in after.ranked] == [
+        (2.99, None),
+        (2.995, None),
+        (3.0, None),
+    ]
+
+
+def test_a_new_layer_is_like_the_last_one():
+    space = load_recipe("minilm-l6").space
+    two = space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": 192, "heads": 9})
+    first = two.layers[0].model_copy(update={"heads": 3})
+    two = two.model_copy(update={"layers": (first, two.layers[1])})
+    oracle = SearchOracle(
+        lambda archs, _: [1.0 for _ in archs],
+        lambda arch: Cost(len(arch.layers), 0, num_body_parameters=1, memory_bytes=0),
+    )
+    found = Candidate(arch=two, loss=1.0, predicted_ms=None, num_parameters=1, size_bytes=0)
+    evolution = Evolution((found,), (found,), frozenset({two}))
+    after = with_deeper(evolution, space, Limits(max_parameters=3), oracle)
+    (three,) = (c.arch for c in after.ranked if len(c.arch.layers) == 3)
+    assert [layer.heads for layer in three.layers] == [3, 9, 9]
 
 
 def test_near_the_limit_the_deeper_one_wins_and_the_wider_one_does_not():

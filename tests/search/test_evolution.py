@@ -6,9 +6,9 @@ from search_problem import CONFIG, ENUMERABLE, MEDIUM, Problem, everything, num_
 
 from mosdeploy.errors import InfeasibleError, MosdeployError
 from mosdeploy.records import Candidate, Limits
-from mosdeploy.search import SearchOracle, evolve, pareto_front, with_winner
+from mosdeploy.search import Evolution, SearchOracle, evolve, pareto_front, with_winner
 from mosdeploy.search.constraints import ConstraintTable
-from mosdeploy.search.evolution import conclude
+from mosdeploy.search.evolution import _incumbents, conclude, with_candidates
 from mosdeploy.spaces.translation import TranslationSpace
 
 
@@ -97,6 +97,23 @@ def test_incumbents_end_as_parents_finalists_or_on_the_front(finalists):
     for arch, incumbent in zip(problem.asked, problem.incumbents, strict=True):
         if incumbent is not None and problem.loss(arch) > problem.loss(incumbent):
             assert arch not in matters
+
+
+def test_on_the_front_one_has_to_beat_those_that_cost_as_much():
+    oracle = Problem(latency=lambda arch: 1.0).oracle
+    table = ConstraintTable(MEDIUM, Limits(), oracle.cost, oracle.predict_ms)
+    assert _incumbents([MEDIUM.largest], [MEDIUM.smallest], 1, table) == [MEDIUM.smallest]
+
+
+def test_of_candidates_that_are_equally_good_the_fastest_comes_first():
+    archs = sorted([MEDIUM.smallest, MEDIUM.largest], key=lambda arch: arch.key)
+    slow, fast = (
+        Candidate(arch=arch, loss=1.0, predicted_ms=ms, num_parameters=10, size_bytes=40)
+        for arch, ms in zip(archs, (2.0, 1.0), strict=True)
+    )
+    found = with_candidates(Evolution((), (), frozenset()), [slow, fast], archs)
+    assert found.ranked == (fast, slow)
+    assert found.evaluated == set(archs)
 
 
 def test_what_has_no_finite_loss_is_counted_and_forgotten():

@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 from search_problem import CONFIG, MEDIUM, Problem
 
+from mosdeploy.config import load_recipe
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.search import (
+    Evolution,
     choose_winner,
     evolve,
     finalists,
+    finalists_to_train,
     is_safe,
     largest_of_each_depth,
     size_of,
@@ -46,6 +49,11 @@ def test_finalists_go_further_and_further_below_the_limit(evolution):
         assert candidate.predicted_ms <= 12.0 * (1 - 0.2 * i / 3)
 
 
+def test_what_is_predicted_at_the_limit_keeps_it():
+    best, other = candidates_of([(12.0, 1.0, None), (11.0, 2.0, None)])
+    assert finalists(Evolution((best, other), (), frozenset()), LIMITS, 1) == [best]
+
+
 def test_further_finalists_leave_out_the_measured_ones(evolution):
     first = {c.arch.key for c in finalists(evolution, LIMITS, 5)}
     second = {c.arch.key for c in finalists(evolution, LIMITS, 5, exclude=first)}
@@ -74,6 +82,21 @@ def test_the_largest_of_each_depth(evolution):
     assert others[:2] == chosen[1:]
 
 
+def test_half_of_what_is_trained_has_low_losses_and_half_is_large_and_of_other_depths():
+    shapes = [(1, 5), (1, 3), (2, 4), (2, 8), (3, 2), (3, 7)]
+    points = [(9.0, 1.0 + i, 9.0) for i in range(6)]
+    found = [
+        c.model_copy(update={"num_body_parameters": size})
+        for c, (_, size) in zip(candidates_of(points), shapes, strict=True)
+    ]
+    # the first was widened from the second
+    found[0] = found[0].model_copy(update={"narrow_loss": found[1].loss, "loss": 2.01})
+    layers = {c.arch: (depth,) for c, (depth, _) in zip(found, shapes, strict=True)}
+    assert finalists_to_train(found, found, 3, layers.__getitem__) == [found[i] for i in (0, 2, 5)]
+    others = finalists_to_train(found, found, 3, layers.__getitem__, exclude={(3,)})
+    assert others == [found[0], found[2]]
+
+
 def test_what_finalists_came_to_alone_counts_before_what_they_inherited():
     first, second, third = candidates_of([(9.0, 1.0, 9.0), (9.0, 2.0, 9.0), (9.0, 3.0, 9.0)])
     second = second.model_copy(update={"trained_loss": 5.0})
@@ -84,6 +107,33 @@ def test_what_finalists_came_to_alone_counts_before_what_they_inherited():
 def test_the_winner_is_the_best_within_the_limit_as_measured():
     points = [(9.0, 1.0, 10.1), (9.5, 1.5, None), (8.0, 2.0, 10.0), (7.0, 3.0, 7.0)]
     assert choose_winner(candidates_of(points), Limits(max_latency_ms=10.0)).loss == 2.0
+
+
+def test_of_equal_ones_the_faster_wins():
+    first, second = sorted(
+        candidates_of([(9.0, 1.0, 9.0), (9.0, 1.0, 9.0)]), key=lambda c: c.arch.key
+    )
+    faster = second.model_copy(update={"measured_ms": 8.0})
+    assert choose_winner([first, faster], Limits(max_latency_ms=10.0)) == faster
+
+
+def test_so_near_the_limit_that_none_is_safe_a_wider_one_is_not_worth_its_time():
+    space = load_recipe("minilm-l6").space
+    narrow, wide = (
+        Candidate(
+            arch=space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": width, "heads": 6}),
+            loss=1.0,
+            narrow_loss=0.9,
+            predicted_ms=9.0,
+            measured_ms=ms,
+            num_parameters=width,
+            size_bytes=40,
+        )
+        for width, ms in ((192, 9.8), (384, 9.9))
+    )
+    limits = Limits(max_latency_ms=10.0)
+    assert choose_winner([narrow, wide], limits, margin=0.03) == narrow
+    assert choose_winner([narrow, wide], limits) == wide
 
 
 def test_a_limit_is_kept_by_more_than_the_noise():

@@ -1,14 +1,15 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from search_problem import CONFIG, MEDIUM, Problem, num_parameters
 
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError
-from mosdeploy.records import Limits
-from mosdeploy.search import evolve, evolve_predicted
+from mosdeploy.records import Candidate, Limits
+from mosdeploy.search import Evolution, evolve, evolve_predicted
 from mosdeploy.search.evolution import with_candidates
-from mosdeploy.search.surrogate import NUM_ROUNDS
+from mosdeploy.search.surrogate import NUM_ROUNDS, _promising
 
 LIMITS = Limits(max_latency_ms=12.0)
 FEW = MEDIUM.model_copy(
@@ -81,6 +82,18 @@ def test_what_was_only_predicted_is_counted_once():
     more = sorted(asked - evolution.evaluated, key=lambda arch: arch.key)[:3]
     later = with_candidates(evolution, [], more)
     assert later.num_predicted == evolution.num_predicted - 3
+
+
+def test_half_of_a_round_are_the_best_and_half_go_below_the_limit():
+    archs = list(dict.fromkeys(MEDIUM.sample(np.random.default_rng(i)) for i in range(7)))
+    times = (12.0, 11.9, 11.8, 11.7, 11.6, 11.5, 10.5)
+    ranked = tuple(
+        Candidate(arch=arch, loss=float(i), predicted_ms=ms, num_parameters=1, size_bytes=1)
+        for i, (arch, ms) in enumerate(zip(archs, times, strict=True))
+    )
+    guessed = Evolution(ranked, ranked, frozenset(archs))
+    # without the first, which is known
+    assert _promising(guessed, LIMITS, 4, archs[:1]) == [archs[i] for i in (1, 2, 3, 6)]
 
 
 def test_a_perfect_predictor_finds_what_evaluating_all_finds():

@@ -190,18 +190,21 @@ def test_an_encoder_gets_wider_ffns_too():
     assert [layer.heads for layer in wide.arch.layers] == [6, 6]
 
 
-def test_a_wider_one_is_compared_with_each_that_it_comes_from():
+def compared(loss_of, origins, most):
+    """By what candidates are compared, by the widths of two FFNs together, of which the losses are
+    told; both are as wide in what was found.
+    """
     space = load_recipe("minilm-l6").space
-    narrow, middle = (
+    nets = [
         space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": width, "heads": 6})
-        for width in (192, 384)
-    )
+        for width in origins
+    ]
 
     def total(arch):
         return sum(layer.ffn_dim for layer in arch.layers)
 
     def loss(arch):
-        return {384: 0.5, 576: 0.505, 768: 0.509, 1152: 0.515}[total(arch)]
+        return loss_of[total(arch)]
 
     oracle = SearchOracle(
         losses=lambda archs, _: [loss(arch) for arch in archs],
@@ -211,17 +214,28 @@ def test_a_wider_one_is_compared_with_each_that_it_comes_from():
         Candidate(
             arch=arch, loss=loss(arch), predicted_ms=None, num_parameters=total(arch), size_bytes=0
         )
-        for arch in (narrow, middle)
+        for arch in nets
     )
-    evolution = Evolution(found, found[:1], frozenset({narrow, middle}))
-    after = with_wider(evolution, space, Limits(max_parameters=1200), oracle, 2)
+    evolution = Evolution(found, found[:1], frozenset(nets))
+    after = with_wider(evolution, space, Limits(max_parameters=most), oracle, 2)
+    return {c.num_parameters: c.narrow_loss for c in after.ranked}
+
+
+def test_a_wider_one_is_compared_with_each_that_it_comes_from():
+    losses = {384: 0.5, 576: 0.505, 768: 0.509, 1152: 0.515}
     # the widest is 3% above the first, but not above the second
-    assert {c.num_parameters: c.narrow_loss for c in after.ranked} == {
+    assert compared(losses, (192, 384), most=1200) == {
         384: None,
         576: 0.5,
         768: 0.5,
         1152: 0.509,
     }
+
+
+def test_a_wider_one_stands_by_none_that_is_clearly_better():
+    """4% above the second, and 1% above the first."""
+    losses = {384: 0.5, 576: 0.485, 768: 0.505}
+    assert compared(losses, (192,), most=800) == {384: None, 576: None, 768: 0.5}
 
 
 def test_what_the_evolution_stopped_early_is_counted_once():
