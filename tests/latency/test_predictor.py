@@ -91,6 +91,8 @@ def test_the_ensemble_stays_where_it_helps_and_only_there(crooked, true_latency,
     without = fit(genes, latency(genes), try_mlp=False)
     mape = [np.abs(p.predict(unseen) / latency(unseen) - 1).mean() for p in (predictor, without)]
     assert mape[0] < 0.5 * mape[1]
+    # the interval is that of what is kept
+    assert predictor.interval < 0.5 * without.interval
     assert not fit(genes[:150], true_latency(genes[:150])).card.uses_mlp
 
 
