@@ -101,6 +101,22 @@ def test_a_device_unlike_the_source_is_fitted_from_scratch(space, source, measur
     assert predictor.model_copy(update={"card": scratch.card}) == scratch
 
 
+def test_the_smaller_error_decides_and_not_the_narrower_interval(
+    space, source, true_latency, measure
+):
+    noise = np.random.default_rng(3).lognormal(0, 0.02, 10)
+
+    def latency(genes):  # wide encoders take longer than on the source
+        wide = genes[:, space.gene_slices["encoder_ffn_dim"]].sum(axis=1)
+        return (true_latency(genes) + 0.005 * wide) * noise
+
+    dataset = measure(latency, 10)
+    predictor = fit_transfer(space, dataset, source)
+    assert predictor.card.transfer.error_percent < predictor.card.transfer.scratch_percent
+    assert predictor.interval > LatencyPredictor.fit_dataset(space, dataset).interval
+    assert predictor.card.transfer.used
+
+
 def test_the_ensemble_of_a_crooked_source_is_carried_over(
     spec, space, true_latency, draw, unseen, measure
 ):
