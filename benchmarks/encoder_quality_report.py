@@ -1,12 +1,20 @@
-"""What encoder_quality.py keeps and prints: quality at a latency budget, by way."""
+"""What encoder_quality.py keeps and prints: quality at a latency budget, by way.
 
+    python benchmarks/encoder_quality_report.py benchmarks/encoder_quality-modules*.json
+
+prints one table of all seeds that were kept of a task, each with budgets of its machine.
+"""
+
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import mean, stdev
 
 from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
 from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.storage import read_record
 
 FIRST, SPACED = "first layers", "evenly spaced layers"
 DEEP, LARGE = "narrower and deep", "narrower and large"
@@ -169,6 +177,33 @@ def table(outcome: Outcome) -> str:
     return "\n\n".join([*lines, markdown(header, body), *_goals(rows, scores, metric)])
 
 
+def seeds_table(outcomes: Sequence[Outcome]) -> str:
+    """Markdown: test scores of all seeds by way and budget, and how far the goals are. Latencies
+    are left out, as machines differ.
+    """
+    tasks = sorted({outcome.task for outcome in outcomes})
+    seeds = [seed for outcome in outcomes for seed in outcome.teachers]
+    if len(tasks) > 1 or len(seeds) > len(set(seeds)):
+        told = ", ".join(map(str, (*tasks, *seeds)))
+        raise SystemExit(f"{told}: of one task, each seed once")
+    metric = outcomes[0].metric
+    rows = [row for outcome in outcomes for row in with_derived(outcome.rows)]
+    shared = [found for outcome in outcomes for found in outcome.teachers.values()]
+    teachers = [metric_of(found.teacher, "test", metric) for found in shared]
+    shares = sorted({row.share for row in rows})
+    body = []
+    for way in ORDER:
+        found = {
+            share: [row.test[metric] for row in rows if (row.share, row.way) == (share, way)]
+            for share in shares
+        }
+        body.append([way, *(spread(found[share]) if found[share] else "-" for share in shares)])
+    told = ", ".join(map(str, sorted(seeds)))
+    lines = [f"{tasks[0]}: {metric} on test, seeds {told}; teacher: {spread(teachers)}"]
+    header = ["way", *(f"{share:.0%}" for share in shares)]
+    return "\n\n".join([*lines, markdown(header, body), *_goals(rows, teachers, metric)])
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean, and where there are several the standard deviation."""
     around = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
@@ -224,3 +259,17 @@ def _groups(rows: Sequence[Row]) -> dict[tuple[float, int], list[Row]]:
     for row in rows:
         groups.setdefault((row.share, row.seed), []).append(row)
     return groups
+
+
+def main() -> None:
+    """Print the table of all seeds."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", type=Path, nargs="+", help="JSON of one task, each of other seeds")
+    files = parser.parse_args().files
+    print(seeds_table([read_record(Outcome, path, "encoder_quality.py") for path in files]))
+
+
+if __name__ == "__main__":
+    main()

@@ -186,3 +186,21 @@ def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) ->
     assert "delivers it, minus by hand: the lowest loss of these: +2.0 at 20%" in shown
     assert "below a third, in the mean: +2.0 (goal: +0.8)" in shown
     assert "teacher minus ours at a third: +0.5 (goal: 0.5)" in shown
+    # kept apart, a seed a file, they are the same of all seeds
+    apart = [
+        outcome.model_copy(
+            update={
+                "rows": tuple(found for found in rows if found.seed == seed),
+                "teachers": {seed: shared},
+            }
+        )
+        for seed in (2, 1)
+    ]
+    told = report.seeds_table(apart)
+    assert "modules: accuracy on test, seeds 1, 2; teacher: 75.0 ± 0.0" in told
+    assert "| ours | 73.5 ± 0.7 | 74.5 ± 0.7 |" in told
+    assert "| evenly spaced layers | - | - |" in told
+    assert told.partition("\n\nours, minus")[2] == shown.partition("\n\nours, minus")[2]
+    for others in ([*apart, apart[0]], [apart[0], apart[1].model_copy(update={"task": "tags"})]):
+        with pytest.raises(SystemExit, match="of one task, each seed once"):
+            report.seeds_table(others)

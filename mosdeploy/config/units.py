@@ -20,8 +20,7 @@ Statistic = Literal["median", "p90", "p99"]
 _S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _THOUSANDS = {"k": 1e3, "M": 1e6, "G": 1e9}
-_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-_BYTES |= {"kB": 1e3, "MB": 1e6, "GB": 1e9, "B": 1.0}
+_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "B": 1.0}
 
 
 def parse_duration_ms(text: str) -> float:
@@ -72,8 +71,8 @@ def parse_size(text: str) -> int:
     Raises
     ------
     ConfigError
-        If the text is not a positive number with a known suffix (k, M, G, kB, MB, GB, KiB, MiB,
-        GiB, B), or a number below 1,000 without one.
+        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B), or a
+        number below 1,000 without one.
     """
     value = _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
     # `200` is of somebody who means MiB

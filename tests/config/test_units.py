@@ -104,13 +104,7 @@ def test_count(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [
-        ("12MiB", 12 * 1024 * 1024),
-        ("2 KiB", 2048),
-        ("1GiB", 2**30),
-        ("64B", 64),
-        ("5MB", 5_000_000),
-    ],
+    [("12MiB", 12 * 1024 * 1024), ("2 KiB", 2048), ("1GiB", 2**30), ("64B", 64)],
 )
 def test_size_in_bytes(text: str, expected: int) -> None:
     assert parse_size(text) == expected
@@ -118,7 +112,7 @@ def test_size_in_bytes(text: str, expected: int) -> None:
         parse_count(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-4M", "0.5", "abc", "", "4m", "4 mb", "9" * 400])
+@pytest.mark.parametrize("text", ["0", "-4M", "0.5", "abc", "", "4m", "4 MB", "9" * 400])
 def test_bad_count_says_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match=r"positive number like 3500000, 4M or 1\.5G"):
         parse_count(text)
