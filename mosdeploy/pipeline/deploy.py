@@ -114,7 +114,7 @@ def _deploy_another(
             deployment = _deploy(context, options, folder, read_manifest(folder))
             note_newest(context.files, folder)
             return deployment
-        except ExportError as error:
+        except (ExportError, StaleInputError) as error:
             taken_ms[key] = None
             context.progress.say(f"the finalist {key[:8]} has no bundle: {error}")
         except InfeasibleError as error:

@@ -58,7 +58,9 @@ def measured_parts(context: Context) -> Iterator[Part]:
 
 def _finished(found: "_Measured") -> Iterator[Part]:
     is_stale = False
-    if has_records(found.path):
+    if is_locked(found.path):
+        yield found.running(is_any_measured=False)
+    elif has_records(found.path):
         part = look_at("measurements", found.device, found.measurements, found.command)
         if part.state == "ok" and (noise := excess_noise(found.dataset)):
             command = profile_command(found.dataset, "--renew")
@@ -75,20 +77,20 @@ def _finished(found: "_Measured") -> Iterator[Part]:
         elif part.state == "ok" and is_stale:  # and is fitted again with them
             detail = "fitted to measurements that no longer count"
             part = part.model_copy(update={"state": "stale", "detail": detail})
-        yield part
+        # what is measured now is fitted by the same command
+        is_left = is_locked(found.path)
+        yield part.model_copy(update={"command": None}) if is_left else part
 
 
 def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
     """A device without measurements: it is proposed only if the walk needs it."""
+    if is_locked(found.path):
+        yield found.running(is_any_measured)
+        return
     command = found.first_command
-    detail = f"`{_profile_command(found.device)}` {RUNS_NOW}"
-    if not is_locked(found.path):
-        detail = (
-            f"begun; `{_profile_command(found.device)}` goes on, also with what the device has "
-            "measured meanwhile"
-        )
-        if command != _profile_command(found.device):
-            detail += f"; `mosdeploy devices check {found.device}` says whether it answers"
+    detail = f"begun; `{found.begun_command}` goes on, also with what was measured there meanwhile"
+    if command != found.begun_command:
+        detail += f"; `mosdeploy devices check {found.device}` says whether it answers"
     yield Part(
         what="measurements",
         name=found.device,
@@ -299,6 +301,20 @@ class _Measured:
         return self.device == named or (named is None and not is_any_measured)
 
     @property
+    def begun_command(self) -> str:
+        """The profile that was begun: on the boards whose sessions there are."""
+        with contextlib.suppress(StaleInputError):
+            if self.path.exists():
+                return profile_command(self.dataset)
+        return _profile_command(self.device)
+
+    def running(self, is_any_measured: bool) -> Part:
+        """The part of a device that is measured at the moment; the walk waits for its own."""
+        is_own = self.is_wanted(is_any_measured)
+        detail = f"`{self.begun_command}` {RUNS_NOW if is_own else 'runs now'}"
+        return Part(what="measurements", name=self.device, state="missing", detail=detail)
+
+    @property
     def has_answered(self) -> bool:
         """Whether a profile has begun a session on it."""
         with contextlib.suppress(StaleInputError):
@@ -313,7 +329,7 @@ class _Measured:
         except ConfigError:
             return None
         if profile.kind == "local" or self.has_answered:
-            return _profile_command(self.device)
+            return self.begun_command
         return f"mosdeploy devices check {self.device}"
 
     def measurements(self) -> str:
@@ -329,8 +345,6 @@ class _Measured:
             words.append("emulated: no latencies")
         if self.was_stopped:
             words.append(f"stopped; `{profile_command(dataset)}` goes on")
-        if is_locked(self.path):
-            words.append(f"`{profile_command(dataset)}` {RUNS_NOW}")
         return ", ".join(words)
 
     def predictor(self) -> str:

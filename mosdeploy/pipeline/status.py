@@ -98,15 +98,18 @@ class _Look:
 
     def next_command(self, parts: tuple[Part, ...]) -> str | None:
         """The first thing to make, or to make again, that the walk needs; None where the data
-        cannot be read or a stopped training is another one, which a command would refuse, and while
-        a training or a measurement runs.
+        cannot be read or a stopped training is another one, which a command would refuse, while a
+        training runs, and while that is measured which it needs next.
         """
         if any(part.what == "data" and part.state == "stale" for part in parts):
             return None
-        if any(part.detail.endswith(RUNS_NOW) for part in parts) or self._refused:
+        if any(part.detail == RUNS for part in parts) or self._refused:
             return None
         needed = (x for x in parts if x.state in ("missing", "stale"))
-        command = next((part.command for part in needed if part.command), None)
+        part = next((x for x in needed if x.command or x.detail.endswith(RUNS_NOW)), None)
+        if part is not None and part.command is None:
+            return None  # what is measured now comes first
+        command = None if part is None else part.command
         if command is None:
             return verify_command(self.context)
         if command == self._train_command:

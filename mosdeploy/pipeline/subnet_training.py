@@ -180,11 +180,11 @@ class SubnetTraining:
         from ..training.validation import validation_loss
 
         held.enter_context(locked(self.path, self._busy))
+        state = self.state
+        data = state.data  # refuses a changed run file, before anything is begun
         card = self._kept()
         if self.seed is not None and (card is None or card.inputs_sha256 != self.inputs_sha256):
             card = self._take_over_single() or card
-        state = self.state
-        data = state.data  # refuses a changed run file, before anything is begun
         if card is not None:
             self._remove_leftovers(card)
         if card is not None and self._is_done(card, (self.config.seed,)):

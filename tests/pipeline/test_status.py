@@ -12,7 +12,8 @@ from encoder_walking import make_encoder_folder
 from walking import KeptProgress, add_device, damage, edit, make_run_folder, opened
 
 from mosdeploy.cli import main
-from mosdeploy.errors import InfeasibleError, OtherConditionsError, StaleInputError
+from mosdeploy.errors import DeviceBusyError, InfeasibleError, OtherConditionsError, StaleInputError
+from mosdeploy.locks import locked
 from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.pipeline.predictors import predictor
 from mosdeploy.pipeline.run import open_run
@@ -203,12 +204,15 @@ def test_what_a_killed_profile_has_measured_is_fetched_before_its_device_is_doub
     path = Workspace(folder).latency_path("local", "sentence")
     edit(folder / "mosdeploy.toml", 'device = "local"\n', 'device = "rpi"\n')
     begin(folder, "rpi")
-    shutil.copy(path.with_name("sessions.jsonl"), folder / "predictors" / "rpi-sentence")
+    sessions = (
+        path.with_name("sessions.jsonl").read_text().replace('"host":"local"', '"host":"rpi"')
+    )
+    (folder / "predictors" / "rpi-sentence" / "sessions.jsonl").write_text(sessions)
     shutil.rmtree(path.parent)
     found = opened(folder).status()
     assert found.next_command == "mosdeploy profile --device rpi"
     part = next(x for x in found.parts if x.what == "measurements")
-    assert "goes on, also with what the device has measured meanwhile" in part.detail
+    assert "goes on, also with what was measured there meanwhile" in part.detail
 
 
 @pytest.mark.parametrize(
@@ -444,6 +448,20 @@ def test_while_a_command_runs_nothing_is_proposed(folder: Path, verb: str, what:
     running = [x.what for x in found.parts if "runs now; wait for it" in x.detail]
     assert running == [what]
     assert opened(folder).status().next_command
+
+
+def test_while_another_device_is_measured_the_walk_goes_on(folder: Path) -> None:
+    begin(folder, "rpi")
+    path = Workspace(folder).latency_path("rpi", "sentence")
+    before = opened(folder).status().next_command
+    with locked(path, DeviceBusyError("busy")):
+        found = opened(folder).status()
+        assert found.next_command == before
+        edit(folder / "mosdeploy.toml", 'device = "local"\n', 'device = "rpi"\n')
+        waiting = opened(folder).status()
+    told = {x.detail for x in found.parts if x.name == "rpi"}
+    assert told == {"`mosdeploy profile --device rpi` runs now"}
+    assert waiting.next_command is None
 
 
 def test_scores_with_another_length_penalty_are_stale(folder: Path) -> None:

@@ -22,8 +22,9 @@ from ...runtime.manifest import MAX_ANSWER
 
 _log = logging.getLogger(__name__)
 
-CHANCE_SHARE = 0.99
-"""Of the loss of knowing only how often each class comes: a teacher above that has learned nothing.
+CHANCE_SHARES = (0.99, 1.05)
+"""Of the loss of knowing only how often each class comes: between these a teacher may have learned
+nothing; above, it is wrong and sure of it, and may be right often.
 """
 
 E = TypeVar("E")
@@ -154,7 +155,7 @@ def warn_of_untaught(numbers: Iterable[int], config: TaskConfig) -> None:
 
 
 def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
-    """Warn of a teacher that knows no more than how often each class comes.
+    """Warn of a teacher whose loss is that of knowing only how often each class comes.
 
     Parameters
     ----------
@@ -166,12 +167,13 @@ def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
     _, counts = np.unique(classes, return_counts=True)
     shares = counts / counts.sum()
     chance = -float(shares @ np.log(shares))
-    # below that, nothing but the one class was asked
-    if 0 < CHANCE_SHARE * chance <= loss:
+    low, high = (share * chance for share in CHANCE_SHARES)
+    # of one class alone it is 0
+    if 0 < low <= loss <= high:
         _log.warning(
             "the teacher has a validation loss of %.3f, and %.3f is that of answering with how "
-            "often each class comes: nothing can be learned from it; raise teacher.steps or "
-            "teacher.learning_rate, or take another checkpoint",
+            "often each class comes: it may have learned nothing. If its scores say so too, raise "
+            "teacher.steps or teacher.learning_rate, or take another checkpoint",
             loss,
             chance,
         )

@@ -90,6 +90,7 @@ def test_a_teacher_that_knows_no_more_than_the_shares_of_the_classes_is_told(
 ) -> None:
     halves = np.array([0, 1, 1, 0])
     warn_of_chance(0.68, halves)
+    warn_of_chance(0.75, halves)  # sure of what is wrong
     warn_of_chance(0.6, np.zeros(4, dtype=np.int64))  # one class: there is nothing to know
     assert not caplog.records
     warn_of_chance(0.69, halves)
