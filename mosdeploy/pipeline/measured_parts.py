@@ -1,34 +1,22 @@
 """What was measured in a run folder, and the predictors of it.
 
-In: a run folder. Out: a `Part` for each device, and limits that suit it. No device is asked.
+In: a run folder. Out: a `Part` for each device. No device is asked.
 """
 
-import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import RunConfig
-from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..folders import listed
 from ..locks import is_locked
-from ..printable import milliseconds, plain, three_digits
-from ..records import Limits, TrainingLimits
-from ..spaces import ModelSpec
-from ..storage import fingerprint
-from .conditions import check_current
 from .context import Context
-from .devices import run_profile
-from .enough_measured import excess_noise, further_command, profile_command, too_small
+from .enough_measured import excess_noise, profile_command, too_small
+from .measured_device import MeasuredDevice, profile_of
 from .measured_folders import device_of, has_records
-from .parts import RUNS_NOW, look_at, require, subnets
-from .predictors import lost_its_measurements
+from .parts import look_at
 from .summaries import Part
-from .train_command import limit_options
 
 if TYPE_CHECKING:
-    from ..latency.dataset import LatencyDataset
+    pass
 
 
 def measured_parts(context: Context) -> Iterator[Part]:
@@ -42,7 +30,7 @@ def measured_parts(context: Context) -> Iterator[Part]:
         else:
             detail = f"of another workload than '{workload}'"
             yield Part(what="measurements", name=folder.name, state="unused", detail=detail)
-    looks = [_Measured(context, device) for device in devices]
+    looks = [MeasuredDevice(context, device) for device in devices]
     is_any_measured = any(not found.is_begun for found in looks)
     for found in looks:
         yield from _begun(found, is_any_measured) if found.is_begun else _finished(found)
@@ -51,12 +39,10 @@ def measured_parts(context: Context) -> Iterator[Part]:
     wanted = context.config.device
     if (wanted or not devices) and wanted not in devices:
         device = context.run.device_name(None)
-        yield Part(
-            what="measurements", name=device, state="missing", command=_profile_command(device)
-        )
+        yield Part(what="measurements", name=device, state="missing", command=profile_of(device))
 
 
-def _finished(found: "_Measured") -> Iterator[Part]:
+def _finished(found: MeasuredDevice) -> Iterator[Part]:
     is_stale = False
     if is_locked(found.path):
         yield found.running(is_any_measured=False)
@@ -82,7 +68,7 @@ def _finished(found: "_Measured") -> Iterator[Part]:
         yield part.model_copy(update={"command": None}) if is_left else part
 
 
-def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
+def _begun(found: MeasuredDevice, is_any_measured: bool) -> Iterator[Part]:
     """A device without measurements: it is proposed only if the walk needs it."""
     if is_locked(found.path):
         yield found.running(is_any_measured)
@@ -98,263 +84,3 @@ def _begun(found: "_Measured", is_any_measured: bool) -> Iterator[Part]:
         detail=detail,
         command=command if found.is_wanted(is_any_measured) else None,
     )
-
-
-def _profile_command(device: str) -> str:
-    return f"mosdeploy profile --device {device}"
-
-
-def middle_limit(context: Context, device: str | None = None) -> str:
-    """Options of a search within a limit between the fastest and the slowest subnet of a device;
-    empty where neither is known. In a space too small for a predictor, between the smallest and the
-    largest.
-
-    Parameters
-    ----------
-    device
-        None takes the one that a search means, else another one.
-    """
-    middles_ms = middle_times_ms(context)
-    name = device or next(iter(middles_ms), None)
-    if name is not None and name in middles_ms:
-        return f" --max-latency {plain(middles_ms[name])}ms{context.run.device_option(name)}"
-    measured = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
-    if not measured or not too_small(context.config):
-        return ""
-    options = middle_size(context.config, context.spec)
-    return f" {options}{context.run.device_option(name or measured[0])}"
-
-
-def middle_size(config: RunConfig, spec: ModelSpec) -> str:
-    """Options of a limit on parameters between those of the smallest and the largest subnet."""
-    sizes = [spec.num_parameters(arch) for arch in (config.space.smallest, config.space.largest)]
-    limits = Limits(max_parameters=sum(sizes) // 2)
-    return " ".join(limit_options(limits, config.search.count))
-
-
-def middle_times_ms(context: Context) -> dict[str, float]:
-    """The middle between the fastest and the slowest subnet by device, first of the one that a
-    search means; only of devices of which it is known.
-    """
-    devices = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
-    middles_ms = {device: _Measured(context, device).middle_ms for device in devices}
-    return {device: middle for device, middle in middles_ms.items() if middle is not None}
-
-
-def has_other_predictor(context: Context, limits: TrainingLimits) -> bool:
-    """Whether a training within a latency was begun by another predictor than the one in the
-    folder, or than will be fitted to what was measured since.
-    """
-    from ..latency.predictor import LatencyPredictor
-
-    found = _Measured(context, limits.device or "")
-    kept: LatencyPredictor | None = None
-    if limits.device is None or not found.has_predictor:
-        return False
-    try:
-        kept = LatencyPredictor.load(found.predictor_path)
-        found.predictor()
-    except StaleInputError:
-        # a damaged one is fitted again to the same
-        return kept is not None
-    return fingerprint(kept) != limits.predictor_sha256
-
-
-def _rounded_middle(low: float, high: float) -> float:
-    """The middle to two digits; to more where it would lie outside then.
-
-    Examples
-    --------
-    >>> _rounded_middle(20.0, 90.0), _rounded_middle(104.0, 106.0)
-    (55.0, 105.0)
-    """
-    middle = (low + high) / 2
-    rounded = (float(plain(middle, digits)) for digits in (2, 3, 4, 5, 6))
-    return next((value for value in rounded if low <= value <= high), middle)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One device in a run folder."""
-
-    context: Context
-    device: str
-
-    @property
-    def path(self) -> Path:
-        return self.context.files.latency_path(self.device, self.context.config.workload.name)
-
-    @property
-    def predictor_path(self) -> Path:
-        return self.path.with_name("predictor.json")
-
-    @property
-    def dataset(self) -> "LatencyDataset":
-        from ..latency.dataset import LatencyDataset
-
-        return LatencyDataset.load(self.path)
-
-    @property
-    def has_predictor(self) -> bool:
-        """Whether one was fitted, corrected from another device's, or imported."""
-        return self.predictor_path.exists()
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a profile ended before its first subnet, and nothing else is there."""
-        return not (self.has_predictor or has_records(self.path))
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the measurements are gone that its predictor was fitted to."""
-        with contextlib.suppress(MosdeployError):
-            return self.has_predictor and lost_its_measurements(self.predictor_path)
-        return False
-
-    @property
-    def command(self) -> str | None:
-        """What measures it, or measures it again; None where there is no such device any more."""
-        command = _profile_command(self.device)
-        try:
-            run_profile(self.context.files.root, self.device)
-            if self.path.exists():
-                dataset = self.dataset
-                command = profile_command(dataset)
-                check_current(self.context.run, dataset)
-        except OtherConditionsError:
-            return f"{command} --renew"
-        except ConfigError:
-            return None
-        except StaleInputError:  # corrupt: which file to delete is told
-            pass
-        return command
-
-    @property
-    def fit_command(self) -> str | None:
-        """What makes the predictor: more measuring where that is too little to fit it to."""
-        if self.command is None or not has_records(self.path):
-            return self.command
-        if self.source is not None:
-            return f"mosdeploy fit --device {self.device} --from {self.source}"
-        with contextlib.suppress(StaleInputError):
-            if more := further_command(self.dataset, self.context.config):
-                return more
-            if self.was_stopped:
-                return profile_command(self.dataset)
-        return f"mosdeploy fit --device {self.device}"
-
-    @property
-    def was_stopped(self) -> bool:
-        """Whether a profile was stopped before its end, at which it notes how it leaves the board
-        and, where there can be one, fits a predictor.
-        """
-        if self.has_predictor or is_locked(self.path):
-            return False
-        latest = {session.host: session for session in self.dataset.sessions}
-        return any(session.after is None for session in latest.values())
-
-    @property
-    def source(self) -> str | None:
-        """The device whose predictor was corrected for this one, as later measurements do again."""
-        from ..latency.predictor import LatencyPredictor
-
-        with contextlib.suppress(MosdeployError):
-            if self.has_predictor:
-                trial = LatencyPredictor.load(self.predictor_path).card.transfer
-                return trial.source if trial is not None and trial.used else None
-        return None
-
-    @property
-    def is_emulated(self) -> bool:
-        """Whether its times mean nothing, so that no predictor is fitted to them."""
-        with contextlib.suppress(StaleInputError):
-            return self.path.exists() and self.dataset.context.device.emulated
-        return False
-
-    @property
-    def middle_ms(self) -> float | None:
-        """Between the fastest and the slowest subnet; None where nothing tells it."""
-        if self.is_emulated or (too_small(self.context.config) and not self.has_predictor):
-            return None
-        with contextlib.suppress(MosdeployError):
-            times_ms = self.dataset.times_ms if self.path.exists() else []
-            times_ms = times_ms or self._predicted_ms()
-            return _rounded_middle(min(times_ms), max(times_ms))
-        return None
-
-    def _predicted_ms(self) -> list[float]:
-        """What an imported predictor says of the smallest and the largest subnet."""
-        from ..latency.predictor import LatencyPredictor
-
-        found = LatencyPredictor.load(self.predictor_path)
-        found.check(self.context.spec, self.device)
-        space = self.context.config.space
-        return list(map(float, found.predict(space.genes([space.smallest, space.largest]))))
-
-    def is_wanted(self, is_any_measured: bool) -> bool:
-        """Whether a walk goes on with this device, of which nothing was measured: the run file
-        names it, or names none where no other was measured; never in the folder of a task.
-        """
-        if self.context.config.served_by is not None:
-            return False
-        named = self.context.config.device
-        return self.device == named or (named is None and not is_any_measured)
-
-    @property
-    def begun_command(self) -> str:
-        """The profile that was begun: on the boards whose sessions there are."""
-        with contextlib.suppress(StaleInputError):
-            if self.path.exists():
-                return profile_command(self.dataset)
-        return _profile_command(self.device)
-
-    def running(self, is_any_measured: bool) -> Part:
-        """The part of a device that is measured at the moment; the walk waits for its own."""
-        is_own = self.is_wanted(is_any_measured)
-        detail = f"`{self.begun_command}` {RUNS_NOW if is_own else 'runs now'}"
-        return Part(what="measurements", name=self.device, state="missing", detail=detail)
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether a profile has begun a session on it."""
-        with contextlib.suppress(StaleInputError):
-            return self.path.exists() and bool(self.dataset.sessions)
-        return False
-
-    @property
-    def first_command(self) -> str | None:
-        """What to run on a device without measurements: it may not have answered."""
-        try:
-            profile = run_profile(self.context.files.root, self.device)
-        except ConfigError:
-            return None
-        if profile.kind == "local" or self.has_answered:
-            return self.begun_command
-        return f"mosdeploy devices check {self.device}"
-
-    def measurements(self) -> str:
-        dataset = self.dataset
-        check_current(self.context.run, dataset)
-        times_ms = dataset.times_ms
-        words = [subnets(len(dataset.measured))]
-        if times_ms:
-            words.append(f"{three_digits(min(times_ms))} to {milliseconds(max(times_ms))}")
-        if failed := len(dataset.measured) - len(dataset.usable):
-            words.append(f"{failed} failed")
-        if dataset.context.device.emulated:
-            words.append("emulated: no latencies")
-        if self.was_stopped:
-            words.append(f"stopped; `{profile_command(dataset)}` goes on")
-        return ", ".join(words)
-
-    def predictor(self) -> str:
-        from ..latency.predictor import LatencyPredictor
-
-        require(self.predictor_path)
-        found = LatencyPredictor.load(self.predictor_path)
-        found.check(self.context.spec, self.device)
-        if lost_its_measurements(self.predictor_path):
-            raise StaleInputError("fitted to measurements that are gone")
-        if has_records(self.path) and found.card.dataset_sha256 != self.dataset.sha256:
-            raise StaleInputError("fitted before the last measurements")
-        return f"error {found.card.mape_percent:.2f}% on {subnets(found.card.num_samples)}"

@@ -15,7 +15,7 @@ from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import run_profile
 from .limits import with_defaults
-from .measured_parts import has_other_predictor, middle_limit, middle_size, middle_times_ms
+from .measured_device import has_other_predictor, middle_limit, middle_size, middle_times_ms
 from .replacing import OTHER_DATA, begun_teacher, begun_training, stopped_state
 from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run

@@ -10,7 +10,7 @@ from walking import edit, limit_supernet, opened
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.measured_parts import middle_limit
+from mosdeploy.pipeline.measured_device import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
