@@ -28,6 +28,7 @@ from mosdeploy.pipeline.context import Context, Progress, SilentProgress
 from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import ProfileSummary
+from mosdeploy.printable import milliseconds
 from mosdeploy.records import SessionRecord
 from mosdeploy.workspace import Workspace
 
@@ -203,7 +204,8 @@ def test_a_killed_profile_of_a_fleet_measures_nothing_twice(root: Path, fleet: F
         command[:-1], cwd=root, capture_output=True, text=True, timeout=240
     ).stdout
     for board in summary.boards:
-        reference = f"reference {board.reference_ms:.2f} ms, {board.time_ratio:.3f} of"
+        taken = milliseconds(board.reference_ms)
+        reference = f"reference {taken}, {board.time_ratio:.3f} of"
         assert f"{board.host}: {board.num_subnets} subnets, {reference}" in told
 
 
