@@ -4,7 +4,6 @@ In: a run folder. Out: a `Part` for each device. No device is asked.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..folders import listed
 from ..locks import is_locked
@@ -14,9 +13,6 @@ from .measured_device import MeasuredDevice, profile_of
 from .measured_folders import device_of, has_records
 from .parts import look_at
 from .summaries import Part
-
-if TYPE_CHECKING:
-    pass
 
 
 def measured_parts(context: Context) -> Iterator[Part]:
@@ -44,7 +40,8 @@ def measured_parts(context: Context) -> Iterator[Part]:
 
 def _finished(found: MeasuredDevice) -> Iterator[Part]:
     is_stale = False
-    if is_locked(found.path):
+    is_running = is_locked(found.path)
+    if is_running:
         yield found.running(is_any_measured=False)
     elif has_records(found.path):
         part = look_at("measurements", found.device, found.measurements, found.command)
@@ -64,8 +61,7 @@ def _finished(found: MeasuredDevice) -> Iterator[Part]:
             detail = "fitted to measurements that no longer count"
             part = part.model_copy(update={"state": "stale", "detail": detail})
         # what is measured now is fitted by the same command
-        is_left = is_locked(found.path)
-        yield part.model_copy(update={"command": None}) if is_left else part
+        yield part.model_copy(update={"command": None}) if is_running else part
 
 
 def _begun(found: MeasuredDevice, is_any_measured: bool) -> Iterator[Part]:
