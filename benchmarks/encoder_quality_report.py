@@ -1,12 +1,14 @@
 """What encoder_quality.py keeps and prints: quality at a latency budget, by way.
 
-    python benchmarks/encoder_quality_report.py benchmarks/encoder_quality-modules*.json
+    python benchmarks/encoder_quality_report.py benchmarks/encoder_quality-*.json
 
-prints one table of all seeds that were kept of a task, each with budgets of its machine.
+prints a table a task, of all seeds that were kept of it, each with budgets of its machine, and of
+several tasks how far ours is ahead in all.
 """
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -26,6 +28,7 @@ BEST_OURS = "ours, as `finetune` delivers it"
 RANDOM = "random"
 DERIVED = {BEST_BY_HAND: BY_HAND, LEAST_BY_HAND: BY_HAND, BEST_OURS: (OURS, SLICES)}
 ORDER = (*BY_HAND, BEST_BY_HAND, LEAST_BY_HAND, RANDOM, SLICES, OURS, BEST_OURS)
+RIVALS = (BEST_BY_HAND, LEAST_BY_HAND)
 THIRD = 1 / 3
 """Of the teacher's latency: where the goals of the comparison lie."""
 AROUND = 0.02
@@ -181,12 +184,10 @@ def seeds_table(outcomes: Sequence[Outcome]) -> str:
     """Markdown: test scores of all seeds by way and budget, and how far the goals are. Latencies
     are left out, as machines differ.
     """
-    tasks = sorted({outcome.task for outcome in outcomes})
+    task, metric = outcomes[0].task, outcomes[0].metric
     seeds = [seed for outcome in outcomes for seed in outcome.teachers]
-    if len(tasks) > 1 or len(seeds) > len(set(seeds)):
-        told = ", ".join(map(str, (*tasks, *seeds)))
-        raise SystemExit(f"{told}: of one task, each seed once")
-    metric = outcomes[0].metric
+    if len(seeds) > len(set(seeds)):
+        raise SystemExit(f"{task}, seeds {', '.join(map(str, sorted(seeds)))}: each seed once")
     rows = [row for outcome in outcomes for row in with_derived(outcome.rows)]
     shared = [found for outcome in outcomes for found in outcome.teachers.values()]
     teachers = [metric_of(found.teacher, "test", metric) for found in shared]
@@ -199,9 +200,24 @@ def seeds_table(outcomes: Sequence[Outcome]) -> str:
         }
         body.append([way, *(spread(found[share]) if found[share] else "-" for share in shares)])
     told = ", ".join(map(str, sorted(seeds)))
-    lines = [f"{tasks[0]}: {metric} on test, seeds {told}; teacher: {spread(teachers)}"]
+    lines = [f"{task}: {metric} on test, seeds {told}; teacher: {spread(teachers)}"]
     header = ["way", *(f"{share:.0%}" for share in shares)]
     return "\n\n".join([*lines, markdown(header, body), *_goals(rows, teachers, metric)])
+
+
+def all_leads(outcomes: Sequence[Outcome]) -> str:
+    """How far what `finetune` delivers is ahead at each budget of each seed, in all."""
+    leads: dict[str, list[float]] = {other: [] for other in RIVALS}
+    for outcome in outcomes:
+        rows = with_derived(outcome.rows)
+        tests = {(row.share, row.seed, row.way): row.test[outcome.metric] for row in rows}
+        for (share, seed), other in product(_groups(rows), RIVALS):
+            leads[other].append(tests[share, seed, BEST_OURS] - tests[share, seed, other])
+    return "\n\n".join(
+        f"{BEST_OURS}, minus {other}, of {len(found)} comparisons: {mean(found):+.1f} in the mean, "
+        f"{min(found):+.1f} to {max(found):+.1f}; behind in {sum(lead < 0 for lead in found)}"
+        for other, found in leads.items()
+    )
 
 
 def spread(values: Sequence[float]) -> str:
@@ -227,23 +243,22 @@ def _line(rows: Sequence[Row], outcome: Outcome, metric: str) -> list[str]:
 
 
 def _goals(rows: Sequence[Row], teachers: Sequence[float], metric: str) -> list[str]:
-    """How far ours is ahead, for either reading of `ours`."""
+    """How far what `finetune` delivers is ahead of either choice by hand."""
     means = _means(rows, metric)
     shares = sorted({share for share, _ in means})
     below = [share for share in shares if share < THIRD - AROUND]
     at = [share for share in shares if abs(share - THIRD) <= AROUND]
     lines = []
-    pairs = ((OURS, BEST_BY_HAND), (BEST_OURS, BEST_BY_HAND), (BEST_OURS, LEAST_BY_HAND))
-    for way, other in pairs:
-        leads = {share: means[share, way] - means[share, other] for share in shares}
+    for other in RIVALS:
+        leads = {share: means[share, BEST_OURS] - means[share, other] for share in shares}
         told = ", ".join(f"{lead:+.1f} at {share:.0%}" for share, lead in leads.items())
-        lines.append(f"{way}, minus {other}: {told} (goal: none below 0)")
+        lines.append(f"{BEST_OURS}, minus {other}: {told} (goal: none below 0)")
         if below:
             lead = mean(leads[share] for share in below)
             lines.append(f"below a third, in the mean: {lead:+.1f} (goal: {LEAST_LEAD:+.1f})")
-        for share in at:
-            behind = mean(teachers) - means[share, way]
-            lines.append(f"teacher minus {way} at a third: {behind:+.1f} (goal: {MOST_LOSS})")
+    for share in at:
+        behind = mean(teachers) - means[share, BEST_OURS]
+        lines.append(f"teacher minus {BEST_OURS} at a third: {behind:+.1f} (goal: {MOST_LOSS})")
     return lines
 
 
@@ -261,14 +276,21 @@ def _groups(rows: Sequence[Row]) -> dict[tuple[float, int], list[Row]]:
     return groups
 
 
+def report(outcomes: Sequence[Outcome]) -> str:
+    """Markdown: a table a task, and of several how far ours is ahead in all."""
+    tasks = sorted({outcome.task for outcome in outcomes})
+    parts = [seeds_table([found for found in outcomes if found.task == task]) for task in tasks]
+    return "\n\n".join([*parts, all_leads(outcomes)] if len(tasks) > 1 else parts)
+
+
 def main() -> None:
-    """Print the table of all seeds."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", type=Path, nargs="+", help="JSON of one task, each of other seeds")
+    parser.add_argument("files", type=Path, nargs="+", help="JSON of other tasks or seeds")
     files = parser.parse_args().files
-    print(seeds_table([read_record(Outcome, path, "encoder_quality.py") for path in files]))
+    print(report([read_record(Outcome, path, "encoder_quality.py") for path in files]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the figures of benchmarks/encoder_quality.py depend on, without a training."""
 
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from benchmark_scripts import benchmark_module
+from pages import ROOT
 
 from mosdeploy.config import load_recipe
 from mosdeploy.families.encoder.elastic import fresh_subnet
+from mosdeploy.storage import read_record
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +185,11 @@ def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) ->
     assert "teacher: 75.0 ± 0.0 in 1.50 ms" in shown
     assert "logistic regression: 68.4" in shown
     assert "| 73.5 ± 0.7 |" in shown  # ours at a fifth
-    assert "ours, minus by hand: the best of these: +2.0 at 20%, -1.0 at 33%" in shown
-    assert "delivers it, minus by hand: the lowest loss of these: +2.0 at 20%" in shown
+    delivers = "ours, as `finetune` delivers it"
+    assert f"{delivers}, minus by hand: the best of these: +2.0 at 20%, -1.0 at 33%" in shown
+    assert f"{delivers}, minus by hand: the lowest loss of these: +2.0 at 20%" in shown
     assert "below a third, in the mean: +2.0 (goal: +0.8)" in shown
-    assert "teacher minus ours at a third: +0.5 (goal: 0.5)" in shown
+    assert f"teacher minus {delivers} at a third: +0.5 (goal: 0.5)" in shown
     # kept apart, a seed a file, they are the same of all seeds
     apart = [
         outcome.model_copy(
@@ -200,7 +204,29 @@ def test_the_table_tells_leads_spread_and_how_far_the_teacher_is(report: Any) ->
     assert "modules: accuracy on test, seeds 1, 2; teacher: 75.0 ± 0.0" in told
     assert "| ours | 73.5 ± 0.7 | 74.5 ± 0.7 |" in told
     assert "| evenly spaced layers | - | - |" in told
-    assert told.partition("\n\nours, minus")[2] == shown.partition("\n\nours, minus")[2]
-    for others in ([*apart, apart[0]], [apart[0], apart[1].model_copy(update={"task": "tags"})]):
-        with pytest.raises(SystemExit, match="of one task, each seed once"):
-            report.seeds_table(others)
+    goals = f"\n\n{delivers}, minus"
+    assert told.partition(goals)[2] == shown.partition(goals)[2] != ""
+    assert report.report(apart) == told
+    # of two tasks, how far ours is ahead in all
+    tags = apart[1].model_copy(update={"task": "tags"})
+    parts = report.report([*apart, tags]).split("\n\n")
+    assert sum(part.startswith("| way |") for part in parts) == 2
+    assert parts[-2] == (
+        f"{delivers}, minus by hand: the best of these, of 6 comparisons: "
+        "+0.5 in the mean, -1.0 to +2.0; behind in 3"
+    )
+    with pytest.raises(SystemExit, match="modules, seeds 1, 2, 2: each seed once"):
+        report.report([*apart, apart[0]])
+
+
+def test_the_page_shows_what_the_report_prints(report: Any) -> None:
+    found = sorted((ROOT / "benchmarks").glob("encoder_quality-*.json"))
+    printed = report.report([read_record(report.Outcome, path, "this test") for path in found])
+    ways = tuple(f"| {way} |" for way in report.ORDER)
+    rows = [line for line in printed.splitlines() if line.startswith(ways)]
+    assert len(rows) == 3 * len(ways)
+    page = (ROOT / "docs" / "encoder-results.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.startswith(ways)] == rows
+    for of_all in printed.split("\n\n")[-2:]:
+        count, num_behind = re.findall(r"(\d+) comparisons.* behind in (\d+)", of_all)[0]
+        assert f"{count} comparisons" in page and f"{num_behind} of them" in page
