@@ -17,6 +17,8 @@ from ..spaces.spec import Precision
 
 SCORE_TOLERANCE = 1e-4
 """Between scores in torch and of the exported model, on one machine, in fp32."""
+MOST_SHOWN = 100
+"""Characters of a text that an error names."""
 
 
 class PredictsIds(Protocol):
@@ -99,18 +101,22 @@ def check_tokenizer(model: PredictsIds, examples: ParityExamples) -> None:
     """
     # a text of any length: only what stands in a manifest has a limit
     for text, ids in zip(examples.inputs, examples.input_ids, strict=True):
-        wanted = list(ids)
         found = list(model.tokenizer.encode(text))
-        if found != wanted:
-            both = zip(found, wanted, strict=False)
-            # where one of them ends earlier, and nothing differs before: its end
-            i = next((i for i, (a, b) in enumerate(both) if a != b), min(len(found), len(wanted)))
+        if found != list(ids):
             raise ExportError(
-                f"the bundle's tokenizer splits {text[:100]!r} differently from that of the "
-                f"training: token {i + 1} and what follows are {found[i : i + 5]}, not "
-                f"{wanted[i : i + 5]}. "
+                f"the bundle's tokenizer splits {text[:MOST_SHOWN]!r} differently from that of the "
+                f"training: from token {_first_difference(found, ids)}. "
                 "No bundle was written; please report this with the text and the tokenizer's file"
             )
+
+
+def _first_difference(found: Answer, wanted: Answer, tolerance: float = 0.0) -> str:
+    """Where two answers differ first, counted from one, and the five numbers there."""
+    is_other = [not is_same([a], [b], tolerance) for a, b in zip(found, wanted, strict=False)]
+    # where one of them ends earlier, and nothing differs before: its end
+    i = is_other.index(True) if any(is_other) else len(is_other)
+    told = [", ".join(f"{x:.7g}" for x in answer[i : i + 5]) for answer in (found, wanted)]
+    return f"{i + 1} on [{told[0]}], not [{told[1]}]"
 
 
 def check_parity(
@@ -158,10 +164,11 @@ def check_parity(
     )
     if precision == "fp32" and not all(same):
         first = same.index(False)
+        where = _first_difference(found[first], expected[first], SCORE_TOLERANCE * spread)
         raise ExportError(
             f"the exported model answers {len(same) - sum(same)} of {len(same)} validation "
-            f"examples differently from torch; the first is {examples.inputs[first]!r}: "
-            f"torch {expected[first]}, model {found[first]}. "
+            f"examples differently from torch; the first is "
+            f"{examples.inputs[first][:MOST_SHOWN]!r}, from number {where}. "
             "No bundle was written; please report this with the architecture"
         )
     drop = report.torch_score - report.bundle_score

@@ -225,9 +225,9 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda ids: ids[::-1], r"splits '11 4' .*: token 1 and .* \[4, 11\], not \[11, 4\]\. No"),
-        (lambda ids: ids[:2], r"splits '10 11 4' .*: token 3 and .* are \[\], not \[4\]\. No"),
-        (lambda ids: [*ids, 5], r"splits '4' .*: token 2 and .* are \[5\], not \[\]\. No bundle"),
+        (lambda ids: ids[::-1], r"splits '11 4' .*: from token 1 on \[4, 11\], not \[11, 4\]\. No"),
+        (lambda ids: ids[:2], r"splits '10 11 4' .*: from token 3 on \[\], not \[4\]\. No"),
+        (lambda ids: [*ids, 5], r"splits '4' .*: from token 2 on \[5\], not \[\]\. No bundle"),
     ],
 )
 def test_a_tokenizer_that_splits_differently_is_refused(

@@ -110,8 +110,20 @@ def test_numbers_may_differ_by_a_part_of_their_spread(spread: float, passes: boo
         run()
 
 
+def test_where_scores_differ_by_more_than_their_rounding_is_told() -> None:
+    class Numbers(Model):
+        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+            return [[0.50001, *range(1, 9)]] * len(inputs)
+
+    scores = [0.5, 1.0, 2.5, *range(3, 9)]
+    check = dataclasses.replace(examples(), reference=lambda inputs: [scores] * len(inputs))
+    message = r"from number 3 on \[2, 3, 4, 5, 6\], not \[2\.5, 3, 4, 5, 6\]\. No"
+    with pytest.raises(ExportError, match=message):
+        check_parity(Numbers(), check, limits=LIMITS, precision="fp32")
+
+
 def test_fp32_must_be_equal() -> None:
-    message = r"answers 2 of 40 .* the first is 'text 3': torch \[.*\], model \[9\]"
+    message = r"answers 2 of 40 .* the first is 'text 3', from number 1 on \[9\], not \[4, 11, 10, 9\]"
     with pytest.raises(ExportError, match=message):
         check_parity(Model(3, 8), examples(), limits=LIMITS, precision="fp32")
 
