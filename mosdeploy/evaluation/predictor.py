@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau
 
 from ..errors import PredictorError
 from ..records import QualityCard
@@ -101,6 +100,8 @@ class QualityPredictor:
 
 def _cross_validate(encoded: FloatArray, loss: FloatArray) -> QualityCard:
     """Predict each row by an ensemble that was fitted without it, and compare."""
+    from scipy.stats import kendalltau  # here: half a second, which only a fit waits for
+
     predicted = np.empty(len(loss))
     for held_out in folds(len(loss), NUM_FOLDS):
         rest = np.setdiff1d(np.arange(len(loss)), held_out)
