@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from replaced import replace_verb
 
 import mosdeploy
 from mosdeploy.api.arguments import Pick, checked, several
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline import compare, deploy, evaluate, export, finetune, profile, verify
 
 
 @checked
@@ -124,13 +124,8 @@ def test_picks_and_hosts_reach_the_verbs_as_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    for module, name in (
-        (evaluate, "evaluate"),
-        (export, "export"),
-        (finetune, "finetune"),
-        (profile, "profile"),
-    ):
-        monkeypatch.setattr(module, name, lambda _, *options: asked.append(options[0]))
+    for name in ("evaluate", "export", "finetune", "profile"):
+        replace_verb(monkeypatch, f"{name}.{name}", lambda _, *options: asked.append(options[0]))
     run = mosdeploy.init(tmp_path)
     run.finetune(pick=3)
     run.export(Path("arch.json"))
@@ -148,8 +143,8 @@ def test_devices_and_boards_reach_the_verbs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    for module, name in ((deploy, "deploy"), (verify, "verify"), (compare, "compare")):
-        monkeypatch.setattr(module, name, lambda _, *options: asked.append(options[0]))
+    for name in ("deploy", "verify", "compare"):
+        replace_verb(monkeypatch, f"{name}.{name}", lambda _, *options: asked.append(options[0]))
     run = mosdeploy.init(tmp_path)
     run.deploy(device="rpi", host="pi2", strict=False)
     run.verify(device="rpi", host="pi2")

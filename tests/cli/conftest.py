@@ -1,6 +1,5 @@
 """A pipeline that just answers, for what the command line makes of options and results."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 from command_line import run_folder
+from replaced import replace_verb
 from typer.testing import CliRunner
 
 from mosdeploy.cli.app import Settings, app
@@ -41,8 +41,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer
             arguments = given
             return result
 
-        module, _, name = function.rpartition(".")
-        monkeypatch.setattr(importlib.import_module(f"mosdeploy.pipeline.{module}"), name, give)
+        replace_verb(monkeypatch, function, give)
         done = CliRunner().invoke(app, list(words), obj=Settings(), catch_exceptions=False)
         return Answered(done.stdout, done.stderr, done.exit_code, arguments)
 
