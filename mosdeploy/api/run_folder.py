@@ -209,12 +209,13 @@ class RunFolder:
         ----------
         pick
             `winner`; `3`, the third of the search's front; `18ms`, the best of the front within 18
-            ms as predicted; `largest`, `smallest`; or a JSON file with an architecture.
+            ms, as measured or, where it was not, as predicted; a finalist's key; `largest`,
+            `smallest`; or a JSON file with an architecture.
         seeds
             How many trainings, of which the best by validation is kept; None takes [finetune]'s.
         task
             The TOML of another task that the supernet serves: the subnet gets a fresh head and is
-            trained in a folder of its own, `task(NAME)`.
+            trained in a folder of its own, `task(NAME)`, which holds its scores.
         """
         from ..pipeline.finetune import FinetuneOptions, finetune
         from ..pipeline.tasks import finetune_task

@@ -59,6 +59,7 @@ def _restart_in_utf8() -> None:
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     os.environ["PYTHONUTF8"] = "1"
-    if sys.stdout is not None:  # what the terminal can show stays
+    # what a terminal can show stays; a file or a reader gets UTF-8, as it gives that
+    if sys.stdout is not None and sys.stdout.isatty():
         os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

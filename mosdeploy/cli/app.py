@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperCommand
 
 from ..errors import MosdeployError
-from ..printable import printable
 from ..version import __version__
 from .compare import compare
 from .demo import demo
@@ -35,7 +34,7 @@ from .init import init
 from .options import spread
 from .predict import predict
 from .profile import profile
-from .progress import PROGRESS
+from .progress import PROGRESS, tell
 from .report import report
 from .search import search
 from .status import status
@@ -143,8 +142,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         PROGRESS.close()
-        text = printable(f"{record.levelname.lower()}: {record.getMessage()}")
-        print(text, file=sys.stderr)
+        tell(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def run() -> None:
@@ -164,7 +162,7 @@ def run() -> None:
         PROGRESS.close()
         if settings.debug:
             raise
-        print(printable(f"error: {error}"), file=sys.stderr)
+        tell(f"error: {error}")
         # of the system alone: a disk or a folder that fails where nobody expects it
         sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from ..errors import MosdeployError
-from .progress import PROGRESS
+from .progress import PROGRESS, tell
 
 if TYPE_CHECKING:
     from ..config.sections import LimitsConfig
@@ -142,6 +142,8 @@ class Common:
         PROGRESS.close()
         if not is_first():
             return
+        if sys.stdout is None:
+            raise MosdeployError("stdout is closed, where the answer goes; what was made is kept")
         try:
             # a reader of JSON expects UTF-8, whatever the terminal has: ASCII is both
             json_text = record.model_dump_json(ensure_ascii=True) if self.as_json else None
@@ -158,7 +160,7 @@ class Common:
         if self.as_json:
             return
         if next_command and not PROGRESS.is_quiet:
-            print(f"next: {self.as_here(next_command)}", file=sys.stderr)
+            tell(f"next: {self.as_here(next_command)}")
 
     def as_here(self, command: str) -> str:
         """A command with the options that say where this one works."""

@@ -10,7 +10,7 @@ import typer
 from ..errors import ConfigError
 from ..runtime.threads import MAX_THREADS
 from .options import BundleOption, Common
-from .progress import PROGRESS
+from .progress import PROGRESS, tell
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def predict(
     elif done.outputs or common.as_json:
         common.show(done.record, "\n".join(done.outputs))
     if not PROGRESS.is_quiet and (notes := str(done.notes)):
-        print(notes, file=sys.stderr)
+        tell(notes)
     if arguments.time:
-        print(done.timing, file=sys.stderr)
+        tell(str(done.timing))
 
 
 def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:

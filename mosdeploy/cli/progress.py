@@ -1,5 +1,6 @@
 """How far a verb is: bars on a terminal, plain lines in a pipe, all on stderr."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,17 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     return "".join(BLOCKS[int((x - low) / span * (len(BLOCKS) - 1))] for x in shown)
 
 
+def tell(message: str) -> None:
+    """Print one line on stderr. Where that fails, as on a full disk, the verb goes on: its answer
+    and its exit code are elsewhere.
+    """
+    try:
+        print(printable(message), file=sys.stderr, flush=True)
+    except OSError:
+        # what is left would be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class TerminalProgress:
     """Bars with ETA, and with a curve where there is one, on a terminal, plain lines every few
     seconds in a pipe; all on stderr.
@@ -48,8 +60,7 @@ class TerminalProgress:
             self._update_bar(stage, done, total, note)
         elif done >= total or time.monotonic() - self._last_line > 5:
             self._last_line = time.monotonic()
-            line = f"{stage}: {done}/{total} {note}".rstrip()
-            print(printable(line), file=sys.stderr, flush=True)
+            tell(f"{stage}: {done}/{total} {note}".rstrip())
 
     def curve(self, stage: str, values: Sequence[float]) -> None:
         """Show values beside a stage's bar, from its next update on."""
@@ -60,7 +71,7 @@ class TerminalProgress:
         if self.is_quiet:
             return
         self.close()
-        print(printable(message), file=sys.stderr, flush=True)
+        tell(message)
 
     def close(self) -> None:
         """Leave the bars as they stand."""

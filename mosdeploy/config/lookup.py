@@ -28,7 +28,10 @@ def lookup_dirs(kind: str, root: Path) -> list[Path]:
     """Where a named profile or predictor is looked for, first match wins: run folder, user's
     config, shipped.
     """
-    return [root / kind, Path(platformdirs.user_config_dir("mosdeploy")) / kind, shipped_dir(kind)]
+    found = [Path(root) / kind, shipped_dir(kind)]
+    with contextlib.suppress(RuntimeError):  # a user without a home folder, as in a container
+        found.insert(1, Path(platformdirs.user_config_dir("mosdeploy")) / kind)
+    return found
 
 
 def expand_home(name: str) -> Path:

@@ -12,7 +12,7 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..runtime.manifest import ONNX_MODEL_NAME
-from ..spaces.spec import TimingStage
+from ..spaces.spec import TimingStage, Workload
 from ..storage import fingerprint, sha256_file
 from .bundles import bundle_spec, folder_bytes, require_bundle
 from .context import Context
@@ -150,10 +150,16 @@ def _common_stages(
         own, other = (_work(context, x, smallest.vocab_size) for x in (manifest, first))
         if own != other:
             raise ConfigError(
-                f"{folder.name} and {folders[0].name} do not do the same work: their workloads are "
-                f"{manifest.workload!r} and {first.workload!r}; export them for one workload"
+                f"{folder.name} and {folders[0].name} do not do the same work: their workloads "
+                f"differ in {_differences(manifest.workload, first.workload)}; export them for one"
             )
     return bundle_spec(context, smallest).timing_stages()
+
+
+def _differences(one: Workload, other: Workload) -> str:
+    """The fields that differ, with both values; bundles of other precisions are compared."""
+    theirs = {**dict(other), "precision": one.precision}
+    return ", ".join(f"{key} ({x} and {theirs[key]})" for key, x in one if x != theirs[key])
 
 
 def _work(

@@ -72,7 +72,8 @@ class InitOptions:
 
     def __post_init__(self) -> None:
         given = self.languages
-        if given is not None and (isinstance(given, str) or len(given) != 2):
+        is_pair = isinstance(given, (tuple, list)) and len(given) == 2
+        if given is not None and not is_pair:
             raise ConfigError(f"languages are source and target, ('en', 'de'), not {given!r}")
         if given is not None and given[0] == given[1]:
             raise ConfigError(

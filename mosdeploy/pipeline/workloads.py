@@ -31,6 +31,8 @@ def changed_workload(
     changes = {key: value for key, value in options.items() if value is not None}
     unknown = changes.keys() - type(workload).model_fields.keys()
     if unknown:
-        name = min(unknown)
-        raise ConfigError(f"models of this family have no {name}; leave --{name} out")
+        raise ConfigError(
+            f"models of this family have no {min(unknown)}: leave it out; their workloads have "
+            f"{', '.join(type(workload).model_fields)}"
+        )
     return parse(type(workload), {**workload.model_dump(mode="json"), **changes}, "workload")

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         _check_streams(options)
         from .self_test import run_self_test  # takes a second, in which Ctrl-C may come
 
-        providers = [options.provider] if options.provider else None
+        providers = None if options.provider is None else [options.provider]
         model = open_model(options.bundle, options.threads, providers, options.long)
         if options.self_test:
             result = run_self_test(model)

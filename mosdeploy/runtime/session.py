@@ -7,6 +7,7 @@ In: a file that anyone may have written, and the names that its inputs and outpu
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,7 @@ class ModelSession:
         if INDEPENDENT_ROWS in words and providers[0] == CPU_PROVIDER:
             self._num_calls = threads
             threads = 1
-        self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
+        self._start_calls()
         self._session = _load(path, threads, providers)
         sides = (self._session.get_inputs(), self._session.get_outputs())
         found = [[value.name for value in side] for side in sides]
@@ -102,6 +103,10 @@ class ModelSession:
         except Exception as error:  # ONNX Runtime's errors have no common base but this
             raise ModelError(f"ONNX Runtime could not run {self._path}: {error}") from error
 
+    def _start_calls(self) -> None:
+        self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
+        self._process = os.getpid()
+
     def _run_rows(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
         """The same, with the rows shared out."""
         count = min(self._num_calls, *map(len, inputs.values()))
@@ -110,6 +115,8 @@ class ModelSession:
             {name: np.ascontiguousarray(array[i::count]) for name, array in inputs.items()}
             for i in range(count)
         ]
+        if self._process != os.getpid():  # forked: the threads are those of the parent
+            self._start_calls()
         parts = self._calls.map(lambda share: self._session.run(self._outputs, share), shares)
         return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ..record import Name, Record
+from ..record import Name, Record, parse
 from .costs import Inventory
 from .genes import ArchConfig, GeneArray, SearchSpace
 
@@ -212,8 +212,16 @@ class ModelSpec:
         return self.space.timing_stages(self.vocab_size, self.workload)
 
     def with_workload(self, **changes: object) -> "ModelSpec":
-        """The same model under a changed workload."""
-        return ModelSpec(self.space, self.vocab_size, self.workload.model_copy(update=changes))
+        """The same model under a changed workload.
+
+        Raises
+        ------
+        ConfigError
+            If the workload has no such field, or a value is out of range.
+        """
+        given = self.workload.model_dump(mode="json") | changes
+        workload = parse(type(self.workload), given, "workload")
+        return ModelSpec(self.space, self.vocab_size, workload)
 
     def reference_arch(self, num_samples: int = 101) -> ArchConfig:
         """An architecture of middling work: of some random ones, always the same, the median by

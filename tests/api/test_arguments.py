@@ -116,8 +116,9 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
         mosdeploy.init(tmp_path / "new", train=tmp_path / "pairs.csv", **given)
     with pytest.raises(ConfigError, match=r"num_winners: 'two': Input should be a valid integer"):
         mosdeploy.init(tmp_path / "new", train="a.tsv", num_winners="two")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"source and target, .* not 'en'"):
-        mosdeploy.init(tmp_path / "new", train=["a.en", "a.de"], languages="en")
+    for languages in ("en", 5, ("en",)):
+        with pytest.raises(ConfigError, match=r"source and target, .* not ('en'|5|\('en',\))"):
+            mosdeploy.init(tmp_path / "new", train=["a.en", "a.de"], languages=languages)  # type: ignore[arg-type]
 
 
 def test_picks_and_hosts_reach_the_verbs_as_texts(

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -329,6 +330,61 @@ def test_a_closed_stderr_is_no_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert json.loads(done.stdout)["devices"]
+
+
+@pytest.mark.parametrize(("words", "code"), [(("devices", "list", "--json"), 0), (("status",), 3)])
+def test_where_stderr_fails_the_answer_and_the_code_stay(
+    tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*MOSDEPLOY, *words],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            check=False,
+        )
+    assert done.returncode == code
+    assert bool(done.stdout) == (code == 0)
+
+
+def test_where_stdout_is_closed_the_answer_is_missed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{shlex.join(MOSDEPLOY)} devices list >&-",
+        shell=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: stdout is closed, where the answer goes; what was made is kept\n"
+
+
+@pytest.mark.parametrize(("on_terminal", "code"), [(False, "utf-8"), (True, "latin-1")])
+def test_a_file_gets_utf8_and_a_terminal_what_it_shows(
+    tmp_path: Path, on_terminal: bool, code: str
+) -> None:
+    script = (
+        "import os, sys\n"
+        f"sys.stdout.isatty = lambda: {on_terminal}\n"
+        "sys.stdout.reconfigure(encoding='latin-1')\n"
+        "sys.getfilesystemencoding = lambda: 'latin-1'\n"
+        "sys.orig_argv = [sys.executable, '-c', 'print(chr(252))']\n"
+        "from mosdeploy.cli import main; main()"
+    )
+    environment = {x: y for x, y in ENVIRONMENT.items() if not x.startswith("PYTHON")}
+    environment["PYTHONPATH"] = ENVIRONMENT["PYTHONPATH"]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == "ü\n".encode(code)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

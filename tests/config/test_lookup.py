@@ -11,6 +11,16 @@ def test_the_run_folder_comes_first_and_what_is_shipped_last(tmp_path, monkeypat
     assert shipped == shipped_dir("predictors")
 
 
+def test_a_user_without_a_home_folder_has_what_is_shipped(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # of whom the system knows nothing
+    assert lookup_dirs("predictors", str(tmp_path)) == [
+        tmp_path / "predictors",
+        shipped_dir("predictors"),
+    ]
+
+
 def test_what_is_shipped_is_there():
     profiles = shipped_dir("device_profiles")
     assert (profiles / "local.toml").is_file()

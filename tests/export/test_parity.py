@@ -123,7 +123,9 @@ def test_where_scores_differ_by_more_than_their_rounding_is_told() -> None:
 
 
 def test_fp32_must_be_equal() -> None:
-    message = r"answers 2 of 40 .* the first is 'text 3', from number 1 on \[9\], not \[4, 11, 10, 9\]"
+    message = (
+        r"answers 2 of 40 .* the first is 'text 3', from number 1 on \[9\], not \[4, 11, 10, 9\]"
+    )
     with pytest.raises(ExportError, match=message):
         check_parity(Model(3, 8), examples(), limits=LIMITS, precision="fp32")
 

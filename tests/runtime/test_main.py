@@ -116,6 +116,9 @@ def test_self_test_fails_with_code_1(device: Path, bundle: Path, edit: Callable)
 def test_a_provider_that_is_not_there_does_not_fall_back(device: Path, bundle: Path) -> None:
     done = command(device, bundle, "--self-test", "--provider", "CUDAExecutionProvider")
     assert done.returncode == 8 and b"has no CUDAExecutionProvider" in done.stderr
+    # as of a variable of the shell that is not set
+    done = command(device, bundle, "--self-test", "--provider", "")
+    assert done.returncode == 8 and b"has no , only" in done.stderr
     done = command(device, bundle, "--self-test", "--provider", "CPUExecutionProvider")
     assert done.returncode == 0
 

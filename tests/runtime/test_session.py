@@ -1,5 +1,7 @@
 """The checks of a model file; none of them knows what the model is for."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from command_line import ENVIRONMENT
 
 from mosdeploy.runtime import InputError, ModelError
 from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
@@ -68,6 +71,35 @@ def test_independent_rows_are_shared_out(
     path.write_bytes(counting_model())
     _, n = ModelSession(path, ["x"], ["y", "n"], threads).run({"x": x})
     assert n.tolist() == [num_rows]
+
+
+def test_a_model_that_has_answered_answers_in_a_forked_process(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(counting_model(**{INDEPENDENT_ROWS: "1"}))
+    script = f"""
+import os
+from pathlib import Path
+import numpy as np
+from mosdeploy.runtime.session import ModelSession
+session = ModelSession(Path({str(path)!r}), ["x"], ["y", "n"], 2)
+inputs = {{"x": np.zeros((4, 2), np.float32)}}
+session.run(inputs)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print(session.run(inputs)[1].tolist(), flush=True)
+if not child:
+    os._exit(0)  # as multiprocessing does: ONNX Runtime would end threads that are not there
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == "[2, 2]\n" * 2
 
 
 def test_a_call_that_fails_among_others_is_an_error(tmp_path: Path) -> None:

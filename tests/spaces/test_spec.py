@@ -1,10 +1,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from example_spaces import SMALL_ARCH, TINY, spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mosdeploy.errors import ConfigError
 from mosdeploy.spaces import ModelSpec, TimingStage
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_workload import TranslationWorkload
@@ -56,6 +58,21 @@ def test_another_workload_changes_the_macs_alone() -> None:
     assert longer.num_macs(SMALL_ARCH) > SPEC.num_macs(SMALL_ARCH)
     assert longer.num_parameters(SMALL_ARCH) == SPEC.num_parameters(SMALL_ARCH)
     assert longer == replace(SPEC, workload=longer.workload)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source_length": 40}, "workload: unknown key 'source_length'; did you mean 'source_len'"),
+        ({"source_len": -40}, "workload: 'source_len'"),
+        ({"beam": 0}, "workload: 'beam'"),
+    ],
+)
+def test_a_workload_that_there_cannot_be_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SPEC.with_workload(**changes)
 
 
 def test_the_reference_is_the_median_of_what_is_drawn() -> None:
