@@ -43,6 +43,7 @@ def test_json_is_the_record(ask: Callable[..., Any]) -> None:
     assert json.loads(done.stdout)["bundles"][1]["name"] == "small"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two.html", "two.svg", "two.PNG"])
 def test_a_chart_is_drawn_too(ask: Callable[..., Any], tmp_path: Path, name: str) -> None:
     path = tmp_path / "charts" / name

@@ -39,6 +39,7 @@ def test_a_profile_in_the_run_folder_comes_first(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["host"] == "kitchen"
 
 
+@pytest.mark.slow
 def test_check_of_this_machine_tells_what_is_missing(tmp_path: Path) -> None:
     folder = tmp_path / "device_profiles"
     folder.mkdir()

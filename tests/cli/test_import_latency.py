@@ -34,6 +34,7 @@ def write_board(path: Path) -> None:
     path.write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_an_import_tells_what_it_left_out(tmp_path: Path) -> None:
     write_board(tmp_path / "board.csv")
     told = mosdeploy(*WORDS, cwd=run_folder(tmp_path))

@@ -56,6 +56,7 @@ def test_a_version_that_another_command_removed_does_not_become_current(put, bun
     assert [path.name for path in bundles.glob("*-*")] == [Path(first.remote_dir).name]
 
 
+@pytest.mark.slow
 def test_projects_on_one_board_leave_each_other_alone(put, bundles, make_profile):
     other = Channel("en-fr", owner="pc:/en-fr")
     others = bundles.with_name("en-fr")

@@ -100,6 +100,7 @@ def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime
     assert live(bundles) == "one"
 
 
+@pytest.mark.slow
 def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
     with pytest.raises(CommandError, match="self-test failed"):
         put("bad", tokenizer="bad")

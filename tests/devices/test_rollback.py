@@ -18,6 +18,7 @@ from mosdeploy.errors import (
 from mosdeploy.records import Measurement
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
     profile, session = make_profile(), LocalSession("dev")
     deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}

@@ -77,6 +77,7 @@ def test_validations_of_a_time_are_those_of_the_run_files_budget(tmp_path: Path)
     assert with_budget(run, budget).config.training.validate_every == 12
 
 
+@pytest.mark.slow
 def test_a_walk_with_a_budget_in_steps(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
@@ -126,6 +127,7 @@ def test_another_budget_is_another_training(tmp_path: Path) -> None:
     assert run.finetune().steps == 112
 
 
+@pytest.mark.slow
 def test_a_budget_that_leaves_the_supernet_its_steps_is_that_of_the_winner(tmp_path: Path) -> None:
     path = make_budgeted(tmp_path)
     card = opened(tmp_path).train()

@@ -466,6 +466,7 @@ def test_one_that_was_picked_is_held_to_all_limits_of_its_own_search(
     assert [said for said in progress.messages if "its own limits hold" in said]
 
 
+@pytest.mark.slow
 def test_a_bundle_whose_limits_nothing_tells_is_checked_for_none(
     folder: Path, timed: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:

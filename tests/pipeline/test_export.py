@@ -198,6 +198,7 @@ def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
 # -- formats of other libraries
 
 
+@pytest.mark.slow
 def test_a_format_holds_what_the_bundle_holds(encoder_folder: Path) -> None:
     run = opened(encoder_folder)
     bundle = run.export("largest", precision="fp32", trim_vocabulary=True)

@@ -252,6 +252,7 @@ def test_a_search_is_within_the_limits_of_the_training(
     assert bool(told) == ("1M" in config)
 
 
+@pytest.mark.slow
 def test_a_search_with_another_limit_in_the_run_file_is_not_refused(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_size = "3MiB"')
     run = opened(folder)

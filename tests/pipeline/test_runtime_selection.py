@@ -213,6 +213,7 @@ def test_precisions_are_not_compared_for_tvm(walked: Path) -> None:
         opened(walked).export(precision="auto", runtime="tvm")
 
 
+@pytest.mark.slow
 def test_until_one_is_kept_none_is_the_newest(without_bundles: Path, monkeypatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

@@ -286,6 +286,7 @@ def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> 
     assert part(folder, "report").detail == "written before the last bundle"
 
 
+@pytest.mark.slow
 def test_a_report_is_stale_once_it_would_price_or_propose_otherwise(folder: Path) -> None:
     opened(folder).report()
     add_device(folder, "other")

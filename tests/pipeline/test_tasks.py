@@ -78,6 +78,7 @@ def test_a_member_of_the_front_keeps_the_limits_of_its_search(agnostic: Path) ->
     assert task.config.deploy.name is None  # or tasks would take each other's place
 
 
+@pytest.mark.slow
 def test_the_body_is_the_supernets_and_the_head_is_fresh(agnostic: Path) -> None:
     run = opened(agnostic)
     run.finetune("smallest", steps=1, task=agnostic / "tasks" / "tags.toml")

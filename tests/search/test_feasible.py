@@ -40,6 +40,7 @@ def test_the_ends_are_those_of_the_whole_enumeration():
         assert sizes[within.smallest] == min(kept)
 
 
+@pytest.mark.slow
 def test_all_that_keeps_the_limits_is_drawn():
     problem = Problem(ENUMERABLE)
     limits = Limits(max_parameters=num_parameters(ENUMERABLE, ENUMERABLE.smallest) + 2000)
@@ -52,6 +53,7 @@ def test_all_that_keeps_the_limits_is_drawn():
     assert set(drawn(found(problem, limits), 60)) == kept
 
 
+@pytest.mark.slow
 def test_where_almost_nothing_keeps_the_limits_it_walks():
     """Only the smallest network and its nearest relatives: no random draw finds these."""
     problem = Problem()

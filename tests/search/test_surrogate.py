@@ -140,6 +140,7 @@ def test_what_was_trained_within_tight_limits_is_sampled(share, count):
     assert all(num_parameters(MEDIUM, arch) <= most for arch in sample)
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_callables_decide():
     assert run(Problem(error=0.1)) == run(Problem(error=0.1))
 

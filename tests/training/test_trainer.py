@@ -65,6 +65,7 @@ train(net, batches, ordered_batches(pairs, 1000), training, kill)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_undisturbed(
     net: Callable[..., Supernet], run: Run, tmp_path: Path
 ) -> None:
