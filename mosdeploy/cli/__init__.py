@@ -4,12 +4,10 @@ Results go to stdout; progress and messages go to stderr. `--json` prints one re
 else. A verb is a function in the file of its name; the order of the help is in `app.py`.
 """
 
-import contextlib
-import os
 import sys
-from pathlib import Path
 
 from .signals import as_interrupts
+from .streams import prepare_streams, restart_in_utf8
 
 __all__ = ["main"]
 
@@ -24,11 +22,10 @@ KEPT = "; what was finished is kept, the same command resumes"
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and their exit code, signals too."""
-    if sys.stderr is None:  # closed, as by a daemon: `print` would take stdout
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # as long as the program
     with as_interrupts() as ending:
         try:
-            _restart_in_utf8()
+            restart_in_utf8()
+            prepare_streams()
             from .app import run  # takes a fifth of a second, in which Ctrl-C may come
 
             run()
@@ -47,19 +44,5 @@ def main() -> None:
             return
         verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         resumes = verb in RESUMED and "--dry-run" not in sys.argv
-        with contextlib.suppress(OSError):  # of a terminal that is gone
-            print(f"{ending.reason}{KEPT if resumes else ''}", file=sys.stderr)
+        print(f"{ending.reason}{KEPT if resumes else ''}", file=sys.stderr)
         sys.exit(ending.exit_code)
-
-
-def _restart_in_utf8() -> None:
-    """Run the same command again in Python's UTF-8 mode where the locale has another encoding: the
-    names of files in run files and records are UTF-8.
-    """
-    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
-        return
-    os.environ["PYTHONUTF8"] = "1"
-    # what a terminal can show stays; a file or a reader gets UTF-8, as it gives that
-    if sys.stdout is not None and sys.stdout.isatty():
-        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,17 +1,15 @@
 """The verbs and the options before them, as Typer runs them; the order of the help is here."""
 
-import contextlib
 import logging
 import os
 import sys
 from dataclasses import dataclass
-from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from ..errors import MosdeployError
+from ..errors import ConfigError, MosdeployError
 from ..version import __version__
 from .compare import compare
 from .demo import demo
@@ -148,15 +146,14 @@ class _Handler(logging.Handler):
 def run() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
     settings = Settings()
-    # a terminal that lacks a letter gets its number, and not a traceback
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     # before torch is loaded, which reads it then: threads that spin long while they wait for one
     # another hold the cores that another program runs on, and a training comes nearly to a halt
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # a tenth of the default
     logging.getLogger("mosdeploy").addHandler(_Handler())
     try:
+        if sys.stdout is None:
+            raise ConfigError("stdout is closed, where answers go; send them to /dev/null")
         app(obj=settings)
     except (MosdeployError, OSError) as error:
         PROGRESS.close()
@@ -165,6 +162,11 @@ def run() -> None:
         tell(f"error: {error}")
         # of the system alone: a disk or a folder that fails where nobody expects it
         sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
+    except RuntimeError as error:
+        # of pathlib, platformdirs and altair, where a container has no such user
+        if settings.debug or "home directory" not in str(error):
+            raise
+        tell("error: this user has no home folder; set HOME to one")
+        sys.exit(ConfigError.exit_code)
     finally:
-        with contextlib.suppress(OSError):  # of a terminal that is gone
-            PROGRESS.close()
+        PROGRESS.close()

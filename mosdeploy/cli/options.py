@@ -142,8 +142,6 @@ class Common:
         PROGRESS.close()
         if not is_first():
             return
-        if sys.stdout is None:
-            raise MosdeployError("stdout is closed, where the answer goes; what was made is kept")
         try:
             # a reader of JSON expects UTF-8, whatever the terminal has: ASCII is both
             json_text = record.model_dump_json(ensure_ascii=True) if self.as_json else None

@@ -57,8 +57,8 @@ def predict(
     from ..pipeline.predict import check_vectors, check_vectors_path
     from ..pipeline.predict import predict as answer
 
-    if sys.stdout is None or (not text and sys.stdin is None):
-        raise ConfigError("stdin or stdout is closed; answers go from the one to the other")
+    if not text and sys.stdin is None:
+        raise ConfigError("stdin is closed, where the lines come from")
     if arguments.output is not None:
         check_vectors_path(arguments.output)
     lines = _lines(text, arguments.jsonl)

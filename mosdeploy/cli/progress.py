@@ -1,6 +1,5 @@
 """How far a verb is: bars on a terminal, plain lines in a pipe, all on stderr."""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -29,14 +28,8 @@ def sparkline(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
 
 
 def tell(message: str) -> None:
-    """Print one line on stderr. Where that fails, as on a full disk, the verb goes on: its answer
-    and its exit code are elsewhere.
-    """
-    try:
-        print(printable(message), file=sys.stderr, flush=True)
-    except OSError:
-        # what is left would be tried again at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    """Print one line on stderr."""
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 class TerminalProgress:

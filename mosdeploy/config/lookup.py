@@ -29,8 +29,11 @@ def lookup_dirs(kind: str, root: Path) -> list[Path]:
     config, shipped.
     """
     found = [Path(root) / kind, shipped_dir(kind)]
-    with contextlib.suppress(RuntimeError):  # a user without a home folder, as in a container
-        found.insert(1, Path(platformdirs.user_config_dir("mosdeploy")) / kind)
+    # a user may have no home folder, as in a container
+    with contextlib.suppress(RuntimeError):
+        users = Path(platformdirs.user_config_dir("mosdeploy"))
+        if users.is_absolute():
+            found.insert(1, users / kind)
     return found
 
 

@@ -112,7 +112,8 @@ def check_tokenizer(model: PredictsIds, examples: ParityExamples) -> None:
 
 def _first_difference(found: Answer, wanted: Answer, tolerance: float = 0.0) -> str:
     """Where two answers differ first, counted from one, and the five numbers there."""
-    is_other = [not is_same([a], [b], tolerance) for a, b in zip(found, wanted, strict=False)]
+    # as whole answers are compared: the tolerance grows with the second number
+    is_other = [not is_same([b], [a], tolerance) for a, b in zip(found, wanted, strict=False)]
     # where one of them ends earlier, and nothing differs before: its end
     i = is_other.index(True) if any(is_other) else len(is_other)
     told = [", ".join(f"{x:.7g}" for x in answer[i : i + 5]) for answer in (found, wanted)]

@@ -12,7 +12,7 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..runtime.manifest import ONNX_MODEL_NAME
-from ..spaces.spec import TimingStage, Workload
+from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
 from .bundles import bundle_spec, folder_bytes, require_bundle
 from .context import Context
@@ -151,15 +151,20 @@ def _common_stages(
         if own != other:
             raise ConfigError(
                 f"{folder.name} and {folders[0].name} do not do the same work: their workloads "
-                f"differ in {_differences(manifest.workload, first.workload)}; export them for one"
+                f"differ in {_differences(context, manifest, first)}; export them for one"
             )
     return bundle_spec(context, smallest).timing_stages()
 
 
-def _differences(one: Workload, other: Workload) -> str:
-    """The fields that differ, with both values; bundles of other precisions are compared."""
-    theirs = {**dict(other), "precision": one.precision}
-    return ", ".join(f"{key} ({x} and {theirs[key]})" for key, x in one if x != theirs[key])
+def _differences(context: Context, one: BundleManifest, other: BundleManifest) -> str:
+    """The fields of their workloads that make the work differ, with both values."""
+    found = []
+    for key, value in one.workload:
+        workload = other.workload.model_copy(update={key: value})
+        changed = other.model_copy(update={"workload": workload})
+        if _work(context, changed, other.vocab_size) != _work(context, other, other.vocab_size):
+            found.append(f"{key} ({value} and {getattr(other.workload, key)})")
+    return ", ".join(found)
 
 
 def _work(

@@ -1,7 +1,5 @@
 """The command line as typed: what it loads, what it tells where, how it ends."""
 
-import errno
-import io
 import json
 import logging
 import os
@@ -49,6 +47,17 @@ def warn(context, device, source):
 
 mosdeploy.pipeline.fit.fit = warn
 main()
+"""
+
+BARS = """
+import sys
+from mosdeploy.cli.streams import prepare_streams
+prepare_streams()
+from mosdeploy.cli.progress import PROGRESS
+for i in range(3):
+    PROGRESS.update("train", i, 3)
+PROGRESS.say("done")
+print("answer")
 """
 
 IMPORTS = """
@@ -194,7 +203,7 @@ def test_in_a_folder_that_is_gone_there_is_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
-    code = "from mosdeploy.cli import app; app.app = lambda obj: print('caf\\u00e9'); app.run()"
+    code = "from mosdeploy.cli import app, main; app.app = lambda obj: print('caf\\u00e9'); main()"
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -332,7 +341,10 @@ def test_a_closed_stderr_is_no_error(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["devices"]
 
 
-@pytest.mark.parametrize(("words", "code"), [(("devices", "list", "--json"), 0), (("status",), 3)])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("devices", "list", "--json"), 0), (("status",), 3), (("status", "--bad"), 2)],
+)
 def test_where_stderr_fails_the_answer_and_the_code_stay(
     tmp_path: Path, words: tuple[str, ...], code: int
 ) -> None:
@@ -359,32 +371,38 @@ def test_where_stdout_is_closed_the_answer_is_missed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr == "error: stdout is closed, where the answer goes; what was made is kept\n"
+    assert done.returncode == 3
+    assert done.stderr == "error: stdout is closed, where answers go; send them to /dev/null\n"
 
 
-@pytest.mark.parametrize(("on_terminal", "code"), [(False, "utf-8"), (True, "latin-1")])
-def test_a_file_gets_utf8_and_a_terminal_what_it_shows(
-    tmp_path: Path, on_terminal: bool, code: str
-) -> None:
-    script = (
-        "import os, sys\n"
-        f"sys.stdout.isatty = lambda: {on_terminal}\n"
-        "sys.stdout.reconfigure(encoding='latin-1')\n"
-        "sys.getfilesystemencoding = lambda: 'latin-1'\n"
-        "sys.orig_argv = [sys.executable, '-c', 'print(chr(252))']\n"
-        "from mosdeploy.cli import main; main()"
-    )
-    environment = {x: y for x, y in ENVIRONMENT.items() if not x.startswith("PYTHON")}
-    environment["PYTHONPATH"] = ENVIRONMENT["PYTHONPATH"]
+@pytest.mark.parametrize("shown", ["stdout", "stderr"])
+def test_a_file_gets_utf8_and_a_terminal_what_it_shows(tmp_path: Path, shown: str) -> None:
+    plain = {x: y for x, y in ENVIRONMENT.items() if x != "PYTHONIOENCODING"}
+    screen, terminal = os.openpty()
+    with (tmp_path / "file").open("wb") as file:
+        streams = {"stdout": file, "stderr": file, shown: terminal}
+        done = subprocess.run(
+            [*MOSDEPLOY, "init", "--dir", tmp_path / "ü"],
+            env={**plain, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            **streams,
+        )
+    os.close(terminal)
+    assert done.returncode == 0
+    seen = os.read(screen, 65536)
+    os.close(screen)
+    kept = (tmp_path / "file").read_bytes()
+    assert seen.isascii() and rb"\xfc" in seen
+    assert "ü".encode() in kept
+
+
+def test_a_terminal_that_is_gone_costs_no_answer(tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    os.close(screen)
     done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        check=True,
+        [sys.executable, "-c", BARS], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=terminal
     )
-    assert done.stdout == "ü\n".encode(code)
+    os.close(terminal)
+    assert (done.returncode, done.stdout) == (0, b"answer\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -540,12 +558,11 @@ def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
 def test_a_terminal_that_is_gone_changes_no_exit_code(
     signalled: Callable[[signal.Signals], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(sys, "stderr", Gone())
-    assert signalled(signal.SIGHUP) == 129
+    screen, terminal = os.openpty()
+    os.close(screen)
+    with os.fdopen(terminal, "w") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        assert signalled(signal.SIGHUP) == 129
 
 
 def test_signals_that_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """What cross-validation decides, on made-up latencies."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from command_line import run_python
 
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import (
@@ -146,3 +149,8 @@ def test_each_coefficient_leaves_one_row_less_over():
     found = assess(model, None, held_out, np.full(10, 10.0), 5)
     spread = np.sqrt(np.mean(np.log1p(off) ** 2))
     assert found.interval == pytest.approx(2.0150 * spread, rel=1e-4)
+
+
+def test_who_only_predicts_waits_for_no_statistics(tmp_path: Path) -> None:
+    code = "import sys, mosdeploy.latency.predictor; print('scipy.stats' in sys.modules)"
+    assert run_python("-c", code, cwd=tmp_path).stdout == "False\n"

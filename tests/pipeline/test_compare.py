@@ -60,7 +60,9 @@ def test_a_bundle_is_compared_with_others_alone(two: Path) -> None:
 
 def test_bundles_of_other_work_are_not_compared(two: Path) -> None:
     first, second = names(two)
-    edit(two / "bundles" / second / "manifest.json", '"source_len": 6', '"source_len": 7')
+    manifest = two / "bundles" / second / "manifest.json"
+    edit(manifest, '"source_len": 6', '"source_len": 7')
+    edit(manifest, '"name": "sentence"', '"name": "other"')
     with pytest.raises(
         ConfigError, match=r"do not do the same work: their .* differ in source_len \(7 and 6\);"
     ):
