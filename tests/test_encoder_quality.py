@@ -227,6 +227,12 @@ def test_the_page_shows_what_the_report_prints(report: Any) -> None:
     assert len(rows) == 3 * len(ways)
     page = (ROOT / "docs" / "encoder-results.md").read_text(encoding="utf-8")
     assert [line for line in page.splitlines() if line.startswith(ways)] == rows
+    words = " ".join(page.split())
+    for teacher in re.findall(r"teacher: (.*)", printed):
+        assert f"The teacher has {teacher}" in words
+    for told in re.findall(r"minus by hand: the best of these: (.*) \(goal", printed):
+        *leads, last = re.findall(r"[+-]\d+\.\d", told)
+        assert f"{', '.join(leads)} and {last}" in words
     for of_all in printed.split("\n\n")[-2:]:
         count, num_behind = re.findall(r"(\d+) comparisons.* behind in (\d+)", of_all)[0]
         assert f"{count} comparisons" in page and f"{num_behind} of them" in page
