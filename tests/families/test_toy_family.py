@@ -233,7 +233,7 @@ def test_precisions_are_weighed_by_the_familys_metric(walked: dict[str, Any]) ->
 def test_what_a_family_lacks_is_refused_by_name(walked: dict[str, Any]) -> None:
     refused = walked["refused"]
     assert refused["tvm"] == "ConfigError: 'cipher' has no TVM export; choose --runtime onnxruntime"
-    assert refused["beam"].startswith("ConfigError: models of this family have no beam; leave")
+    assert refused["beam"].startswith("ConfigError: models of this family have no beam: leave it")
     assert "'family' must be encoder or translation" in refused["deploy"]  # until runtime/ knows it
 
 
