@@ -46,7 +46,8 @@ def prepare_streams() -> None:
             encoding = shown if is_known and stream.isatty() else None
             # a terminal that lacks a letter gets its number, and not a traceback
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
-    if type(sys.stderr) is io.TextIOWrapper:  # and no test's
+    # not a test's, and not what was opened above: nothing else would hold that open
+    if type(sys.stderr) is io.TextIOWrapper and sys.__stderr__ is not None:
         sys.stderr = io.TextIOWrapper(
             io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
             sys.stderr.encoding,

@@ -405,6 +405,17 @@ def test_a_terminal_that_is_gone_costs_no_answer(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, b"answer\n")
 
 
+def test_what_is_told_to_a_closed_stderr_goes_to_no_other_file(tmp_path: Path) -> None:
+    script = (
+        "import sys; from mosdeploy.cli.streams import prepare_streams; prepare_streams()\n"
+        "with open('other', 'w') as other:\n"
+        "    print('told', file=sys.stderr, flush=True)"
+    )
+    words = f"{shlex.join([sys.executable, '-c', script])} 2>&-"
+    subprocess.run(words, shell=True, cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=60)
+    assert (tmp_path / "other").read_text() == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_imports_run_is_told_alike(tmp_path: Path, number: signal.Signals) -> None:
     starting = subprocess.Popen(
