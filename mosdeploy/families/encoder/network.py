@@ -236,6 +236,10 @@ class EncoderSubnet(Subnet):
         inputs = (input_ids, attention_mask, token_type_ids)
         states = self.hidden_states(*inputs, activation_checkpointing, self.num_read)
         (x,) = deque(states, maxlen=1)  # (B, S, d)
+        return self.answer(x, attention_mask, hidden)
+
+    def answer(self, x: Tensor, attention_mask: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """What the head makes of the last layer's outputs (B, S, d), as `forward` has it."""
         if self.head is None:
             return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
         if hidden is not None:
