@@ -30,6 +30,10 @@ MAX_STEP = 0.25
 """How far below the limit the first finalists go at most, as a share, whatever a predictor's error:
 further ones know from these how far off it is.
 """
+UNUSED = 0.2
+"""What may remain of a limit beside the noise, as a share: where a winner leaves more, and better
+ones are expected to keep the limit after all, they are measured.
+"""
 ROOM = 0.05
 """How far below the limit the fastest subnet is put where it is predicted above it, as a share: its
 neighbours are then within the limit too.
@@ -122,21 +126,30 @@ class FinalistVerification:
             If the device fails.
         """
         try:
-            return self._winner_of_a_pass(), self.measured
+            winner = self._winner_of_a_pass()
+            if not self._leaves_much(winner):
+                return winner, self.measured
         except InfeasibleError:
             if not self._drifts:
                 raise
-        # what kept the limits at first no longer does: the device has become slower since
+            winner = None
+        # between the two timings the device has become slower, or quieter again
         drift = statistics.median(self._drifts)
         self._ratios = [ratio * drift for ratio in self._ratios]
         self._correct_predictions()
-        return self._winner_of_a_pass(), self.measured
+        if winner is None or self._next_finalists(attempt=1):
+            winner = self._winner_of_a_pass()
+        return winner, self.measured
 
     def _winner_of_a_pass(self) -> Candidate:
         self._measure_finalists()
         if self.train is not None:
             self._train_finalists(self.train)
         return self._winner_timed_again()
+
+    def _leaves_much(self, winner: Candidate) -> bool:
+        most_ms = (self.limits.max_latency_ms or 0.0) / (1 + self.timing.noise)
+        return (winner.measured_ms or 0.0) < (1 - UNUSED) * most_ms
 
     def _measure_finalists(self) -> None:
         """In bounded rounds, until one keeps the limit by more than the noise and no better one is

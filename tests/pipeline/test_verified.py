@@ -237,6 +237,35 @@ def test_the_level_is_that_of_the_quietest_round(
     assert task.level == pytest.approx(levels[-1])
 
 
+@pytest.mark.parametrize(
+    ("factors", "noise"),
+    [
+        pytest.param((2.0, 1.0, 1.0, 1.3), 0.03, id="slower at the second look"),
+        pytest.param((1.3, 1.3, 2.0, 1.0), 0.2, id="busy in the last round"),
+    ],
+)
+def test_a_winner_far_below_the_limit_is_not_the_last_word(
+    factors: tuple[float, ...],
+    noise: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two thirds of the limit, and half of it, were used by winners of a single pass."""
+    ladder = Ladder(tmp_path, 1.0, 1.0)
+    task = ladder.verification(monkeypatch)
+    task.timing.noise = noise
+    factor = iter(factors)
+
+    def timed(chosen: list[Candidate], path: Path) -> list[Candidate]:
+        ladder.factor = ladder.factor_later = next(factor, factors[-1])
+        return Ladder.timed(ladder, chosen, path)
+
+    monkeypatch.setattr(ladder, "timed", timed)
+    winner, _ = task.run()
+    assert winner.measured_ms is not None
+    assert winner.measured_ms > 0.95 * ladder.best_ms(factors[-1], noise)
+
+
 def test_of_a_device_that_becomes_slower_others_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
