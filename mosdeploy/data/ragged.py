@@ -1,4 +1,4 @@
-"""Rows of different lengths: packed end to end, and padded to a rectangle."""
+"""Rows of different lengths, packed end to end."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,3 @@ class Ragged:
 
     def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
         return self.flat[self.offsets[index] : self.offsets[index + 1]]
-
-
-def pad_rows(rows: Sequence[npt.ArrayLike], fill: int = 0, width: int = 0) -> Tensor:
-    """Rows of integers as one int64 tensor, (B, longest) or (B, width) if that is wider, filled up
-    at the end of each row.
-    """
-    arrays = [np.asarray(row, dtype=np.int64) for row in rows]
-    longest = max(width, *(len(array) for array in arrays))
-    padded = np.full((len(arrays), longest), fill, dtype=np.int64)
-    for i, array in enumerate(arrays):
-        padded[i, : len(array)] = array
-    return torch.from_numpy(padded)

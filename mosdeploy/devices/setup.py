@@ -229,7 +229,8 @@ def _pip_install(
 ) -> str | None:
     """Run the environment's pip; None, or the end of its output if it failed."""
     pip = f"cd / && {shlex.quote(venv)}/bin/python -m pip install"
-    always = "--quiet --disable-pip-version-check --only-binary :all:"
+    # half of an installation would go into compiling every file; Python compiles what it imports
+    always = "--quiet --disable-pip-version-check --only-binary :all: --no-compile"
     command = f"{pip} {always} {options} {shlex.join(requirements)}"
     result = session.run(command, INSTALL_TIMEOUT_S)
     return None if result.returncode == 0 else last_lines(result, 1)

@@ -39,7 +39,7 @@ from .proposed_commands import (
 )
 from .replacing import begun_training, stopped_beside, stopped_state
 from .shown_report import changed_since
-from .subnets import UNASKED, are_current, trained_alone
+from .subnets import are_current, trained_weights
 from .summaries import Part, RunStatus
 from .tokenizing import has_tokenizer_of
 from .train_command import TRAIN, train_command
@@ -301,9 +301,8 @@ class _Look:
         """Which weights of the winner have no scores; empty where all have, or there is none."""
         with contextlib.suppress(MosdeployError):
             winner = self._trained.search_result().winner.arch
-            alone = {found.weights for found in trained_alone(self._trained, winner)}
             scored = {x.weights for x in table.subnets.values() if x.arch == winner}
-            wanted = ("inherited", *(weights for weights in UNASKED if weights in alone))
+            wanted = ("inherited", *trained_weights(self._trained, winner))
             return next((weights for weights in wanted if weights not in scored), "")
         return ""
 

@@ -91,14 +91,20 @@ def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
     return found
 
 
-def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
-    """Whether an architecture was trained alone, into weights that a verb may take unasked."""
+def trained_weights(state: TrainedRun, arch: ArchConfig) -> list[WeightOrigin]:
+    """Into which weights that a verb may take unasked an architecture was trained alone."""
+    found = list[WeightOrigin]()
     for weights in UNASKED:
         if state.files.subnet_card_path(arch.key, weights).exists():
             with contextlib.suppress(StaleInputError):
                 subnet_card(state, arch, weights)
-                return True
-    return False
+                found.append(weights)
+    return found
+
+
+def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
+    """Whether an architecture was trained alone, into weights that a verb may take unasked."""
+    return bool(trained_weights(state, arch))
 
 
 def are_current(state: TrainedRun, scores: Scores) -> bool:

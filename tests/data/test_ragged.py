@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from mosdeploy.data.ragged import Ragged, pad_rows
+from mosdeploy.data.padding import pad_rows
+from mosdeploy.data.ragged import Ragged
 
 
 def test_ragged_rows_come_back() -> None:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.data.ragged import Ragged, pad_rows
+from mosdeploy.data.padding import pad_rows
+from mosdeploy.data.ragged import Ragged
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.elastic import ElasticTranslation
 from mosdeploy.spaces.translation import TranslationSpace

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import run_python
 from encoder_walking import make_encoder_folder
 from walking import KeptProgress, add_device, damage, edit, make_run_folder, opened
 
@@ -743,3 +744,15 @@ def test_a_predictor_is_as_stale_as_its_measurements(folder: Path) -> None:
     found = part(folder, "predictor")
     assert (found.state, found.detail) == ("stale", "fitted to measurements that no longer count")
     assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
+
+
+def test_what_computes_with_no_weights_imports_no_torch(folder: Path) -> None:
+    """Half of the time of a short command, or more, would go there."""
+    program = (
+        "import sys, mosdeploy\n"
+        "run = mosdeploy.open_run('.')\n"
+        "run.profile(), run.fit(), run.status(), run.report()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = run_python("-c", program, cwd=folder)
+    assert done.returncode == 0, done.stderr

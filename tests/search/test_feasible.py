@@ -11,7 +11,7 @@ def found(problem, limits):
     return FeasibleSpace.find(problem.space, limits, problem.cost, problem.predict_ms)
 
 
-def drawn(within, count=20):
+def drawn(within, count=8):
     return [within.sample(np.random.default_rng([3, step])) for step in range(count)]
 
 

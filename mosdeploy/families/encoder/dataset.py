@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig
-from ...data.ragged import Ragged, pad_rows
+from ...data.padding import pad_rows
+from ...data.ragged import Ragged
 from ...storage import atomic_file
 from .batch import NO_TARGET, EncoderBatch, Objective, token_types
 from .examples import Example
