@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import os
 
 # The networks are tiny, and two processes share the suite: with a thread a core in each, most of
@@ -23,3 +24,11 @@ hypothesis.settings.load_profile("mosdeploy")
 # What tests measure takes a moment, on a device whose looks cost nothing.
 measure.MIN_POLL_S = 0.02
 measure.MAX_POLL_S = 0.1
+
+
+def pytest_collection_finish() -> None:
+    """What all tests import is no garbage: a full collection need not look through it each time,
+    which took 5 to 9% of their time.
+    """
+    gc.collect()
+    gc.freeze()

@@ -746,6 +746,7 @@ def test_a_predictor_is_as_stale_as_its_measurements(folder: Path) -> None:
     assert opened(folder).status().next_command == "mosdeploy profile --device local --renew"
 
 
+@pytest.mark.slow
 def test_what_computes_with_no_weights_imports_no_torch(folder: Path) -> None:
     """Half of the time of a short command, or more, would go there."""
     program = (
