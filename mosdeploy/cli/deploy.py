@@ -22,7 +22,7 @@ def deploy(
         typer.Option(
             "--strict/--no-strict",
             help="Switch only if the bundle keeps its limit there; else try the next finalists of "
-            "the search.",
+            "the search; of one that was trained on, those that were too.",
         ),
     ] = True,
 ) -> None:

@@ -26,8 +26,8 @@ def profile(
     until_error: Annotated[
         str | None,
         typer.Option(
-            help="Stop once the predictor's error is at most this: 2%. --budget bounds the "
-            "measuring all the same.",
+            help="Stop once the predictor's error is at most this twice in a row: 2%. "
+            "--budget bounds the measuring all the same.",
             show_default="measure --budget subnets",
         ),
     ] = None,

@@ -47,7 +47,7 @@ class DeployOptions:
     bundle
         A folder, or its name in `bundles/`; None takes the newest of the run folder. If that one
         does not keep its limit, the other finalists of its search are exported and tried in its
-        place.
+        place, where it was trained on, those alone that were too.
     strict
         A bundle that takes longer there, or more memory, than the limits it was searched for does
         not become current.
