@@ -23,7 +23,7 @@ from .context import Context
 from .devices import lasting_session, other_host, resolve_profile, sole_deployment
 from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
 from .proposed_commands import named_board
-from .subnets import VERBS
+from .subnets import UNASKED, VERBS
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class DeployOptions:
     host: str | None = None
     bundle: Path | None = None
     strict: bool = True
+    train: bool = False
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
@@ -91,12 +92,14 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
 def _deploy_another(
     context: Context, options: DeployOptions, manifest: BundleManifest, missed: InfeasibleError
 ) -> Deployment:
-    """Export and deploy the first of the other finalists that keeps the limit; none in place of a
-    bundle that was named.
+    """Export and deploy the first of the other finalists that keeps the limit, and train one if
+    that is wanted; none in place of a bundle that was named.
     """
     from ..export.bundle import read_manifest
+    from .finetune import FinetuneOptions, finetune
 
     fastest = missed
+    may_train = options.train and manifest.weights in UNASKED
     to_train = []
     taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
     others = []
@@ -105,9 +108,14 @@ def _deploy_another(
     for other in others:
         key = other.candidate.arch.key
         if not has_weights(context, manifest, other):
-            if manifest.weights in VERBS and not other.is_too_slow:
+            if manifest.weights not in VERBS or other.is_too_slow:
+                continue
+            if not may_train:
                 to_train.append(key)
-            continue
+                continue
+            may_train = False
+            context.progress.say(f"{fastest}. Training the finalist {key[:8]} too")
+            finetune(context, FinetuneOptions(key))
         context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
         try:
             folder = export_in_place_of(context, manifest, other)

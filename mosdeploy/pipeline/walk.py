@@ -117,7 +117,8 @@ def deliver(
     scores = evaluate(context, names) if has_test else None
     export(context, ExportOptions(device=result.device))
     # of the newest bundle; if that breaks the limit, other finalists are tried
-    deployment = deploy(context, DeployOptions(device=result.device, strict=strict))
+    options = DeployOptions(device=result.device, strict=strict, train=True)
+    deployment = deploy(context, options)
     bundle = context.files.bundles_dir / deployment.bundle
     delivered = read_manifest(bundle)
     if has_test and delivered.arch != result.winner.arch:

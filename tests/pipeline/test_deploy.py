@@ -404,6 +404,29 @@ def test_trained_weights_are_not_replaced_by_inherited_ones(
     assert key[:8] in run.deploy().bundle
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("taken_ms", [1.0, 15_000.0])
+def test_a_walk_trains_the_next_finalist_where_the_winner_is_too_slow(
+    folder: Path, timed: Callable[..., list[str]], taken_ms: float
+) -> None:
+    run = opened(folder)
+    key = others_measured(folder, 0.5)
+    run.finetune(steps=1)
+    run.export(weights="finetuned")
+    missed = json.dumps(found_in(folder).winner.arch.model_dump(mode="json"), sort_keys=True)
+    asked = timed(lambda arch: 15_000.0 if arch == missed else taken_ms)
+    context = Context(open_run(folder))
+    if taken_ms < 10_000.0:
+        assert key[:8] in deploy.deploy(context, DeployOptions(train=True)).bundle
+    else:
+        with pytest.raises(InfeasibleError) as raised:
+            deploy.deploy(context, DeployOptions(train=True))
+        assert f"--pick {key}" not in str(raised.value)
+    assert len(set(asked)) == 2
+    cards = (folder / "subnets").glob("*-finetuned/subnet.json")
+    assert len({path.parent.name for path in cards}) == 2
+
+
 def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
     folder: Path, timed: Callable[..., list[str]]
 ) -> None:
