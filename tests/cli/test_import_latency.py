@@ -62,6 +62,7 @@ def test_a_search_is_proposed_without_the_board(
         assert done.stderr == f"next: {command}\n"
 
 
+@pytest.mark.slow
 def test_json_is_the_card(tmp_path: Path) -> None:
     write_board(tmp_path / "board.csv")
     card = json.loads(mosdeploy(*WORDS, "--json", cwd=run_folder(tmp_path)).stdout)

@@ -31,6 +31,7 @@ def during_probe(monkeypatch):
     return act
 
 
+@pytest.mark.slow
 def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_probe, make_profile):
     put("one")
     other = replace(CHANNEL, owner="pc:/other", is_shared=True)

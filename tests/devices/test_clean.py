@@ -97,6 +97,7 @@ def test_a_job_that_is_uploaded_stays_for_an_hour(device, make_profile, listed):
     assert listed()["jobs/two"] == ("job", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("newest", ["venv-3/bin/python", "wheels/numpy.whl"])
 def test_an_environment_that_is_made_stays_with_its_wheels(device, make_profile, listed, newest):
     (device / "venv-3" / "bin").mkdir(parents=True)

@@ -69,6 +69,7 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     assert check.returncode == 0, check.stdout
 
 
+@pytest.mark.slow
 def test_only_what_no_version_holds_undamaged_is_sent(put, bundles):
     session = CountingSession()
     first = put("one")
@@ -146,6 +147,7 @@ class DyingSession(LocalSession):
         super().put(local_path, remote_path)
 
 
+@pytest.mark.slow
 def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_profile):
     first = put("one")
     for calls in itertools.count():
@@ -165,6 +167,7 @@ def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_prof
     assert roll_back(LocalSession("dev"), make_profile(), CHANNEL) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
 def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, make_profile):
     first, second = put("one"), put("two", width=9)
@@ -228,6 +231,7 @@ def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_p
     refused(release.manifest.sha256, r"tokenizer\.model is missing or not what .*mosdeploy export")
 
 
+@pytest.mark.slow
 def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     put, make_profile, tmp_path, runtime_dir, bundles
 ):
@@ -246,6 +250,7 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     deploy(session, make_profile(), CHANNEL, replace(slow, strict=False), config)
 
 
+@pytest.mark.slow
 def test_a_strict_release_that_takes_too_much_memory_is_not_switched_to(
     put, make_profile, bundles, monkeypatch
 ):
@@ -322,6 +327,7 @@ def test_a_limit_is_about_the_figure_that_it_names(put, make_profile, monkeypatc
         deployed("p99")
 
 
+@pytest.mark.slow
 def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundles):
     session, profile = LocalSession("dev"), make_profile()
 

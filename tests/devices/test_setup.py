@@ -71,6 +71,7 @@ def test_wheels_are_sent_to_a_device_without_internet(
     assert any("sending wheels" in line for line in said)
 
 
+@pytest.mark.slow
 def test_no_wheel_for_the_device_leaves_no_half_environment(
     make_profile, bare_python, tmp_path, monkeypatch
 ):
@@ -106,6 +107,7 @@ def test_wheels_that_only_the_device_s_python_needs_are_sent(make_profile, tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_what_only_our_python_needs_may_be_missing(make_profile, tmp_path, monkeypatch):
     index = tmp_path / "index"
     needs = ('helper; python_version < "3.11"', 'absent; python_version >= "3.11"')

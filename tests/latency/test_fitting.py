@@ -106,6 +106,7 @@ def test_hand_worked_assessment():
     assert found.interval == pytest.approx(np.log(1.09))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [8, 10, 12, 20])
 def test_the_interval_of_few_samples_holds_about_nine_in_ten(spec, true_latency, draw, num_samples):
     """Those that the design chooses, on a device whose noise is 3%: in the mean of 40 profiles."""

@@ -83,6 +83,7 @@ def test_the_interval_holds_about_nine_in_ten(spec, true_latency, draw, fit):
     assert 0.82 < (np.abs(np.log(measured / predicted)) <= half).mean() < 0.97
 
 
+@pytest.mark.slow
 def test_the_ensemble_stays_where_it_helps_and_only_there(crooked, true_latency, draw, fit):
     predictor, latency = crooked
     unseen = draw(500, seed=8)

@@ -149,6 +149,7 @@ def test_a_supernet_trained_for_a_time_keeps_it(tmp_path: Path) -> None:
     assert state.config.finetune.steps == 93
 
 
+@pytest.mark.slow
 def test_a_time_is_turned_into_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.split_time
     timed: list[float] = []

@@ -241,6 +241,7 @@ def test_hosts_that_make_no_fleet_are_refused(
         opened(root).profile(device, hosts=hosts)
 
 
+@pytest.mark.slow
 def test_a_torn_measurement_is_made_again_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

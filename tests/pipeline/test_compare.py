@@ -98,6 +98,7 @@ def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
         opened(two).compare(names(two))
 
 
+@pytest.mark.slow
 def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
 

@@ -215,6 +215,7 @@ def scene(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     candidate.graph_sha256.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
 def test_what_goes_stale(scene: Scene, row: Row) -> None:
     row.change(scene)

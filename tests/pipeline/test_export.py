@@ -84,6 +84,7 @@ def test_what_was_not_searched_for_is_for_the_device_of_the_search(folder: Path)
     assert (manifest.device, manifest.limit_ms) == ("rpi", None)
 
 
+@pytest.mark.slow
 def test_what_was_not_searched_for_is_promised_nothing(folder: Path) -> None:
     run = opened(folder)
     path = folder / "arch.json"
@@ -262,6 +263,7 @@ def test_a_format_has_no_scores_to_lose(tmp_path: Path) -> None:
         export_format(Context(open_run(tmp_path)), "hf", ExportOptions(max_score_drop=1.0))
 
 
+@pytest.mark.slow
 def test_a_teacher_beside_a_supernet_within_limits_is_exported(encoder_folder: Path) -> None:
     run = opened(encoder_folder)
     space = run.config.space

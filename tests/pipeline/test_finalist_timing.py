@@ -42,6 +42,7 @@ def set_age(path: Path, ages: Mapping[int, timedelta]) -> None:
     path.write_text("\n".join([first, *map(json.dumps, records)]) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["first_path", "again_path"])
 @pytest.mark.parametrize(
     ("minutes", "counts"),

@@ -265,6 +265,7 @@ def test_what_was_trained_may_be_too_little_to_predict(folder: Path) -> None:
     assert (result.quality, result.num_predicted) == (None, 0)
 
 
+@pytest.mark.slow
 def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
     result = result_of(predicted)
     state = trained_run(open_run(predicted))

@@ -95,6 +95,7 @@ def test_the_body_is_the_supernets_and_the_head_is_fresh(agnostic: Path) -> None
     assert served.teacher is None
 
 
+@pytest.mark.slow
 def test_the_same_command_leaves_what_is_finished(agnostic: Path) -> None:
     path = agnostic / "tasks" / "tags.toml"
     run = opened(agnostic)

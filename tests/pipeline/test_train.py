@@ -65,6 +65,7 @@ def test_a_warm_up_that_never_ends_is_told(
     assert all(f"{warmup_steps} of 4 steps; about 1 are usual" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_second_walk_repeats_no_work(folder: Path) -> None:
     files = Workspace(folder)
     watched = (files.training_log_path, files.quality_path, files.search_result_path)

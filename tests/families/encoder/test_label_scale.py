@@ -148,6 +148,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_all_that_is_trained_answers_on_the_scale_of_the_labels(trained: Any) -> None:
     trained.finetune("smallest", steps=1, from_scratch=True)
     scores = trained.evaluate(("largest", "smallest")).subnets
@@ -164,6 +165,7 @@ def test_the_bundle_answers_on_the_scale_of_the_labels(trained: Any) -> None:
     assert good == pytest.approx(420, abs=6) and bad == pytest.approx(400, abs=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_checkpoint", [False, True])
 def test_a_given_teacher_answers_on_the_scale_of_its_labels(
     trained: Any, tmp_path: Path, is_checkpoint: bool

@@ -82,6 +82,7 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
     assert describe_page(search, None).bundle_facts == ()
 
 
+@pytest.mark.slow
 def test_page_is_built_with_it(manifest: BundleManifest, tmp_path: Path) -> None:
     search = search_of_encoder()
     inputs = dataclasses.replace(full_inputs(), search=search, choices=choices(search))
