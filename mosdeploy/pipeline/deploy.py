@@ -46,11 +46,13 @@ class DeployOptions:
         Alias of a board of this kind; None for the one that the profile names.
     bundle
         A folder, or its name in `bundles/`; None takes the newest of the run folder. If that one
-        does not keep its limit, the other finalists of its search are exported and tried in its
-        place, where it was trained on, those alone that were too.
+        does not keep its limit, the other finalists of its search are exported and tried; if it was
+        trained on, those alone that were too.
     strict
         A bundle that takes longer there, or more memory, than the limits it was searched for does
         not become current.
+    train
+        In place of a bundle that was trained on, train one finalist that may keep the limit.
     """
 
     device: str | None = None
@@ -102,9 +104,7 @@ def _deploy_another(
     may_train = options.train and manifest.weights in UNASKED
     to_train = []
     taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
-    others = []
-    if options.bundle is None:
-        others = other_finalists(context, manifest, missed.fastest_latency_ms)
+    others = [] if options.bundle else other_finalists(context, manifest, missed.fastest_latency_ms)
     for other in others:
         key = other.candidate.arch.key
         if not has_weights(context, manifest, other):
