@@ -34,7 +34,7 @@ from .busy import refuse_if_busy
 from .channel import Channel
 from .measure import free_device
 from .on_device.versions import RECORD_NAME, SUMS_NAME
-from .probe import probe
+from .probe import describe
 from .release import LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
@@ -112,7 +112,7 @@ def deploy(
         )
     deployment = Deployment(
         device=profile,
-        state=probe(session, profile),
+        state=describe(session, profile),
         bundle=release.bundle_dir.name,
         bundle_sha256=bundle_sha256,
         remote_dir=f"{channel.folder(session, profile)}/{version}",
@@ -223,7 +223,7 @@ def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Dep
         )
         deployment = Deployment(
             device=profile,
-            state=probe(session, profile),
+            state=describe(session, profile),
             bundle=installed.name,
             bundle_sha256=bundle_sha256,
             remote_dir=remote_dir,

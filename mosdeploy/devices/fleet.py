@@ -31,7 +31,7 @@ from .events import (
 )
 from .job import AgentJob
 from .measure import collect
-from .probe import check_ready, probe
+from .probe import check_ready, describe, probe
 from .queue import WAIT_S, WorkQueue
 from .session import Session, check_run
 from .task import MeasureHooks, MeasurementTask
@@ -55,11 +55,14 @@ class Board:
     last_state
         The board's state before its last session, if it had one: an agent that still works from
         then is not disturbed by probing again.
+    state
+        What a probe found a moment ago, if there was one.
     """
 
     profile: DeviceProfile
     connect: Callable[[], Session]
     last_state: DeviceState | None = None
+    state: DeviceState | None = None
 
     @property
     def host(self) -> str:
@@ -217,7 +220,7 @@ def _run_board(
                 for key, measurement in collect(session, board.profile, board_task, leased, hooks):
                     emit(Accepted(host, key, measurement))
                     work.accept(host, key)
-                emit(Finished(host, probe(session, board.profile)))
+                emit(Finished(host, describe(session, board.profile)))
     except (ConfigError, DeviceError) as error:  # as of what ssh_config says of its host
         emit(Failed(host, error))
     except KeyboardInterrupt:  # from `pause`: the agent has been ended
@@ -240,6 +243,8 @@ def _state_before(session: Session, board: Board, job: AgentJob, held: set[str])
             return board.last_state
         if not held:
             job.kill()
+    if board.state is not None:
+        return board.state
     state = probe(session, board.profile)
     check_ready(state, board.profile)
     return state

@@ -269,7 +269,7 @@ class AgentJob:
         if outcome.rc == 0:
             return None
         error = outcome.error or "for a reason that the device does not tell"
-        if "imported" in error:
+        if "imported" in error or "No module named" in error:
             error += f"; run `mosdeploy devices setup {self._profile.cli_name}`"
         return CommandError(f"{self._profile.board}: measuring stopped: {error}")
 

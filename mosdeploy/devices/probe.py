@@ -16,7 +16,7 @@ from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
 from .interpreter import NoPythonError, work_dir
 from .on_device.describe import requirement_name
-from .scripts import call_script
+from .scripts import Script, call_script
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
@@ -28,24 +28,37 @@ MAX_LOAD = 0.3
 PROBE_TIMEOUT_S = 300.0
 
 
+def describe(session: Session, profile: DeviceProfile) -> DeviceState:
+    """Describe a device that is known to work: hardware, clock, load, Python, and the packages that
+    the profile requires.
+
+    Raises
+    ------
+    CommandError
+        If the scripts cannot be stored or run there.
+    """
+    return _ask(session, profile, "describe")
+
+
 def probe(session: Session, profile: DeviceProfile) -> DeviceState:
-    """Describe a device: hardware, clock, load, Python, and the packages that the profile requires.
+    """Describe a device, and try its runtime, which takes seconds on a small board.
 
     Without a Python there, the state holds `python_version = None` and little else.
 
     Raises
     ------
     CommandError
-        If the agent cannot be stored or run there.
+        As `describe`.
     """
-    folder = work_dir(session, profile)
     try:
-        words = ("probe", folder, profile.provider, *profile.requirements)
-        return call_script(
-            session, profile, DeviceState, "agent", *words, timeout_s=PROBE_TIMEOUT_S
-        )
+        return _ask(session, profile, "agent", "probe")
     except NoPythonError:
         return DeviceState(machine=printable(session.run("uname -m").stdout.strip()[:100]) or None)
+
+
+def _ask(session: Session, profile: DeviceProfile, script: Script, *words: str) -> DeviceState:
+    words += (work_dir(session, profile), profile.provider, *profile.requirements)
+    return call_script(session, profile, DeviceState, script, *words, timeout_s=PROBE_TIMEOUT_S)
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:

@@ -22,7 +22,7 @@ from .on_device.__main__ import TOO_OLD
 from .session import Session, last_lines
 
 ON_DEVICE = Path(__file__).parent / "on_device"
-Script = Literal["agent", "clean", "versions"]
+Script = Literal["agent", "clean", "describe", "versions"]
 R = TypeVar("R", bound=Record)
 
 _TOO_OLD = (TOO_OLD, "SyntaxError: future feature annotations")

@@ -17,7 +17,7 @@ from ..errors import (
     StaleInputError,
 )
 from ..locks import locked
-from ..records import LatencyContext, Measurement
+from ..records import DeviceState, LatencyContext, Measurement
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors
 from ..workspace import PREDICTOR_NAME
@@ -183,15 +183,16 @@ def _collect(
         _log.warning(
             "%s: the last line was cut short by a kill; it is measured again", request.path
         )
+    looked: dict[str, DeviceState] = {}
     if request.look and dataset.sessions:
-        _look(context, dataset, profiles, request.since)
+        looked = _look(context, dataset, profiles, request.since)
     # after the boards have answered: what was measured is put away
     if request.renew_noise and (noise := excess_noise(dataset)):
         raise OtherConditionsError(f"{noise} there")
     if request.renew_noise and dataset.records:
         context.progress.say(nothing_to_renew(dataset))
     if missing := _missing(dataset, request):
-        _measure(context, found, missing, profiles, request.is_whole)
+        _measure(context, found, missing, profiles, looked, request.is_whole)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
 
@@ -217,14 +218,20 @@ def _look(
     dataset: "LatencyDataset",
     profiles: Sequence[DeviceProfile],
     since: datetime | None,
-) -> None:
+) -> dict[str, DeviceState]:
     """Make sure, before an agent is started, that the boards are as they were when they measured,
     and hold no results of before a time, which a killed command has left.
 
     A fleet can do without a board that fails.
+
+    Returns
+    -------
+    dict
+        What each board says of itself, by its host; those that measure now are not asked.
     """
     from ..devices.job import AgentJob
 
+    looked = {}
     is_fleet = len(profiles) > 1
     for profile in profiles:
         with contextlib.suppress(*([ConfigError, DeviceError] if is_fleet else [])):
@@ -232,10 +239,12 @@ def _look(
             state = board_state(context, profile, job_id)
             if state is not None:
                 dataset.check_board(profile.host_alias, state, is_fleet=is_fleet)
+                looked[profile.host_alias] = state
             if since is not None:
                 max_age_s = (datetime.now(UTC) - since).total_seconds()
                 with lasting_session(context, profile) as session:
                     AgentJob(session, profile, job_id).remove_results(max_age_s)
+    return looked
 
 
 def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:
@@ -256,6 +265,7 @@ def _measure(
     found: CollectResult,
     missing: Mapping[str, ArchConfig],
     profiles: Sequence[DeviceProfile],
+    looked: Mapping[str, DeviceState],
     is_whole: bool,
 ) -> None:
     """Measure some architectures, and append each to the dataset as soon as it is accepted."""
@@ -266,7 +276,13 @@ def _measure(
     own_host = dataset.context.device.host_alias
     latest = {x.host or own_host: x.state for x in dataset.sessions}
     boards = [
-        Board(x, connector(x, context.ssh_config), latest.get(x.host_alias)) for x in profiles
+        Board(
+            x,
+            connector(x, context.ssh_config),
+            last_state=latest.get(x.host_alias),
+            state=looked.get(x.host_alias),
+        )
+        for x in profiles
     ]
     recorder = ProfileRecorder(dataset, missing, context.progress, is_fleet=len(boards) > 1)
     task = replace(_task(context, dataset, missing), is_whole=is_whole)
@@ -282,7 +298,7 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
     board is asked anything.
     """
     from ..devices.job import AgentJob
-    from ..devices.probe import probe
+    from ..devices.probe import describe
     from ..latency.sessions import end_session
 
     own_host = dataset.context.device.host_alias
@@ -297,7 +313,7 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
                 job.refuse_if_busy()
                 job.kill()
                 job.remove("candidates")
-                end_session(dataset.path, last, probe(session, profile))
+                end_session(dataset.path, last, describe(session, profile))
         except DeviceError as error:
             context.progress.say(
                 f"{profile.host_alias}: what a killed command left there could not be removed, the "

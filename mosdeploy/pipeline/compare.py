@@ -183,7 +183,7 @@ def _measure(
 ) -> list[Measurement]:
     from ..devices.comparison import compare as measure
     from ..devices.on_device.agent import REFERENCE
-    from ..devices.probe import probe
+    from ..devices.probe import describe
     from ..devices.task import MeasureHooks, MeasurementTask
     from ..latency.conditions import board_conditions
 
@@ -194,7 +194,7 @@ def _measure(
     digests = [sha256_file(path) for path in models]
     context.progress.say(f"timing {len(models)} bundles by turns on {target.host_alias}")
     with lasting_session(context, target) as session:
-        board = board_conditions(probe(session, target))
+        board = board_conditions(describe(session, target))
         # of all that a time depends on, so that no other comparison takes up what this one leaves
         job = fingerprint(target, threads, *board.values(), *stages, *digests)
         task = MeasurementTask(

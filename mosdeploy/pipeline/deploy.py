@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
-from ..errors import ConfigError, ExportError, InfeasibleError, StaleInputError
+from ..errors import ConfigError, ExportError, InfeasibleError, MosdeployError, StaleInputError
 from ..printable import latency
 from ..record import Record
 from ..records import BundleManifest, Deployment, SearchResult
@@ -21,10 +20,10 @@ from .bundles import bundle_spec, note_newest, require_bundle
 from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, other_host, resolve_profile, sole_deployment
-from .other_finalists import export_in_place_of, fast_member, has_weights, other_finalists
+from .missed_limit import what_helps
+from .other_finalists import export_in_place_of, has_weights, other_finalists
 from .proposed_commands import named_board
 from .subnets import UNASKED, VERBS
-from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit
@@ -52,7 +51,8 @@ class DeployOptions:
         A bundle that takes longer there, or more memory, than the limits it was searched for does
         not become current.
     train
-        In place of a bundle that was trained on, train one finalist that may keep the limit.
+        In place of a bundle that was trained on and takes too long, train one finalist that may
+        keep the limit.
     """
 
     device: str | None = None
@@ -101,7 +101,9 @@ def _deploy_another(
     from .finetune import FinetuneOptions, finetune
 
     fastest = missed
-    may_train = options.train and manifest.weights in UNASKED
+    # where it is fast enough, it takes too much memory, which training does not change
+    is_slow = (missed.fastest_latency_ms or 0.0) > (manifest.limit_ms or 0.0)
+    may_train = options.train and is_slow and manifest.weights in UNASKED
     to_train = []
     taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
     others = [] if options.bundle else other_finalists(context, manifest, missed.fastest_latency_ms)
@@ -115,7 +117,12 @@ def _deploy_another(
                 continue
             may_train = False
             context.progress.say(f"{fastest}. Training the finalist {key[:8]} too")
-            finetune(context, FinetuneOptions(key))
+            try:
+                finetune(context, FinetuneOptions(key))
+            except MosdeployError as error:
+                context.progress.say(f"the finalist {key[:8]} could not be trained: {error}")
+                to_train.append(key)
+                continue
         context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
         try:
             folder = export_in_place_of(context, manifest, other)
@@ -128,73 +135,12 @@ def _deploy_another(
         except InfeasibleError as error:
             taken_ms[key] = error.fastest_latency_ms
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
-    told = _what_helps(context, options, manifest, to_train, taken_ms)
+    name = _device_name(context, options, manifest)
+    is_told = options.host or name != _device_name(context, DeployOptions(), manifest)
+    board = named_board(name, options.host) if is_told else None
+    told = what_helps(context, manifest, to_train, taken_ms, board)
     rest = "If other programs slow it down, let it rest and deploy again before all else"
     raise InfeasibleError(f"{fastest}. {rest}. {told}", fastest.fastest_latency_ms)
-
-
-def _what_helps(
-    context: Context,
-    options: DeployOptions,
-    manifest: BundleManifest,
-    to_train: Sequence[str],
-    taken_ms: Mapping[str, float | None],
-) -> str:
-    """What to do where nothing keeps the limit: a search for a lower one is no way, as its bundle
-    is held to that one.
-
-    Parameters
-    ----------
-    to_train
-        Keys of finalists that are expected to keep it, and lack weights of the bundle's kind.
-    taken_ms
-        As for `fast_member`.
-    """
-    ways = []
-    if to_train:
-        ways.append(
-            f"train the next finalist, `{VERBS[manifest.weights]} --pick {to_train[0]}`: the same "
-            "command then tries it in its place"
-        )
-    if (fast := fast_member(context, manifest, taken_ms)) is not None:
-        pick = f"--pick {fast.number}"
-        trained = f"`{VERBS[manifest.weights]} {pick}`, then " if manifest.weights in VERBS else ""
-        command = " ".join(("mosdeploy export", pick, *_as_exported(context, manifest)))
-        name = _device_name(context, options, manifest)
-        if options.host or name != _device_name(context, DeployOptions(), manifest):
-            command += f"`, then `mosdeploy deploy --device {named_board(name, options.host)}"
-        ways.append(
-            f"take number {fast.number} of the search's front, {trained}`{command}`, which is "
-            f"expected to take {latency(fast.expected_ms, 4)} there"
-        )
-    ways.append(f"deploy {manifest.name} beyond its limit with --no-strict")
-    told = ", or ".join(ways)
-    return told[0].upper() + told[1:]
-
-
-def _as_exported(context: Context, manifest: BundleManifest) -> list[str]:
-    """The options of `export` with which a bundle differs from what the run file says."""
-    options = []
-    limits = context.config.export
-    workload = changed_workload(context.config.workload, None, None, limits.workload_changes)
-    precision = limits.precision or workload.precision
-    known = {"precision": precision} | {
-        name: getattr(workload, name, None) for name in ("beam", "shortlist")
-    }
-    for name, value in known.items():
-        if (made := getattr(manifest.workload, name, None)) != value:
-            options.append(f"--{name} {made}")
-    if manifest.max_score_drop not in (None, limits.max_score_drop):
-        options.append(f"--max-score-drop {manifest.max_score_drop:g}")
-    if manifest.vocab_size < context.run.supernet_card().vocab_size and not limits.trim_vocabulary:
-        options.append("--trim-vocabulary")
-    if manifest.runtime != "onnxruntime":
-        options.append(f"--runtime {manifest.runtime}")
-    if manifest.device not in (None, context.config.device):
-        options.append(f"--device {manifest.device}")
-    if manifest.weights == "scratch":
-        options.append("--weights scratch")
-    return options
 
 
 def _device_name(context: Context, options: DeployOptions, manifest: BundleManifest) -> str:

@@ -104,7 +104,7 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     made = {}
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
     monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
-    monkeypatch.setattr(room, "probe", lambda *_: DeviceState())
+    monkeypatch.setattr(room, "describe", lambda *_: DeviceState())
 
     def release(name, **content):
         if name not in made:

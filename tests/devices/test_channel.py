@@ -16,33 +16,33 @@ from mosdeploy.errors import CommandError, DeviceBusyError, StaleInputError
 
 
 @pytest.fixture
-def during_probe(monkeypatch):
+def during_look(monkeypatch):
     """Does something else when a deployment has been timed and is about to become current."""
-    probe = room.probe
+    describe = room.describe
 
     def act(action):
         def first_act(session, profile):
-            monkeypatch.setattr(room, "probe", probe)
+            monkeypatch.setattr(room, "describe", describe)
             action()
-            return probe(session, profile)
+            return describe(session, profile)
 
-        monkeypatch.setattr(room, "probe", first_act)
+        monkeypatch.setattr(room, "describe", first_act)
 
     return act
 
 
 @pytest.mark.slow
-def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_probe, make_profile):
+def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_look, make_profile):
     put("one")
     other = replace(CHANNEL, owner="pc:/other", is_shared=True)
-    during_probe(lambda: put("three", keep=1, channel=other, tokenizer="good three"))
+    during_look(lambda: put("three", keep=1, channel=other, tokenizer="good three"))
     put("two", keep=2, tokenizer="good two")
     assert live(bundles) == "two"
     roll_back(LocalSession("dev"), make_profile(), CHANNEL)
     assert live(bundles) == "three"
 
 
-def test_a_version_that_another_command_removed_does_not_become_current(put, bundles, during_probe):
+def test_a_version_that_another_command_removed_does_not_become_current(put, bundles, during_look):
     first = put("one")
 
     def remove_others():
@@ -50,7 +50,7 @@ def test_a_version_that_another_command_removed_does_not_become_current(put, bun
             if path != Path(first.remote_dir):
                 shutil.rmtree(path)
 
-    during_probe(remove_others)
+    during_look(remove_others)
     with pytest.raises(CommandError, match=r"no longer whole \(SHA256SUMS\).*same command again"):
         put("two", tokenizer="good two")
     assert live(bundles) == "one"

@@ -19,17 +19,19 @@ from mosdeploy.errors import (
     ConfigError,
     ExportError,
     InfeasibleError,
+    MosdeployError,
     PredictorError,
     StaleInputError,
 )
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline import deploy
+from mosdeploy.pipeline import deploy, missed_limit
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions
 from mosdeploy.pipeline.other_finalists import OtherFinalist, has_weights
 from mosdeploy.pipeline.rollback import roll_back
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.walk import deliver
 from mosdeploy.records import Deployment, Measurement, SearchResult, Timing
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
@@ -417,7 +419,7 @@ def test_a_walk_trains_the_next_finalist_where_the_winner_is_too_slow(
     asked = timed(lambda arch: 15_000.0 if arch == missed else taken_ms)
     context = Context(open_run(folder))
     if taken_ms < 10_000.0:
-        assert key[:8] in deploy.deploy(context, DeployOptions(train=True)).bundle
+        assert key[:8] in deliver(context, found_in(folder)).bundle
     else:
         with pytest.raises(InfeasibleError) as raised:
             deploy.deploy(context, DeployOptions(train=True))
@@ -425,6 +427,44 @@ def test_a_walk_trains_the_next_finalist_where_the_winner_is_too_slow(
     assert len(set(asked)) == 2
     cards = (folder / "subnets").glob("*-finetuned/subnet.json")
     assert len({path.parent.name for path in cards}) == 2
+
+
+@pytest.mark.slow
+def test_where_the_next_finalist_cannot_be_trained_a_walk_says_what_helps(
+    folder: Path, timed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(folder)
+    key = others_measured(folder, 0.5)
+    run.finetune(steps=1)
+    run.export(weights="finetuned")
+    timed(lambda arch: 15_000.0)
+
+    def diverge(*_: object) -> None:
+        raise MosdeployError("the loss is not finite")
+
+    monkeypatch.setattr("mosdeploy.pipeline.finetune.finetune", diverge)
+    progress = KeptProgress()
+    with pytest.raises(InfeasibleError, match=f"`mosdeploy finetune --pick {key}`"):
+        deploy.deploy(Context(open_run(folder), progress), DeployOptions(train=True))
+    told = f"the finalist {key[:8]} could not be trained: the loss is not finite"
+    assert told in progress.messages
+
+
+@pytest.mark.slow
+def test_for_memory_no_finalist_is_trained(
+    folder: Path, timed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(folder)
+    run.search("10s", max_memory_bytes=200 << 20)
+    others_measured(folder, 0.5)
+    run.finetune(steps=1)
+    run.export(weights="finetuned")
+    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
+    taken = Measurement(total=timing, memory_bytes=201 << 20)
+    monkeypatch.setattr(acceptance, "measure_model", lambda *_: taken)
+    with pytest.raises(InfeasibleError, match="the limit is 200 MiB"):
+        deploy.deploy(Context(open_run(folder)), DeployOptions(train=True))
+    assert len(list((folder / "subnets").glob("*-finetuned/subnet.json"))) == 1
 
 
 def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
@@ -528,10 +568,10 @@ def test_a_bundle_is_exported_again_with_what_it_was_exported_with(folder: Path)
     run = opened(folder)
     context = Context(open_run(folder))
     plain = read_manifest(run.export().path)
-    assert deploy._as_exported(context, plain) == []
+    assert missed_limit._as_exported(context, plain) == []
     changed = run.export(precision="int8", beam=2, max_score_drop=99.0).path
     options = ["--precision int8", "--beam 2", "--max-score-drop 99"]
-    assert deploy._as_exported(context, read_manifest(changed)) == options
+    assert missed_limit._as_exported(context, read_manifest(changed)) == options
     trimmed = {"vocab_size": plain.vocab_size - 1, "device": "rpi", "runtime": "tvm"}
     options = ["--trim-vocabulary", "--runtime tvm", "--device rpi"]
-    assert deploy._as_exported(context, plain.model_copy(update=trimmed)) == options
+    assert missed_limit._as_exported(context, plain.model_copy(update=trimmed)) == options

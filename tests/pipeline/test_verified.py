@@ -266,6 +266,22 @@ def test_a_winner_far_below_the_limit_is_not_the_last_word(
     assert winner.measured_ms > 0.95 * ladder.best_ms(factors[-1], noise)
 
 
+def test_a_winner_is_told_with_the_level_that_the_search_ends_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder = Ladder(tmp_path, 1.6, 1.0)
+    fastest = sorted(ladder.times.items(), key=lambda item: item[1])[:30]
+    ladder.times = dict(fastest)  # the best of all leaves much of the limit
+    task = ladder.verification(monkeypatch)
+    winner, measured = task.run()
+    assert (winner.arch, winner.measured_ms) == (
+        fastest[-1][0],
+        pytest.approx(1.6 * fastest[-1][1]),
+    )
+    assert task.level == pytest.approx(1.0)
+    assert winner.predicted_ms == pytest.approx(fastest[-1][1]) and winner in measured
+
+
 def test_of_a_device_that_becomes_slower_others_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
 disk; rc when the job is over. Whether a timing counts or is repeated is decided on the host.
 
-    agent probe WORK_DIR PROVIDER REQUIREMENT...    describe the device, as one JSON object
+    agent probe WORK_DIR PROVIDER REQUIREMENT...    describe the device and try its runtime
     agent busy WORK_DIR                             print what holds the device, if anything does
     agent run JOB_DIR                               measure in the background; prints the pid
 
@@ -120,10 +120,6 @@ def measure_all(job_dir: Path) -> None:
     is not tried again.
     """
     job = json.loads((job_dir / "job.json").read_text())
-    log(f"checking {job['provider']}")
-    checked = in_child(["benchmark", "check", job["provider"]], CHECK_TIMEOUT_S)
-    if "error" in checked or "provider_error" in checked:
-        raise RuntimeError(checked.get("error") or checked["provider_error"])
     provide_weights(job_dir, job["weights_bytes"])
     missing = Counter(job["target_counts"]) - count_results(job_dir / "results.jsonl")
     todo = rounds(missing, random.Random(job["seed"]))
@@ -132,11 +128,19 @@ def measure_all(job_dir: Path) -> None:
         stretches = [todo[start : start + every] for start in range(0, len(todo), every)]
         todo = [REFERENCE, *(key for stretch in stretches for key in (*stretch, REFERENCE))]
     failed = set()
+    works = False
     for key in todo:
         if key in failed:
             continue
         log(f"measuring {key}")
         measurement = measure(job_dir, job, key)
+        if not works and "error" in measurement:
+            # the model's fault, or the runtime's, with which each would fail
+            log(f"checking {job['provider']}")
+            checked = check(job["provider"])
+            if "provider_error" in checked:
+                raise RuntimeError(checked["provider_error"])
+        works = True
         with (job_dir / "results.jsonl").open("a") as file:
             result = {
                 "key": key,
@@ -270,13 +274,19 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
 def probe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
     """Fields of a DeviceState; what the device does not report is left out."""
-    state = in_child(["describe", work_dir, provider, *requirements], CHECK_TIMEOUT_S)
-    if "error" in state:
-        raise RuntimeError(state["error"])
+    from .describe import describe  # which no other command waits for
+
+    return {**describe(work_dir, provider, *requirements), **check(provider)}
+
+
+def check(provider: str) -> dict[str, Any]:
+    """Try the runtime, in a child: `providers`, those that it has, and `provider_error`, why it
+    does not work.
+    """
     checked = in_child(["benchmark", "check", provider], CHECK_TIMEOUT_S)
-    state["provider_error"] = checked.pop("error", None)
-    state.update(checked)
-    return {key: value for key, value in state.items() if value not in (None, "", [])}
+    if "error" in checked:
+        return {"provider_error": checked["error"]}
+    return checked
 
 
 def now() -> str:

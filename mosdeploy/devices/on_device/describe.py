@@ -1,7 +1,6 @@
 """Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there.
 
-In: the work folder, the provider of the profile and its requirements. Out: one line of JSON;
-agent.py starts it.
+In: the work folder, the provider of the profile and its requirements. Out: one line of JSON.
 
     describe WORK_DIR PROVIDER REQUIREMENT...
 """
@@ -38,13 +37,13 @@ def main(work_dir: str, provider: str, *requirements: str) -> None:
 
 
 def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
-    """Fields of a DeviceState.
+    """Fields of a DeviceState; what the device does not report is left out.
 
     `requirements` are those of the device's profile; `packages` holds the versions of those that
     are installed for this Python.
     """
     gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
-    return {
+    found = {
         **describe_cpu(),
         **describe_memory(),
         "disk_free_bytes": shutil.disk_usage(work_dir).free,
@@ -56,6 +55,7 @@ def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]
         "python_version": platform.python_version(),
         "packages": installed_versions(requirements),
     }
+    return {key: value for key, value in found.items() if value not in (None, "", [])}
 
 
 def describe_cpu() -> dict[str, Any]:

@@ -169,6 +169,16 @@ def test_a_model_that_failed_is_not_tried_again(queue, monkeypatch):
     ]
 
 
+def test_where_the_runtime_fails_no_model_is_at_fault(queue, monkeypatch, tmp_path):
+    def in_child(arguments, timeout_s):
+        return {"provider_error": "no runtime"} if "check" in arguments else {"error": "no"}
+
+    monkeypatch.setattr(agent, "in_child", in_child)
+    with pytest.raises(RuntimeError, match="no runtime"):
+        queue("one", models=["reference"])
+    assert not (tmp_path / "jobs" / "one" / "results.jsonl").exists()
+
+
 def test_no_wait_depends_on_a_clock_that_may_jump():
     for path in SOURCES:
         tree = ast.parse(path.read_text())
@@ -268,7 +278,7 @@ def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words
     assert victim.read_text() == "mine"
 
 
-def test_a_device_that_cannot_be_described_is_an_error(monkeypatch):
-    monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {"error": "no /proc"})
-    with pytest.raises(RuntimeError, match="no /proc"):
-        agent.probe("/", "CPUExecutionProvider")
+def test_a_runtime_that_ends_its_process_is_told_beside_the_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {"error": "killed"})
+    found = agent.probe(str(tmp_path), "CPUExecutionProvider")
+    assert (found["provider_error"], found["cores"]) == ("killed", os.cpu_count())

@@ -21,7 +21,7 @@ def test_throttling_and_gpu_clocks_come_from_the_device_s_tools(tmp_path, monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     state = describe.describe(str(tmp_path), "CUDAExecutionProvider")
     assert (state["throttled"], state["gpu"]) == ("0x50005", "TITAN Xp, 580.1, 1404 MHz")
-    assert describe.describe(str(tmp_path), "CPUExecutionProvider")["gpu"] is None
+    assert "gpu" not in describe.describe(str(tmp_path), "CPUExecutionProvider")
 
 
 @pytest.mark.parametrize(
