@@ -18,6 +18,7 @@ from mosdeploy.devices import measure as room
 from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import collect, free_device, measure_model
+from mosdeploy.devices.on_device.benchmark import TVM
 from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
 from mosdeploy.errors import CommandError, DeviceBusyError, DeviceTimeoutError
 from mosdeploy.records import Measurement
@@ -293,3 +294,21 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_st
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]
+
+
+def test_the_agent_is_told_the_threads_and_the_runtime_of_a_task(make_profile, monkeypatch):
+    told = []
+
+    def start(job, *_, threads, provider=None, **facts):
+        told.append((threads, provider))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AgentJob, "start", start)
+    task = MeasurementTask("job", STAGES, 3, build, WEIGHTS_BYTES)
+    with pytest.raises(ZeroDivisionError):
+        list(collect(LocalSession(), make_profile(), task, ["a"]))
+    for runtime in ("onnxruntime", "tvm"):
+        task = ModelTask("/model", STAGES, 3, runtime=runtime)
+        with pytest.raises(ZeroDivisionError):
+            measure_model(LocalSession(), make_profile(), task)
+    assert told == [(3, None), (3, None), (3, TVM)]

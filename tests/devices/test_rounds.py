@@ -52,3 +52,16 @@ def test_each_part_is_joined_from_the_rounds_that_have_it():
     first = found.parts["first"]
     assert (first.median_ms, first.minimum_ms, first.repeats) == (3.0, 1.0, 20)
     assert found.parts["rest"] == timing(3.0)
+
+
+def test_tails_intervals_and_references_are_medians_too():
+    found = aggregate_rounds(
+        [
+            Measurement(
+                total=timing(5.0).model_copy(update={"p99_ms": x, "interval_percent": x}),
+                reference_ms=x,
+            )
+            for x in (8.0, 20.0, 9.0)
+        ]
+    )
+    assert (found.total.p99_ms, found.total.interval_percent, found.reference_ms) == (9, 9, 9)

@@ -88,3 +88,10 @@ def test_the_best_and_of_the_others_the_largest_are_trained(verified: Any) -> No
 
     verified([], measured, count=3)._train_finalists(train)
     assert trained == [ARCHS[0], ARCHS[1], ARCHS[3]]
+
+
+def test_what_was_measured_is_not_among_the_better_ones(verified: Any) -> None:
+    ranked = [candidate(i) for i in range(4)]
+    slow = ranked[0].model_copy(update={"measured_ms": 11.0})
+    safe = ranked[3].model_copy(update={"measured_ms": 9.0})
+    assert verified(ranked, [slow, safe])._next_finalists(2) == ranked[1:3]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +15,14 @@ from mosdeploy.errors import DeviceError
 from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline import collect, finalist_timing, hand_picked
+from mosdeploy.pipeline.collect import CollectRequest
 from mosdeploy.pipeline.context import Context
+from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
+from mosdeploy.pipeline.init import init
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import SearchResult
+from mosdeploy.spaces.depths import largest_of_depths
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
@@ -198,3 +202,75 @@ def test_a_limit_on_the_tail_is_kept_by_the_noise_of_the_tail(
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
     timing.timed(finalists_of(folder).finalists, path)
     assert (asked, timing.noise) == (["p90"], 0.4)
+
+
+def test_noise_is_never_taken_for_less_than_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing = timing_of(folder)
+    known = SimpleNamespace(dataset=LatencyDataset.load(timing.first_path))
+    monkeypatch.setattr(finalist_timing, "collect", lambda *_: known)
+    percents = iter((1.0, 40.0, 10.0))
+    monkeypatch.setattr(calibration, "noise_floor_percent", lambda *_, **__: next(percents))
+    for expected in (0.03, 0.4, 0.4):
+        timing.timed(finalists_of(folder).finalists, timing.first_path)
+        assert timing.noise == expected
+
+
+def test_what_later_sessions_brought_is_no_noise_of_this_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sessions = [SimpleNamespace(session=name) for name in ("own", "later")]
+    dataset: Any = SimpleNamespace(
+        measured={"a": sessions[0], "b": sessions[1]},
+        sessions=sessions,
+        context=SimpleNamespace(device=SimpleNamespace(host_alias="dev")),
+    )
+    monkeypatch.setattr(calibration, "noise_floor_percent", lambda found, *_, **__: len(found))
+    assert finalist_timing._noise_of(dataset, ["a", "put away"], "median") == 0.01
+
+
+def test_a_limit_on_the_tail_is_measured_by_the_tail(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = timing_of(folder).first_path
+    dataset = LatencyDataset.load(path)
+    repeats: list[int] = []
+
+    def collect(context: Context, request: CollectRequest) -> Any:
+        repeats.append(request.device.measure.min_repeats)
+        return SimpleNamespace(dataset=dataset)
+
+    monkeypatch.setattr(finalist_timing, "collect", collect)
+    timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
+    for found in timing.timed(finalists_of(folder).finalists, path):
+        total = dataset.measured[found.arch.key].measurement.total
+        assert total is not None and found.measured_ms == total.p90_ms > total.median_ms
+    assert repeats == [run_profile(folder, "local").timed_for("p90").measure.min_repeats]
+    assert repeats != [run_profile(folder, "local").measure.min_repeats]
+
+
+def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """int8 takes 1 ms a layer, fp32 2 ms."""
+    init(tmp_path, "minilm-l6")
+    context = Context(open_run(tmp_path))
+    assert context.config.workload.precision == "int8"
+    trained: list[Any] = []
+
+    def measured(of: Context, device: str, archs: Sequence[Any]) -> dict[Any, float]:
+        a_layer = 2.0 if of.config.workload.precision == "fp32" else 1.0
+        return {arch: a_layer * len(arch.layers) for arch in archs}
+
+    monkeypatch.setattr(hand_picked, "_measured", measured)
+    monkeypatch.setattr(hand_picked, "finetune", lambda _, options: trained.append(options.steps))
+    space = context.config.space
+    most = len(space.largest.layers)
+    for winner in (space.smallest, largest_of_depths(space, [most - 1])):
+        found = hand_picked.pick_by_hand(context, "local", most - 1.0, winner)
+        assert found.arch == largest_of_depths(space, [most - 1])
+        assert (found.measured_ms, found.teacher_ms, found.teacher_fp32_ms) == (
+            most - 1, most, 2 * most,
+        )  # fmt: skip
+    assert trained == [2 * context.config.finetune.steps, None]

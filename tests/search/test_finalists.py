@@ -210,3 +210,36 @@ def test_what_none_kept_is_told_with_its_figure() -> None:
         InfeasibleError, match=r"the fastest took 20 ms \(p99\), the limit is 10 ms"
     ):
         choose_winner(slow, Limits(max_latency_ms=10.0), statistic="p99")
+
+
+def test_a_limit_on_the_encoder_counts_no_table():
+    (found,) = candidates_of([(7.0, 3.0, 7.0)])
+    found = found.model_copy(update={"num_body_parameters": 5})
+    assert choose_winner([found], Limits(max_body_parameters=5)) == found
+
+
+def test_so_near_the_limit_that_none_is_safe_a_deeper_one_is_worth_its_time():
+    space = load_recipe("minilm-l6").space
+    shallow, deep = (
+        Candidate(
+            arch=space.repeated({"embed_dim": 384, "layers": depth, "ffn_dim": 192, "heads": 6}),
+            loss=1.0,
+            narrow_loss=0.9,
+            predicted_ms=9.0,
+            measured_ms=ms,
+            num_parameters=10,
+            size_bytes=40,
+        )
+        for depth, ms in ((2, 9.8), (3, 9.9))
+    )
+    assert choose_winner([shallow, deep], Limits(max_latency_ms=10.0), margin=0.03) == deep
+
+
+def test_of_what_is_fast_enough_the_front_comes_first_and_of_what_is_not_the_best():
+    points = [(11.0, 1.0, None), (11.5, 2.0, None), (10.5, 3.0, None)]
+    best, beaten, faster = candidates_of(points)
+    ranked = (best, beaten, faster)
+    evolution = Evolution(ranked, (best, faster), frozenset())
+    assert finalists(evolution, LIMITS, 2, margin=0.0) == [best, faster]
+    # none is predicted below 9 ms
+    assert finalists(Evolution(ranked, (), frozenset()), LIMITS, 2, margin=0.25) == [best, beaten]

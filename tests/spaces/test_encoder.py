@@ -268,3 +268,33 @@ def test_uniform_members_are_the_starters() -> None:
     assert len(set(starters)) == len(starters) == 12
     for arch in starters:
         UNIFORM.check(arch)
+
+
+def test_activations_of_bottlenecks_and_wide_ffns_by_hand() -> None:
+    """One text of 5 tokens; two heads share a width of 4."""
+
+    def held(ffn_dim: int) -> int:
+        space = BOTTLENECKS.model_copy(
+            update={"head_dim": None, "ffn_dim": (ffn_dim,), "head": "vector", "num_outputs": 0}
+        )
+        layers = (BertLayerConfig(ffn_dim=ffn_dim, heads=2, dim=4),)
+        spec = ModelSpec(space, 50, EncoderWorkload(input_len=5))
+        return spec.inventory(EncoderArch(embed_dim=8, layers=layers)).num_activations
+
+    assert held(4) == 10 * (4 + 2 * 4) + 5 * 2 * 5
+    assert held(100) == 2 * 5 * (4 + 100)
+
+
+@pytest.mark.parametrize(
+    ("head", "after"),
+    [
+        # two texts of 5 tokens; 50 words, a table of width 6
+        pytest.param("tokens", 10 * 8 * 3, id="tokens"),
+        pytest.param("masked-lm", 10 * (8 * 6 + 6 * 50), id="masked-lm"),
+    ],
+)
+def test_macs_before_and_behind_the_layers_by_hand(head: str, after: int) -> None:
+    outputs = {"head": head, "num_outputs": 3 if head == "tokens" else 0, "table_dim": 6}
+    spec = ModelSpec(SPACE.model_copy(update=outputs), 50, EncoderWorkload(input_len=5, batch=2))
+    layer = 10 * (8 * 12 + 4 * 8 + 2 * 8 * 4) + 2 * 10 * 4 * 5
+    assert spec.num_macs(spec.space.smallest) == 10 * 6 * 8 + layer + after

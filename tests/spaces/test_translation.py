@@ -271,3 +271,34 @@ def test_starters_are_transformers_as_papers_have_them() -> None:
         assert len({layer.ffn_dim for layer in layers}) == 1
         assert {layer.heads for layer in arch.encoder_layers} == {max(space.encoder_heads)}
         assert {layer.cross_span for layer in arch.decoder_layers} == {min(space.cross_span)}
+
+
+def held(arch: TranslationArch, vocab_size: int = 10, **workload: int) -> int:
+    sizes = {"source_len": 3, "decode_steps": 2, **workload}
+    return ModelSpec(TINY, vocab_size, TranslationWorkload(**sizes)).inventory(arch).num_activations
+
+
+def test_activations_of_the_last_step_by_hand() -> None:
+    layers = tuple(
+        DecoderLayerConfig(ffn_dim=5, self_heads=2, cross_heads=4, cross_span=span)
+        for span in (1, 2)
+    )
+    encoder = SMALL_ARCH.encoder_layers * 2
+    deep = SMALL_ARCH.model_copy(update={"encoder_layers": encoder, "decoder_layers": layers})
+    # keys and values of 3 + 6 positions, and of two layers' 20 steps of 4 hypotheses, old and new
+    kept = 2 * 8 * 9 + 2 * 2 * 2 * 8 * 4 * 20
+    assert held(deep, 100, decode_steps=20, beam=4) == kept + 4 * (6 + 2 * 100)  # logits
+    # scores of 2 heads over 20 steps, more than those of 4 heads over 6 positions
+    attention = 2 * 4 * (6 + 2 * 8)
+    assert held(deep, decode_steps=20, beam=4) == kept + attention + 4 * 2 * 20
+
+
+def test_activations_of_a_long_source_are_those_of_the_encoder() -> None:
+    assert held(SMALL_ARCH, source_len=50) == 2 * 50 * (4 + 2 * 8) + 50 * 2 * 50
+
+
+def test_a_shortlist_scores_no_more_than_there_is_and_long_ids_take_four_bytes() -> None:
+    assert TranslationWorkload(source_len=30, shortlist=10).num_scored(100) == 100
+    for vocab_size, num_bytes in ((2**16, 2), (2**16 + 1, 4)):
+        spec = ModelSpec(TINY, vocab_size, TranslationWorkload(shortlist=5))
+        assert spec.inventory(SMALL_ARCH).id_bytes == vocab_size * 5 * num_bytes

@@ -8,11 +8,14 @@ same call goes on, with the time that is left.
 """
 
 import contextlib
+import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tvm
@@ -136,6 +139,18 @@ def build(module: Any, target: Target, _: Any) -> Any:
     return build_module(plain, target=target)
 
 
+def _load_instructions() -> None:
+    """Load those that MetaSchedule knows of processors, and not of GPUs, as it does with its first
+    task: each of those is a program that TVM parses, which takes a minute.
+    """
+    names = [f"tvm.s_tir.tensor_intrin.{x}" for x in ("cuda", "hexagon", "rocm")]
+    hidden = {name: ModuleType(name) for name in names if name not in sys.modules}
+    sys.modules.update(hidden)
+    importlib.import_module("tvm.s_tir.tensor_intrin")
+    for name in hidden:
+        del sys.modules[name]
+
+
 class _Search:
     """The parts of MetaSchedule that all rounds share; the model of costs learns from round to
     round.
@@ -148,6 +163,7 @@ class _Search:
         self._builder = ms.builder.LocalBuilder(max_workers=1, timeout_sec=TIMEOUT_S, f_build=build)
         self._runner = ms.runner.LocalRunner(TIMEOUT_S)
         self._costs = ms.cost_model.XGBModel(num_tuning_cores=1)
+        _load_instructions()
 
     def measure_untuned(self, func: tirx.PrimFunc) -> str:
         """Put the untuned schedule on record, if nothing is."""
