@@ -52,3 +52,37 @@ def test_rows_outside_are_those_in_no_block(find, latency):
     (block,) = find(latency)
     inside = np.flatnonzero(~rows_outside((block,), 400))
     np.testing.assert_array_equal(inside, np.arange(block.start, block.stop))
+
+
+@pytest.mark.parametrize(
+    ("noise", "jump", "count"),
+    [
+        pytest.param(1e-4, 1.015, 0, id="less than two percent"),
+        pytest.param(1e-4, 1.03, 1, id="more"),
+        pytest.param(0.05, 1.07, 0, id="less than two deviations"),
+        pytest.param(0.05, 1.2, 1, id="beyond the noise"),
+    ],
+)
+def test_how_far_a_block_lies_from_the_rest(find, true_latency, draw, noise, jump, count):
+    latency = true_latency(draw(400, seed=1)) * np.random.default_rng(2).lognormal(0, noise, 400)
+    latency[100:150] *= jump
+    assert len(find(latency)) == count
+
+
+@pytest.mark.parametrize(("rows", "count"), [(9, 0), (13, 1)])
+def test_a_few_rows_make_no_block(find, latency, rows, count):
+    latency[100 : 100 + rows] *= 1.42
+    assert len(find(latency)) == count
+
+
+@pytest.mark.parametrize(("rows", "count"), [(43, 0), (44, 1)])
+def test_of_how_many_rows_blocks_are_found(find, latency, rows, count):
+    latency[:14] *= 1.42
+    assert len(find(latency[:rows])) == count
+
+
+def test_where_a_quarter_of_the_rows_was_slow_the_others_are_the_rest(find, latency):
+    latency[:110] *= 1.3
+    (block,) = find(latency)
+    assert (block.start, block.stop) == (0, pytest.approx(110, abs=2))
+    assert block.time_ratio == pytest.approx(1.3, rel=0.004)
