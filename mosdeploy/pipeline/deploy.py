@@ -51,8 +51,7 @@ class DeployOptions:
         A bundle that takes longer there, or more memory, than the limits it was searched for does
         not become current.
     train
-        In place of a bundle that was trained on and takes too long, train one finalist that may
-        keep the limit.
+        In place of a bundle that was trained on, train one finalist that may keep the limit.
     """
 
     device: str | None = None
@@ -101,9 +100,7 @@ def _deploy_another(
     from .finetune import FinetuneOptions, finetune
 
     fastest = missed
-    # where it is fast enough, it takes too much memory, which training does not change
-    is_slow = (missed.fastest_latency_ms or 0.0) > (manifest.limit_ms or 0.0)
-    may_train = options.train and is_slow and manifest.weights in UNASKED
+    may_train = options.train and manifest.weights in UNASKED
     to_train = []
     taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
     others = [] if options.bundle else other_finalists(context, manifest, missed.fastest_latency_ms)

@@ -41,6 +41,7 @@ def other_finalists(
         Of the bundle that missed the limit.
     deployed_ms
         How long that one took; how much longer than in the search is expected of the others too.
+        Within the limit, it took too much memory.
 
     Returns
     -------
@@ -62,8 +63,14 @@ def other_finalists(
     limit_ms = result.limits.max_latency_ms or math.inf
     missed = next((c for c in result.finalists if c.arch == manifest.arch), result.winner)
     growth = deployed_ms / missed.measured_ms if deployed_ms and missed.measured_ms else 1.0
+    # one that is fast enough takes too much memory: those help that took less
+    is_fast = deployed_ms is not None and deployed_ms <= limit_ms
+    most_bytes = missed.measured_memory_bytes if is_fast else None
     others = []
     for candidate in result.kept:
+        taken_bytes = candidate.measured_memory_bytes
+        if most_bytes is not None and taken_bytes is not None and taken_bytes >= most_bytes:
+            continue
         if candidate.arch != missed.arch and candidate.measured_ms is not None:
             expected_ms = candidate.measured_ms * growth
             others.append(OtherFinalist(candidate, expected_ms, expected_ms > limit_ms))

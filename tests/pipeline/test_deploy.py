@@ -371,11 +371,15 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
         run.verify()
 
 
-def others_measured(folder: Path, share: float) -> str:
-    """Make up what finalists took in the search, as a share of the winner; the key of the best."""
+def others_measured(folder: Path, share: float, memory_bytes: int | None = None) -> str:
+    """Make up what finalists took in the search: times as a share of the winner's, and memory, of
+    which the winner took 190 MiB; the key of the best.
+    """
     result = found_in(folder)
+    own = {"measured_ms": 2.0, "measured_memory_bytes": 190 << 20 if memory_bytes else None}
+    other = {"measured_ms": 2.0 * share, "measured_memory_bytes": memory_bytes}
     finalists = [
-        c.model_copy(update={"measured_ms": 2.0 if c.arch == result.winner.arch else 2.0 * share})
+        c.model_copy(update=own if c.arch == result.winner.arch else other)
         for c in result.finalists
     ]
     path = Workspace(folder).search_result_path
@@ -451,20 +455,23 @@ def test_where_the_next_finalist_cannot_be_trained_a_walk_says_what_helps(
 
 
 @pytest.mark.slow
-def test_for_memory_no_finalist_is_trained(
-    folder: Path, timed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("mebibytes", "count"), [(199, 0), (150, 1)])
+def test_for_memory_a_finalist_is_trained_that_took_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int, count: int
 ) -> None:
     run = opened(folder)
     run.search("10s", max_memory_bytes=200 << 20)
-    others_measured(folder, 0.5)
+    others_measured(folder, 0.5, mebibytes << 20)
     run.finetune(steps=1)
     run.export(weights="finetuned")
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
     taken = Measurement(total=timing, memory_bytes=201 << 20)
     monkeypatch.setattr(acceptance, "measure_model", lambda *_: taken)
+    progress = KeptProgress()
     with pytest.raises(InfeasibleError, match="the limit is 200 MiB"):
-        deploy.deploy(Context(open_run(folder)), DeployOptions(train=True))
-    assert len(list((folder / "subnets").glob("*-finetuned/subnet.json"))) == 1
+        deploy.deploy(Context(open_run(folder), progress), DeployOptions(train=True))
+    trained = [text for text in progress.messages if "Training the finalist" in text]
+    assert len(trained) == count
 
 
 def test_no_finalist_is_trained_that_is_expected_to_be_too_slow(
