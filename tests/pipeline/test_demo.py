@@ -95,6 +95,8 @@ def test_from_the_data_that_come_with_it_to_the_page(
         read_fewer_texts(root)
     line = ["mosdeploy", "demo", "--recipe", recipe, "--dir", str(root), "--json"]
     monkeypatch.setattr("sys.argv", line)
+    # a limit that is kept however busy this machine is
+    monkeypatch.setitem(LIMIT_SHARES, recipe, 5.0)
 
     def walk() -> dict[str, object]:
         with pytest.raises(SystemExit) as end:
