@@ -147,6 +147,18 @@ def test_a_board_whose_agent_still_works_is_not_probed(profiles):
         assert not [command for command in commands if "probe" in command]
 
 
+def test_a_board_that_was_looked_at_is_not_probed_again(profiles, monkeypatch):
+    monkeypatch.setattr(fleet, "collect", collect_at_once)
+    commands = []
+    looked = DeviceState(cores=99)
+    events = run([Board(profiles[0], lambda: Recorded(commands), state=looked)])
+    assert accepted(events) == dict.fromkeys(KEYS, "pi1")
+    assert events[0] == Started("pi1", looked)
+    # and how it is afterwards is asked without its runtime
+    told = " ".join(map(str, commands))
+    assert "describe" in told and "probe" not in told and "benchmark" not in told
+
+
 @pytest.mark.slow
 def test_an_agent_whose_work_others_have_done_meanwhile_is_ended(profiles):
     profile = profiles[0]

@@ -146,9 +146,11 @@ def _load_instructions() -> None:
     names = [f"tvm.s_tir.tensor_intrin.{x}" for x in ("cuda", "hexagon", "rocm")]
     hidden = {name: ModuleType(name) for name in names if name not in sys.modules}
     sys.modules.update(hidden)
-    importlib.import_module("tvm.s_tir.tensor_intrin")
-    for name in hidden:
-        del sys.modules[name]
+    try:
+        importlib.import_module("tvm.s_tir.tensor_intrin")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 class _Search:
