@@ -1,0 +1,155 @@
+"""Other operators for the int8 graph of an encoder, against those that the product writes.
+
+    python benchmarks/encoder_graph_ways.py --json
+
+MiniLM on single film reviews, as in encoder_speed.py, one thread. All take turns, each with one run
+that is not timed and then `--runs` that are; a figure is the median of the rounds' ratios, how many
+times as fast as the product's graph. The machine should do nothing else.
+"""
+
+import argparse
+import statistics
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from encoder_speed_contenders import Run, ours
+from encoder_speed_task import Case, Task
+from provenance import Provenance, provenance, result_path
+from speed_bound import timed
+from speed_report import ratio
+from walk_cells import markdown
+
+from mosdeploy.export.onnx import blocks
+from mosdeploy.export.onnx.builder import CONTRIB, GraphBuilder
+from mosdeploy.export.onnx.linear import LinearLayer, NBitBlocks
+from mosdeploy.families.encoder import onnx_texts
+from mosdeploy.storage import write_record
+
+PACKAGES = ("onnxruntime", "onnx", "numpy")
+Way = AbstractContextManager[object]
+"""Within it the product writes another graph."""
+CASES = tuple(Case(batch=1, tokens=tokens) for tokens in (32, 128))
+
+
+class Outcome(Provenance):
+    """What encoder_graph_ways.json holds: by way and tokens, how many times as fast."""
+
+    rounds: int
+    runs: int
+    product_ms: dict[int, float]
+    times_as_fast: dict[str, dict[int, float]]
+
+
+def gelu_by_tanh() -> Way:
+    """GELU by tanh in place of erf."""
+    return patch.dict(blocks.ACTIVATION_OPS, gelu=("FastGelu", CONTRIB))
+
+
+def one_product() -> Way:
+    """Queries, keys and values by one product, then MultiHeadAttention."""
+
+    def attend(stream: blocks.ResidualStream, owner: str, heads: int) -> None:
+        builder, spec = stream.builder, stream.spec
+        qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, "int8")
+        product = qkv.product(builder, stream.reads)
+        parts = builder.ops("Split", product, outputs=3, axis=-1, num_outputs=3)
+        inputs = (*parts, qkv.bias(builder))
+        mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)
+        blocks.project_out(stream, owner, mixed)
+
+    return patch.object(onnx_texts, "quantized_self_attention", attend)
+
+
+def quantised_apart() -> Way:
+    """An operator that quantises the input, and one that multiplies."""
+
+    def product(layer: LinearLayer, builder: GraphBuilder, x: str, bias: str) -> str:
+        codes, scale, zero = builder.ops("DynamicQuantizeLinear", x, outputs=3)
+        weights, scales, weights_zero = layer.columns(builder)
+        inputs = (codes, weights, scale, scales, zero, weights_zero, bias)
+        return builder.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+
+    return patch.object(LinearLayer, "_product", product)
+
+
+def blocks_of_inputs() -> Way:
+    """MatMulNBits of 8 bits, which quantises inputs in blocks."""
+
+    def product(layer: LinearLayer, builder: GraphBuilder, x: str, bias: str) -> str:
+        matrix = NBitBlocks(*layer._shape, 8, *layer._byte_blocks(builder))
+        return matrix.multiply(builder, x, bias)
+
+    return patch.object(LinearLayer, "_product", product)
+
+
+PRODUCT = "as the product"
+WAYS = {
+    PRODUCT: nullcontext,
+    "GELU by tanh": gelu_by_tanh,
+    "one product and MultiHeadAttention": one_product,
+    "quantised apart": quantised_apart,
+    "MatMulNBits, 8 bits": blocks_of_inputs,
+}
+
+
+def main() -> None:
+    """Measure, print, keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of a turn")
+    parser.add_argument("--json", action="store_true", help="keep the results beside the script")
+    options = parser.parse_args()
+    task = Task("minilm")
+    with TemporaryDirectory() as folder:
+        runs = {name: open_way(task, name, Path(folder)) for name in WAYS}
+    times = {case.tokens: take_turns(runs, task, case, options) for case in CASES}
+    outcome = Outcome(
+        **provenance(PACKAGES),
+        rounds=options.rounds,
+        runs=options.runs,
+        product_ms={k: statistics.median(x[PRODUCT]) for k, x in times.items()},
+        times_as_fast={
+            name: {k: ratio(x[PRODUCT], x[name]) for k, x in times.items()} for name in WAYS
+        },
+    )
+    print(table(outcome))
+    if options.json:
+        write_record(result_path("encoder_graph_ways", ""), outcome)
+
+
+def open_way(task: Task, name: str, folder: Path) -> Run:
+    """The graph, read by ONNX Runtime."""
+    contender = ours("int8", name)
+    with WAYS[name]():
+        contender.build(task, folder, folder)
+    return contender.open(task, folder, threads=1)
+
+
+def take_turns(
+    runs: dict[str, Run], task: Task, case: Case, options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Of each way, milliseconds a run in each round."""
+    inputs = task.inputs(case)
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            run(inputs)
+            seconds = [timed(lambda run=run: run(inputs))[1] for _ in range(options.runs)]
+            found[name].append(statistics.median(seconds) * 1e3)
+    return found
+
+
+def table(outcome: Outcome) -> str:
+    """Markdown."""
+    header = ["way", *(f"{case.batch} x {case.tokens}" for case in CASES)]
+    rows = [
+        [name, *(f"{x:.2f}" for x in by_tokens.values())]
+        for name, by_tokens in outcome.times_as_fast.items()
+    ]
+    return markdown(header, rows)
+
+
+if __name__ == "__main__":
+    main()
