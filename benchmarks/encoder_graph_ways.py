@@ -10,20 +10,21 @@ times as fast as the product's graph. The machine should do nothing else.
 import argparse
 import statistics
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+from encoder_speed import take_turns
 from encoder_speed_contenders import Run, ours
 from encoder_speed_task import Case, Task
 from provenance import Provenance, provenance, result_path
-from speed_bound import timed
 from speed_report import ratio
 from walk_cells import markdown
 
 from mosdeploy.export.onnx import blocks
 from mosdeploy.export.onnx.builder import CONTRIB, GraphBuilder
-from mosdeploy.export.onnx.linear import LinearLayer, NBitBlocks
+from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.families.encoder import onnx_texts
 from mosdeploy.storage import write_record
 
@@ -76,10 +77,10 @@ def quantised_apart() -> Way:
 
 def blocks_of_inputs() -> Way:
     """MatMulNBits of 8 bits, which quantises inputs in blocks."""
+    written = LinearLayer._product
 
     def product(layer: LinearLayer, builder: GraphBuilder, x: str, bias: str) -> str:
-        matrix = NBitBlocks(*layer._shape, 8, *layer._byte_blocks(builder))
-        return matrix.multiply(builder, x, bias)
+        return written(replace(layer, number_format="matmulnbits8"), builder, x, bias)
 
     return patch.object(LinearLayer, "_product", product)
 
@@ -104,7 +105,10 @@ def main() -> None:
     task = Task("minilm")
     with TemporaryDirectory() as folder:
         runs = {name: open_way(task, name, Path(folder)) for name in WAYS}
-    times = {case.tokens: take_turns(runs, task, case, options) for case in CASES}
+    times = {
+        case.tokens: take_turns(runs, task.inputs(case), options.rounds, options.runs)
+        for case in CASES
+    }
     outcome = Outcome(
         **provenance(PACKAGES),
         rounds=options.rounds,
@@ -125,20 +129,6 @@ def open_way(task: Task, name: str, folder: Path) -> Run:
     with WAYS[name]():
         contender.build(task, folder, folder)
     return contender.open(task, folder, threads=1)
-
-
-def take_turns(
-    runs: dict[str, Run], task: Task, case: Case, options: argparse.Namespace
-) -> dict[str, list[float]]:
-    """Of each way, milliseconds a run in each round."""
-    inputs = task.inputs(case)
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            run(inputs)
-            seconds = [timed(lambda run=run: run(inputs))[1] for _ in range(options.runs)]
-            found[name].append(statistics.median(seconds) * 1e3)
-    return found
 
 
 def table(outcome: Outcome) -> str:
