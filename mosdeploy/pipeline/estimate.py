@@ -100,7 +100,8 @@ class _Parts:
     def per_example_s(self) -> float:
         """A forward pass."""
         batch = len(self.context.family.made_up_dataset(self.config))
-        return FORWARD_SHARE * self.times.winner_s / batch
+        num_examples = batch * self.config.training.grad_accum_steps
+        return FORWARD_SHARE * self.times.winner_s / num_examples
 
     @property
     def answer_s(self) -> float:

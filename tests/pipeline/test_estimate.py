@@ -112,6 +112,21 @@ def test_few_batches_of_a_step_are_tried(tmp_path: Path) -> None:
     assert timed["search"] - same["search"] == pytest.approx(2 * trial_s)
 
 
+def test_steps_of_more_batches_make_no_forward_pass_longer(tmp_path: Path) -> None:
+    """A step of eight batches takes eight times as long."""
+    found = []
+    for number in (1, 8):
+        root = make_run_folder(tmp_path / str(number))
+        batches = f"\nsteps = 12\ngrad_accum_steps = {number}"
+        edit(root / "mosdeploy.toml", "\nsteps = 12", batches)
+        times = StepTimes(supernet_s=3.0 * number, winner_s=0.9 * number)
+        context = Context(open_run(root))
+        found.append(estimate_walk(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
+    one, eight = found
+    for verb in ("search", "evaluate"):
+        assert eight[verb] == pytest.approx(one[verb])
+
+
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
