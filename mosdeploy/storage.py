@@ -186,6 +186,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def readable_record(model: type[R], path: Path) -> R | None:
+    """Read one record; None where `read_record` would refuse it, or where none is."""
+    try:
+        return read_record(model, path, "")
+    except StaleInputError:
+        return None
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write one record as indented JSON, atomically."""
     atomic_write(path, record.model_dump_json(indent=2) + "\n")

@@ -10,14 +10,12 @@ from pathlib import Path
 
 from ..errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from ..records import BegunSearch
-from ..storage import read_record, write_record
+from ..storage import readable_record, write_record
 
 
 def begun_search(path: Path) -> BegunSearch | None:
     """The note that lies there; None where none does."""
-    with contextlib.suppress(StaleInputError):
-        return read_record(BegunSearch, path, "mosdeploy search")
-    return None
+    return readable_record(BegunSearch, path)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ In: a training. Out: a record in its folder; of a state that is refused or was l
 is trained.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from pydantic import JsonValue
 from ..config.sections import TrainingConfig
 from ..errors import StaleInputError
 from ..record import Record
-from ..storage import disk_errors, read_record, write_record
+from ..storage import disk_errors, readable_record, write_record
 from .trained_run import TrainedRun
 from .trained_settings import changed, flat
 
@@ -104,9 +103,7 @@ def begin(
 
 def read_begun(path: Path) -> BegunSubnet | None:
     """What lies in a folder; None where nothing does, as an earlier version left it."""
-    with contextlib.suppress(StaleInputError):
-        return read_record(BegunSubnet, path, "mosdeploy finetune")
-    return None
+    return readable_record(BegunSubnet, path)
 
 
 def _differences(found: BegunSubnet, wanted: BegunSubnet) -> list[str]:

@@ -3,7 +3,6 @@
 In: a number of steps, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
 """
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from ..config.sections import TrainingConfig
 from ..config.shares import supernet_share
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError
 from ..printable import plain
 from ..records import BegunTraining, SupernetCard, TrainingBudget
-from ..storage import fingerprint, read_record, write_record
+from ..storage import fingerprint, readable_record, write_record
 from ..workspace import Workspace
 from .context import Context
 from .limits import TrainOptions
@@ -207,11 +206,10 @@ def _known(folders: Sequence[Workspace], inputs: Sequence[str]) -> TrainingBudge
             (SupernetCard, files.supernet_card_path),
         )
         for kind, path in records:
-            with contextlib.suppress(StaleInputError):
-                record = read_record(kind, path, "mosdeploy train")
-                found = record if isinstance(record, TrainingBudget) else record.budget
-                if found is not None and found.inputs_sha256 in inputs:
-                    return found
+            record = readable_record(kind, path)
+            found = record.budget if isinstance(record, BegunTraining | SupernetCard) else record
+            if found is not None and found.inputs_sha256 in inputs:
+                return found
     return None
 
 

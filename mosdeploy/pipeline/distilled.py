@@ -4,7 +4,6 @@ In: a run folder. Out: training examples, original, distilled or both, after a c
 were made from.
 """
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from ..errors import ConfigError, StaleInputError
 from ..family import TaskData
 from ..record import Record, load_json
 from ..records import DistilledCard, SubnetCard
-from ..storage import read_lines, read_record, sha256_file
+from ..storage import read_lines, read_record, readable_record, sha256_file
 from ..workspace import Workspace
 from .run import Run
 
@@ -166,11 +165,8 @@ def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
 
 def begun_command(files: Workspace) -> str | None:
     """What began a distillation that is not over; None where there is none, or it does not say."""
-    with contextlib.suppress(StaleInputError):
-        return read_record(
-            BegunDistilling, files.begun_distilling_path, "mosdeploy distill"
-        ).command
-    return None
+    begun = readable_record(BegunDistilling, files.begun_distilling_path)
+    return begun.command if begun else None
 
 
 def _delete(path: Path) -> str:

@@ -13,7 +13,7 @@ from ..locks import locked
 from ..records import Scores, ScoreTable
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, read_record, write_record
+from ..storage import fingerprint, readable_record, write_record
 from ..version import __version__
 from .answering import scored_in_parts
 from .context import Context, Progress
@@ -193,11 +193,8 @@ class _Evaluation:
         """What an earlier run scored on the same examples in the same way, by name; not of weights
         that were trained again since.
         """
-        try:
-            table = read_record(ScoreTable, self._path, "mosdeploy evaluate")
-        except StaleInputError:
-            return {}
-        if table.inputs_sha256 != scored_inputs(self.state, self.workload):
+        table = readable_record(ScoreTable, self._path)
+        if table is None or table.inputs_sha256 != scored_inputs(self.state, self.workload):
             return {}
         return {name: x for name, x in table.subnets.items() if are_current(self.state, x)}
 

@@ -6,7 +6,6 @@ training of the supernet its inherited losses say little about what architecture
 losses say more. A killed search goes on where it stopped.
 """
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..folders import listed
 from ..record import Record
 from ..records import Candidate
 from ..spaces.genes import ArchConfig
-from ..storage import disk_errors, read_record, write_record
+from ..storage import disk_errors, readable_record, write_record
 from ..workspace import CHECKPOINT_NAME
 from .context import Progress
 from .finetune import FinetuneOptions, alone
@@ -127,10 +126,9 @@ class FinalistTraining:
         inputs_sha256 = training.inputs_sha256
         path = state.files.finalist_checkpoint_path(arch.key)
         card_path = path.with_name("loss.json")
-        with contextlib.suppress(StaleInputError):
-            card = read_record(FinalistLoss, card_path, "mosdeploy search")
-            if (card.inputs_sha256, card.steps) == (inputs_sha256, steps):
-                return card.loss
+        card = readable_record(FinalistLoss, card_path)
+        if card and (card.inputs_sha256, card.steps) == (inputs_sha256, steps):
+            return card.loss
         self._remove_other(path, inputs_sha256, steps)
         train_set, valid_set = self._dataset(taught)
         job = TrainingJob(

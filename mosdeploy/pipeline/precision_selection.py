@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ..config.device import DeviceProfile
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
-from ..errors import ConfigError, ExportError, MosdeployError, StaleInputError
+from ..errors import ConfigError, ExportError, MosdeployError
 from ..folders import remove_scratch
 from ..locks import locked
 from ..printable import milliseconds
@@ -22,7 +22,7 @@ from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision, Workload
-from ..storage import disk_errors, fingerprint, read_record, write_record
+from ..storage import disk_errors, fingerprint, readable_record, write_record
 from ..version import __version__
 from .answering import opened_in_parts
 from .conditions import board_state
@@ -138,10 +138,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
     from ..latency.conditions import board_conditions
 
     inputs_sha256 = task.inputs_sha256
-    try:
-        earlier = read_record(PrecisionChoice, task.path, "mosdeploy export --precision auto")
-    except StaleInputError:
-        earlier = None
+    earlier = readable_record(PrecisionChoice, task.path)
     if earlier is not None and earlier.inputs_sha256 != inputs_sha256:
         earlier = None
     job_id = _job_id(task, earlier) if earlier else "precision"

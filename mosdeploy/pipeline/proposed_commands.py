@@ -9,14 +9,14 @@ from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..records import NO_LIMITS, BegunSearch, BegunTraining, SearchResult, SupernetCard
 from ..spaces import ModelSpec
-from ..storage import read_record
+from ..storage import readable_record
 from .begun_search import begun_search
 from .budget import tried_budget, with_budget
 from .context import Context
 from .devices import run_profile
 from .limits import with_defaults
 from .measured_device import has_other_predictor, middle_limit, middle_size, middle_times_ms
-from .replacing import OTHER_DATA, begun_teacher, begun_training, stopped_state
+from .replacing import OTHER_DATA, begun_teacher, last_begun, stopped_state
 from .train_command import TRAIN, limit_options, train_command
 from .trained_run import trained_run
 from .trained_settings import names_data, setting_differences
@@ -63,11 +63,8 @@ def _last_search(context: Context, device: str | None, ending: str) -> str | Non
     """The last search for that device again, whatever it was made from; None where there is none,
     or one without limits.
     """
-    try:
-        found = read_record(SearchResult, context.files.search_result_path, "mosdeploy search")
-    except StaleInputError:
-        return None
-    return _same_search(context, found, device, ending)
+    found = readable_record(SearchResult, context.files.search_result_path)
+    return _same_search(context, found, device, ending) if found else None
 
 
 def _stopped_search(context: Context, device: str | None) -> str | None:
@@ -175,12 +172,10 @@ def last_training(
         As `status` has it.
     """
     files = context.files
-    begun = begun_training(files.beside) or begun_training(files)
+    begun = last_begun(files)
     if begun is not None and not is_other_training(context, begun, read_data=read_data):
         return begun
-    with contextlib.suppress(StaleInputError):
-        return read_record(SupernetCard, files.supernet_card_path, TRAIN)
-    return None
+    return readable_record(SupernetCard, files.supernet_card_path)
 
 
 def is_other_training(context: Context, begun: BegunTraining, *, read_data: bool) -> bool:

@@ -11,7 +11,7 @@ from ..config import RunConfig
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
-from ..storage import read_record
+from ..storage import read_record, readable_record
 from ..workspace import Workspace
 from .train_command import TRAIN, train_command
 from .trained_settings import limit_differences, names_data, setting_differences
@@ -57,18 +57,17 @@ def begun_training(files: Workspace) -> BegunTraining | None:
     """What the training in a folder was begun with that is not over; None where that is not
     known.
     """
-    return _begun(files.begun_path)
+    return readable_record(BegunTraining, files.begun_path)
+
+
+def last_begun(files: Workspace) -> BegunTraining | None:
+    """The same of the training beside what is there, or else of that in the folder."""
+    return begun_training(files.beside) or begun_training(files)
 
 
 def begun_teacher(files: Workspace) -> BegunTraining | None:
     """What the training of the teacher that lies there was begun with; None as above."""
-    return _begun(files.teacher_begun_path)
-
-
-def _begun(path: Path) -> BegunTraining | None:
-    with contextlib.suppress(StaleInputError):
-        return read_record(BegunTraining, path, TRAIN)
-    return None
+    return readable_record(BegunTraining, files.teacher_begun_path)
 
 
 def stopped_state(files: Workspace) -> Path | None:

@@ -3,12 +3,11 @@
 In: a run folder, a device. Out: the record of what stands there then.
 """
 
-import contextlib
 from pathlib import Path
 
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError
 from ..records import Deployment
-from ..storage import read_record, write_record
+from ..storage import readable_record, write_record
 from .channels import channel_of
 from .context import Context
 from .deploy import DeployOptions, deployed_to, say_provider
@@ -57,7 +56,5 @@ def _rolled_back_from(path: Path) -> tuple[str, ...]:
     """What stood on a device until now, and what it was rolled back from before; nothing if its
     record here cannot be read.
     """
-    with contextlib.suppress(StaleInputError):
-        found = read_record(Deployment, path, "mosdeploy deploy")
-        return (*found.rolled_back_from, found.bundle_sha256)
-    return ()
+    found = readable_record(Deployment, path)
+    return (*found.rolled_back_from, found.bundle_sha256) if found else ()

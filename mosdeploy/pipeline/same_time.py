@@ -4,7 +4,6 @@ In: a trained run, and an architecture. Out: a number of steps. The two are time
 who resumes reads what was found then.
 """
 
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
@@ -12,10 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..errors import StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
-from ..storage import fingerprint, read_record, write_record
+from ..storage import fingerprint, readable_record, write_record
 from .budget import busy
 from .context import Progress
 from .trained_run import TrainedRun
@@ -114,12 +112,10 @@ def _beside(state: TrainedRun, other: ArchConfig) -> str:
 
 
 def _known(state: TrainedRun, arch: ArchConfig) -> StepRatio | None:
-    path = state.files.step_ratio_path(arch.key)
-    with contextlib.suppress(StaleInputError):
-        known = read_record(StepRatio, path, "mosdeploy finetune")
-        if known.inputs_sha256 == _inputs_sha256(state, arch):
-            return known
-    return None
+    known = readable_record(StepRatio, state.files.step_ratio_path(arch.key))
+    if known is None or known.inputs_sha256 != _inputs_sha256(state, arch):
+        return None
+    return known
 
 
 def _inputs_sha256(state: TrainedRun, arch: ArchConfig) -> str:

@@ -20,7 +20,7 @@ from ..records import (
     ScoreTable,
     SupernetCard,
 )
-from ..storage import read_record
+from ..storage import read_record, readable_record
 from .begun_search import begun_search
 from .context import Context
 from .delivered_parts import delivered_parts, verify_command
@@ -37,7 +37,7 @@ from .proposed_commands import (
     refused_training,
     search_command,
 )
-from .replacing import begun_training, stopped_beside, stopped_state
+from .replacing import last_begun, stopped_beside, stopped_state
 from .shown_report import changed_since
 from .subnets import are_current, trained_weights
 from .summaries import Part, RunStatus
@@ -222,7 +222,7 @@ class _Look:
         files = self.context.files
         if is_locked(files.supernet_dir):
             raise StaleInputError(RUNS)
-        begun = begun_training(files.beside) or begun_training(files)
+        begun = last_begun(files)
         if any(stopped_state(x) for x in (files, files.beside)):
             if begun is None:
                 same = "the same command, with the same options,"
@@ -275,11 +275,10 @@ class _Look:
         return ", ".join(words)
 
     def _scored(self) -> Part:
-        with contextlib.suppress(StaleInputError):
-            card = read_record(DataCard, self.context.files.data_card_path, TRAIN)
-            if card.num_test == 0:
-                detail = "there are no test examples"
-                return Part(what="scores", state="unused", detail=detail)
+        card = readable_record(DataCard, self.context.files.data_card_path)
+        if card is not None and card.num_test == 0:
+            detail = "there are no test examples"
+            return Part(what="scores", state="unused", detail=detail)
         return look_at("scores", "", self._scores, "mosdeploy evaluate")
 
     def _scores(self) -> str:

@@ -5,7 +5,6 @@ folder of the task, `runs/NAME`, in which every later verb works: the run file w
 the task, the supernet with a fresh head, and the architecture, which was chosen before.
 """
 
-import contextlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from ..config import RunConfig, parse_run_config
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError
 from ..record import read_toml
 from ..records import NO_LIMITS, Candidate, ScoreTable, SearchResult, SupernetCard
 from ..spaces.genes import ArchConfig
@@ -22,7 +21,7 @@ from ..storage import (
     atomic_write,
     disk_errors,
     make_folder,
-    read_record,
+    readable_record,
     sha256_file,
     write_record,
 )
@@ -197,10 +196,9 @@ class _Task:
             "data_sha256": data.sha256,
             "supernet_sha256": sha256_file(files.supernet_path),
         }
-        with contextlib.suppress(StaleInputError):
-            card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy finetune --task")
-            if known.items() <= card.model_dump().items():
-                return  # its losses need not be computed again
+        card = readable_record(SupernetCard, files.supernet_card_path)
+        if card and known.items() <= card.model_dump().items():
+            return  # its losses need not be computed again
         settings = trained_settings(run.config)
         state = TrainedRun(run, trained.model_copy(update={**known, "settings": settings}))
         batches = self._valid_batches(state)

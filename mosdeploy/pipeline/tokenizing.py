@@ -4,12 +4,9 @@ In: a run and its data. Out: files in the folder of the supernet. The teacher, i
 one, is trained on the way, as it labels the examples.
 """
 
-import contextlib
-
-from ..errors import StaleInputError
 from ..family import TaskData, Tokenizer
 from ..records import BegunTraining, DataCard
-from ..storage import atomic_copy, read_record, sha256_file, write_record
+from ..storage import atomic_copy, readable_record, sha256_file, write_record
 from ..workspace import Workspace
 from .context import Context
 from .distilled import Distilled
@@ -18,7 +15,6 @@ from .replacing import begun_teacher, telling_differences
 from .run import Run
 from .teacher import keep_teacher, train_teacher
 from .token_files import write_tokens
-from .train_command import TRAIN
 
 
 def tokenize(
@@ -79,8 +75,7 @@ def tokenize(
 def ensure_card(context: Context, data: TaskData, source: Distilled) -> None:
     """Write the card of a finished supernet's data again if it was lost."""
     path = context.files.data_card_path
-    with contextlib.suppress(StaleInputError):
-        read_record(DataCard, path, TRAIN)
+    if readable_record(DataCard, path):
         return
     context.progress.say(f"{path} was lost or damaged: tokenizing again to write it")
     tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
@@ -103,11 +98,8 @@ def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
 
 def has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> bool:
     """Whether a folder has a tokenizer that was made from this data and this vocabulary size."""
-    if not (files.data_card_path.exists() and files.tokenizer_path.exists()):
-        return False
-    try:
-        card = read_record(DataCard, files.data_card_path, TRAIN)
-    except StaleInputError:  # damaged
+    card = readable_record(DataCard, files.data_card_path)
+    if card is None or not files.tokenizer_path.exists():
         return False
     made_from = (card.sha256, card.vocab_size, card.tokenizer_sha256)
     return made_from == (

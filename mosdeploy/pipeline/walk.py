@@ -30,7 +30,7 @@ from .limits import (
     within_trained,
 )
 from .profile import ProfileOptions, profile
-from .replacing import begun_training
+from .replacing import last_begun
 from .report import report
 from .search import SearchOptions, search
 from .summaries import WalkSummary
@@ -191,7 +191,7 @@ def _check_ends(context: Context, device: str) -> None:
 
 def _is_begun(context: Context, device: str) -> bool:
     """Whether a training within a latency on this device was stopped."""
-    begun = begun_training(context.files.beside) or begun_training(context.files)
+    begun = last_begun(context.files)
     # those without a latency are of no device
     return begun is not None and begun.limits is not None and begun.limits.device == device
 

@@ -5,7 +5,6 @@ In: a network and texts as token ids. Out: its outputs, computed where and in th
 `amp = "auto"` takes the faster precision on a CPU, as a training does, and keeps to it.
 """
 
-import contextlib
 import hashlib
 import io
 import zipfile
@@ -20,8 +19,7 @@ from torch import Tensor
 
 from ...config.sections import TrainingConfig
 from ...data.ragged import Ragged
-from ...errors import StaleInputError
-from ...storage import atomic_write, read_record, write_record
+from ...storage import atomic_write, readable_record, write_record
 from ...supernet.elastic import Subnet
 from ...training.device import DeviceContext
 from ...training.precision import WAYS, PrecisionTrial, fastest
@@ -150,8 +148,8 @@ def _context(
     context = DeviceContext.of(training)
     if training.amp != "auto" or context.device.type != "cpu":
         return context
-    with contextlib.suppress(StaleInputError):
-        kept = read_record(PrecisionTrial, trial_path, "mosdeploy train")
+    kept = readable_record(PrecisionTrial, trial_path)
+    if kept is not None:
         return kept.way.within(context)
     if len(texts) <= 2 * TRIAL_TEXTS:
         return context

@@ -22,7 +22,7 @@ from ...errors import ConfigError, StaleInputError
 from ...family import TeacherTask
 from ...record import Record
 from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
-from ...storage import fingerprint, read_record, sha256_file, write_record
+from ...storage import fingerprint, readable_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict
 from ...training.trainer import TrainingJob, TrainingSummary, train
@@ -136,11 +136,8 @@ def training_alone(config: EncoderRunConfig) -> TrainingConfig:
 
 def _finished(path: Path, inputs_sha256: str) -> TeacherCard | None:
     """The card of a teacher of these inputs, if it lies there whole."""
-    try:
-        card = read_record(TeacherCard, _card_path(path), "mosdeploy train")
-    except StaleInputError:
-        return None
-    if card.inputs_sha256 != inputs_sha256 or not path.exists():
+    card = readable_record(TeacherCard, _card_path(path))
+    if card is None or card.inputs_sha256 != inputs_sha256 or not path.exists():
         return None
     return card if sha256_file(path) == card.weights_sha256 else None
 
