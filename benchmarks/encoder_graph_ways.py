@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+import numpy as np
 from encoder_speed import take_turns
 from encoder_speed_contenders import Run, ours
 from encoder_speed_task import Case, Task
@@ -63,14 +64,46 @@ def one_product() -> Way:
     return patch.object(onnx_texts, "quantized_self_attention", attend)
 
 
+def int8_attention() -> Way:
+    """Queries, keys and values in int8, with one scale; weights of the attention in 1/255."""
+
+    def attend(stream: blocks.ResidualStream, owner: str, heads: int) -> None:
+        builder, spec = stream.builder, stream.spec
+        dim = spec.qkv_dim // heads
+        qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, "int8")
+        inputs = qkv.apply(builder, stream.reads)
+        codes, scale, zero = builder.ops("DynamicQuantizeLinear", inputs, outputs=3)
+        q, k, v = (
+            builder.op("Reshape", x, builder.constant([0, 0, heads, dim]))
+            for x in builder.ops("Split", codes, outputs=3, axis=-1, num_outputs=3)
+        )
+        q, v = (builder.op("Transpose", x, perm=[0, 2, 1, 3]) for x in (q, v))
+        k = builder.op("Transpose", k, perm=[0, 2, 3, 1])
+        softened = builder.op("Mul", scale, builder.constant(dim**-0.5, np.float32))
+        scores = (q, k, scale, softened, zero, zero)
+        weights = builder.op("Softmax", multiplied(builder, *scores), axis=-1)
+        step, none = builder.constant(1 / 255, np.float32), builder.constant(0, np.uint8)
+        weights = builder.op("QuantizeLinear", weights, step, none)
+        mixed = multiplied(builder, weights, v, step, scale, none, zero)
+        mixed = builder.op("Transpose", mixed, perm=[0, 2, 1, 3])
+        mixed = builder.op("Reshape", mixed, builder.constant([0, 0, spec.qkv_dim]))
+        blocks.project_out(stream, owner, mixed)
+
+    return patch.object(onnx_texts, "quantized_self_attention", attend)
+
+
+def multiplied(builder: GraphBuilder, *inputs: str) -> str:
+    """Product of two int8 tensors, with their scales and zero points, in fp32."""
+    return builder.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+
+
 def quantised_apart() -> Way:
     """An operator that quantises the input, and one that multiplies."""
 
     def product(layer: LinearLayer, builder: GraphBuilder, x: str, bias: str) -> str:
         codes, scale, zero = builder.ops("DynamicQuantizeLinear", x, outputs=3)
         weights, scales, weights_zero = layer.columns(builder)
-        inputs = (codes, weights, scale, scales, zero, weights_zero, bias)
-        return builder.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+        return multiplied(builder, codes, weights, scale, scales, zero, weights_zero, bias)
 
     return patch.object(LinearLayer, "_product", product)
 
@@ -90,6 +123,7 @@ WAYS = {
     PRODUCT: nullcontext,
     "GELU by tanh": gelu_by_tanh,
     "one product and MultiHeadAttention": one_product,
+    "int8 attention": int8_attention,
     "quantised apart": quantised_apart,
     "MatMulNBits, 8 bits": blocks_of_inputs,
 }

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 
 import ctranslate2_model
 import torch
@@ -189,10 +189,11 @@ def table(outcome: Outcome) -> str:
     for name, split, beam in dict.fromkeys((x.name, x.split, x.beam) for x in outcome.rows):
         rows = [x for x in outcome.rows if (x.name, x.split, x.beam) == (name, split, beam)]
         changes = [x.bleu - in_torch[x.subnet, split, beam] for x in rows]
-        change = f"{mean(changes):+.2f} ± {pstdev(changes):.2f}"
+        spread = f" ± {stdev(changes):.2f}" if len(changes) > 1 else ""
         same = mean(x.same for x in rows)
         sizes = [x.model_bytes for x in rows if x.model_bytes is not None]
         size = f"{mean(sizes) / 1e6:.2f}" if sizes else "-"
+        change = f"{mean(changes):+.2f}{spread}"
         lines.append(
             f"| {name} | {split} | {beam} | {len(rows)} | {change} | {same:.1%} | {size} |"
         )
