@@ -54,7 +54,6 @@ from walk_cells import check_options, judged, kept, step_seconds, write_run_file
 import mosdeploy
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.spaces.translation_arch import TranslationArch
@@ -222,7 +221,7 @@ class Walk:
             update={"steps": TRIAL_STEPS, "validate_every": TRIAL_STEPS}
         )
         batches = Batches(state.tokenized(state.data.train), config.tokens_per_batch, self.seed)
-        valid = ordered_batches(state.tokenized(state.data.valid[:8]), VALIDATION_TOKENS)
+        valid = ordered_batches(state.tokenized(state.data.valid[:8]))
         ratios = []
         for _ in range(TRIALS):
             nets = (state.family.build_supernet(*_fresh(state)), state.subnet(arch))

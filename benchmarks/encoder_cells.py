@@ -14,7 +14,6 @@ from mosdeploy.data.batches import ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun
 from mosdeploy.record import Record
 from mosdeploy.spaces.encoder_choices import EncoderArch
@@ -52,7 +51,7 @@ def inherited(
     state: TrainedRun, way: str, seed: int, number: int, seconds: float
 ) -> Iterable[Cell]:
     """What subnets have from one supernet, whose training took so long."""
-    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+    valid = ordered_batches(state.validation_set(len(state.data.valid)))
     for name, arch in nets(state, number).items():
 
         def judge(name: str = name, arch: EncoderArch = arch) -> Cell:

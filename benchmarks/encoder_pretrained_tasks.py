@@ -42,7 +42,6 @@ from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
@@ -166,7 +165,7 @@ class Net:
             ).run(SINGLE_PROCESS, PROGRESS)
         valid = self.state.validation_set(len(self.state.data.valid))
         return Cell(
-            masked_loss=validation_loss(body, ordered_batches(valid, VALIDATION_TOKENS)),
+            masked_loss=validation_loss(body, ordered_batches(valid)),
             scores=scores(served, self.arch, "finetuned", (None,)),
         )
 

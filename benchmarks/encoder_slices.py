@@ -44,7 +44,6 @@ from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnet_teaching import Teaching, teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.storage import fingerprint, write_record
@@ -154,7 +153,7 @@ class Walk:
         one = SliceTraining(
             state, arch, "from-teacher", config, taught, order=order, name_of_lesson=lesson
         )
-        valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+        valid = ordered_batches(state.validation_set(len(state.data.valid)))
         card = one.run(SINGLE_PROCESS, PROGRESS)
         return Cell(
             order=order,

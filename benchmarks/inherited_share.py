@@ -26,7 +26,6 @@ from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.spaces.translation_arch import TranslationArch
@@ -94,7 +93,7 @@ def curve(
                 if weight.dim() > 1:
                     weight.mul_(start.fresh)
     batches = Batches(state.tokenized(state.data.train), training.tokens_per_batch, training.seed)
-    valid = ordered_batches(state.tokenized(state.data.valid), VALIDATION_TOKENS)
+    valid = ordered_batches(state.tokenized(state.data.valid))
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"
         train(net, batches, valid, TrainingJob(training, Path(folder) / "state.pt", log, "a trial"))

@@ -43,7 +43,6 @@ PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "scipy")
 """Whose versions the results depend on."""
 ARCH_SEED = 2026
 NUM_ARCHS = 8
-VALIDATION_TOKENS = 4096
 MAX_DECODE_STEPS = 64
 SCRATCH = "scratch"
 SCRATCHES = tuple(f"{SCRATCH}-{i}" for i in range(NUM_ARCHS))
@@ -192,7 +191,7 @@ class Bench:
             tokenize(self.tokenizer, pairs, self.settings.corpus.max_tokens)
             for pairs in (self.corpus.train, self.corpus.valid)
         )
-        valid = ordered_batches(valid_set, VALIDATION_TOKENS)
+        valid = ordered_batches(valid_set)
         return Batches(train_set, training.tokens_per_batch, training.seed), valid
 
     def _train(self, name: str, seed: int) -> Cell:

@@ -205,7 +205,7 @@ def inherited_one(run: mosdeploy.RunFolder, arch: ArchConfig) -> Inherited:
 def scores(state: TrainedRun, arch: ArchConfig, weights: str) -> dict[str, float]:
     """Losses, BLEU and chrF of a subnet on validation pairs."""
     subnet = select_subnet(state, arch, weights).subnet.eval()
-    batches = ordered_batches(state.validation_set(len(state.data.valid)), 4096)
+    batches = ordered_batches(state.validation_set(len(state.data.valid)))
     num_targets = sum(batch.num_targets for batch in batches)
     with torch.no_grad():
         logits = [subnet(*batch.inputs()) for batch in batches]

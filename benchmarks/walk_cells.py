@@ -27,7 +27,6 @@ from mosdeploy.pipeline.collect import CollectRequest, collect
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.token_files import VALIDATION_TOKENS
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import Record
@@ -126,7 +125,7 @@ def scores(
 ) -> Scores:
     """The same for a run that is open; a beam is None where the family has none."""
     chosen = select_subnet(state, arch, weights)
-    valid = ordered_batches(state.validation_set(len(state.data.valid)), VALIDATION_TOKENS)
+    valid = ordered_batches(state.validation_set(len(state.data.valid)))
     metrics = dict[str, float]()
     for split, examples in (("valid", state.data.valid), ("test", state.data.test)):
         for beam in beams:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from ..errors import ConfigError
 from .protocols import Batch, Dataset
 
+VALIDATION_TOKENS = 4096
+"""Positions of a batch that is only read, padding included; more where one example has more."""
 Rows = npt.NDArray[np.int64]
 """Row numbers of the examples of one batch, (B,)."""
 
@@ -73,7 +75,7 @@ class Batches:
         return [groups[i] for i in rng.permutation(len(groups))]
 
 
-def ordered_batches(dataset: Dataset, tokens_per_batch: int) -> list[Batch]:
+def ordered_batches(dataset: Dataset, tokens_per_batch: int = VALIDATION_TOKENS) -> list[Batch]:
     """All examples once, sorted by length, for validation.
 
     Parameters

@@ -110,6 +110,8 @@ def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None
 
 
 def _settings(name: str, host: str, state: DeviceState, gpu_error: str | None) -> list[Setting]:
+    from ..devices.probe import MAX_LOAD
+
     is_for_gpus = CUDA in state.providers
     runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
     provider = CUDA if is_for_gpus and gpu_error is None else "CPUExecutionProvider"
@@ -135,7 +137,7 @@ def _settings(name: str, host: str, state: DeviceState, gpu_error: str | None) -
         if (processor := llvm_cpu(state)) is not None:
             settings.append(Setting("llvm_cpu", processor, "what TVM compiles for"))
         settings.append(Setting("wheel_platform", platform, "for a board without internet"))
-    is_busy = state.load_1min is not None and state.load_1min > 0.3
+    is_busy = state.load_1min is not None and state.load_1min > MAX_LOAD
     rounds = BUSY_ROUNDS if is_busy else 1
     load = "unknown" if state.load_1min is None else f"{state.load_1min:.2f}"
     why = f"the load was {load}; {BUSY_ROUNDS} suit a board that does other work too"

@@ -74,7 +74,7 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     folders = _folders(context, options.bundles)
     manifests = [read_manifest(folder) for folder in folders]
     stages = _common_stages(context, folders, manifests)
-    name = options.device or context.config.device or manifests[0].device or "local"
+    name = context.run.device_name(options.device, manifests[0].device)
     target = resolve_profile(context.files.root, name, options.host)
     if target.emulated:
         raise PredictorError(

@@ -132,16 +132,12 @@ def _deploy_another(
         except InfeasibleError as error:
             taken_ms[key] = error.fastest_latency_ms
             fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
-    name = _device_name(context, options, manifest)
-    is_told = options.host or name != _device_name(context, DeployOptions(), manifest)
+    name = context.run.device_name(options.device, manifest.device)
+    is_told = options.host or name != context.run.device_name(None, manifest.device)
     board = named_board(name, options.host) if is_told else None
     told = what_helps(context, manifest, to_train, taken_ms, board)
     rest = "If other programs slow it down, let it rest and deploy again before all else"
     raise InfeasibleError(f"{fastest}. {rest}. {told}", fastest.fastest_latency_ms)
-
-
-def _device_name(context: Context, options: DeployOptions, manifest: BundleManifest) -> str:
-    return options.device or context.config.device or manifest.device or "local"
 
 
 def _deploy(
@@ -152,7 +148,7 @@ def _deploy(
     from ..devices.release import Release
 
     files = context.files
-    name = _device_name(context, options, manifest)
+    name = context.run.device_name(options.device, manifest.device)
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
     limit, max_memory_bytes = _limits(context, manifest, options.bundle is not None)

@@ -30,7 +30,7 @@ def dry_run(context: Context, options: TrainOptions | None = None) -> DryRun:
     ConfigError
         If a GPU is asked for and there is none, if the device is unknown, if the space is not that
         of the checkpoint, if an example is longer than a batch, or if the time is not enough for
-        one step.
+        the least steps.
     InfeasibleError
         If nothing keeps the limits.
     """

@@ -25,7 +25,6 @@ from .subnets import (
     teacher_subnet,
     trained_alone,
 )
-from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun, trained_run
 from .workloads import changed_workload
 
@@ -152,7 +151,7 @@ class _Evaluation:
         from ..data.batches import ordered_batches
         from ..training.validation import validation_loss
 
-        return validation_loss(subnet, ordered_batches(self._valid_set, VALIDATION_TOKENS))
+        return validation_loss(subnet, ordered_batches(self._valid_set))
 
     @cached_property
     def _valid_set(self) -> "Dataset":

@@ -329,7 +329,7 @@ def _is_pick(options: ExportOptions) -> bool:
 
 
 def _device_name(context: Context, options: ExportOptions, searched: str | None) -> str:
-    name = options.device or context.config.device or searched or "local"
+    name = context.run.device_name(options.device, searched)
     if options.device is None and searched is not None and name != searched:
         context.progress.say(
             f"searched for {searched}, and exported for {name}, the device in mosdeploy.toml: "

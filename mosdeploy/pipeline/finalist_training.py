@@ -23,7 +23,7 @@ from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
 from .subnet_teaching import Teaching, remedy, teaching
 from .subnet_training import SubnetTraining
-from .token_files import VALIDATION_TOKENS, training_progress
+from .token_files import training_progress
 from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class FinalistTraining:
         summary = train(
             training.start(),
             Batches(train_set, config.tokens_per_batch, config.seed),
-            ordered_batches(valid_set, VALIDATION_TOKENS),
+            ordered_batches(valid_set),
             job,
             training_progress(stage, self.progress),
         )

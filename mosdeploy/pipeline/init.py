@@ -133,8 +133,8 @@ def init_from_data(
     ------
     ConfigError
         If the folder has a run file already; if the family, the size or the device is unknown; if
-        the data, the checkpoint or a setting is wrong; if the time is not enough for a step of
-        each kind.
+        the data, the checkpoint or a setting is wrong; if the time is not enough for the
+        least steps of each kind.
 
     Examples
     --------

@@ -73,9 +73,11 @@ class Run:
         """Fingerprint of the search space."""
         return fingerprint(self.config.space)
 
-    def device_name(self, option: str | None) -> str:
-        """Which device a command means: the option, the config's `device`, else this machine."""
-        return option or self.config.device or "local"
+    def device_name(self, option: str | None, otherwise: str | None = None) -> str:
+        """Which device a command means: the option, the config's `device`, the one that something
+        was made for, else this machine.
+        """
+        return option or self.config.device or otherwise or "local"
 
     def profiled_device_name(self, option: str | None) -> str:
         """Which device a search means when nothing names one: the one that was profiled.

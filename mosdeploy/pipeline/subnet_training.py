@@ -25,7 +25,6 @@ from .context import Progress
 from .subnet_teaching import Teaching, remedy
 from .subnets import made_from_sha256, subnet_card
 from .token_files import (
-    VALIDATION_TOKENS,
     read_tokens,
     remove_tokens,
     training_progress,
@@ -197,7 +196,7 @@ class SubnetTraining:
         train_set = state.tokenized(self.teaching.source.examples(state.run, data))
         valid_set = state.tokenized(data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
-        loss = validation_loss(self.source(), ordered_batches(valid_set, VALIDATION_TOKENS))
+        loss = validation_loss(self.source(), ordered_batches(valid_set))
         share = self.inherited_share
         mixed = "" if share == 1 else f", with {share:g} of these weights and the rest fresh"
         progress.say(

@@ -15,7 +15,6 @@ from ..family import SmallerVocabulary
 from ..records import Scores, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, read_record, sha256_file
-from .token_files import VALIDATION_TOKENS
 from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
@@ -228,7 +227,7 @@ def _inherited_loss(
     if finetuned is not None:
         return finetuned.start_loss
     valid = state.tokenized(state.data.valid)
-    return validation_loss(inherited.subnet, ordered_batches(valid, VALIDATION_TOKENS))
+    return validation_loss(inherited.subnet, ordered_batches(valid))
 
 
 def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:

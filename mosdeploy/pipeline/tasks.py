@@ -33,7 +33,6 @@ from .limits import cost_of
 from .picking import Picked, pick
 from .run import Run, open_run
 from .summaries import TaskSummary
-from .token_files import VALIDATION_TOKENS
 from .tokenizing import data_card
 from .trained_run import TrainedRun, trained_run, training_inputs
 from .trained_settings import trained_settings
@@ -249,7 +248,7 @@ class _Task:
         from ..data.batches import ordered_batches
 
         examples = state.validation_set(state.config.search.eval_examples)
-        return ordered_batches(examples, VALIDATION_TOKENS)
+        return ordered_batches(examples)
 
 
 def _budgeted_steps(config: RunConfig) -> dict[str, dict[str, int]]:

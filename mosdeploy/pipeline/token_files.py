@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from ..data.protocols import Batch, Dataset
     from ..training.log import LogLine
 
-VALIDATION_TOKENS = 4096
-"""Tokens of a validation batch, padding included; more where one example has more."""
-
 
 def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:
     """Leave token ids in the folder of a training, for all ranks."""
@@ -45,7 +42,7 @@ def read_tokens(
         train = family.open_dataset(tokens_path(folder, "train"))
         valid = family.open_dataset(tokens_path(folder, "valid"))
     batches = Batches(train, config.tokens_per_batch, config.seed)
-    return batches, ordered_batches(valid, VALIDATION_TOKENS)
+    return batches, ordered_batches(valid)
 
 
 def remove_tokens(folder: Path) -> None:
@@ -77,5 +74,7 @@ def validated_seldom(config: TrainingConfig, num_batches: int) -> TrainingConfig
     """The same training, which reads at least twice as many tokens between two validations as one
     of so many batches does: a short one would spend more time on these than on its steps.
     """
+    from ..data.batches import VALIDATION_TOKENS
+
     least = 2 * num_batches * VALIDATION_TOKENS // config.tokens_per_batch
     return config.model_copy(update={"validate_every": max(config.validate_every, least)})

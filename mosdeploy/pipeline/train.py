@@ -58,7 +58,8 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
     Raises
     ------
     ConfigError
-        If the data is wrong, a device has no profile, or the time is not enough for one step.
+        If the data is wrong, a device has no profile, or the time is not enough for the least
+        steps.
     StaleInputError
         If an unfinished training was made from other data or another configuration, or a latency
         limit is given and no latency was measured on the device.

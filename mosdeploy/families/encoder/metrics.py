@@ -1,8 +1,8 @@
 """Metrics of texts' classes, numbers, tags and vectors, in percent; higher is better. (But not of
 the mean absolute error.)
 
-In: answers and references. Out: metrics by name; the first one counts. What scikit-learn and SciPy
-have is theirs.
+In: answers and references. Out: metrics by name; the first one counts. Metrics of classes
+are scikit-learn's, ranks SciPy's.
 """
 
 from collections.abc import Sequence, Sized

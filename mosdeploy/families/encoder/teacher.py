@@ -32,9 +32,6 @@ from .labelling import Labels
 
 _log = logging.getLogger(__name__)
 
-VALIDATION_TOKENS = 4096
-"""Tokens of a batch that is only read, padding included."""
-
 
 class EncoderTeacher:
     """A trained encoder of the largest architecture, or one that is given beside it.
@@ -106,7 +103,7 @@ class EncoderTeacher:
         else:
             answers = given.outputs(examples)
             metrics = scored.metrics([scored.decode(x.tolist()) for x in answers])
-        batches = ordered_batches(valid, VALIDATION_TOKENS)
+        batches = ordered_batches(valid)
         return Scores(
             arch=given.network.arch,
             num_parameters=sum(weight.numel() for weight in given.network.parameters()),

@@ -36,7 +36,7 @@ from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .kept_head import put_on_scale
 from .network import EncoderSubnet
 from .targets import output_order, warn_of_chance, warn_of_order, warn_of_untaught
-from .teacher import VALIDATION_TOKENS, EncoderTeacher
+from .teacher import EncoderTeacher
 
 _log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ def _train(
         inputs_sha256=inputs_sha256,
         remedy="lower teacher.learning_rate",
     )
-    valid = ordered_batches(cast("EncoderDataset", task.valid), VALIDATION_TOKENS)
+    valid = ordered_batches(cast("EncoderDataset", task.valid))
     return train(network, batches, valid, job, task.show)
 
 

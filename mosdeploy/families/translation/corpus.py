@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...config.lookup import expand_home
+from ...config.lookup import PACKAGE, expand_home
 from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...data.splits import split_by_hash, told_held_out
 from ...errors import ConfigError
@@ -28,7 +28,6 @@ MAX_CHARS_PER_TOKEN = 16
 """
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
-_PACKAGE_PREFIX = "package:"
 
 
 @dataclass(frozen=True)
@@ -252,8 +251,8 @@ def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
     """The .mo files that a config entry means; below LC_MESSAGES folders and their like, those of
     the target language.
     """
-    if name.startswith(_PACKAGE_PREFIX):
-        paths = _package_catalogs(name.removeprefix(_PACKAGE_PREFIX))
+    if name.startswith(PACKAGE):
+        paths = _package_catalogs(name.removeprefix(PACKAGE))
     else:
         path = root / expand_home(name)
         if path.is_file():
