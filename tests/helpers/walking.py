@@ -10,6 +10,7 @@ import mosdeploy
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.context import Progress, SilentProgress
 from mosdeploy.pipeline.run import open_run
+from mosdeploy.pipeline.summaries import Part
 from mosdeploy.records import Limits, SupernetCard, TrainingLimits
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
@@ -107,11 +108,27 @@ def opened(root: Path, progress: Progress | None = None) -> mosdeploy.RunFolder:
     return mosdeploy.open_run(root, progress=progress, ssh_config=root / "no-ssh-config")
 
 
+def part(root: Path, what: str) -> Part:
+    """What `status` tells of the first part of that kind."""
+    return next(x for x in opened(root).status().parts if x.what == what)
+
+
 def edit(path: Path, old: str, new: str) -> None:
     """Replace a text that stands in a file once."""
     text = path.read_text()
     assert text.count(old) == 1, f"{path.name} holds {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new))
+
+
+def change_data(root: Path) -> None:
+    """Other training pairs."""
+    path = root / "data" / "train.en"
+    path.write_text(path.read_text().replace("one two", "two one"))
+
+
+def change_workload(root: Path) -> None:
+    """Longer sentences."""
+    edit(root / "mosdeploy.toml", "source_len = 6", "source_len = 7")
 
 
 def copy_trained(walked: Path, root: Path) -> Path:

@@ -6,19 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import edit, limit_supernet, opened
+from walking import edit, limit_supernet, opened, part
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.measured_device import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import Part
 from mosdeploy.workspace import Workspace
-
-
-def part(root: Path, what: str) -> Part:
-    return next(x for x in opened(root).status().parts if x.what == what)
 
 
 def test_of_several_devices_the_limit_is_of_the_one_that_is_searched(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from walking import edit, opened
+from walking import change_data, edit, opened
 
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.pipeline.budget import split_steps
@@ -40,11 +40,6 @@ class Row:
 
 def config(old: str, new: str) -> Callable[[Path], None]:
     return lambda root: edit(root / "mosdeploy.toml", old, new)
-
-
-def change_data(root: Path) -> None:
-    path = root / "data" / "train.en"
-    path.write_text(path.read_text().replace("one two", "two one"))
 
 
 def train_again(root: Path) -> None:
