@@ -11,7 +11,7 @@ from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.context import Progress, SilentProgress
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.summaries import Part
-from mosdeploy.records import Limits, SupernetCard, TrainingLimits
+from mosdeploy.records import Deployment, Limits, SupernetCard, TrainingLimits
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
@@ -111,6 +111,11 @@ def opened(root: Path, progress: Progress | None = None) -> mosdeploy.RunFolder:
 def part(root: Path, what: str) -> Part:
     """What `status` tells of the first part of that kind."""
     return next(x for x in opened(root).status().parts if x.what == what)
+
+
+def deployment_of(root: Path) -> Deployment:
+    """What stands on this machine."""
+    return read_record(Deployment, Workspace(root).deployment_path("local"), "mosdeploy deploy")
 
 
 def edit(path: Path, old: str, new: str) -> None:
