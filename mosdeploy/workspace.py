@@ -10,8 +10,12 @@ from typing import Self
 from .folders import listed
 
 SUBNET_NAME = "subnet.safetensors"
+SUBNET_CARD_NAME = "subnet.json"
 CONFIG_NAME = "mosdeploy.toml"
+LATENCY_NAME = "latency.jsonl"
 PREDICTOR_NAME = "predictor.json"
+PREDICTORS = "predictors"
+LOG_NAME = "log.jsonl"
 CHECKPOINT_NAME = "checkpoint.pt"
 NEW_SUFFIX = "-new"
 
@@ -89,7 +93,7 @@ class Workspace:
 
     @property
     def training_log_path(self) -> Path:
-        return self.supernet_dir / "log.jsonl"
+        return self.supernet_dir / LOG_NAME
 
     @property
     def distilled_path(self) -> Path:
@@ -103,11 +107,15 @@ class Workspace:
     def distilled_card_path(self) -> Path:
         return self.distilled_path.with_name("distilled.json")
 
+    @property
+    def predictors_dir(self) -> Path:
+        return self.root / PREDICTORS
+
     def predictor_dir(self, device: str, workload: str) -> Path:
-        return self.root / "predictors" / f"{device}-{workload}"
+        return self.predictors_dir / f"{device}-{workload}"
 
     def latency_path(self, device: str, workload: str) -> Path:
-        return self.predictor_dir(device, workload) / "latency.jsonl"
+        return self.predictor_dir(device, workload) / LATENCY_NAME
 
     def predictor_path(self, device: str, workload: str) -> Path:
         return self.predictor_dir(device, workload) / PREDICTOR_NAME
@@ -140,19 +148,23 @@ class Workspace:
     def search_result_path(self) -> Path:
         return self.root / "search" / "result.json"
 
+    @property
+    def subnets_dir(self) -> Path:
+        return self.root / "subnets"
+
     def subnet_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
         """With a seed, where that one's subnet lies beside those of others."""
-        folder = self.root / "subnets" / f"{arch_key}-{weights}"
+        folder = self.subnets_dir / f"{arch_key}-{weights}"
         return (folder if seed is None else folder / f"seed-{seed}") / SUBNET_NAME
 
     def subnet_card_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name("subnet.json")
+        return self.subnet_path(arch_key, weights, seed).with_name(SUBNET_CARD_NAME)
 
     def subnet_checkpoint_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
         return self.subnet_path(arch_key, weights, seed).with_name(CHECKPOINT_NAME)
 
     def subnet_log_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name("log.jsonl")
+        return self.subnet_path(arch_key, weights, seed).with_name(LOG_NAME)
 
     @property
     def scores_path(self) -> Path:
@@ -202,6 +214,14 @@ class Workspace:
     @property
     def report_dir(self) -> Path:
         return self.root / "report"
+
+    @property
+    def report_page_path(self) -> Path:
+        return self.report_dir / "index.html"
+
+    @property
+    def report_path(self) -> Path:
+        return self.report_dir / "report.json"
 
 
 def tokens_path(folder: Path, split: str) -> Path:

@@ -27,7 +27,7 @@ from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..spaces.spec import TimingStage
-from ..storage import sha256_bytes, sha256_file
+from ..storage import sha256_bytes
 from .acceptance import benchmark, missed_limits, model_task, self_test
 from .answers import parse_answer
 from .busy import refuse_if_busy
@@ -35,7 +35,7 @@ from .channel import Channel
 from .measure import free_device
 from .on_device.versions import RECORD_NAME, SUMS_NAME
 from .probe import describe
-from .release import LatencyLimit, Release, release_files
+from .release import MANIFEST_PATH, LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
 
@@ -156,7 +156,7 @@ def _staged(
     """Store a version, test and time it: its name, its manifest's hash and its timing."""
     manifest = release.manifest
     files = release_files(release)
-    bundle_sha256 = sha256_file(release.bundle_dir / "manifest.json")
+    bundle_sha256 = files[MANIFEST_PATH][1]
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{channel.folder(session, profile)}/{version}"
@@ -324,7 +324,7 @@ def _manifest(
     kind: type[M], session: Session, profile: DeviceProfile, remote_dir: str
 ) -> tuple[M, str]:
     """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
-    path = f"{remote_dir}/bundle/manifest.json"
+    path = f"{remote_dir}/{MANIFEST_PATH}"
     text = _read(session, profile, path)
     try:
         return parse_answer(kind, text, f"{profile.board}: {path}"), sha256_bytes(text)

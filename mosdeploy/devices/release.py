@@ -11,11 +11,14 @@ from ..config.device import DeviceProfile
 from ..config.units import Statistic
 from ..errors import BundleError
 from ..records import BundleManifest, Measurement
+from ..runtime.manifest import MANIFEST_NAME
 from ..spaces.spec import TimingStage
 from ..storage import sha256_file
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 RUNTIME_NAME = "mosdeploy_runtime"
+MANIFEST_PATH = f"bundle/{MANIFEST_NAME}"
+"""In the folder of a version."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -80,8 +83,8 @@ def release_files(release: Release) -> dict[str, tuple[Path, str]]:
                 f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
             )
         files[f"bundle/{name}"] = (path, digest)
-    for path in (release.bundle_dir / "manifest.json", release.bundle_dir / "README.md"):
-        if path.name == "manifest.json" or path.is_file():
+    for path in (release.bundle_dir / MANIFEST_NAME, release.bundle_dir / "README.md"):
+        if path.name == MANIFEST_NAME or path.is_file():
             files.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
     for path in sorted(release.runtime_dir.rglob("*.py")):
         name = path.relative_to(release.runtime_dir).as_posix()

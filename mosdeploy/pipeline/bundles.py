@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BundleManifest
-from ..runtime.manifest import MODEL_NAMES, TOKENIZER_NAMES
+from ..runtime.manifest import MANIFEST_NAME, MODEL_NAMES, TOKENIZER_NAMES
 from ..spaces import ModelSpec
 from ..storage import atomic_write, read_errors
 from ..workspace import Workspace
@@ -25,9 +25,9 @@ def newest_bundle(files: Workspace) -> Path | None:
     """
     with contextlib.suppress(OSError, UnicodeDecodeError):
         noted = files.bundles_dir / files.newest_bundle_path.read_text(encoding="utf-8").strip()
-        if noted.parent == files.bundles_dir and (noted / "manifest.json").is_file():
+        if noted.parent == files.bundles_dir and (noted / MANIFEST_NAME).is_file():
             return noted
-    manifests = _manifests(files)
+    manifests = bundle_manifests(files)
     with read_errors(files.bundles_dir):
         newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
@@ -49,7 +49,7 @@ def require_bundle(files: Workspace, named: Path | None = None) -> Path:
     if named is not None:
         own = named_bundle(files, named)
         if not own.is_dir():
-            there = ", ".join(path.parent.name for path in _manifests(files)) or "none"
+            there = ", ".join(path.parent.name for path in bundle_manifests(files)) or "none"
             raise StaleInputError(
                 f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, "
                 f"which holds: {there}"
@@ -69,8 +69,9 @@ def named_bundle(files: Workspace, named: Path) -> Path:
     return own if not named.is_dir() and own.is_dir() else named
 
 
-def _manifests(files: Workspace) -> list[Path]:
-    return listed(files.bundles_dir, "[!.]*/manifest.json")
+def bundle_manifests(files: Workspace) -> list[Path]:
+    """Of the bundles in a run folder."""
+    return listed(files.bundles_dir, f"[!.]*/{MANIFEST_NAME}")
 
 
 def folder_bytes(folder: Path) -> int:

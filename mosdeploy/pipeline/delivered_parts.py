@@ -14,8 +14,9 @@ from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
 from ..printable import byte_size, figure_note, kept, memory_kept, milliseconds
 from ..records import BundleManifest, Deployment
+from ..runtime.manifest import MANIFEST_NAME
 from ..storage import read_record, sha256_file
-from .bundles import folder_bytes, newest_bundle
+from .bundles import bundle_manifests, folder_bytes, newest_bundle
 from .channels import channel_of
 from .context import Context
 from .devices import resolve_profile
@@ -80,7 +81,7 @@ class _Delivered:
     trained: Callable[[], TrainedRun]
 
     def bundles(self) -> Iterator[Part]:
-        paths = listed(self.context.files.bundles_dir, "[!.]*/manifest.json")
+        paths = bundle_manifests(self.context.files)
         newest = newest_bundle(self.context.files)
         for path in paths:
             # an older bundle of something else is no reason to export again
@@ -158,7 +159,7 @@ class _Delivered:
         meant = (found.bundle_sha256, *found.rolled_back_from)
         if (
             newest is not None
-            and sha256_file(newest / "manifest.json") not in meant
+            and sha256_file(newest / MANIFEST_NAME) not in meant
             # one for another device takes no place of this one
             and read_manifest(newest).device in (None, found.device.name)
         ):

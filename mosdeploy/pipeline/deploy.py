@@ -198,11 +198,11 @@ def say_provider(
     from ..devices.acceptance import CPU_PROVIDER
     from ..devices.answers import parse_answer
     from ..devices.interpreter import python_path
-    from ..devices.release import RUNTIME_NAME
+    from ..devices.release import MANIFEST_PATH, RUNTIME_NAME
 
     if target.provider == CPU_PROVIDER:
         return
-    path = f"{deployment.remote_dir}/bundle/manifest.json"
+    path = f"{deployment.remote_dir}/{MANIFEST_PATH}"
     if parse_answer(_Runtime, session.read(path), path).runtime == "tvm":  # for CPUs alone
         return
     current = PurePosixPath(deployment.remote_dir).parent / "current"

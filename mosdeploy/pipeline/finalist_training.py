@@ -17,7 +17,7 @@ from ..record import Record
 from ..records import Candidate
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, readable_record, write_record
-from ..workspace import CHECKPOINT_NAME
+from ..workspace import CHECKPOINT_NAME, LOG_NAME
 from .context import Progress
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
@@ -82,7 +82,7 @@ class FinalistTraining:
                 with disk_errors(path):
                     # a `finetune` that runs beside may have taken them over
                     path.unlink(missing_ok=True)
-                    path.with_name("log.jsonl").unlink(missing_ok=True)
+                    path.with_name(LOG_NAME).unlink(missing_ok=True)
 
     def _dataset(self, taught: Teaching) -> "tuple[Dataset, Dataset]":
         """Training and validation examples, tokenized once for all that learn from the same."""
@@ -136,7 +136,7 @@ class FinalistTraining:
             # events could not be moved to where `finetune` goes on
             config=config.model_copy(update={"validate_every": config.steps, "log": "jsonl"}),
             state_path=path,
-            log_path=path.with_name("log.jsonl"),
+            log_path=path.with_name(LOG_NAME),
             inputs_sha256=inputs_sha256,
             distillation=taught.distillation(state),
             remedy=remedy(training.weights),

@@ -16,7 +16,7 @@ from ..locks import is_locked
 from ..records import SubnetCard
 from ..spaces.genes import ArchConfig
 from ..storage import read_record
-from ..workspace import SUBNET_NAME
+from ..workspace import SUBNET_CARD_NAME, SUBNET_NAME
 from .begun_subnet import BEGUN, BegunSubnet, read_begun
 from .context import SILENT, Context
 from .parts import RUNS, look_at
@@ -36,8 +36,8 @@ def finetuned_parts(context: Context, trained: Trained) -> Iterator[Part]:
     trained
         Gives the trained run that the subnets are to be of, or raises `StaleInputError`.
     """
-    root = context.files.root / "subnets"
-    for path in listed(root, "*/subnet.json"):
+    root = context.files.subnets_dir
+    for path in listed(root, f"*/{SUBNET_CARD_NAME}"):
         yield look_at("finetuned", path.parent.name, partial(_subnet, trained, path), None)
     winner = _untrained_winner(trained)
     detail = "the winner has the weights that it inherits"

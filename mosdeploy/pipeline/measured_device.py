@@ -16,6 +16,7 @@ from ..printable import milliseconds, plain, three_digits
 from ..records import Limits, TrainingLimits
 from ..spaces import ModelSpec
 from ..storage import fingerprint
+from ..workspace import PREDICTOR_NAME
 from .conditions import check_current
 from .context import Context
 from .devices import run_profile
@@ -119,7 +120,7 @@ class MeasuredDevice:
     @property
     def predictor_path(self) -> Path:
         """Of what was fitted to them."""
-        return self.path.with_name("predictor.json")
+        return self.path.with_name(PREDICTOR_NAME)
 
     @property
     def dataset(self) -> "LatencyDataset":

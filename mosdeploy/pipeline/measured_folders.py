@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 
 from ..folders import listed
+from ..workspace import LATENCY_NAME, PREDICTOR_NAME, PREDICTORS
 
 
 def measured_devices(root: Path, workload: str, name: str) -> list[str]:
     """Devices that have a file of this name for a workload in a run folder, sorted."""
-    paths = listed(root / "predictors", f"*-{workload}/{name}")
+    paths = listed(root / PREDICTORS, f"*-{workload}/{name}")
     devices = [device_of(path.parent, workload) for path in paths]
     return sorted(device for device in devices if device is not None)
 
@@ -52,8 +53,8 @@ def _recorded_device(folder: Path) -> str | None:
     # what is missing, or broken, is told by whoever reads all of it
     unreadable = contextlib.suppress(OSError, ValueError, KeyError, TypeError)
     # its first line holds what all records have in common
-    with unreadable, (folder / "latency.jsonl").open(encoding="utf-8") as lines:
+    with unreadable, (folder / LATENCY_NAME).open(encoding="utf-8") as lines:
         return str(json.loads(lines.readline())["device"]["name"])
-    with unreadable, (folder / "predictor.json").open(encoding="utf-8") as predictor:
+    with unreadable, (folder / PREDICTOR_NAME).open(encoding="utf-8") as predictor:
         return str(json.load(predictor)["device"])
     return None

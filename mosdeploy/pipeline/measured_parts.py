@@ -18,7 +18,7 @@ from .summaries import Part
 def measured_parts(context: Context) -> Iterator[Part]:
     """Measurements and predictor of every device; of other workloads that they are not used."""
     workload = context.config.workload.name
-    folders = listed(context.files.root / "predictors", "*/")
+    folders = listed(context.files.predictors_dir, "*/")
     devices = []
     for folder in folders:
         if (device := device_of(folder, workload)) is not None:

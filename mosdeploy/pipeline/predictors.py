@@ -18,6 +18,7 @@ from ..config.units import Statistic
 from ..errors import MosdeployError, PredictorError, StaleInputError
 from ..records import LatencyRecord, TransferTrial
 from ..storage import fingerprint
+from ..workspace import LATENCY_NAME, PREDICTOR_NAME, PREDICTORS
 from .conditions import check_current, latency_context
 from .devices import run_profile
 from .enough_measured import excess_noise, profile_command, too_small, untimed_ends
@@ -67,7 +68,7 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
         if noise := excess_noise(dataset):
             _warn_of_noise(path, device, noise, profile_command(dataset, "--renew"))
     else:
-        folders = lookup_dirs("predictors", run.workspace.root)
+        folders = lookup_dirs(PREDICTORS, run.workspace.root)
         found = _ready_made(run, device, folders, current=current)
     found.check(run.config.spec, device, RUNTIME if measured else None)
     if runtime_family(found.card.runtime) != RUNTIME:
@@ -250,7 +251,7 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
     if source != device and has_measurements(run, source):
         found = fitted(run, source)
     else:
-        folders = lookup_dirs("predictors", run.workspace.root)
+        folders = lookup_dirs(PREDICTORS, run.workspace.root)
         try:
             found = _ready_made(run, source, folders[1:] if source == device else folders)
         except StaleInputError as error:
@@ -283,7 +284,7 @@ def _ready_made(
     from ..latency.predictor import LatencyPredictor
 
     workload = run.config.workload.name
-    paths = [folder / f"{device}-{workload}" / "predictor.json" for folder in folders]
+    paths = [folder / f"{device}-{workload}" / PREDICTOR_NAME for folder in folders]
     kept = (x for x in paths if x.exists() and not (current and lost_its_measurements(x)))
     path = next(kept, None)
     if path is None:
@@ -307,7 +308,7 @@ def lost_its_measurements(path: Path) -> bool:
     from ..latency.predictor import LatencyPredictor
     from ..latency.sessions import NAME
 
-    if has_records(path.with_name("latency.jsonl")) or not path.with_name(NAME).exists():
+    if has_records(path.with_name(LATENCY_NAME)) or not path.with_name(NAME).exists():
         return False
     return not LatencyPredictor.load(path).card.source
 
@@ -315,7 +316,7 @@ def lost_its_measurements(path: Path) -> bool:
 def has_ready_made(run: Run, device: str) -> bool:
     """Whether a predictor of a device was imported, or is shipped."""
     try:
-        _ready_made(run, device, lookup_dirs("predictors", run.workspace.root))
+        _ready_made(run, device, lookup_dirs(PREDICTORS, run.workspace.root))
     except MosdeployError:
         return False
     return True

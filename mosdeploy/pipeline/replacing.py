@@ -12,7 +12,7 @@ from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
 from ..storage import read_record, readable_record
-from ..workspace import Workspace
+from ..workspace import SUBNET_CARD_NAME, Workspace
 from .train_command import TRAIN, train_command
 from .trained_settings import limit_differences, names_data, setting_differences
 
@@ -114,12 +114,12 @@ def replacement_words(files: Workspace, config: RunConfig, wanted: BegunTraining
 
 def _made_from_supernet(files: Workspace) -> list[str]:
     """What of a supernet's walk is in a run folder, but for bundles, which stay what they are."""
-    trained = listed(files.root / "subnets", "*/subnet.json")
+    trained = listed(files.subnets_dir, f"*/{SUBNET_CARD_NAME}")
     alone = [path for path in trained if not path.parent.name.endswith("-scratch")]
     found = {
         "the search": files.search_result_path.exists(),
         f"{len(alone)} trained {'subnet' if len(alone) == 1 else 'subnets'}": bool(alone),
         "the scores": files.scores_path.exists(),
-        "the report": (files.report_dir / "index.html").exists(),
+        "the report": files.report_page_path.exists(),
     }
     return [name for name, is_there in found.items() if is_there]

@@ -99,9 +99,7 @@ def report(context: Context) -> ReportResult:
         has_test=read_record(DataCard, files.data_card_path, "mosdeploy train").num_test > 0,
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
-    return ReportResult(
-        page, read_record(Report, page.with_name("report.json"), "mosdeploy report")
-    )
+    return ReportResult(page, read_record(Report, files.report_path, "mosdeploy report"))
 
 
 def measured_for(files: Workspace, search: SearchResult) -> "LatencyDataset | None":

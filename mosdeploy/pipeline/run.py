@@ -16,7 +16,7 @@ from ..families import load_family
 from ..family import Family
 from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
-from ..workspace import CONFIG_NAME, Workspace
+from ..workspace import CONFIG_NAME, LATENCY_NAME, PREDICTOR_NAME, Workspace
 from .measured_folders import has_records, measured_devices
 from .trained_settings import because, setting_differences
 
@@ -89,7 +89,7 @@ class Run:
         """
         if option or self.config.device:
             return self.device_name(option)
-        begun = self._devices_with("latency.jsonl")
+        begun = self._devices_with(LATENCY_NAME)
         workload = self.config.workload.name
         found = [x for x in begun if has_records(self.workspace.latency_path(x, workload))] or begun
         if len(found) > 1:
@@ -108,7 +108,7 @@ class Run:
 
     def devices_with_latencies(self) -> list[str]:
         """Devices that have measurements or a predictor for this workload in the folder."""
-        return sorted({*self._devices_with("latency.jsonl"), *self._devices_with("predictor.json")})
+        return sorted({*self._devices_with(LATENCY_NAME), *self._devices_with(PREDICTOR_NAME)})
 
     def _devices_with(self, name: str) -> list[str]:
         return measured_devices(self.workspace.root, self.config.workload.name, name)

@@ -34,7 +34,7 @@ def changed_since(context: Context, trained: Callable[[], TrainedRun]) -> list[s
     from ..export.bundle import read_manifest
 
     files = context.files
-    shown = read_json(files.report_dir / "report.json")
+    shown = read_json(files.report_path)
     bundle = newest_bundle(files)
     result = read_record(SearchResult, files.search_result_path, "mosdeploy search")
     noise = told_noise(measured_for(files, result))

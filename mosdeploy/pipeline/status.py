@@ -306,7 +306,7 @@ class _Look:
         return ""
 
     def _report(self) -> str:
-        page = self.context.files.report_dir / "index.html"
+        page = self.context.files.report_page_path
         require(page)
         if changed := changed_since(self.context, lambda: self._trained):
             raise StaleInputError(f"written before the last {' and the last '.join(changed)}")

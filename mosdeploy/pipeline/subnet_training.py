@@ -20,6 +20,7 @@ from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
+from ..workspace import LOG_NAME
 from .begun_subnet import BEGUN, SUPERNET, begin, begun
 from .context import Progress
 from .subnet_teaching import Teaching, remedy
@@ -246,7 +247,7 @@ class SubnetTraining:
                 log_path = files.subnet_log_path(self.arch.key, self.weights, self.seed)
                 with disk_errors(self.path):
                     with contextlib.suppress(FileNotFoundError):
-                        path.with_name("log.jsonl").replace(log_path)
+                        path.with_name(LOG_NAME).replace(log_path)
                     path.replace(self.checkpoint_path)
 
     def _remove_leftovers(self, card: SubnetCard) -> None:
