@@ -58,7 +58,8 @@ def _hint(result: "SearchResult") -> str:
     """
     from ..records import Limits
 
-    winner, limit_ms = result.winner, result.limits.max_latency_ms
+    winner = result.winner
+    limit_ms = result.limits.max_latency_ms
     taken_ms = winner.measured_ms or winner.predicted_ms
     if limit_ms is None or taken_ms is None or winner.time_loss is not None:
         return ""

@@ -275,7 +275,8 @@ def _limits(
                 "`mosdeploy export` takes the winner of that one"
             )
         if is_held:
-            limits, statistic = result.limits, result.statistic
+            limits = result.limits
+            statistic = result.statistic
     if limit_ms is None and limits is not None:
         limit_ms = limits.max_latency_ms
     elif limit_ms is None and known is not None:

@@ -59,7 +59,8 @@ def finetuned_parts(context: Context, trained: Trained) -> Iterator[Part]:
                 f"a training was stopped, which nothing goes on with now; delete {path.parent}"
             )
         if winner is not None and key == winner.key and weights in UNASKED:
-            detail, command = stopped, resuming
+            detail = stopped
+            command = resuming
         else:
             yield Part(what="finetuned", name=name, state="unused", detail=stopped)
     if winner is not None:

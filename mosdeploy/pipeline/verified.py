@@ -57,7 +57,8 @@ def first_evolution(
     try:
         return evolve(1.0, 0), 1.0
     except InfeasibleError as error:
-        fastest_ms, limit_ms = error.fastest_latency_ms, limits.max_latency_ms
+        fastest_ms = error.fastest_latency_ms
+        limit_ms = limits.max_latency_ms
         if predictor is None or fastest_ms is None or limit_ms is None:
             raise
         space = context.config.space

@@ -163,7 +163,8 @@ def _facts(choice: Choice, metric_title: str | None, figure: str) -> Facts:
 
 
 def _memory(choice: Choice) -> Markup | None:
-    predicted, measured = choice.memory_bytes, choice.measured_memory_bytes
+    predicted = choice.memory_bytes
+    measured = choice.measured_memory_bytes
     if predicted is None:
         return None
     if measured is None:

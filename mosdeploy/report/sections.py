@@ -122,7 +122,8 @@ def _told(limit: LimitVerdict) -> tuple[str, str]:
     """What was taken, and the limit; no line ends between a number and its unit."""
     if limit.taken is None:
         return "not known", quantity(limit.name, limit.most)
-    taken, most = f"{limit.taken:,}", f"{limit.most:,}"
+    taken = f"{limit.taken:,}"
+    most = f"{limit.most:,}"
     if limit.name.endswith("_bytes"):
         taken, most = beside_limit(limit.taken, limit.most)
     taken, most = (x.replace(" ", NBSP) for x in (taken, most))

@@ -216,7 +216,8 @@ def _headline(inputs: ReportInputs) -> Headline:
     measured: Literal["bundle", "candidate", "nothing"] = "bundle"
     if deployed_ms is None:
         measured = "nothing" if measured_ms is None else "candidate"
-    num_parameters, size_bytes = subnet.num_parameters, subnet.size_bytes
+    num_parameters = subnet.num_parameters
+    size_bytes = subnet.size_bytes
     if deployment and inputs.bundle_size_bytes is not None:
         size_bytes = inputs.bundle_size_bytes
     bundle = delivered_bundle(inputs)

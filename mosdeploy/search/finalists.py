@@ -169,7 +169,8 @@ def _none_keeps(
             f"none of the {len(measured)} finalists could be measured; "
             "run `mosdeploy devices check`"
         )
-    most_ms, most_bytes = limits.max_latency_ms, limits.max_memory_bytes
+    most_ms = limits.max_latency_ms
+    most_bytes = limits.max_memory_bytes
     fastest = min(timed, key=_measured_ms)
     fastest_ms = _measured_ms(fastest)
     told, limit = latency(fastest_ms), ""

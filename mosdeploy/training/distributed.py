@@ -206,7 +206,9 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
         If the others do not come.
     """
     launch = Launch.read()
-    rank, size, local_rank = launch.rank, launch.size, launch.local_rank
+    rank = launch.rank
+    size = launch.size
+    local_rank = launch.local_rank
     if size == 1:
         yield SINGLE_PROCESS
         return

@@ -140,7 +140,8 @@ def _match(value: str, where: str) -> _Block:
 
 def _without_comment(text: str) -> str:
     """The text before a `#` that begins a word, outside quotes."""
-    quote, previous = "", " "
+    quote = ""
+    previous = " "
     for index, character in enumerate(text):
         if character == "#" and not quote and previous.isspace():
             return text[:index].rstrip()

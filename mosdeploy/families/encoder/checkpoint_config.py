@@ -87,7 +87,8 @@ def read_settings(path: Path) -> CheckpointSettings:
     settings = parse(model, CheckpointSettings.defaults.get(kind, {}) | given, str(path))
     if settings.position_embedding_type != "absolute" or settings.is_decoder:
         raise ConfigError(f"{path}: only encoders with absolute positions are supported")
-    dim, heads = settings.hidden_size, settings.num_attention_heads
+    dim = settings.hidden_size
+    heads = settings.num_attention_heads
     if dim % heads:
         raise ConfigError(
             f"{path}: hidden size {dim} with {heads} heads is not supported; the heads must divide "

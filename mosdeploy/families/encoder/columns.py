@@ -62,7 +62,8 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
         if name is not None:
             first.cell(name)  # raises, and names those that there are
     names = list(first.cells)
-    words, tags = text or "tokens", label or "tags"
+    words = text or "tokens"
+    tags = label or "tags"
     are_lists = [isinstance(first.cells.get(name), list | tuple) for name in (words, tags)]
     if {words, tags} <= set(names) and ((words, tags) == ("tokens", "tags") or all(are_lists)):
         return _tagging(rows, words, tags)

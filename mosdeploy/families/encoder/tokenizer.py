@@ -175,7 +175,8 @@ class EncoderTokenizer:
 
     def _check_pairs(self) -> None:
         empty = self._encoded("", "").ids
-        cls, sep = self.special.cls, self.special.sep
+        cls = self.special.cls
+        sep = self.special.sep
         # between the texts stands one separator or, as RoBERTa has it, two
         if empty not in ([cls, sep, sep], [cls, sep, sep, sep]):
             raise ConfigError(

@@ -110,9 +110,11 @@ def rename_weights(
     ConfigError
         If weights are no floating-point numbers.
     """
-    stack, layer = r"encoder\.layer", _BERT_LAYER
+    stack = r"encoder\.layer"
+    layer = _BERT_LAYER
     if kind == "distilbert":
-        stack, layer = r"transformer\.layer", _DISTILBERT_LAYER
+        stack = r"transformer\.layer"
+        layer = _DISTILBERT_LAYER
     names = _EMBEDDINGS | {
         rf"{stack}\.(\d+)\.{theirs}": rf"layers.\1.{ours}" for theirs, ours in layer.items()
     }

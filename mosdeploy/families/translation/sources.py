@@ -95,9 +95,11 @@ def _table(request: DataRequest, name: str) -> CorpusFiles:
     found = _PAIR.findall(Path(name).name)
     languages, told_by = ("source", "target"), "unknown: say --languages en-de"
     if request.languages is not None:
-        languages, told_by = request.languages, "as asked"
+        languages = request.languages
+        told_by = "as asked"
     elif len(found) == 1:  # of red-hat.en-de.tsv nobody knows which are languages
-        languages, told_by = found[0], "from the file's name"
+        languages = found[0]
+        told_by = "from the file's name"
 
     def exists(other: str) -> bool:
         return (request.root / other).is_file()
