@@ -31,10 +31,10 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer
+from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import SelectedSubnet, select_subnet
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
-from mosdeploy.pipeline.vocabulary import exported_arrays
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard
 from mosdeploy.spaces.translation_arch import TranslationArch
@@ -168,10 +168,9 @@ def ours(
 ) -> Model:
     """Our graph in ONNX Runtime."""
     assert isinstance(state.config, TranslationRunConfig)
-    spec = state.spec.with_workload(**workload)
-    graph = build_graph(
-        spec, chosen.arch, exported_arrays(chosen), state.graph_options(spec.workload)
-    )
+    exported = ExportedSubnet(state, chosen, state.spec.with_workload(**workload).workload)
+    spec = exported.spec
+    graph = build_graph(spec, chosen.arch, exported.arrays(), state.graph_options(spec.workload))
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "model.onnx"
         write_model(graph, path)

@@ -24,17 +24,11 @@ from .export_job import (
     parity_examples,
     runtime_errors,
 )
+from .exported import ExportedSubnet, smaller_vocabulary
 from .picking import Picked, pick
-from .subnets import SelectedSubnet, is_trained, select_subnet
+from .subnets import is_trained, select_subnet
 from .summaries import FormatSummary
 from .trained_run import TrainedRun, trained_run
-from .vocabulary import (
-    exported_arrays,
-    exported_spec,
-    exported_tokenizer,
-    exported_tokenizer_sha256,
-    with_vocabulary,
-)
 from .workloads import changed_workload
 
 if TYPE_CHECKING:
@@ -126,9 +120,7 @@ class _Export:
 
     context: Context
     options: ExportOptions
-    state: TrainedRun
-    chosen: SelectedSubnet
-    workload: Workload
+    exported: ExportedSubnet
     limits: ExportConfig
     device: str
     search: SearchResult | None
@@ -163,40 +155,29 @@ class _Export:
         result = state.search_of(picked.arch.key)
         # now: another search may end while this one's subnet is exported
         sha256 = sha256_file(context.files.search_result_path) if result is not None else None
-        chosen = with_vocabulary(state, select_subnet(state, picked.arch, options.weights), limits)
+        chosen = select_subnet(state, picked.arch, options.weights)
+        exported = ExportedSubnet(state, chosen, workload, smaller_vocabulary(state, limits))
         device = _device_name(context, options, state.searched_device)
         choice = None
         if precision == "auto":
             statistic = config.search.statistic if result is None else result.statistic
             target = run_profile(context.files.root, device).timed_for(statistic)
-            task = PrecisionTask(context, state, chosen, workload, target, limits, statistic)
+            task = PrecisionTask(context, exported, target, limits, statistic)
             choice = choose_precision(task)
-            workload = changed_workload(workload, choice.precision)
+            exported = exported.at(choice.precision)
         limit_ms = picked.limit_ms
         if result is not None and limit_ms is None and _is_pick(options):
             limit_ms = result.limits.max_latency_ms
-        return cls(
-            context,
-            options,
-            state,
-            chosen,
-            workload,
-            limits,
-            device,
-            result,
-            sha256,
-            limit_ms,
-            choice,
-        )
+        return cls(context, options, exported, limits, device, result, sha256, limit_ms, choice)
 
     def run(self) -> ExportResult:
         """Build, check, write."""
         from ..export.bundle import export_bundle
 
         limits = self.limits
-        is_exact = self.workload.is_exact
+        is_exact = self.exported.workload.is_exact
         num_examples = limits.parity_examples if is_exact else limits.score_examples
-        job = bundle_job(self.state, self.chosen, self.workload, self.name, self.limits)
+        job = bundle_job(self.exported, self.name, self.limits)
         job = self._with_origin(job)
         out_dir = self.context.files.bundles_dir / self.name
         self._say_weights()
@@ -208,8 +189,8 @@ class _Export:
             manifest = export_bundle(
                 job,
                 build=self._builder(),
-                open_bundle=opened_in_parts(self.state.family.open_bundle, self.context.progress),
-                examples=parity_examples(self.state, self.chosen, self.workload, num_examples),
+                open_bundle=opened_in_parts(self.context.family.open_bundle, self.context.progress),
+                examples=parity_examples(self.exported, num_examples),
                 out_dir=out_dir,
             )
         # in place of a winner it is one try of several: the newest is what is deployed in the end
@@ -228,35 +209,36 @@ class _Export:
         """Write the subnet in a format of other libraries."""
         from ..family import FormatJob
 
-        write = self.state.family.formats[name]
+        write = self.context.family.formats[name]
+        exported = self.exported
+        arch = exported.arch
         out_dir = self.context.files.formats_dir / f"{self.name}-{name}"
-        spec = exported_spec(self.state, self.chosen, self.workload)
         job = FormatJob(
-            spec=spec,
-            arch=self.chosen.arch,
-            weights=exported_arrays(self.chosen),
+            spec=exported.spec,
+            arch=arch,
+            weights=exported.arrays(),
             config=self.context.config,
-            tokenizer_path=exported_tokenizer(self.state, self.chosen),
-            tokenizer_sha256=exported_tokenizer_sha256(self.state, self.chosen),
+            tokenizer_path=exported.tokenizer(),
+            tokenizer_sha256=exported.tokenizer_sha256,
         )
         self._say_weights()
         write(job, out_dir)
         return FormatSummary(
             path=str(out_dir),
             format=name,
-            arch=self.chosen.arch,
-            weights=self.chosen.weights,
-            precision=self.workload.precision,
-            vocab_size=spec.vocab_size,
-            num_parameters=spec.num_parameters(self.chosen.arch),
+            arch=arch,
+            weights=exported.chosen.weights,
+            precision=exported.workload.precision,
+            vocab_size=job.spec.vocab_size,
+            num_parameters=job.spec.num_parameters(arch),
             size_bytes=folder_bytes(out_dir),
         )
 
     def _say_weights(self) -> None:
         """Say which weights are taken, and how to come to better ones."""
         options = self.options
-        self.context.progress.say(self.chosen.note)
-        if options.weights is not None or is_trained(self.state, self.chosen.arch):
+        self.context.progress.say(self.exported.chosen.note)
+        if options.weights is not None or is_trained(self.exported.state, self.exported.arch):
             return
         pick = "" if options.pick == "winner" else f" --pick {shlex.quote(options.pick)}"
         self.context.progress.say(
@@ -267,12 +249,13 @@ class _Export:
     @property
     def name(self) -> str:
         """Name of the bundle's folder."""
-        workload = self.workload
-        name = f"{self.context.config.title}-{self.chosen.arch.key[:8]}-{workload.precision}"
+        exported = self.exported
+        workload = exported.workload
+        name = f"{self.context.config.title}-{exported.arch.key[:8]}-{workload.precision}"
         name += workload.label + _changes(workload, self.context.config.workload)
-        if self.chosen.weights != "inherited":
-            name += f"-{self.chosen.weights}"
-        if self.chosen.vocabulary is not None:
+        if exported.chosen.weights != "inherited":
+            name += f"-{exported.chosen.weights}"
+        if exported.vocabulary is not None:
             name += "-trimmed"
         return name + (f"-tvm-{self.device}" if self.options.runtime == "tvm" else "")
 
@@ -280,19 +263,16 @@ class _Export:
         from .runtime_selection import TvmTask, tvm_builder
 
         if self.options.runtime == "onnxruntime":
-            return onnx_builder(self.state, self.chosen, self.workload)
+            return onnx_builder(self.exported)
         profile = run_profile(self.context.files.root, self.device)
-        return tvm_builder(
-            TvmTask(
-                self.context, self.state, self.chosen, self.workload, profile, self.options.tune_s
-            )
-        )
+        return tvm_builder(TvmTask(self.context, self.exported, profile, self.options.tune_s))
 
     def _with_origin(self, job: "BundleJob") -> "BundleJob":
         """Say in the manifest what the bundle was made from."""
-        provenance = self.state.card.provenance
-        if self.chosen.card is not None:
-            provenance["subnet"] = self.chosen.card.subnet_sha256
+        provenance = self.exported.state.card.provenance
+        card = self.exported.chosen.card
+        if card is not None:
+            provenance["subnet"] = card.subnet_sha256
         if self.search is not None and self.search_sha256 is not None:
             provenance["search"] = self.search_sha256
             if self.search.predictor_sha256 is not None:

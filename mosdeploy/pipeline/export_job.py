@@ -14,19 +14,9 @@ from ..config.sections import ExportConfig
 from ..errors import ExportError
 from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
-from ..spaces.spec import Workload
 from .answering import in_parts
-from .subnets import SelectedSubnet
+from .exported import ExportedSubnet
 from .summaries import RuntimeChoice
-from .trained_run import TrainedRun
-from .vocabulary import (
-    exported_arrays,
-    exported_ids,
-    exported_spec,
-    exported_tokenizer,
-    exported_tokenizer_sha256,
-    trained_ids,
-)
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleJob, ModelBuilder
@@ -106,60 +96,54 @@ def runtime_errors() -> Iterator[None]:
         raise ExportError(f"the runtime cannot run the exported model: {error}") from error
 
 
-def bundle_job(
-    state: TrainedRun,
-    chosen: SelectedSubnet,
-    workload: Workload,
-    name: str,
-    limits: ExportConfig,
-) -> "BundleJob":
+def bundle_job(exported: ExportedSubnet, name: str, limits: ExportConfig) -> "BundleJob":
     """What is to be exported, without what it was made from."""
     from ..export.bundle import BundleJob, BundleOrigin
 
+    state = exported.state
     family = state.family
+    weights = exported.chosen.weights
     return BundleJob(
         family=family.name,
-        spec=exported_spec(state, chosen, workload),
-        arch=chosen.arch,
-        settings=family.bundle_settings(state.config, workload, state.data),
-        origin=BundleOrigin(name=name, device=None, provenance={}, weights=chosen.weights),
-        tokenizer_path=exported_tokenizer(state, chosen),
-        tokenizer_sha256=exported_tokenizer_sha256(state, chosen),
+        spec=exported.spec,
+        arch=exported.arch,
+        settings=family.bundle_settings(state.config, exported.workload, state.data),
+        origin=BundleOrigin(name=name, device=None, provenance={}, weights=weights),
+        tokenizer_path=exported.tokenizer(),
+        tokenizer_sha256=exported.tokenizer_sha256,
         limits=limits,
         readme=family.bundle_readme,
     )
 
 
-def onnx_builder(state: TrainedRun, chosen: SelectedSubnet, workload: Workload) -> "ModelBuilder":
+def onnx_builder(exported: ExportedSubnet) -> "ModelBuilder":
     """What writes a subnet's `model.onnx` into a folder."""
     from ..export.bundle import BuiltModel
     from ..export.onnx.model import write_model
     from ..runtime.manifest import ONNX_MODEL_NAME
 
-    family = state.family
-    spec = exported_spec(state, chosen, workload)
+    state = exported.state
 
     def build(folder: Path) -> BuiltModel:
-        options = state.graph_options(workload)
-        model = family.build_graph(spec, chosen.arch, exported_arrays(chosen), options)
+        options = state.graph_options(exported.workload)
+        model = state.family.build_graph(exported.spec, exported.arch, exported.arrays(), options)
         write_model(model, folder / ONNX_MODEL_NAME)
         return BuiltModel("onnxruntime")
 
     return build
 
 
-def parity_examples(
-    state: TrainedRun, chosen: SelectedSubnet, workload: Workload, limit: int
-) -> "ParityExamples":
+def parity_examples(exported: ExportedSubnet, limit: int) -> "ParityExamples":
     """Validation examples that a bundle is held against, answered in torch by the same subnet."""
     from ..export.parity import ParityExamples
 
-    options = state.graph_options(workload)
-    scored = state.scored(state.data.valid, workload, limit=limit, options=options)
+    state = exported.state
+    options = state.graph_options(exported.workload)
+    scored = state.scored(state.data.valid, exported.workload, limit=limit, options=options)
 
     def in_torch(predict: Callable[..., Any]) -> Callable[[list[list[int]]], Any]:
         def answer(ids: list[list[int]]) -> Any:
-            return predict(chosen.subnet, trained_ids(chosen.vocabulary, ids))
+            return predict(exported.chosen.subnet, exported.trained_ids(ids))
 
         return in_parts(answer, partial(state.progress.update, "answer in torch"))
 
@@ -168,7 +152,7 @@ def parity_examples(
         shortcut = replace(shortcut, exact=in_torch(shortcut.exact))
     return ParityExamples(
         inputs=scored.inputs,
-        input_ids=exported_ids(chosen, scored.input_ids),
+        input_ids=exported.own_ids(scored.input_ids),
         reference=in_torch(scored.predict),
         decode=scored.decode,
         score=lambda outputs: scored.metrics(outputs)[scored.metric],

@@ -21,7 +21,7 @@ from ..printable import milliseconds
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
-from ..spaces.spec import Precision, Workload
+from ..spaces.spec import Precision
 from ..storage import disk_errors, fingerprint, readable_record, write_record
 from ..version import __version__
 from .answering import opened_in_parts
@@ -29,11 +29,8 @@ from .conditions import board_state
 from .context import Context
 from .devices import lasting_session
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
+from .exported import ExportedSubnet
 from .precision_verdicts import decide, needs_likeness
-from .subnets import SelectedSubnet
-from .trained_run import TrainedRun
-from .vocabulary import exported_spec
-from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask
@@ -43,15 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionTask:
-    """What the choice is made for; the precision of `workload` is left open.
+    """What the choice is made for; the precision of the exported subnet is left open.
 
     The fastest is so by `statistic`, which the limit of the search is about.
     """
 
     context: Context
-    state: TrainedRun
-    chosen: SelectedSubnet
-    workload: Workload
+    exported: ExportedSubnet
     device: DeviceProfile
     limits: ExportConfig
     statistic: Statistic = "median"
@@ -59,9 +54,10 @@ class PrecisionTask:
     @property
     def path(self) -> Path:
         """Where the choice is kept."""
-        label = self.workload.label
-        arch = self.chosen.arch
-        name = f"{self.device.host_alias}-{arch.key[:8]}{label}-{self.chosen.weights}"
+        exported = self.exported
+        label = exported.workload.label
+        weights = exported.chosen.weights
+        name = f"{self.device.host_alias}-{exported.arch.key[:8]}{label}-{weights}"
         return self.context.files.precisions_path(name)
 
     @property
@@ -72,21 +68,23 @@ class PrecisionTask:
         from ..devices.machine import machine_id
         from ..export.candidate import graph_sha256
 
-        build_graph = self.state.family.build_graph
-        graphs = [graph_sha256(self.spec(x), build_graph) for x in self.precisions]
-        card = self.chosen.card
+        exported = self.exported
+        state = exported.state
+        build_graph = state.family.build_graph
+        graphs = [graph_sha256(exported.at(x).spec, build_graph) for x in self.precisions]
+        card = exported.chosen.card
         limits = self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None})
-        smaller = self.chosen.vocabulary
+        smaller = exported.vocabulary
         more = [] if smaller is None else [smaller.tokenizer]
         if self.statistic != "median":
             more.append(self.statistic)
         return fingerprint(
             __version__,
-            self.chosen.arch,
-            card.subnet_sha256 if card else self.state.card.supernet_sha256,
-            self.state.card.data_sha256,
+            exported.arch,
+            card.subnet_sha256 if card else state.card.supernet_sha256,
+            state.card.data_sha256,
             self.device,
-            self.at("fp32"),
+            exported.at("fp32").workload,
             limits,
             machine_id() if self.device.kind == "local" else None,
             *graphs,
@@ -96,15 +94,8 @@ class PrecisionTask:
     @property
     def precisions(self) -> list[Precision]:
         """Those that the device may have."""
-        return [x for x in self.device.precisions if x in self.workload.possible_precisions]
-
-    def at(self, precision: Precision) -> Workload:
-        """The workload at a precision."""
-        return changed_workload(self.workload, precision)
-
-    def spec(self, precision: Precision) -> ModelSpec:
-        """The model at a precision."""
-        return exported_spec(self.state, self.chosen, self.at(precision))
+        possible = self.exported.workload.possible_precisions
+        return [x for x in self.device.precisions if x in possible]
 
 
 def choose_precision(task: PrecisionTask) -> PrecisionChoice:
@@ -150,7 +141,7 @@ def _known(task: PrecisionTask) -> PrecisionChoice:
         return earlier
     choice = PrecisionChoice(
         device=task.device.name,
-        workload=task.workload,
+        workload=task.exported.workload,
         inputs_sha256=inputs_sha256,
         conditions=conditions,
         statistic=task.statistic,
@@ -222,21 +213,22 @@ def _measurement_task(
     from ..devices.task import MeasurementTask
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
-    build_graph = task.state.family.build_graph
-    specs: dict[str, ModelSpec] = {name: task.spec(name) for name in precisions}
-    exact = task.spec("fp32")
+    exported = task.exported
+    build_graph = exported.state.family.build_graph
+    specs: dict[str, ModelSpec] = {name: exported.at(name).spec for name in precisions}
+    exact = exported.at("fp32").spec
     reference = exact.reference_arch()
 
     def build(key: str) -> bytes:
         if key == REFERENCE:
             return build_candidate(exact, reference, build_graph)
-        return build_candidate(specs[key], task.chosen.arch, build_graph)
+        return build_candidate(specs[key], exported.arch, build_graph)
 
     every_spec = [*specs.values(), exact]
     return MeasurementTask(
         job_id=_job_id(task, choice),
         stages=exact.timing_stages(),
-        threads=task.workload.threads,
+        threads=exported.workload.threads,
         build=build,
         weights_bytes=max(candidate_weights_bytes(spec, build_graph) for spec in every_spec),
     )
@@ -260,7 +252,7 @@ def _scored(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
         return choice
     progress = task.context.progress
     limit = task.limits.score_examples
-    examples = parity_examples(task.state, task.chosen, task.workload, limit)
+    examples = parity_examples(task.exported, limit)
     progress.say(f"answering {len(examples.inputs)} validation examples in torch")
     expected = examples.reference([list(ids) for ids in examples.input_ids])
     if choice.num_examples == 0:
@@ -293,16 +285,16 @@ def _answers(
 
     scratch_dir = task.context.files.bundles_dir / f"precision.{task.path.stem}"
     busy = MosdeployError(
-        f"another `mosdeploy export --precision auto` scores {task.chosen.arch.key[:8]}; wait for "
-        "it, or stop it"
+        f"another `mosdeploy export --precision auto` scores {task.exported.arch.key[:8]}; wait "
+        "for it, or stop it"
     )
-    open_bundle = opened_in_parts(task.state.family.open_bundle, task.context.progress)
+    open_bundle = opened_in_parts(task.exported.state.family.open_bundle, task.context.progress)
     with locked(scratch_dir, busy), disk_errors(scratch_dir.parent):
         remove_scratch(scratch_dir)
         for precision in precisions:
-            workload = task.at(precision)
-            job = bundle_job(task.state, task.chosen, workload, precision, task.limits)
-            build = onnx_builder(task.state, task.chosen, workload)
+            exported = task.exported.at(precision)
+            job = bundle_job(exported, precision, task.limits)
+            build = onnx_builder(exported)
             with tempfile.TemporaryDirectory(
                 prefix=f".{scratch_dir.name}.", dir=scratch_dir.parent
             ) as scratch:

@@ -13,18 +13,14 @@ from ..config.device import DeviceProfile
 from ..errors import ConfigError, DeviceError, ExportError
 from ..folders import remove_scratch
 from ..records import Measurement, Runtime
-from ..spaces import ModelSpec
-from ..spaces.spec import Workload
 from ..storage import disk_errors
 from .bundles import bundle_spec, note_newest
 from .channels import channel_of
 from .context import Context
 from .devices import lasting_session, run_profile, sole_deployment
 from .export_job import ExportOptions, ExportResult
-from .subnets import SelectedSubnet
+from .exported import ExportedSubnet
 from .summaries import RuntimeChoice, RuntimeTiming
-from .trained_run import TrainedRun
-from .vocabulary import exported_arrays, exported_spec
 
 if TYPE_CHECKING:
     from ..export.bundle import BuiltModel, ModelBuilder
@@ -66,9 +62,7 @@ class TvmTask:
     """A subnet to compile for a device, with at most so many seconds of tuning in all."""
 
     context: Context
-    state: TrainedRun
-    chosen: SelectedSubnet
-    workload: Workload
+    exported: ExportedSubnet
     profile: DeviceProfile
     tune_s: float
 
@@ -83,6 +77,7 @@ class TvmTask:
         """
         from ..export.tvm import Tuning, TvmOptions
 
+        workload = self.exported.workload
         processor = processor_of(self.profile)
         if self.tune_s and not processor.is_this_one:
             raise ConfigError(
@@ -91,20 +86,15 @@ class TvmTask:
         tuning = None
         folder = self.context.files.tuning_dir
         if self.tune_s or (processor.is_this_one and folder.is_dir()):
-            input_len = self.spec.timing_stages()[0].inputs[0].shape[-1]
-            tuning = Tuning(folder, input_len, self.workload.threads, self.tune_s)
-        limits = self.state.graph_options(self.workload)
+            input_len = self.exported.spec.timing_stages()[0].inputs[0].shape[-1]
+            tuning = Tuning(folder, input_len, workload.threads, self.tune_s)
+        limits = self.exported.state.graph_options(workload)
         return TvmOptions(
             max_positions=limits.max_positions,
             processor=processor,
             tuning=tuning,
             notify=self._notify,
         )
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model, at the precision of the workload."""
-        return exported_spec(self.state, self.chosen, self.workload)
 
     def _notify(self, seconds: float, found: str) -> None:
         self.context.progress.update("tune", round(seconds), round(self.tune_s), found)
@@ -118,16 +108,15 @@ def tvm_builder(task: TvmTask) -> "ModelBuilder":
     ConfigError
         As `TvmTask.options`, or if the family has no TVM.
     """
-    build_tvm = task.state.family.build_tvm
+    exported = task.exported
+    family = exported.state.family
+    build_tvm = family.build_tvm
     if build_tvm is None:
-        raise ConfigError(
-            f"'{task.state.family.name}' has no TVM export; choose --runtime onnxruntime"
-        )
+        raise ConfigError(f"'{family.name}' has no TVM export; choose --runtime onnxruntime")
     options = task.options
 
     def build(folder: Path) -> "BuiltModel":
-        arrays = exported_arrays(task.chosen)
-        return build_tvm(task.spec, task.chosen.arch, arrays, options, folder)
+        return build_tvm(exported.spec, exported.arch, exported.arrays(), options, folder)
 
     return build
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from ..errors import ConfigError, StaleInputError
-from ..family import SmallerVocabulary
 from ..records import Scores, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, read_record, sha256_file
@@ -40,16 +39,13 @@ VERBS: dict[WeightOrigin, str] = {
 
 @dataclass(frozen=True)
 class SelectedSubnet:
-    """A subnet, where its weights come from, a line that says so, and its card if there is one;
-    `vocabulary` is the part that is exported, None for all.
-    """
+    """A subnet, where its weights come from, a line that says so, and its card if there is one."""
 
     subnet: Any
     arch: ArchConfig
     weights: WeightOrigin
     note: str
     card: SubnetCard | None = None
-    vocabulary: SmallerVocabulary | None = None
 
 
 def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:

@@ -1,12 +1,14 @@
 """The parts of a bundle that all ways of exporting share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mosdeploy.pipeline.export_job import bundle_job, onnx_builder, parity_examples
+from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import SelectedSubnet, select_subnet
+from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.pipeline.workloads import changed_workload
 
@@ -17,15 +19,16 @@ def state(walked: Path) -> TrainedRun:
 
 
 @pytest.fixture
-def chosen(state: TrainedRun) -> SelectedSubnet:
-    return select_subnet(state, state.config.space.smallest, "inherited")
+def exported(state: TrainedRun) -> ExportedSubnet:
+    chosen = select_subnet(state, state.config.space.smallest, "inherited")
+    return ExportedSubnet(state, chosen, state.config.workload)
 
 
 def test_a_job_is_about_the_workload_that_it_is_given(
-    state: TrainedRun, chosen: SelectedSubnet
+    state: TrainedRun, exported: ExportedSubnet
 ) -> None:
     workload = changed_workload(state.config.workload, "int8", beam=3)
-    job = bundle_job(state, chosen, workload, "name", state.config.export)
+    job = bundle_job(replace(exported, workload=workload), "name", state.config.export)
     assert (job.family, job.origin.name, job.origin.weights) == ("translation", "name", "inherited")
     assert (job.spec.workload, job.spec.vocab_size) == (workload, 44)
     assert job.settings["beam"] == 3
@@ -33,20 +36,17 @@ def test_a_job_is_about_the_workload_that_it_is_given(
 
 
 def test_the_builder_writes_a_smaller_file_in_int8(
-    state: TrainedRun, chosen: SelectedSubnet, tmp_path: Path
+    exported: ExportedSubnet, tmp_path: Path
 ) -> None:
     sizes = []
     for precision in ("fp32", "int8"):
-        workload = changed_workload(state.config.workload, precision)
-        assert onnx_builder(state, chosen, workload)(tmp_path).runtime == "onnxruntime"
+        assert onnx_builder(exported.at(precision))(tmp_path).runtime == "onnxruntime"
         sizes.append((tmp_path / "model.onnx").stat().st_size)
     assert sizes[1] < sizes[0]
 
 
-def test_torch_agrees_with_itself_on_the_examples(
-    state: TrainedRun, chosen: SelectedSubnet
-) -> None:
-    examples = parity_examples(state, chosen, state.config.workload, 5)
+def test_torch_agrees_with_itself_on_the_examples(exported: ExportedSubnet) -> None:
+    examples = parity_examples(exported, 5)
     assert (len(examples.inputs), len(examples.input_ids), examples.metric) == (5, 5, "BLEU")
     answers = examples.reference([list(ids) for ids in examples.input_ids])
     assert len(answers) == 5

@@ -15,6 +15,7 @@ from mosdeploy.export.parity import ParityExamples
 from mosdeploy.pipeline import precision_selection
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.export_job import parity_examples
+from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored
 from mosdeploy.pipeline.precision_verdicts import decide
 from mosdeploy.pipeline.run import open_run
@@ -114,9 +115,11 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
     chosen = select_subnet(state, state.config.space.smallest, "inherited")
     device = DeviceProfile(name="local", kind="local")
     workload = state.config.workload
-    task = PrecisionTask(context, state, chosen, workload, device, state.config.export)
+    exported = ExportedSubnet(state, chosen, workload)
+    task = PrecisionTask(context, exported, device, state.config.export)
     kept = workload.model_copy(update={"padding": "kept"})
-    assert dataclasses.replace(task, workload=kept).precisions == ["fp32"]
+    padded = dataclasses.replace(exported, workload=kept)
+    assert dataclasses.replace(task, exported=padded).precisions == ["fp32"]
 
     def worthless(*arguments: Any) -> ParityExamples:
         """No answer is worth anything, and torch's are the opposite."""
@@ -235,6 +238,7 @@ def test_what_was_chosen_by_medians_is_not_taken_for_a_tail(folder: Path) -> Non
     state = trained_run(context.run)
     chosen = select_subnet(state, state.config.space.smallest, "inherited")
     device = DeviceProfile(name="local", kind="local")
-    task = PrecisionTask(context, state, chosen, state.config.workload, device, state.config.export)
+    exported = ExportedSubnet(state, chosen, state.config.workload)
+    task = PrecisionTask(context, exported, device, state.config.export)
     tails = [dataclasses.replace(task, statistic=x) for x in ("p90", "p99")]
     assert len({x.inputs_sha256 for x in (task, *tails)}) == 3

@@ -17,6 +17,7 @@ from mosdeploy.pipeline.bundles import note_newest, require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
+from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.runtime_selection import (
     RuntimeCandidate,
@@ -66,9 +67,8 @@ def tvm_task(root: Path, profile: DeviceProfile, tune_s: float) -> TvmTask:
     run = open_run(root)
     state = trained_run(run)
     chosen = select_subnet(state, run.config.space.largest, "inherited")
-    return TvmTask(
-        Context(run), state, chosen, workload=run.config.workload, profile=profile, tune_s=tune_s
-    )
+    exported = ExportedSubnet(state, chosen, run.config.workload)
+    return TvmTask(Context(run), exported, profile=profile, tune_s=tune_s)
 
 
 def test_tuning_for_another_machine_is_refused(walked: Path) -> None:

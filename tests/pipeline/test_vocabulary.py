@@ -9,10 +9,10 @@ from walking import edit, opened
 from mosdeploy.errors import ConfigError, ExportError, StaleInputError
 from mosdeploy.export.bundle import build_draft
 from mosdeploy.pipeline.export_job import bundle_job, onnx_builder
+from mosdeploy.pipeline.exported import ExportedSubnet, smaller_vocabulary
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnets import select_subnet
 from mosdeploy.pipeline.trained_run import trained_run
-from mosdeploy.pipeline.vocabulary import with_vocabulary
 from mosdeploy.runtime import open_model
 from mosdeploy.runtime.self_test import run_self_test
 
@@ -42,10 +42,10 @@ def test_the_tokenizer_of_another_export_is_refused(encoder_folder: Path, tmp_pa
     state = trained_run(open_run(encoder_folder))
     whole = select_subnet(state, state.config.space.smallest, "inherited")
     limits = state.config.export.model_copy(update={"trim_vocabulary": True})
-    workload = state.config.workload
-    chosen = with_vocabulary(state, whole, limits)
-    job = bundle_job(state, chosen, workload, "name", limits)
-    build = onnx_builder(state, chosen, workload)
+    smaller = smaller_vocabulary(state, limits)
+    exported = ExportedSubnet(state, whole, state.config.workload, smaller)
+    job = bundle_job(exported, "name", limits)
+    build = onnx_builder(exported)
     build_draft(job, build, state.family.open_bundle, tmp_path / "own")
     # as one that keeps other texts writes it meanwhile
     job.tokenizer_path.write_bytes(state.files.tokenizer_path.read_bytes())
@@ -55,13 +55,12 @@ def test_the_tokenizer_of_another_export_is_refused(encoder_folder: Path, tmp_pa
 
 def test_only_the_tokenizer_of_the_supernet_is_trimmed(encoder_folder: Path) -> None:
     state = trained_run(open_run(encoder_folder))
-    whole = select_subnet(state, state.config.space.smallest, "inherited")
     limits = state.config.export.model_copy(update={"trim_vocabulary": True})
     # as a training that ends meanwhile writes it
     path = state.files.tokenizer_path
     path.write_text(path.read_text() + "\n")
     with pytest.raises(StaleInputError, match="has changed while this command ran"):
-        with_vocabulary(state, whole, limits)
+        smaller_vocabulary(state, limits)
 
 
 def test_further_texts_keep_their_pieces(encoder_folder: Path) -> None:
