@@ -24,7 +24,8 @@ from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import EncoderArch
 from .label_scale import folded
 from .onnx_graph import build_graph
-from .tokenizer import TOKENIZER_NAME
+from .tokenizer import ROBERTA_TOKENS, SPECIAL_TOKENS, TOKENIZER_NAME
+from .weight_names import BERT_LAYER, EMBEDDINGS
 
 CONFIG_NAME = "config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
@@ -38,29 +39,7 @@ _CLASSES: dict[TaskKind, str] = {
     "masked-lm": "BertForMaskedLM",
 }
 _ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
-_SPECIAL_TOKENS = {
-    "pad_token": ("[PAD]", "<pad>"),
-    "unk_token": ("[UNK]", "<unk>"),
-    "cls_token": ("[CLS]", "<s>"),
-    "sep_token": ("[SEP]", "</s>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
-_EMBEDDINGS = {
-    "embed": "word_embeddings",
-    "positions": "position_embeddings",
-    "types": "token_type_embeddings",
-    "embed_norm": "LayerNorm",
-}
-_LAYER = {
-    "self_attn.q": "attention.self.query",
-    "self_attn.k": "attention.self.key",
-    "self_attn.v": "attention.self.value",
-    "self_attn.out": "attention.output.dense",
-    "self_attn_norm": "attention.output.LayerNorm",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-    "ffn_norm": "output.LayerNorm",
-}
+_ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 
 
 def write_optimum(job: FormatJob, out_dir: Path) -> None:
@@ -117,7 +96,8 @@ def bert_weights(
     weights: Mapping[str, Array], kind: TaskKind, space: EncoderSpace
 ) -> dict[str, Array]:
     """A subnet's weights under the names that transformers gives those of a BERT."""
-    names = {ours: f"embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
+    names = {ours: theirs for theirs, ours in EMBEDDINGS.items()}
+    in_layer = {ours: theirs for theirs, ours in BERT_LAYER.items()}
     # the model without a head has no prefix
     prefix = "" if kind == "embedding" else "bert."
     heads = {"head.dense": "bert.pooler.dense", "head.out": "classifier"}
@@ -130,7 +110,7 @@ def bert_weights(
         module, _, part = name.rpartition(".")
         if module.startswith("layers."):
             _, number, layer = module.split(".", 2)
-            theirs = f"{prefix}encoder.layer.{number}.{_LAYER[layer]}"
+            theirs = f"{prefix}encoder.layer.{number}.{in_layer[layer]}"
         elif module in names:
             theirs = prefix + names[module]
         else:
@@ -248,9 +228,8 @@ def _special_tokens(tokenizer_path: Path) -> dict[str, str]:
     """What each of the special tokens is called, of those that there are."""
     added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
     known = {token["content"] for token in added}
-    return {
-        role: name for role, names in _SPECIAL_TOKENS.items() for name in names if name in known
-    }
+    pairs = zip((*_ROLES, *_ROLES), (*SPECIAL_TOKENS, *ROBERTA_TOKENS), strict=True)
+    return {role: name for role, name in pairs if name in known}
 
 
 def _special_ids(tokenizer_path: Path) -> dict[str, int]:

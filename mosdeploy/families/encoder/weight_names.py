@@ -21,30 +21,34 @@ HeadKind = Head | Literal["classifier"]
 """
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_EMBEDDINGS = {
-    r"embeddings\.word_embeddings": "embed",
-    r"embeddings\.position_embeddings": "positions",
-    r"embeddings\.token_type_embeddings": "types",
-    r"embeddings\.LayerNorm": "embed_norm",
-    r"embeddings_project": "embed_project",
+EMBEDDINGS = {
+    "embeddings.word_embeddings": "embed",
+    "embeddings.position_embeddings": "positions",
+    "embeddings.token_type_embeddings": "types",
+    "embeddings.LayerNorm": "embed_norm",
+    "embeddings_project": "embed_project",
 }
-_BERT_LAYER = {
-    r"attention\.self\.query": "self_attn.q",
-    r"attention\.self\.key": "self_attn.k",
-    r"attention\.self\.value": "self_attn.v",
-    r"attention\.output\.dense": "self_attn.out",
-    r"attention\.output\.LayerNorm": "self_attn_norm",
-    r"intermediate\.dense": "fc1",
-    r"output\.dense": "fc2",
-    r"output\.LayerNorm": "ffn_norm",
+BERT_LAYER = {
+    "attention.self.query": "self_attn.q",
+    "attention.self.key": "self_attn.k",
+    "attention.self.value": "self_attn.v",
+    "attention.output.dense": "self_attn.out",
+    "attention.output.LayerNorm": "self_attn_norm",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+    "output.LayerNorm": "ffn_norm",
 }
+"""A BERT's names in a layer, and ours; EMBEDDINGS are those before the layers, of all kinds."""
+
 _DISTILBERT_LAYER = {
-    r"attention\.([qkv])_lin": r"self_attn.\2",  # group 1 is the layer's number
-    r"attention\.out_lin": "self_attn.out",
-    r"sa_layer_norm": "self_attn_norm",
-    r"ffn\.lin1": "fc1",
-    r"ffn\.lin2": "fc2",
-    r"output_layer_norm": "ffn_norm",
+    "attention.q_lin": "self_attn.q",
+    "attention.k_lin": "self_attn.k",
+    "attention.v_lin": "self_attn.v",
+    "attention.out_lin": "self_attn.out",
+    "sa_layer_norm": "self_attn_norm",
+    "ffn.lin1": "fc1",
+    "ffn.lin2": "fc2",
+    "output_layer_norm": "ffn_norm",
 }
 _HEADS: dict[str, dict[str, tuple[HeadKind, str]]] = {
     "bert": {
@@ -111,13 +115,10 @@ def rename_weights(
         If weights are no floating-point numbers.
     """
     stack = r"encoder\.layer"
-    layer = _BERT_LAYER
+    layer = BERT_LAYER
     if kind == "distilbert":
         stack = r"transformer\.layer"
         layer = _DISTILBERT_LAYER
-    names = _EMBEDDINGS | {
-        rf"{stack}\.(\d+)\.{theirs}": rf"layers.\1.{ours}" for theirs, ours in layer.items()
-    }
     heads_of = dict(_HEADS[kind])
     for architecture in architectures:
         if architecture.endswith("ForTokenClassification"):
@@ -139,10 +140,14 @@ def rename_weights(
                 floats = _floats(tensor, full_name, path)
                 heads.setdefault(head, {})[f"{ours}.{part}"] = floats
             continue
-        for theirs, ours in names.items():
-            match = re.fullmatch(theirs, module)
-            if match:
-                body[f"{match.expand(ours)}.{part}"] = _floats(tensor, full_name, path)
+        in_layer = re.fullmatch(rf"{stack}\.(\d+)\.(.+)", module)
+        if module in EMBEDDINGS:
+            ours = EMBEDDINGS[module]
+        elif in_layer and in_layer[2] in layer:
+            ours = f"layers.{in_layer[1]}.{layer[in_layer[2]]}"
+        else:
+            continue
+        body[f"{ours}.{part}"] = _floats(tensor, full_name, path)
     return body, heads
 
 
