@@ -321,6 +321,16 @@ def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -
     assert len(context.progress.messages) == 1
 
 
+@pytest.mark.parametrize(("noise", "level"), [(0.03, 1.05), (0.06, 1.0)])
+def test_what_lies_within_the_noise_corrects_no_prediction(
+    noise: float, level: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Ladder(tmp_path, 1.05, 1.05).verification(monkeypatch)
+    task.timing = FinalistTiming(task.context, "dev", noise=noise)
+    task._measure_finalists()
+    assert task.level == pytest.approx(level)
+
+
 def test_finalists_are_compared_as_the_last_search_compares_them(tmp_path: Path) -> None:
     """A deeper one that stood by the best loss of the first search stands by that of the next."""
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
@@ -443,7 +453,8 @@ def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
     assert trained[0] == ranked[0].arch
     deepest = sorted({MEDIUM.depths(arch) for arch in drawn})[-2:]
     assert set(depths) == {MEDIUM.depths(ranked[0].arch), *deepest}
-    assert len(trained) == 4
+    # no more are measured than are trained
+    assert len(measured) == len(trained) == 4
     assert MEDIUM.depths(winner.arch) == deepest[-1]
     assert winner.trained_loss == min(c.trained_loss for c in measured if c.trained_loss)
 
