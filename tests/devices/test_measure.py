@@ -60,6 +60,10 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     assert [x.name for x in (Path(profile.work_dir) / "weights").iterdir()] == [
         f"uniform-{WEIGHTS_BYTES}.bin"
     ]
+    # the models are gone from the device, the results stay
+    names = {x.name for x in (Path(profile.work_dir) / "jobs" / "job").iterdir()}
+    assert "results.jsonl" in names
+    assert "candidates" not in names
 
 
 def test_a_whole_model_takes_the_memory_that_it_will_take(make_profile):
@@ -101,6 +105,17 @@ def test_a_round_that_failed_takes_no_good_one_along(make_profile):
     (found,) = dict(run(profile, ["a"])).values()
     assert (found.error, found.rounds, found.attempts) == (None, 2, 3)
     assert [line["key"] for line in result_lines(profile)] == ["a", "a", "a"]
+
+
+def test_an_agent_that_dies_after_each_result_is_started_as_often_as_it_takes(
+    make_profile, monkeypatch
+):
+    keys = [f"k{i}" for i in range(room.MAX_FAILED_STARTS + 2)]
+    left = [AgentResult(key=key, measurement=Measurement(error="no")) for key in keys]
+    monkeypatch.setattr(AgentJob, "start", lambda *_, **__: None)
+    monkeypatch.setattr(AgentJob, "is_running", lambda _: False)
+    monkeypatch.setattr(room, "_follow", lambda *_: [left.pop(0)])
+    assert [key for key, _ in run(make_profile(), keys)] == keys
 
 
 def test_a_closed_iterator_leaves_the_agent_at_work_for_a_rerun(
