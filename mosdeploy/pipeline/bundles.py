@@ -4,7 +4,7 @@ import contextlib
 from itertools import chain
 from pathlib import Path
 
-from ..errors import StaleInputError
+from ..errors import ConfigError, StaleInputError
 from ..folders import listed
 from ..records import BundleManifest
 from ..runtime.manifest import MANIFEST_NAME, MODEL_NAMES, TOKENIZER_NAMES
@@ -54,7 +54,7 @@ def require_bundle(files: Workspace, named: Path | None = None) -> Path:
                 f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, "
                 f"which holds: {there}"
             )
-        return own
+        return own.resolve()  # `.` has no name
     found = newest_bundle(files)
     if found is None:
         raise StaleInputError(f"no bundle in {files.bundles_dir}; run `mosdeploy export` first")
@@ -88,5 +88,17 @@ def limited_bytes(folder: Path) -> int:
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
-    """The model that a bundle's timings are about."""
+    """The model that a bundle's timings are about.
+
+    Raises
+    ------
+    ConfigError
+        If it is of another family than the run folder.
+    """
+    own = context.family.name
+    if manifest.family != own:
+        raise ConfigError(
+            f"{manifest.name} is a bundle of '{manifest.family}', this is a run folder of '{own}': "
+            "use the folder that it was exported from"
+        )
     return ModelSpec(context.config.space, manifest.vocab_size, manifest.workload)

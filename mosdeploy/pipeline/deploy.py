@@ -266,8 +266,10 @@ def _limits(
         result = read_record(SearchResult, path, "mosdeploy search")
         # older manifests do not tell their limits
         is_told = limits is not None or limit_ms is not None
-        is_own = limit_ms is not None or (is_named and limits is not None)
-        is_held = result.device == manifest.device and not is_own
+        is_wanted = is_named or manifest.is_pick
+        is_own = limit_ms is not None or (is_wanted and limits is not None)
+        is_alike = sha256_file(path) == known or _is_of(result, manifest)
+        is_held = result.device == manifest.device and is_alike and not is_own
         if sha256_file(path) != known and (is_held or is_told):
             held = "the limits of that one hold" if is_held else "its own limits hold"
             context.progress.say(
@@ -288,3 +290,12 @@ def _limits(
         )
     limit = LatencyLimit(limit_ms, statistic) if limit_ms is not None else None
     return limit, limits.max_memory_bytes if limits is not None else None
+
+
+def _is_of(result: SearchResult, manifest: BundleManifest) -> bool:
+    """Whether a search was for the workload of a bundle, but for what an export may change of it:
+    a limit on other work says nothing of this one.
+    """
+    free = {"name", "precision", "beam", "shortlist"}
+    searched = result.workload.model_dump(exclude=free)
+    return searched == manifest.workload.model_dump(exclude=free)

@@ -48,11 +48,24 @@ def what_helps(
             command += f"`, then `mosdeploy deploy --device {board}"
         ways.append(
             f"take number {fast.number} of the search's front, {trained}`{command}`, which is "
-            f"expected to take {latency(fast.expected_ms, 4)} there"
+            f"expected to take {latency(fast.expected_ms, 4)} there{_held_to(manifest)}"
         )
     ways.append(f"deploy {manifest.name} beyond its limit with --no-strict")
     told = ", or ".join(ways)
     return told[0].upper() + told[1:]
+
+
+def _held_to(manifest: BundleManifest) -> str:
+    """To which limit a number of the front is held, where the bundle had a limit of its own."""
+    limits = manifest.search_limits
+    if manifest.limit_ms is None or limits is None or limits.max_latency_ms == manifest.limit_ms:
+        return ""
+    searched_ms = limits.max_latency_ms
+    held = "no limit" if searched_ms is None else f"the search's limit, {latency(searched_ms)}"
+    return (
+        f" (its bundle is held to {held}: `mosdeploy verify --max-latency {manifest.limit_ms:g}ms` "
+        "then holds it to yours)"
+    )
 
 
 def _as_exported(context: Context, manifest: BundleManifest) -> list[str]:

@@ -104,7 +104,8 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
     Raises
     ------
     ConfigError
-        If the device is emulated: its times mean nothing.
+        If the device is emulated: its times mean nothing; or its profile has no precision that the
+        workload can have.
     DeviceError
         If the device fails.
     ExportError
@@ -114,6 +115,13 @@ def choose_precision(task: PrecisionTask) -> PrecisionChoice:
         raise ConfigError(
             f"{task.device.name} is an emulated device: its times mean nothing; name a precision "
             "yourself"
+        )
+    if not task.precisions:
+        workload = task.exported.workload
+        raise ConfigError(
+            f"the profile of {task.device.name} has precisions = {list(task.device.precisions)}, "
+            f"and this workload can have {', '.join(workload.possible_precisions)}: change them "
+            "there, or name one with --precision"
         )
     choice = _timed(task, _known(task))
     choice = decide(_scored(task, choice), task.limits.max_score_drop)
@@ -169,6 +177,7 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
 
 def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Time those that were not, all in one job on the device, in turns with a reference."""
+    from ..devices.job import AgentJob
     from ..devices.measure import collect
     from ..devices.task import MeasureHooks
 
@@ -176,6 +185,7 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     if not missing:
         return choice
     progress = task.context.progress
+    kept = choice
     with lasting_session(task.context, task.device) as session:
         measurements = collect(
             session,
@@ -191,7 +201,10 @@ def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
             if latency_ms is not None:
                 note = f"{key}: {milliseconds(latency_ms)}"
             progress.update(f"measure on {task.device.name}", done, len(missing), note)
-    write_record(task.path, choice)
+        job_id = _job_id(task, kept)
+        write_record(task.path, choice)
+        # what failed twice alike has the same job: its failure must not be taken for a new one
+        AgentJob(session, task.device, job_id).remove("results.jsonl")
     return choice
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ..config.device import DeviceProfile
-from ..errors import ConfigError, DeviceError, ExportError
+from ..errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
 from ..folders import remove_scratch
 from ..records import Measurement, Runtime
 from ..storage import disk_errors
@@ -137,15 +137,15 @@ def select_runtime(
 ) -> ExportResult:
     """Write a bundle for each runtime, time each on the device, and keep the fastest.
 
-    A runtime that cannot be built for, or does not stand on the device, is reported and left out.
-    The precision `auto` is decided with the first.
+    A runtime that cannot be built for, or fails on the device, is reported and left out. The
+    precision `auto` is decided with the first.
 
     Raises
     ------
     ConfigError
         If the device is emulated: its times mean nothing. Otherwise as `export`.
     DeviceError
-        If no bundle could be timed.
+        If no bundle could be timed, or the device is busy or gone.
     ExportError
         If no bundle could be built.
     """
@@ -184,7 +184,7 @@ def select_fastest(
     Raises
     ------
     DeviceError
-        If no bundle could be timed; all are kept then.
+        If no bundle could be timed, or the device is busy or gone; all are kept then.
     ExportError
         If none was built.
     """
@@ -268,6 +268,7 @@ def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate)
                     release,
                     context.progress.say,
                 )
-        except DeviceError as failure:
+        except (CommandError, DeviceTimeoutError) as failure:
+            # a device that is busy or gone says nothing of a runtime
             error = str(failure)
     return RuntimeTiming(runtime=candidate.runtime, measurement=measurement, error=error)

@@ -24,6 +24,7 @@ from mosdeploy.pipeline.other_finalists import OtherFinalist, has_weights
 from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.walk import deliver
 from mosdeploy.records import Measurement, SearchResult, Timing
+from mosdeploy.search.front import front_members, needed_ms
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
@@ -344,6 +345,50 @@ def test_one_that_was_picked_is_held_to_all_limits_of_its_own_search(
 
 
 @pytest.mark.slow
+def test_a_pick_of_a_search_without_a_latency_is_not_held_to_a_later_one(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    run.search(max_parameters=10**7, verify=False)
+    run.export("1")
+    run.search("5s", verify=False)
+    timed(lambda arch: 6_000.0)
+    assert run.deploy().limit_ms is None
+
+
+def test_a_bundle_is_not_held_to_a_search_for_other_work(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    own_ms = run.deploy().limit_ms
+    result = found_in(folder)
+    changes = {"source_len": 24, "beam": 3}
+    workload = result.workload.model_copy(update=changes)
+    limits = result.limits.model_copy(update={"max_latency_ms": 2.0})
+    changed = result.model_copy(update={"workload": workload, "limits": limits})
+    write_record(Workspace(folder).search_result_path, changed)
+    timed(lambda arch: 1.0)
+    assert own_ms != 2.0
+    assert run.deploy().limit_ms == own_ms
+    # another beam is what an export may change
+    workload = result.workload.model_copy(update={"beam": 3})
+    changed = result.model_copy(update={"workload": workload, "limits": limits})
+    write_record(Workspace(folder).search_result_path, changed)
+    assert run.deploy().limit_ms == 2.0
+
+
+def test_a_number_that_would_keep_the_limit_of_a_pick_is_held_to_the_searchs(
+    folder: Path, timed: Callable[..., list[str]]
+) -> None:
+    run = opened(folder)
+    slowest = max(needed_ms(x) or 0.0 for x in front_members(found_in(folder)))
+    limit_ms = run.export(f"{slowest * 1.0001}ms").manifest.limit_ms
+    timed(lambda arch: limit_ms * 1.2)
+    with pytest.raises(InfeasibleError, match=r"--pick \d+.* is held to the search's limit, ") as e:
+        run.deploy()
+    assert f"`mosdeploy verify --max-latency {limit_ms:g}ms` then holds it to yours" in str(e.value)
+
+
 def test_a_bundle_whose_limits_nothing_tells_is_checked_for_none(
     folder: Path, timed: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:

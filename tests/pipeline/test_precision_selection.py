@@ -227,6 +227,36 @@ def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.Monk
     assert note.startswith("fp32: ") and note.endswith(" ms")
 
 
+def test_what_failed_twice_alike_is_timed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_device(folder, 'precisions = ["fp32"]')
+    errors = iter(["out of memory?", "out of memory?", None])
+    collect = measure.collect
+
+    def failing(*arguments: Any) -> Iterator[tuple[str, Measurement]]:
+        error = next(errors)
+        for key, measurement in collect(*arguments):
+            job = arguments[2].job_id
+            results = folder / "device" / "jobs" / job / "results.jsonl"
+            assert len(results.read_text().splitlines()) >= 1
+            yield key, Measurement(error=error) if error else measurement
+
+    monkeypatch.setattr(measure, "collect", failing)
+    for _ in range(2):
+        with pytest.raises(ExportError, match=r"fp32: failed: out of memory\?"):
+            opened(folder).export("largest", precision="auto")
+        # nothing is left that the next one would take for its own
+        assert not list((folder / "device" / "jobs").glob("precision-*/results.jsonl"))
+    assert opened(folder).export("largest", precision="auto").manifest.precision == "fp32"
+
+
+def test_a_profile_without_a_possible_precision_is_named(folder: Path) -> None:
+    use_device(folder, 'precisions = ["int8-fp32-embedding"]')
+    with pytest.raises(ConfigError, match=r"\['int8-fp32-embedding'\], and this .* have fp32, "):
+        opened(folder).export("largest", precision="auto")
+
+
 def test_an_emulated_device_chooses_nothing(folder: Path) -> None:
     use_device(folder, "emulated = true")
     with pytest.raises(ConfigError, match="emulated device: its times mean nothing"):

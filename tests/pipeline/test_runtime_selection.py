@@ -10,7 +10,7 @@ from walking import edit, opened
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import deploy
-from mosdeploy.errors import ConfigError, DeviceError, ExportError
+from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import runtime_selection
 from mosdeploy.pipeline.bundles import note_newest, require_bundle
@@ -206,6 +206,23 @@ def test_bundles_that_none_could_time_are_all_kept(without_bundles: Path, monkey
     with pytest.raises(DeviceError, match="onnxruntime: unplugged; tvm: unplugged"):
         select_fastest(context, DeviceProfile(name="here", kind="local"), list(candidates.values()))
     assert len(list((without_bundles / "bundles").glob("[!.]*"))) == 2
+
+
+def test_a_busy_device_says_nothing_of_a_runtime(without_bundles: Path, monkeypatch) -> None:
+    candidates = candidates_of(without_bundles)
+    turns = iter(range(6))
+
+    def timed(*_: object) -> Measurement:
+        if next(turns) == 4:
+            raise DeviceBusyError("here: another measurement holds the device")
+        return Measurement(total=Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=3))
+
+    monkeypatch.setattr("mosdeploy.devices.deploy.stage_and_benchmark", timed)
+    context = Context(open_run(without_bundles))
+    device = run_profile(without_bundles, "local")
+    with pytest.raises(DeviceBusyError, match="holds the device"):
+        select_fastest(context, device, list(candidates.values()))
+    assert all(x.result.path.is_dir() for x in candidates.values())
 
 
 def test_precisions_are_not_compared_for_tvm(walked: Path) -> None:
