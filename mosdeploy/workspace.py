@@ -206,6 +206,10 @@ class Workspace:
             f"{device}.json" if host is None else f"{device}@{host}.json"
         )
 
+    def begun_rollback_path(self, device: str, host: str | None = None) -> Path:
+        """What a rollback notes before it switches, until it is recorded."""
+        return self.deployment_path(device, host).with_suffix(".rollback")
+
     def deployed_to(self) -> list[tuple[str, str | None]]:
         """Device and host of each deployment, sorted."""
         names = sorted(x.stem.partition("@") for x in listed(self.deployments_dir, "*.json"))

@@ -1,18 +1,14 @@
 """Put a bundle on a device, check that it works there, time it, and only then make it the current
-one; or go back to the one before.
+one.
 
 In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. What a bundle holds,
 and what runs it, is not known here.
 """
 
-import contextlib
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TypeVar
-
-from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
@@ -33,24 +29,13 @@ from .answers import parse_answer
 from .busy import refuse_if_busy
 from .channel import Channel
 from .measure import free_device
-from .on_device.versions import RECORD_NAME, SUMS_NAME
+from .on_device.versions import SUMS_NAME
 from .probe import describe
 from .release import MANIFEST_PATH, LatencyLimit, Release, release_files
 from .session import Session
 from .task import ignore
 
-_log = logging.getLogger(__name__)
-
 M = TypeVar("M", bound=Record)
-
-
-class _Installed(Record):
-    """What is needed of a version's manifest to go back to it, whatever mosdeploy wrote that."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-    runtime: Runtime = "onnxruntime"
 
 
 def deploy(
@@ -183,59 +168,6 @@ def _staged(
     return version, bundle_sha256, timing
 
 
-def roll_back(session: Session, profile: DeviceProfile, channel: Channel) -> Deployment:
-    """Make the version current again that was current before; it has to pass its self-test first.
-
-    Returns
-    -------
-    Deployment
-        As it was recorded when that version was deployed. Where that record cannot be read, since a
-        newer mosdeploy wrote it, say, one without a timing: what a rollback needs are the names of
-        versions, their files and the self-test.
-
-    Raises
-    ------
-    StaleInputError
-        If another run folder deploys to this channel.
-    CommandError
-        If no earlier version stands there, or it is damaged or fails; `current` is then unchanged.
-    """
-    refuse_if_busy(session, profile)
-    found = channel.last_two(session, profile)
-    if found.current is None or found.previous is None:
-        raise CommandError(
-            f"{profile.board}: no earlier version of '{channel.name}' stands on the device; "
-            f"`[deploy] keep_versions` says how many are kept{_others(session, profile, channel)}"
-        )
-    remote_dir = f"{channel.folder(session, profile)}/{found.previous}"
-    installed, bundle_sha256 = _manifest(_Installed, session, profile, remote_dir)
-    _test_version(session, profile, channel, found.previous, installed.runtime)
-    path = f"{remote_dir}/{RECORD_NAME}"
-    try:
-        text = _read(session, profile, path)
-        deployment = parse_answer(Deployment, text, f"{profile.board}: {path}")
-    except CommandError as error:
-        _log.warning(
-            "%s; that version is whole and passed its self-test, so it becomes current without its "
-            "timing: `mosdeploy verify --max-latency ...` times it. A newer mosdeploy may have "
-            "written the record: update mosdeploy here",
-            error,
-        )
-        deployment = Deployment(
-            device=profile,
-            state=describe(session, profile),
-            bundle=installed.name,
-            bundle_sha256=bundle_sha256,
-            remote_dir=remote_dir,
-            self_test_passed=True,
-            measurement=Measurement(error="its record could not be read"),
-            limit_ms=None,
-            deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    channel.roll_back(session, profile, found.current, found.previous)
-    return deployment
-
-
 def time_current(
     session: Session,
     profile: DeviceProfile,
@@ -272,7 +204,7 @@ def time_current(
             f"{_renamed(deployment, channel)}; run `mosdeploy deploy`"
         )
     remote_dir = f"{channel.folder(session, profile)}/{version}"
-    manifest, manifest_sha256 = _manifest(BundleManifest, session, profile, remote_dir)
+    manifest, manifest_sha256 = version_manifest(BundleManifest, session, profile, remote_dir)
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
             f"{profile.board} runs {manifest.name} now, not {deployment.bundle}, which was "
@@ -280,7 +212,7 @@ def time_current(
         )
     task = model_task(remote_dir, manifest, stages(manifest), channel.owner)
     free_device(session, profile, task)
-    _test_version(session, profile, channel, version, manifest.runtime)
+    check_version(session, profile, channel, version, manifest.runtime)
     return benchmark(session, profile, task, limit, notify)
 
 
@@ -306,7 +238,7 @@ def _renamed(deployment: Deployment, channel: Channel) -> str:
     )
 
 
-def _test_version(
+def check_version(
     session: Session, profile: DeviceProfile, channel: Channel, version: str, runtime: Runtime
 ) -> None:
     """Make sure that a version stands on a device whole and passes its self-test now."""
@@ -320,12 +252,12 @@ def _test_version(
     self_test(session, profile, remote_dir, runtime)
 
 
-def _manifest(
+def version_manifest(
     kind: type[M], session: Session, profile: DeviceProfile, remote_dir: str
 ) -> tuple[M, str]:
     """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
     path = f"{remote_dir}/{MANIFEST_PATH}"
-    text = _read(session, profile, path)
+    text = read_file(session, profile, path)
     try:
         return parse_answer(kind, text, f"{profile.board}: {path}"), sha256_bytes(text)
     except CommandError as error:
@@ -335,16 +267,9 @@ def _manifest(
         ) from error
 
 
-def _read(session: Session, profile: DeviceProfile, path: str) -> bytes:
+def read_file(session: Session, profile: DeviceProfile, path: str) -> bytes:
     try:
         return session.read(path)
     except FileNotFoundError as error:
         told = f"{profile.board}: {path} is missing; deploy that bundle again"
         raise CommandError(told) from error
-
-
-def _others(session: Session, profile: DeviceProfile, channel: Channel) -> str:
-    """Which other channels have versions; nothing where the device does not tell."""
-    with contextlib.suppress(CommandError):
-        return channel.others(session, profile)
-    return ""

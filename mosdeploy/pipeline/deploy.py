@@ -177,6 +177,7 @@ def _deploy(
         )
         host = other_host(files.root, name, options.host)
         write_record(files.deployment_path(target.name, host), deployment)
+        files.begun_rollback_path(target.name, host).unlink(missing_ok=True)
         say_provider(context, session, target, deployment)
     return deployment
 
@@ -268,9 +269,10 @@ def _limits(
         is_told = limits is not None or limit_ms is not None
         is_wanted = is_named or manifest.is_pick
         is_own = limit_ms is not None or (is_wanted and limits is not None)
-        is_alike = sha256_file(path) == known or _is_of(result, manifest)
+        is_newest = sha256_file(path) == known
+        is_alike = is_newest or _is_of(result, manifest)
         is_held = result.device == manifest.device and is_alike and not is_own
-        if sha256_file(path) != known and (is_held or is_told):
+        if not is_newest and (is_held or is_told):
             held = "the limits of that one hold" if is_held else "its own limits hold"
             context.progress.say(
                 f"{manifest.name} was exported for another search than the one at hand: {held}; "

@@ -79,9 +79,9 @@ class ExportedSubnet:
     def trained_ids(self, input_ids: list[list[int]]) -> list[list[int]]:
         """Ids of the exported model as the trained network takes them."""
         smaller = self.vocabulary
-        return (
-            input_ids if smaller is None else [[smaller.ids[i] for i in ids] for ids in input_ids]
-        )
+        if smaller is None:
+            return input_ids
+        return [[smaller.ids[i] for i in ids] for ids in input_ids]
 
 
 def smaller_vocabulary(state: TrainedRun, limits: ExportConfig) -> "SmallerVocabulary | None":

@@ -3,6 +3,7 @@
 In: a run folder, a device. Out: the record of what stands there then.
 """
 
+from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -33,7 +34,8 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
         If the device fails, has no earlier version, or that one fails its self-test; nothing is
         changed then.
     """
-    from ..devices.deploy import roll_back as roll_back_there
+    from ..devices.channel import LastTwo
+    from ..devices.rollback import roll_back as roll_back_there
 
     options = options or DeployOptions()
     if options.bundle is not None:
@@ -45,16 +47,30 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     context.progress.say(f"rolling back {host or target.name}")
     with sole_deployment(context, target), lasting_session(context, target) as session:
         path = context.files.deployment_path(target.name, host)
-        deployment = roll_back_there(session, target, channel_of(context.run))
-        deployment = deployment.model_copy(update={"rolled_back_from": _rolled_back_from(path)})
+        begun_path = context.files.begun_rollback_path(target.name, host)
+        deployment = roll_back_there(
+            session,
+            target,
+            channel_of(context.run),
+            readable_record(LastTwo, begun_path),
+            partial(write_record, begun_path),
+        )
+        left = _rolled_back_from(path, deployment)
+        deployment = deployment.model_copy(update={"rolled_back_from": left})
         write_record(path, deployment)
+        # from here on, the same command goes back one further
+        begun_path.unlink(missing_ok=True)
         say_provider(context, session, target, deployment)
     return deployment
 
 
-def _rolled_back_from(path: Path) -> tuple[str, ...]:
+def _rolled_back_from(path: Path, deployment: Deployment) -> tuple[str, ...]:
     """What stood on a device until now, and what it was rolled back from before; nothing if its
     record here cannot be read.
     """
     found = readable_record(Deployment, path)
-    return (*found.rolled_back_from, found.bundle_sha256) if found else ()
+    if found is None:
+        return ()
+    if found.bundle_sha256 == deployment.bundle_sha256:  # a killed rollback has recorded it
+        return found.rolled_back_from
+    return (*found.rolled_back_from, found.bundle_sha256)

@@ -10,7 +10,7 @@ from watching import QUICK
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import DeployConfig
-from mosdeploy.devices import acceptance
+from mosdeploy.devices import acceptance, rollback
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import deploy
@@ -104,7 +104,8 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     made = {}
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
     monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
-    monkeypatch.setattr(room, "describe", lambda *_: DeviceState())
+    for module in (room, rollback):
+        monkeypatch.setattr(module, "describe", lambda *_: DeviceState())
 
     def release(name, **content):
         if name not in made:

@@ -10,8 +10,9 @@ from watching import other_agent
 
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.channel import Channel
-from mosdeploy.devices.deploy import roll_back, time_current
+from mosdeploy.devices.deploy import time_current
 from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.errors import CommandError, DeviceBusyError, StaleInputError
 
 

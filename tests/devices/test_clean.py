@@ -12,10 +12,10 @@ from watching import other_agent
 
 from mosdeploy.devices import clean as room
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
-from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device import clean as script
 from mosdeploy.devices.on_device.versions import drop_all
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 

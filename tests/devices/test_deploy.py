@@ -14,10 +14,11 @@ from mosdeploy.devices import acceptance
 from mosdeploy.devices import deploy as module
 from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.clean import find_leftovers
-from mosdeploy.devices.deploy import deploy, roll_back, time_current
+from mosdeploy.devices.deploy import deploy, time_current
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import deduplicate, history, is_in_work
 from mosdeploy.devices.release import LatencyLimit
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.errors import (
     BundleError,
     CommandError,

@@ -14,7 +14,8 @@ from watching import wait_for
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import connect
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.devices.deploy import deploy, roll_back
+from mosdeploy.devices.deploy import deploy
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.errors import CommandError
 
 pytestmark = [

@@ -17,12 +17,13 @@ from mosdeploy.devices.acceptance import self_test
 from mosdeploy.devices.busy import refuse_if_busy
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.deploy import roll_back, time_current
+from mosdeploy.devices.deploy import time_current
 from mosdeploy.devices.drift import DriftWatch
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.job import AgentJob
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.devices.scripts import archive
 from mosdeploy.devices.session import CommandResult, last_lines
 from mosdeploy.errors import CommandError, MosdeployError

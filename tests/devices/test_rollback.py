@@ -9,9 +9,10 @@ from deploying import CHANNEL, live
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices.channel import Channel
-from mosdeploy.devices.deploy import deploy, roll_back
+from mosdeploy.devices.deploy import deploy
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.versions import switch
+from mosdeploy.devices.rollback import roll_back
 from mosdeploy.errors import (
     CommandError,
 )

@@ -4,19 +4,22 @@ import contextlib
 import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from walking import KeptProgress, damage, deployment_of, edit, opened
 
 from mosdeploy.config.device import DeviceProfile
+from mosdeploy.devices.channel import Channel
 from mosdeploy.errors import (
     BundleError,
     ConfigError,
+    ConnectionLostError,
     PredictorError,
     StaleInputError,
 )
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline import deploy, missed_limit
+from mosdeploy.pipeline import deploy, missed_limit, rollback
 from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions
@@ -45,6 +48,52 @@ def test_a_rollback_brings_the_device_and_its_record_back(folder: Path) -> None:
     (folder / "deployments" / "local.json").write_text('{"version": 99}')
     assert run.deploy(rollback=True) == first
     assert deployment_of(folder) == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", ["switch", "record", "removal"])
+def test_a_killed_rollback_goes_back_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    run = opened(folder)
+    names = [run.deploy().bundle]
+    for pick in ("largest", "smallest"):
+        run.export(pick)
+        names.append(run.deploy(strict=False).bundle)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        if killed_at == "switch":
+            patched.setattr(Channel, "roll_back", killed)
+        elif killed_at == "record":
+            real = rollback.write_record
+            fails = {".json": killed, ".rollback": real}
+            patched.setattr(rollback, "write_record", lambda p, x: fails[p.suffix](p, x))
+        else:
+            patched.setattr(Path, "unlink", killed)
+        run.deploy(rollback=True)
+    again = run.deploy(rollback=True)
+    assert again.bundle == names[1]
+    assert len(again.rolled_back_from) == 1
+    assert deployment_of(folder) == again
+    assert run.deploy(rollback=True).bundle == names[0]
+
+
+@pytest.mark.slow
+def test_what_is_deployed_after_a_killed_rollback_is_gone_back_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(folder)
+    first = run.deploy()
+    largest = run.export("largest").path
+    run.deploy(strict=False)
+    with monkeypatch.context() as patched, pytest.raises(ConnectionLostError):
+        patched.setattr(Channel, "roll_back", Mock(side_effect=ConnectionLostError("gone")))
+        run.deploy(rollback=True)
+    run.deploy(bundle=first.bundle)
+    assert run.deploy(rollback=True).bundle == largest.name
 
 
 @pytest.mark.slow
