@@ -72,7 +72,12 @@ def test_a_killed_rollback_goes_back_once(
             fails = {".json": killed, ".rollback": real}
             patched.setattr(rollback, "write_record", lambda p, x: fails[p.suffix](p, x))
         else:
-            patched.setattr(Path, "unlink", killed)
+            unlink = Path.unlink
+            patched.setattr(
+                Path,
+                "unlink",
+                lambda p, **how: killed() if p.suffix == ".rollback" else unlink(p, **how),
+            )
         run.deploy(rollback=True)
     again = run.deploy(rollback=True)
     assert again.bundle == names[1]
