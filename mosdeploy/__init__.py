@@ -1,8 +1,4 @@
-"""mosdeploy: the best Transformer that was measured, on your device, to keep your budget.
-
-`open_run` opens a run folder, whose methods are the verbs of the command line. Names outside of
-`__all__` are internal.
-"""
+"""mosdeploy: the best Transformer that was measured, on your device, to keep your budget."""
 
 from .version import __version__ as __version__
 

@@ -1,7 +1,4 @@
-"""Folders: what lies in one, and how one takes the place of another in one step.
-
-In: paths. Out: paths, and a folder that is whole wherever it is found.
-"""
+"""Folders: what lies in one, and how one takes the place of another in one step."""
 
 import ctypes
 import errno
@@ -15,15 +12,7 @@ from .storage import read_errors, sync
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
-    """The paths below a folder that match a pattern, sorted; none where there is no folder.
-
-    Unlike `Path.glob`, which as of Python 3.13 leaves out what it cannot read.
-
-    Raises
-    ------
-    StaleInputError
-        If the folder cannot be read.
-    """
+    """The paths below a folder that match a pattern, sorted; none where there is no folder."""
     found = [folder]
     with read_errors(folder):
         for part in Path(pattern).parts:
@@ -43,14 +32,6 @@ def _entries(folder: Path) -> list[Path]:
 def replace_folder(new: Path, target: Path) -> None:
     """Put a new folder in the place of another, if there is one, in one step, even if the power
     fails; the other is then where the new one was.
-
-    Where the file system cannot do it in one step, a kill may leave nothing in the place:
-    `restore_folder` puts the other one back.
-
-    Raises
-    ------
-    OSError
-        If the disk is read-only, or the folders lie on different ones.
     """
     restore_folder(target)
     # a rename can reach the disk before the content of what is renamed
@@ -73,12 +54,7 @@ def replace_folder(new: Path, target: Path) -> None:
 
 def restore_folder(target: Path) -> None:
     """Put back what a replacement moved aside that was killed before the new folder had taken the
-    place; if it had, what was moved aside is removed. Before anything else, under the lock.
-
-    Raises
-    ------
-    OSError
-        If the disk is read-only.
+    place; if it had, what was moved aside is removed.
     """
     aside = _aside(target)
     if not aside.exists():
@@ -91,13 +67,8 @@ def restore_folder(target: Path) -> None:
 
 
 def remove_scratch(target: Path) -> None:
-    """Remove the folders `.NAME.*` beside a folder, which a killed command made to fill and left.
-    Under the lock.
-
-    Raises
-    ------
-    OSError
-        If the disk is read-only.
+    """Remove the folders `.NAME.*` beside a folder, which a killed command made to fill and
+    left.
     """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*/"):
         shutil.rmtree(left)

@@ -10,17 +10,7 @@ T = TypeVar("T")
 
 def interruptible(call: Callable[[], T]) -> T:
     """What a call returns, made in a thread of its own: a signal ends the wait for it, while Python
-    hears none before the library returns. A call that is given up goes on until the process ends.
-
-    Raises
-    ------
-    BaseException
-        Whatever the call raises.
-
-    Examples
-    --------
-    >>> interruptible(lambda: 6 * 7)
-    42
+    hears none before the library returns.
     """
     done: Future[T] = Future()
 

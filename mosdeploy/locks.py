@@ -1,8 +1,4 @@
-"""Locks of this machine's processes on what lies in a folder.
-
-In: the path that a command works at. Out: a lock beside it, which the kernel frees when its process
-dies.
-"""
+"""Locks of this machine's processes on what lies in a folder."""
 
 import contextlib
 import fcntl
@@ -18,20 +14,6 @@ from .storage import disk_errors, make_folder
 def locked(path: Path, busy: MosdeployError, wait_s: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock beside a file for as long as the block runs; the kernel frees it when
     the process dies.
-
-    Parameters
-    ----------
-    path
-        The file, which need not exist.
-    busy
-        Raised if another process holds the lock.
-    wait_s
-        For how long that one is waited for.
-
-    Raises
-    ------
-    MosdeployError
-        `busy`; or if the file system refuses the lock.
     """
     # flock itself and not the package filelock: where a file system knows no flock, that falls back
     # to a marker file, which outlives a killed process

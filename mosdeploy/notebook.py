@@ -1,7 +1,4 @@
-"""Records as HTML tables, which notebooks show.
-
-In: a record or a dataclass. Out: escaped HTML. This file names no field of any record.
-"""
+"""Records as HTML tables, which notebooks show."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +19,7 @@ DIGEST = 64
 
 
 class HtmlTable:
-    """Gives a record or a dataclass what notebooks show instead of its `repr`.
-
-    Examples
-    --------
-    >>> @dataclasses.dataclass
-    ... class Timing(HtmlTable):
-    ...     median_ms: float
-    >>> Timing(11.43)._repr_html_()
-    '<table><tr><th>median_ms</th><td>11.43</td></tr></table>'
-    """
+    """Gives a record or a dataclass what notebooks show instead of its `repr`."""
 
     def _repr_html_(self) -> str:
         return _facts(_fields(self))

@@ -17,80 +17,37 @@ _SIZES = ((2**30, "GiB", ",.1f"), (2**20, "MiB", ",.1f"), (2**10, "KiB", ",.0f")
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
-
-    Examples
-    --------
-    >>> duration(40), duration(720), duration(12600)
-    ('40 s', '12 min', '3.5 h')
-    """
+    """A time for people."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def plain(value: float, digits: int = 6, rounding: str = ROUND_HALF_EVEN) -> str:
-    """A number to so many digits, without the powers of ten that `:g` falls back to.
-
-    Examples
-    --------
-    >>> plain(0.1 + 0.2), plain(1e-9), plain(12345.678, 4)
-    ('0.3', '0.000000001', '12350')
-    """
+    """A number to so many digits, without the powers of ten that `:g` falls back to."""
     rounded = Context(digits, rounding).create_decimal_from_float(float(value))
     return f"{rounded.normalize():f}"
 
 
 def latency(value_ms: float | None, digits: int = 6, rounding: str = ROUND_HALF_EVEN) -> str:
-    """A latency or a limit on it; a dash for None.
-
-    Examples
-    --------
-    >>> latency(150.0), latency(0.25), latency(12345.678, 4)
-    ('150 ms', '0.25 ms', '12350 ms')
-    """
+    """A latency or a limit on it; a dash for None."""
     return "-" if value_ms is None else f"{plain(value_ms, digits, rounding)} ms"
 
 
 def three_digits(value: float) -> str:
-    """Spell a number with three significant digits, or all before its point.
-
-    Examples
-    --------
-    >>> three_digits(0.04268), three_digits(4.268), three_digits(4268.2)
-    ('0.0427', '4.27', '4268')
-    """
+    """Spell a number with three significant digits, or all before its point."""
     # of 9.996 the third digit is the first decimal
     magnitude = math.floor(math.log10(float(f"{value:.2e}"))) if value > 0 else 0
     return f"{value:.{max(0, 2 - magnitude)}f}"
 
 
 def milliseconds(value_ms: float | None) -> str:
-    """A time that was measured or predicted, whose further digits say nothing; a dash for None.
-
-    Examples
-    --------
-    >>> milliseconds(0.42683), milliseconds(4.2683), milliseconds(None)
-    ('0.427 ms', '4.27 ms', '-')
-    """
+    """A time that was measured or predicted, whose further digits say nothing; a dash for None."""
     return "-" if value_ms is None else f"{three_digits(value_ms)} ms"
 
 
 def quantity(name: str, value: float, rounding: str = ROUND_HALF_EVEN) -> str:
-    """A value of a field in the unit that its name ends with, as people read it.
-
-    Parameters
-    ----------
-    rounding
-        `LEAST` for the least that there is: taken as a limit, it is kept.
-
-    Examples
-    --------
-    >>> quantity("max_latency_ms", 20.5), quantity("max_size_bytes", 300_000)
-    ('20.5 ms', '292.969 KiB')
-    >>> quantity("max_parameters", 3_500_000), quantity("max_latency_ms", 1.2345671, LEAST)
-    ('3,500,000', '1.23457 ms')
-    """
+    """A value of a field in the unit that its name ends with, as people read it."""
     if name.endswith("_ms"):
         return latency(value, rounding=rounding)
     return byte_size(value, 6, rounding) if name.endswith("_bytes") else f"{value:,.0f}"
@@ -99,11 +56,6 @@ def quantity(name: str, value: float, rounding: str = ROUND_HALF_EVEN) -> str:
 def score(value: float | None) -> str:
     """A metric, most of which go from 0 to 100: with one decimal from 1 on, with three below, as an
     error of small labels needs; a dash for None.
-
-    Examples
-    --------
-    >>> score(46.25), score(0.0314), score(0.0)
-    ('46.2', '0.031', '0.0')
     """
     if value is None:
         return "-"
@@ -111,20 +63,7 @@ def score(value: float | None) -> str:
 
 
 def byte_size(num_bytes: float, digits: int | None = None, rounding: str = ROUND_HALF_EVEN) -> str:
-    """A size for people: in MiB, a small one in KiB, a large one in GiB.
-
-    Parameters
-    ----------
-    digits
-        To so many, where it is a limit or stands beside one that it may miss by little.
-
-    Examples
-    --------
-    >>> byte_size(1_000), byte_size(3 * 2**19), byte_size(47 * 2**29)
-    ('1 KiB', '1.5 MiB', '23.5 GiB')
-    >>> byte_size(201 * 2**20, 4), byte_size(300, 4)
-    ('201 MiB', '300 B')
-    """
+    """A size for people: in MiB, a small one in KiB, a large one in GiB."""
     if digits is not None and num_bytes < 2**10:
         return f"{num_bytes:.0f} B"
     unit_bytes, unit, style = next((x for x in _SIZES if num_bytes >= x[0]), _SIZES[-1])
@@ -134,30 +73,15 @@ def byte_size(num_bytes: float, digits: int | None = None, rounding: str = ROUND
 
 
 def likely(name: str, known: Iterable[str]) -> str:
-    """The known name that a mistyped one is near to, as a question; empty where it is near to none.
-
-    Examples
-    --------
-    >>> likely("tny", ["tiny", "minilm-l6"])
-    "did you mean 'tiny'? "
+    """The known name that a mistyped one is near to, as a question; empty where it is near
+    to none.
     """
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'? " if near else ""
 
 
 def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -> tuple[str, str]:
-    """A figure and the limit on it, with so many digits that they look as different as they are.
-
-    Parameters
-    ----------
-    tell
-        Makes text of a number, given how many digits.
-
-    Examples
-    --------
-    >>> told_apart(latency, 20.04, 20.0), told_apart(latency, 20.000004, 20.0)
-    (('20.04 ms', '20 ms'), ('20.000004 ms', '20 ms'))
-    """
+    """A figure and the limit on it, with so many digits that they look as different as they are."""
     # the order of two doubles shows in 17 digits
     digits = (n for n in range(6, 18) if tell(figure, n) != tell(limit, n))
     enough = next(digits, 6)
@@ -165,48 +89,25 @@ def told_apart(tell: Callable[[float, int], str], figure: float, limit: float) -
 
 
 def beside_limit(num_bytes: int, most_bytes: int) -> tuple[str, str]:
-    """A size and the limit on it: short, but where the two would look equal.
-
-    Examples
-    --------
-    >>> beside_limit(21 * 2**20, 30 * 2**20), beside_limit(30 * 2**20 + 40_000, 30 * 2**20)
-    (('21.0 MiB', '30 MiB'), ('30.0381 MiB', '30 MiB'))
-    """
+    """A size and the limit on it: short, but where the two would look equal."""
     exact, limit = told_apart(byte_size, num_bytes, most_bytes)
     short = byte_size(num_bytes)
     return (exact if short == byte_size(most_bytes) else short), limit
 
 
 def loss_mark(narrow_loss: float | None) -> str:
-    """What stands behind the loss of a candidate that stands by that of a smaller one.
-
-    Examples
-    --------
-    >>> loss_mark(2.471), loss_mark(None)
-    ('*', '')
-    """
+    """What stands behind the loss of a candidate that stands by that of a smaller one."""
     return "" if narrow_loss is None else "*"
 
 
 def figure_note(statistic: str) -> str:
-    """Which figure of the times a latency is, as a note behind it; empty for the median.
-
-    Examples
-    --------
-    >>> figure_note("p99"), figure_note("median")
-    (' (p99)', '')
-    """
+    """Which figure of the times a latency is, as a note behind it; empty for the median."""
     return "" if statistic == "median" else f" ({statistic})"
 
 
 def predicted(level: float) -> str:
     """What the predicted times of a search are called, which are multiplied by `level`: corrected
     where its finalists took longer or less than was predicted.
-
-    Examples
-    --------
-    >>> predicted(1.0), predicted(1.25)
-    ('predicted', 'corrected prediction')
     """
     return "predicted" if level == 1.0 else "corrected prediction"
 
@@ -214,11 +115,6 @@ def predicted(level: float) -> str:
 def kept(measured_ms: float | None, limit_ms: float | None, statistic: str = "median") -> str:
     """Whether a limit is kept, as the end of a line that holds the figure with three digits; empty
     where there is nothing to compare.
-
-    Examples
-    --------
-    >>> kept(19.5, 20.0, "p99"), kept(20.004, 20.0)
-    (', limit 20 ms (p99) kept', ', limit 20 ms NOT kept (20.004 ms)')
     """
     if measured_ms is None or limit_ms is None:
         return ""

@@ -1,8 +1,4 @@
-"""Frozen, strict models, and how text is read into one.
-
-In: JSON or TOML text, or plain data. Out: a `Record`, or a ConfigError that names the source, the
-dotted key, and for an unknown key the nearest known one. This file names no field of any record.
-"""
+"""Frozen, strict models, and how text is read into one."""
 
 import difflib
 import json
@@ -52,22 +48,7 @@ Name = Annotated[str, Field(max_length=64), AfterValidator(_name)]
 
 
 def parse(model: type[R], data: Any, source: str) -> R:
-    """Validate plain data (dicts, lists, numbers, strings) against a record type.
-
-    Parameters
-    ----------
-    model
-        The record type.
-    data
-        What `json.loads` or `tomllib.loads` returned.
-    source
-        Where the data came from, for the message: a file name or an option.
-
-    Raises
-    ------
-    ConfigError
-        With the source and every offending dotted key; UnknownKeyError if a key is unknown.
-    """
+    """Validate plain data (dicts, lists, numbers, strings) against a record type."""
     try:
         # by way of JSON: strict mode then takes lists for tuples and nothing else
         return model.model_validate_json(json.dumps(data, default=str))
@@ -84,18 +65,6 @@ def parse(model: type[R], data: Any, source: str) -> R:
 def load_json(text: bytes | str) -> Any:
     """Plain data of JSON text in which each key of an object is there once: of two, nobody can say
     which value is the right one.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, or a key is there twice.
-    RecursionError
-        If it is nested too deeply.
-
-    Examples
-    --------
-    >>> load_json('{"width": 1}')
-    {'width': 1}
     """
     return json.loads(text, object_pairs_hook=_object)
 
@@ -111,14 +80,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(model: type[R], text: bytes | str, source: str) -> R:
-    """Read JSON into a record type.
-
-    Raises
-    ------
-    ConfigError
-        If it is no JSON, is nested too deeply, holds a key twice or too large a number; or as
-        `parse`.
-    """
+    """Read JSON into a record type."""
     try:
         data = load_json(text)
     except (ValueError, RecursionError) as error:
@@ -131,36 +93,17 @@ def _reason(error: Exception) -> str:
 
 
 def load_toml(model: type[R], path: Path) -> R:
-    """Read a TOML file into a record type.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or unreadable, is not UTF-8 TOML, or does not fit the record type.
-    """
+    """Read a TOML file into a record type."""
     return parse(model, read_toml(path), str(path))
 
 
 def parse_json_file(model: type[R], path: Path) -> R:
-    """Read a JSON file that a user wrote into a record type.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or unreadable, is not UTF-8 JSON, or does not fit the record type.
-    """
+    """Read a JSON file that a user wrote into a record type."""
     return parse(model, read_json(path), str(path))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file as plain data.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or unreadable, is not UTF-8 JSON, is nested too deeply, or holds a
-        key twice or too large a number.
-    """
+    """Read a JSON file as plain data."""
     try:
         return load_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -172,13 +115,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file as plain data.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or unreadable, or is not UTF-8 TOML.
-    """
+    """Read a TOML file as plain data."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # an editor may write a BOM
     except FileNotFoundError as error:

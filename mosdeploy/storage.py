@@ -1,7 +1,4 @@
-"""Files that are whole or not there: atomic writes, JSON Lines, fingerprints.
-
-In: bytes and records. Out: files, and what they hold. This file names no file and no record type.
-"""
+"""Files that are whole or not there: atomic writes, JSON Lines, fingerprints."""
 
 import contextlib
 import errno
@@ -32,13 +29,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks.
-
-    Raises
-    ------
-    StaleInputError
-        If it cannot be read.
-    """
+    """Hex SHA-256 of a file, read in blocks."""
     with read_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -62,13 +53,7 @@ def fingerprint(*parts: Record | str | int | float | None) -> str:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a MosdeployError that names the file.
-
-    Raises
-    ------
-    MosdeployError
-        On any OSError; a full disk has a message of its own.
-    """
+    """Turn a full or read-only disk into a MosdeployError that names the file."""
     try:
         yield
     except OSError as error:
@@ -89,15 +74,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes its place at the end of the block, whole or not at all, even if the
-    power fails: temporary file beside it, fsync, rename, fsync of the folder. Of several writers at
-    once the last one wins.
-
-    What a link points to is written, and a file keeps its permissions.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full or read-only.
+    power fails: temporary file beside it, fsync, rename, fsync of the folder.
     """
     _log.debug("writing %s", path)
     with disk_errors(path):
@@ -145,15 +122,7 @@ def _lock_if_possible(file: IO[bytes], how: int) -> None:
 
 
 def atomic_copy(source: Path, path: Path) -> None:
-    """Copy a file, in pieces, to where it is whole or not at all.
-
-    Raises
-    ------
-    StaleInputError
-        If the source cannot be read.
-    MosdeployError
-        If the disk is full or read-only.
-    """
+    """Copy a file, in pieces, to where it is whole or not at all."""
     with read_errors(source), source.open("rb") as file, atomic_file(path) as target:
         while True:
             with read_errors(source):
@@ -164,12 +133,8 @@ def atomic_copy(source: Path, path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, each with its name on the disk; one that is there is left.
-
-    Raises
-    ------
-    OSError
-        If the disk is full or read-only, or a file is in the place.
+    """Make a folder, and those above it, each with its name on the disk; one that is there
+    is left.
     """
     if not folder.is_dir():
         make_folder(folder.parent)
@@ -200,24 +165,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(model: type[R], path: Path, made_by: str) -> R:
-    """Read one record.
-
-    Parameters
-    ----------
-    model
-        The record type. Where it has a field `version`, a file of another version is refused before
-        anything else in it is looked at.
-    path
-        A JSON file, as `write_record` leaves it.
-    made_by
-        The command that writes this file, for the message: `mosdeploy train`.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing or unreadable, is not JSON, holds a key twice, is of another version
-        or does not fit the record type.
-    """
+    """Read one record."""
     try:
         with read_errors(path):
             data = load_json(path.read_text(encoding="utf-8"))
@@ -260,12 +208,8 @@ def _check_version(model: type[Record], data: Any, path: Path, made_by: str) -> 
 
 
 def append_line(path: Path, data: Any) -> None:
-    """Append one JSON line and force it to disk; a torn last line left by a kill is cut off first.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full; the file then holds only whole lines.
+    """Append one JSON line and force it to disk; a torn last line left by a kill is cut off
+    first.
     """
     line = (
         data.model_dump_json() if isinstance(data, Record) else json.dumps(data)
@@ -289,14 +233,7 @@ def append_line(path: Path, data: Any) -> None:
 
 
 def read_lines(path: Path) -> tuple[list[bytes], bool]:
-    """All whole lines of a JSON Lines file, and whether a torn last line was left out. A missing
-    file has none.
-
-    Raises
-    ------
-    StaleInputError
-        If it cannot be read.
-    """
+    """All whole lines of a JSON Lines file, and whether a torn last line was left out."""
     if not path.exists():
         return [], False
     with read_errors(path):

@@ -1,7 +1,4 @@
-"""Names of the files in a run folder.
-
-In: a folder. Out: paths. What the files hold is known to whoever reads them.
-"""
+"""Names of the files in a run folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +19,7 @@ NEW_SUFFIX = "-new"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The files of one run, by name.
-
-    Attributes
-    ----------
-    suffix
-        Of the folders `supernet` and `teacher`: of those that a training makes while others still
-        stand in their place.
-    """
+    """The files of one run, by name."""
 
     root: Path
     suffix: str = ""

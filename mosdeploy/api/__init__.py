@@ -1,8 +1,4 @@
-"""What Python programs use: a run folder with the verbs as methods.
-
-In: the folder of a `mosdeploy.toml`. Out: the records that `--json` prints. All names that programs
-may rely on are in `mosdeploy.__all__`; everything else is internal and may change.
-"""
+"""What Python programs use: a run folder with the verbs as methods."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What programs give to the verbs: checked where Python would take it for something else, as a text
 for a list of its letters.
-
-In: a function with annotations. Out: the same function, which refuses what these do not allow.
 """
 
 import functools
@@ -49,23 +47,6 @@ def with_checked_arguments(verbs: C) -> C:
 def checked(function: F) -> F:
     """The same function, whose arguments are what its annotations say, or become it: numbers of
     numpy are numbers; booleans and texts are none.
-
-    Raises
-    ------
-    ConfigError
-        When called, if an argument is something else.
-
-    Examples
-    --------
-    >>> @checked
-    ... def measure(hosts: Sequence[str], budget: int | None = None) -> object:
-    ...     return hosts, budget
-    >>> measure(["pi1"], budget=12.0)
-    (['pi1'], 12)
-    >>> measure("pi1")
-    Traceback (most recent call last):
-        ...
-    mosdeploy.errors.ConfigError: hosts: 'pi1' is one text, not a list of them; write ['pi1']
     """
     signature = inspect.signature(function)
     hints = {
@@ -119,13 +100,7 @@ def _listed(given: Any) -> Any:
 
 
 def several(given: Any) -> tuple[Any, ...]:
-    """What was given, one or a list.
-
-    Examples
-    --------
-    >>> several("winner")
-    ('winner',)
-    """
+    """What was given, one or a list."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         return tuple(given)
     return (given,)

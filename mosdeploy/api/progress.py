@@ -14,12 +14,7 @@ REDRAW_S = 0.25
 
 class NotebookProgress:
     """One output below the cell that runs now: a line for each message, and one for each stage,
-    which is redrawn as it gets on. A stage that begins again begins a new one.
-
-    Parameters
-    ----------
-    shell
-        IPython's, which runs in a notebook's kernel.
+    which is redrawn as it gets on.
     """
 
     def __init__(self, shell: Any) -> None:

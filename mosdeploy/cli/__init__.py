@@ -1,8 +1,4 @@
-"""The command line: parse, call the pipeline, print, exit code. The only room that prints.
-
-Results go to stdout; progress and messages go to stderr. `--json` prints one record and nothing
-else. A verb is a function in the file of its name; the order of the help is in `app.py`.
-"""
+"""The command line: parse, call the pipeline, print, exit code. The only room that prints."""
 
 import sys
 

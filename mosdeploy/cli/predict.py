@@ -80,13 +80,7 @@ def predict(
 
 
 def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
-    """The arguments, or the lines of stdin.
-
-    Raises
-    ------
-    ConfigError
-        If they are not UTF-8, or not the JSON that they should be.
-    """
+    """The arguments, or the lines of stdin."""
     from ..runtime.errors import InputError
     from ..runtime.json_lines import decoded
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MAX_FRONT_ROWS = 8
 FAR_BELOW = 0.6
 """Of a limit; a winner of a film review classifier that took 0.43 of it, after a short training of
-the supernet, was 3 points worse on validation texts than a larger net (`docs/encoder-results.md`).
+the supernet, was 3 points worse on validation texts than a larger net
+(`docs/encoder-results.md`).
 """
 
 LARGER = (

@@ -1,8 +1,4 @@
-"""What the user writes: the sections of `mosdeploy.toml`, and device profiles.
-
-The key `family` at the top of a run file picks the words by which all else is checked; without it,
-it is a translation.
-"""
+"""What the user writes: the sections of `mosdeploy.toml`, and device profiles."""
 
 import tomllib
 from pathlib import Path
@@ -24,13 +20,7 @@ __all__ = ["RUN_CONFIGS", "RunConfig", "load_recipe", "load_run_config", "parse_
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """Read a run file in the words of its family.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or unreadable, names an unknown family, or has a wrong key or value.
-    """
+    """Read a run file in the words of its family."""
     return parse_run_config(read_toml(path), str(path), path.parent)
 
 
@@ -40,18 +30,7 @@ def load_recipe(name: str) -> RunConfig:
 
 
 def parse_run_config(data: dict[str, object], source: str, root: Path | None = None) -> RunConfig:
-    """The content of a run file in the words of its family.
-
-    Parameters
-    ----------
-    root
-        Folder that paths in it start from; None is the working folder.
-
-    Raises
-    ------
-    ConfigError
-        If it names an unknown family, or has a wrong key or value; names the source.
-    """
+    """The content of a run file in the words of its family."""
     family = str(data.get("family", "translation"))
     if family not in RUN_CONFIGS:
         raise ConfigError(

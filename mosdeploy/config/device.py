@@ -1,7 +1,4 @@
-"""Devices: how to reach one, what runs there, how it is measured; one TOML file a device.
-
-In: a name and a run folder. Out: a `DeviceProfile`. This file reaches no device.
-"""
+"""Devices: how to reach one, what runs there, how it is measured; one TOML file a device."""
 
 import posixpath
 from pathlib import Path
@@ -147,18 +144,7 @@ def load_profile(name: str, root: Path) -> DeviceProfile:
 
 
 def with_host(profile: DeviceProfile, host: str) -> DeviceProfile:
-    """The profile of another board of the same kind.
-
-    Parameters
-    ----------
-    host
-        Its alias in ssh_config.
-
-    Raises
-    ------
-    ConfigError
-        If `host` is no alias, or the device is this machine.
-    """
+    """The profile of another board of the same kind."""
     if profile.kind == "local":
         raise ConfigError(
             f"'{profile.name}' is this machine, which has no host '{host}'; choose a device behind "
@@ -172,13 +158,7 @@ def with_host(profile: DeviceProfile, host: str) -> DeviceProfile:
 
 
 def list_profiles(root: Path) -> list[DeviceProfile]:
-    """Every device profile that `load_profile` would find, sorted by name.
-
-    Raises
-    ------
-    ConfigError
-        If the file of one of them is wrong.
-    """
+    """Every device profile that `load_profile` would find, sorted by name."""
     paths = _profile_paths(root)
     return [_read(paths[name]) for name in sorted(paths)]
 

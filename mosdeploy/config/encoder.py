@@ -1,7 +1,4 @@
-"""The run file of an encoder: its checkpoint, its task, how it learns from its teacher.
-
-In: TOML. Out: `EncoderRunConfig`.
-"""
+"""The run file of an encoder: its checkpoint, its task, how it learns from its teacher."""
 
 import operator
 from pathlib import Path
@@ -230,14 +227,7 @@ class EncoderRunConfig(RunConfig):
 
     @classmethod
     def completed(cls, data: dict[str, object], root: Path) -> dict[str, object]:
-        """Give the space the head of the task.
-
-        Raises
-        ------
-        ConfigError
-            If the checkpoint makes vectors in a way that is not supported, or the space has another
-            head than the task.
-        """
+        """Give the space the head of the task."""
         space = data.get("space")
         try:
             task = parse(TaskConfig, data.get("task"), "task")
@@ -332,8 +322,7 @@ class EncoderRunConfig(RunConfig):
     @property
     def teacher_steps(self) -> int:
         """How long the checkpoint is trained: it has to learn a task's labels unless a teacher is
-        given, and language only where it starts from nothing. Vectors are learned from the
-        checkpoint as it is.
+        given, and language only where it starts from nothing.
         """
         if self.teacher.path is not None or self.task.kind == "embedding":
             return 0

@@ -1,8 +1,4 @@
-"""Where named things lie: the run folder, the user's config folder, what is shipped, packages.
-
-In: `device_profiles` or `predictors`. Out: folders, in the order in which they are looked at. Or
-in: a path as a run file gives it. Out: a path of this machine.
-"""
+"""Where named things lie: the run folder, the user's config folder, what is shipped, packages."""
 
 import contextlib
 import importlib.util
@@ -48,13 +44,7 @@ def expand_home(name: str) -> Path:
 
 
 def resolve_path(source: str, root: Path) -> Path:
-    """Where a file or folder is that a run file names; it need not exist.
-
-    Raises
-    ------
-    ConfigError
-        If `package:NAME/PATH` names a package that is not installed.
-    """
+    """Where a file or folder is that a run file names; it need not exist."""
     if not source.startswith(PACKAGE):
         return root / expand_home(source)
     name, _, rest = source.removeprefix(PACKAGE).partition("/")

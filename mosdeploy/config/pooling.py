@@ -1,7 +1,5 @@
-"""How a checkpoint makes one vector of a text: what sentence-transformers wrote beside its weights.
-
-In: a checkpoint's folder. Out: a `VectorModules`, or None where nothing is said. This file reads
-no weights.
+"""How a checkpoint makes one vector of a text: what sentence-transformers wrote beside its
+weights.
 """
 
 from pathlib import Path
@@ -43,11 +41,6 @@ class VectorModules(Record):
 def pooling_of(path: str | None, root: Path) -> Pooling:
     """How a run file's `checkpoint.path` makes a vector, as far as can be seen without a download:
     `mean` where nothing is said or there is no folder.
-
-    Raises
-    ------
-    ConfigError
-        As `read_vector_modules`.
     """
     if path is None or path.startswith(HUB):
         return "mean"
@@ -62,12 +55,6 @@ def pooling_of(path: str | None, root: Path) -> Pooling:
 def read_vector_modules(folder: Path) -> VectorModules | None:
     """Read `modules.json` and the config of its Pooling, or `1_Pooling/config.json` alone; None
     where there is neither.
-
-    Raises
-    ------
-    ConfigError
-        If a file is damaged, or the vectors are made in another way than by a mean or the first
-        token and perhaps a Normalize; names what was found and what is supported.
     """
     modules_path = folder / MODULES_NAME
     path = folder / POOLING_DIR / CONFIG_NAME

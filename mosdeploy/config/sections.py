@@ -1,11 +1,4 @@
-"""Sections of `mosdeploy.toml` that all families share.
-
-In: TOML. Out: frozen sections, handed one by one to the rooms. This file reads no record and runs
-nothing.
-
-An option that came later and is off (`exclude_if`) is not written, so that fingerprints stay what
-they were.
-"""
+"""Sections of `mosdeploy.toml` that all families share."""
 
 import operator
 from abc import abstractmethod
@@ -132,9 +125,7 @@ class TrainingConfig(LimitsConfig):
 
     @property
     def fingerprinted(self) -> Self:
-        """What the trained weights depend on; all else as by default. Threads, the kind of
-        processor and the order of sums change digits at most.
-        """
+        """What the trained weights depend on; all else as by default."""
         unset = {name: type(self).model_fields[name].default for name in self.without_effect}
         return self.model_copy(update=unset)
 

@@ -8,21 +8,14 @@ SUPERNET_SHARE = 0.07
 """
 SHARED = 0.19
 """Of the steps of a walk with several winners, over the square root of their number: in
-`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.41 of all time had the better of
-training each alone.
+`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.41 of all time had the better
+of training each alone.
 """
 MAX_SHARE = 0.5
 
 
 def supernet_share(num_winners: int) -> float:
-    """The supernet's share of all steps. For one winner it chooses; several inherit what it learns,
-    and then it has more, the more of them there are.
-
-    Examples
-    --------
-    >>> [round(supernet_share(number), 2) for number in (1, 2, 4, 8)]
-    [0.07, 0.27, 0.38, 0.5]
-    """
+    """The supernet's share of all steps."""
     if num_winners == 1:
         return SUPERNET_SHARE
     return min(SHARED * math.sqrt(num_winners), MAX_SHARE)

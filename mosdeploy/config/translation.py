@@ -1,7 +1,4 @@
-"""The run file of a translation: its corpus, and its own limits of an export.
-
-In: TOML. Out: `TranslationRunConfig`.
-"""
+"""The run file of a translation: its corpus, and its own limits of an export."""
 
 from typing import ClassVar, Literal, Self
 
@@ -77,14 +74,7 @@ class TranslationExportConfig(ExportConfig):
 
 
 class TranslationRunConfig(RunConfig):
-    """All of `mosdeploy.toml` for a translation.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> load_recipe("tiny").vocab_size
-    4000
-    """
+    """All of `mosdeploy.toml` for a translation."""
 
     packages: ClassVar[tuple[str, ...]] = ("sentencepiece>=0.2.2",)
 

@@ -1,8 +1,4 @@
-"""Quantities that carry their unit: durations, counts and sizes, shares.
-
-In: text of a TOML file or of an option. Out: numbers, or a ConfigError that shows how to write it;
-and a limit as people read it.
-"""
+"""Quantities that carry their unit: durations, counts and sizes, shares."""
 
 import math
 import re
@@ -24,24 +20,12 @@ _BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "B": 1.0}
 
 
 def parse_duration_ms(text: str) -> float:
-    """Read a duration that carries its unit (`150ms`, `3.5s`, `800us`) as milliseconds.
-
-    Raises
-    ------
-    ConfigError
-        If the unit is missing or the number is not positive.
-    """
+    """Read a duration that carries its unit (`150ms`, `3.5s`, `800us`) as milliseconds."""
     return _parse_time(text, _MS, "a duration", "150ms, 3.5s or 800us")
 
 
 def parse_budget_s(text: str) -> float:
-    """Read a time to spend (`90s`, `30m`, `2h`) as seconds.
-
-    Raises
-    ------
-    ConfigError
-        If the unit is missing or the number is not positive.
-    """
+    """Read a time to spend (`90s`, `30m`, `2h`) as seconds."""
     return _parse_time(text, _S, "a time to spend", "90s, 30m or 2h")
 
 
@@ -55,25 +39,12 @@ def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) ->
 
 
 def parse_count(text: str) -> int:
-    """Read a count (`4M`, `3500000`) as a whole number.
-
-    Raises
-    ------
-    ConfigError
-        If the text is not a positive number, alone or with k, M or G.
-    """
+    """Read a count (`4M`, `3500000`) as a whole number."""
     return _parse_whole(text, _THOUSANDS, "a count", "3500000, 4M or 1.5G")
 
 
 def parse_size(text: str) -> int:
-    """Read a size (`12MiB`, `4M`, `3500000`) as a whole number of bytes.
-
-    Raises
-    ------
-    ConfigError
-        If the text is not a positive number with a known suffix (k, M, G, KiB, MiB, GiB, B), or a
-        number below 1,000 without one.
-    """
+    """Read a size (`12MiB`, `4M`, `3500000`) as a whole number of bytes."""
     value = _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
     # `200` is of somebody who means MiB
     if value < 1000 and not re.search("[A-Za-z]", str(text)):
@@ -101,13 +72,7 @@ def _number(text: str, units: dict[str, float]) -> float:
 
 
 def parse_percent(text: str) -> float:
-    """Read a share that carries its sign (`2%`, `0.5%`) as a number of percent.
-
-    Raises
-    ------
-    ConfigError
-        If the sign is missing or the number is not between 0 and 100.
-    """
+    """Read a share that carries its sign (`2%`, `0.5%`) as a number of percent."""
     value = _number(text, {"%": 1.0})
     if not 0 < value < 100:
         raise ConfigError(
@@ -118,26 +83,14 @@ def parse_percent(text: str) -> float:
 
 
 def limit_key(name: str) -> str:
-    """The key of a run file for a field of `Limits`: without a unit.
-
-    Examples
-    --------
-    >>> limit_key("max_size_bytes"), limit_key("max_body_parameters")
-    ('max_size', 'max_parameters of the encoder')
-    """
+    """The key of a run file for a field of `Limits`: without a unit."""
     if name == "max_body_parameters":
         return "max_parameters of the encoder"
     return name.removesuffix("_ms").removesuffix("_bytes")
 
 
 def told_limit(name: str, most: float) -> str:
-    """A field of `Limits` for people.
-
-    Examples
-    --------
-    >>> told_limit("max_size_bytes", 3 * 2**19)
-    'max_size = 1.5 MiB'
-    """
+    """A field of `Limits` for people."""
     return f"{limit_key(name)} = {quantity(name, most)}"
 
 

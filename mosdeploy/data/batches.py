@@ -1,8 +1,4 @@
-"""Which examples share a batch: those of like length, so that little of a batch is padding.
-
-In: a `Dataset` and the size of a batch in padded positions. Out: the same batches for the same
-seed. This file uses no family and no network.
-"""
+"""Which examples share a batch: those of like length, so that little of a batch is padding."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +13,7 @@ Rows = npt.NDArray[np.int64]
 
 
 class Batches:
-    """An endless sequence of training batches: `batches[step]` for any step from 0.
-
-    Examples of like length share a batch: each epoch sorts the examples by length, then by a
-    jittered second length, cuts where B times the longest would pass `tokens_per_batch`, and
-    shuffles the batches. The cuts depend on the lengths alone, so every epoch has the same number
-    of batches and any step is found at once: a resumed run sees what the undisturbed run would have
-    seen.
-
-    Parameters
-    ----------
-    tokens_per_batch
-        Upper bound of the positions in a batch, padding included.
-
-    Raises
-    ------
-    ConfigError
-        If one example alone is longer than a batch, or there are no examples.
-    """
+    """An endless sequence of training batches: `batches[step]` for any step from 0."""
 
     def __init__(self, dataset: Dataset, tokens_per_batch: int, seed: int) -> None:
         self._dataset = dataset
@@ -76,50 +55,21 @@ class Batches:
 
 
 def ordered_batches(dataset: Dataset, tokens_per_batch: int = VALIDATION_TOKENS) -> list[Batch]:
-    """All examples once, sorted by length, for validation.
-
-    Parameters
-    ----------
-    tokens_per_batch
-        Upper bound of the positions in a batch, padding included; the length of the longest
-        example, if that is more.
-
-    Raises
-    ------
-    ConfigError
-        If there are no examples.
-    """
+    """All examples once, sorted by length, for validation."""
     most = max(tokens_per_batch, int(dataset.lengths.max(initial=0)))
     groups = ordered_groups(dataset, np.arange(len(dataset)), most)
     return [dataset.batch(group) for group in groups]
 
 
 def ordered_groups(dataset: Dataset, rows: Rows, tokens_per_batch: int) -> list[Rows]:
-    """Deal some of the examples to as few batches as hold them, sorted by length.
-
-    Returns
-    -------
-    list of arrays
-        Row numbers; `Dataset.batch` makes a batch of each.
-
-    Raises
-    ------
-    ConfigError
-        If one example alone is longer than a batch, or there are no examples.
-    """
+    """Deal some of the examples to as few batches as hold them, sorted by length."""
     # stable: examples of one length keep their order whichever algorithm numpy sorts with
     order = rows[np.argsort(dataset.lengths[rows], kind="stable")]
     return np.split(order, _cuts(dataset.lengths[order], tokens_per_batch)[1:-1])
 
 
 def check_has_targets(num_targets: int) -> None:
-    """Make sure that there is something to predict in validation examples.
-
-    Raises
-    ------
-    ConfigError
-        If they have no targets, as masked texts of unknown letters.
-    """
+    """Make sure that there is something to predict in validation examples."""
     if not num_targets:
         raise ConfigError(
             "the tokenizer knows no piece of any validation example: there is nothing to predict; "

@@ -1,6 +1,5 @@
-"""What training and evaluation ask of data: examples with lengths, and padded batches with a loss.
-
-Shapes: N examples of a dataset, B examples of a batch.
+"""What training and evaluation ask of data: examples with lengths, and padded batches with a
+loss.
 """
 
 from pathlib import Path
@@ -62,10 +61,4 @@ class Dataset(Protocol):
         """Pad the examples of these rows into one batch, in this order."""
 
     def save(self, path: Path) -> None:
-        """Write the examples to a file, whole or not at all.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full or read-only.
-        """
+        """Write the examples to a file, whole or not at all."""

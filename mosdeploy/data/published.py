@@ -1,8 +1,4 @@
-"""Data sets that others publish, by name.
-
-In: `datasets:PATH/CONFIG/SPLIT`. Out: rows. The library downloads what it does not have yet and
-keeps it in a cache of its own.
-"""
+"""Data sets that others publish, by name."""
 
 from typing import Any
 
@@ -15,20 +11,7 @@ _CONVERTED = "refs/convert/parquet"
 
 
 def load_published(source: str, example: str) -> Any:
-    """One split of a data set of Hugging Face: a `datasets.Dataset`.
-
-    Parameters
-    ----------
-    source
-        `datasets:PATH/CONFIG/SPLIT`.
-    example
-        A name of this form, for the message.
-
-    Raises
-    ------
-    ConfigError
-        If the name is none, the library is missing, knows no such data set, or cannot download it.
-    """
+    """One split of a data set of Hugging Face: a `datasets.Dataset`."""
     path, config, split = ["", "", "", *source.removeprefix(DATASETS).rsplit("/", 2)][-3:]
     if not path:
         raise ConfigError(

@@ -10,14 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of integers, end to end: row i is `flat[offsets[i] : offsets[i + 1]]`.
-
-    Examples
-    --------
-    >>> rows = Ragged.of([[5, 6], [7]])
-    >>> rows.lengths.tolist(), rows[0].tolist()
-    ([2, 1], [5, 6])
-    """
+    """Rows of integers, end to end: row i is `flat[offsets[i] : offsets[i + 1]]`."""
 
     flat: npt.NDArray[np.int32]  # (total,)
     offsets: npt.NDArray[np.int64]  # (rows + 1,)

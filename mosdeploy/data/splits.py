@@ -12,16 +12,6 @@ def split_by_hash(
 ) -> tuple[list[E], list[E], list[E]]:
     """Split examples by their key alone, so that a rerun, or the same examples with more of them,
     repeats the split, and examples of one key stay together.
-
-    Returns
-    -------
-    tuple
-        Training, validation and test examples, each in the order given.
-
-    Examples
-    --------
-    >>> [len(split) for split in split_by_hash(range(1000), str, 0.1, 0.2)]
-    [676, 112, 212]
     """
     train: list[E] = []
     valid: list[E] = []
@@ -35,19 +25,6 @@ def split_by_hash(
 
 
 def told_held_out(count: int, **files: str | None) -> str:
-    """For a message: that training examples are left out because they are in held-out files.
-
-    Parameters
-    ----------
-    count
-        How many are left out.
-    files
-        Held-out files by their keys, with `_` for the point.
-
-    Examples
-    --------
-    >>> told_held_out(9, task_valid=None, task_test="a.csv")
-    "; 9 are in task.test 'a.csv' too: name another file"
-    """
+    """For a message: that training examples are left out because they are in held-out files."""
     named = [f"{key.replace('_', '.')} '{name}'" for key, name in files.items() if name]
     return f"; {count:,} are in {' or '.join(named)} too: name another file" if count else ""

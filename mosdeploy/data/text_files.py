@@ -1,7 +1,4 @@
-"""Lines of text files.
-
-In: a path. Out: lines, or a ConfigError that names the file and the line.
-"""
+"""Lines of text files."""
 
 import gzip
 import zlib
@@ -12,15 +9,7 @@ from ..errors import ConfigError
 
 
 def read_text_lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file without their ends; a name that ends in `.gz` is unpacked.
-
-    A byte order mark is passed over.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, cannot be read or unpacked, or a line is not UTF-8.
-    """
+    """Lines of a UTF-8 file without their ends; a name that ends in `.gz` is unpacked."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:

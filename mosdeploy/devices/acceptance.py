@@ -1,8 +1,4 @@
-"""Whether a version that stands on a device works, and whether it keeps its limit there.
-
-In: a session, and a version's folder there. Out: a `Measurement`, or an error that says what is
-wrong. Nothing is changed on the device.
-"""
+"""Whether a version that stands on a device works, and whether it keeps its limit there."""
 
 import shlex
 from collections.abc import Callable
@@ -37,13 +33,7 @@ class _Answer(Record):
 
 
 def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime: Runtime) -> None:
-    """Run the self-test of a version, on the provider that it is timed on.
-
-    Raises
-    ------
-    CommandError
-        If it fails; the message holds the first failures.
-    """
+    """Run the self-test of a version, on the provider that it is timed on."""
     arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
     if runtime == "onnxruntime" and profile.provider != CPU_PROVIDER:
         arguments += f" --provider {shlex.quote(profile.provider)}"
@@ -87,16 +77,7 @@ def benchmark(
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Time the model of a version that passed its self-test.
-
-    One beyond its limit is timed twice more, and the medians of all three count: a single timing
-    may have met another program.
-
-    Raises
-    ------
-    CommandError
-        If it cannot be timed.
-    """
+    """Time the model of a version that passed its self-test."""
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(

@@ -1,8 +1,4 @@
-"""What a device says: text that is safe to print, and records. A device is not trusted.
-
-In: what was printed there, or what a file there holds. Out: text without control characters, a
-record, or a CommandError.
-"""
+"""What a device says: text that is safe to print, and records. A device is not trusted."""
 
 from typing import Any, Protocol, TypeVar
 
@@ -24,26 +20,14 @@ class _Readable(Protocol):
 
 
 def read_bounded(file: _Readable, name: str, path: str) -> bytes:
-    """Read the rest of a file of a device.
-
-    Raises
-    ------
-    CommandError
-        If it is longer than `MAX_READ_BYTES`.
-    """
+    """Read the rest of a file of a device."""
     data = file.read(MAX_READ_BYTES + 1)
     refuse_too_long(len(data), name, path)
     return data
 
 
 def refuse_too_long(num_bytes: int, name: str, what: str) -> None:
-    """Make sure that what was read is no more than a device has to say.
-
-    Raises
-    ------
-    CommandError
-        If it is longer than `MAX_READ_BYTES`.
-    """
+    """Make sure that what was read is no more than a device has to say."""
     if num_bytes > MAX_READ_BYTES:
         raise CommandError(
             f"{name}: {what} is longer than {byte_size(MAX_READ_BYTES)}, more than mosdeploy "
@@ -52,13 +36,7 @@ def refuse_too_long(num_bytes: int, name: str, what: str) -> None:
 
 
 def parse_answer(kind: type[R], text: str | bytes, source: str) -> R:
-    """A record of the JSON that a device printed or holds.
-
-    Raises
-    ------
-    CommandError
-        If it is no JSON, holds a key twice or does not fit.
-    """
+    """A record of the JSON that a device printed or holds."""
     try:
         return parse(kind, _printable_data(load_json(text)), source)
     except (ValueError, RecursionError, ConfigError) as error:

@@ -1,7 +1,4 @@
-"""Whether a measurement runs on a device, so that nothing disturbs it.
-
-In: a session and a profile. Out: nothing, or a DeviceBusyError that names who holds the device.
-"""
+"""Whether a measurement runs on a device, so that nothing disturbs it."""
 
 import contextlib
 
@@ -33,18 +30,6 @@ class _Busy(Answer):
 def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None = None) -> None:
     """Check that no measurement runs on a device, before anything is done there that it would
     notice.
-
-    Parameters
-    ----------
-    own_job
-        The job that may run.
-
-    Raises
-    ------
-    DeviceBusyError
-        If another job holds the device: of this work folder, or of any other on the same machine.
-    CommandError
-        If the agent fails there.
     """
     folder = work_dir(session, profile)
     holder = Holder()

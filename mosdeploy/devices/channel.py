@@ -1,8 +1,4 @@
-"""Where the versions of one project stand on a device: a folder that has one `current`.
-
-In: a session, a profile, the name of a version. Out: what `versions.py`, which runs there, found
-and did. What a version holds, and whether it works, is not known here.
-"""
+"""Where the versions of one project stand on a device: a folder that has one `current`."""
 
 import contextlib
 from dataclasses import dataclass
@@ -56,17 +52,7 @@ A = TypeVar("A", bound=_Done)
 
 @dataclass(frozen=True)
 class Channel:
-    """The folder `bundles/NAME` in the work folder of a device.
-
-    Attributes
-    ----------
-    name
-        That of the folder.
-    owner
-        Names the run folder that deploys there, for people: `HOST:PATH`.
-    is_shared
-        The user chose the name: whatever run folder deployed there before, this one goes on.
-    """
+    """The folder `bundles/NAME` in the work folder of a device."""
 
     name: str
     owner: str
@@ -77,15 +63,7 @@ class Channel:
         return f"{work_dir(session, profile)}/bundles/{self.name}"
 
     def claim(self, session: Session, profile: DeviceProfile, version: str) -> None:
-        """Make a version's folder, and keep other commands from removing it.
-
-        Raises
-        ------
-        StaleInputError
-            If another run folder deploys to this channel.
-        CommandError
-            As every method, if the device fails.
-        """
+        """Make a version's folder, and keep other commands from removing it."""
         self._call_as_owner(_Done, session, profile, "claim", version)
 
     def release(self, session: Session, profile: DeviceProfile, version: str) -> None:
@@ -104,19 +82,12 @@ class Channel:
         self._call(_Removed, session, profile, "activate", version, str(keep), text)
 
     def last_two(self, session: Session, profile: DeviceProfile) -> LastTwo:
-        """The version in use, and the one before it.
-
-        Raises
-        ------
-        StaleInputError
-            As `claim`.
-        """
+        """The version in use, and the one before it."""
         return self._call_as_owner(LastTwo, session, profile, "previous")
 
     def others(self, session: Session, profile: DeviceProfile) -> str:
         """Which other channels have versions, and how to go on with one that a run folder had under
-        an earlier name, in words; empty if there is none. Those of other run folders that are on
-        this machine are not told.
+        an earlier name, in words; empty if there is none.
         """
         owners = self._call(_Others, session, profile, "others").others
         names = sorted(x for x in owners if len(x) <= MAX_NAME and not self._is_other(owners[x]))

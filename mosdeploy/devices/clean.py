@@ -1,8 +1,4 @@
-"""Remove what mosdeploy has left on a device and nothing needs any more.
-
-In: a session and a profile. Out: what there is, with its size. What programs use, the environment
-and the current version of each project, is never listed.
-"""
+"""Remove what mosdeploy has left on a device and nothing needs any more."""
 
 import os
 from collections.abc import Sequence
@@ -39,20 +35,7 @@ class _Removed(Answer):
 def find_leftovers(
     session: Session, profile: DeviceProfile, *, with_earlier: bool = False
 ) -> tuple[Leftover, ...]:
-    """List what can be removed from a device.
-
-    Parameters
-    ----------
-    with_earlier
-        The versions that a rollback goes back to as well.
-
-    Raises
-    ------
-    DeviceBusyError
-        If a measurement runs there.
-    CommandError
-        If the device fails.
-    """
+    """List what can be removed from a device."""
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
     words = ("unused", f"{folder}/bundles", "yes" if with_earlier else "no")
@@ -66,18 +49,7 @@ def find_leftovers(
 def remove_leftovers(
     session: Session, profile: DeviceProfile, leftovers: Sequence[Leftover]
 ) -> tuple[Leftover, ...]:
-    """Remove what `find_leftovers` has listed; what has come into use since stays.
-
-    Returns
-    -------
-    tuple
-        Those that were removed.
-
-    Raises
-    ------
-    CommandError
-        If the device fails, or a measurement has begun.
-    """
+    """Remove what `find_leftovers` has listed; what has come into use since stays."""
     folder = work_dir(session, profile)
     by_place: dict[str, list[str]] = {}
     for leftover in leftovers:

@@ -1,8 +1,4 @@
-"""Time several finished models by turns, afresh.
-
-In: a session and models that are timed alike. Out: one `Measurement` a model, of rounds that
-alternate between them, so that what disturbs the device disturbs all.
-"""
+"""Time several finished models by turns, afresh."""
 
 from collections.abc import Sequence
 
@@ -26,16 +22,7 @@ def compare(
     keys: Sequence[str],
     hooks: MeasureHooks = NO_HOOKS,
 ) -> dict[str, Measurement]:
-    """Measure every key in `MIN_ROUNDS` rounds or more over all of them.
-
-    A comparison that was killed goes on within `MAX_AGE_S`; one that is finished leaves no results
-    on the device, so that the next is measured anew.
-
-    Raises
-    ------
-    DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
-        As `collect`.
-    """
+    """Measure every key in `MIN_ROUNDS` rounds or more over all of them."""
     rounds = max(MIN_ROUNDS, profile.measure.rounds)
     measure = profile.measure.model_copy(update={"rounds": rounds})
     own = profile.model_copy(update={"measure": measure})

@@ -1,7 +1,4 @@
-"""Open a session to a device, or one that reconnects after the connection was cut.
-
-In: a profile, an ssh_config. Out: a `Session`. Which commands run over it is not known here.
-"""
+"""Open a session to a device, or one that reconnects after the connection was cut."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,34 +16,11 @@ RECONNECT_WAITS_S = (0.5, 2.0, 5.0, 15.0, 30.0)
 """Waits between the attempts to reconnect, after which they are given up."""
 
 MAX_STALLS = 2
-"""How often a call may get no answer: once for a link that is dead, though nobody has said so. The
-next time it is the device that stalls, and every attempt takes the whole time-out.
-"""
+"""How often a call may get no answer: once for a link that is dead, though nobody has said so."""
 
 
 def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
-    """Open a session to a device.
-
-    Parameters
-    ----------
-    profile
-        Where, and with which time-outs.
-    ssh_config_path
-        File that holds the alias `profile.host`; `~` is expanded. Not read for a local device.
-
-    Raises
-    ------
-    ConnectError, HostKeyError, AuthError
-        If the device cannot be reached or does not let the user in; the message says what to do.
-    ConfigError
-        If the ssh_config is wrong.
-
-    Examples
-    --------
-    >>> profile = load_profile("rpi", Path())  # doctest: +SKIP
-    >>> with open_session(profile, Path("~/.ssh/config")) as session:  # doctest: +SKIP
-    ...     print(session.run("uname -m").stdout)
-    """
+    """Open a session to a device."""
     if profile.kind == "local":
         return LocalSession(profile.board, profile.command_timeout_s)
     from .ssh import login  # paramiko takes a while to load
@@ -57,18 +31,6 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
 class LastingSession(Session):
     """A session whose calls are repeated over a new connection when theirs was cut: for calls that
     may run twice.
-
-    Errors of authentication and of host keys are not retried; they pass through, as those of the
-    commands do.
-
-    Parameters
-    ----------
-    connect
-        Opens a session.
-    notify
-        Given a message of one line when a connection is lost.
-    pause
-        Waits so many seconds between two attempts.
     """
 
     def __init__(

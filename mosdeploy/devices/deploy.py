@@ -1,8 +1,5 @@
 """Put a bundle on a device, check that it works there, time it, and only then make it the current
 one.
-
-In: a release, that is a bundle folder with its manifest. Out: a `Deployment`. What a bundle holds,
-and what runs it, is not known here.
 """
 
 from collections.abc import Callable
@@ -46,39 +43,7 @@ def deploy(
     config: DeployConfig,
     notify: Callable[[str], None] = ignore,
 ) -> Deployment:
-    """Deploy a bundle.
-
-    A version is a folder on the device, named by its content, with the bundle and the runtime;
-    `versions.py` describes what else is there. Whatever stops this, `current` of the channel points
-    to a version that passed its self-test, and the same call goes on where it was stopped.
-
-    Parameters
-    ----------
-    channel
-        Where on the device; what other channels hold is left alone.
-    config
-        How many versions are kept.
-    notify
-        Given a message of one line at each step.
-
-    Raises
-    ------
-    BundleError
-        If a file of the bundle here is not what its manifest says.
-    StaleInputError
-        If another run folder deploys to this channel.
-    CommandError
-        If the files cannot be stored, the self-test fails or the model cannot be timed; `current`
-        is then unchanged.
-    InfeasibleError
-        If the release is strict and does not keep its limits; `current` is then unchanged.
-
-    Examples
-    --------
-    >>> release = Release(bundle_dir, manifest, spec.timing_stages())  # doctest: +SKIP
-    >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
-    ...     deploy(session, profile, channel, release, DeployConfig()).measurement.total.median_ms
-    """
+    """Deploy a bundle."""
     version, bundle_sha256, measurement = _staged(session, profile, channel, release, notify)
     missed = missed_limits(profile, measurement, release.limit, release.max_memory_bytes)
     statistic = release.limit.statistic if release.limit else "median"
@@ -119,12 +84,8 @@ def stage_and_benchmark(
     release: Release,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Store a bundle on a device, test and time it as `deploy` does, but leave `current` unchanged.
-
-    Raises
-    ------
-    BundleError, StaleInputError, CommandError
-        As `deploy`.
+    """Store a bundle on a device, test and time it as `deploy` does, but leave `current`
+    unchanged.
     """
     version, _, measurement = _staged(session, profile, channel, release, notify)
     channel.release(session, profile, version)
@@ -177,26 +138,7 @@ def time_current(
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Test and time the version that is current on a device; nothing is changed there.
-
-    Parameters
-    ----------
-    deployment
-        What should be current there.
-    stages
-        Its bundle's manifest to what is timed, `total` first.
-    limit
-        Beyond it, it is timed as often as by `deploy`.
-    notify
-        As for `deploy`.
-
-    Raises
-    ------
-    StaleInputError
-        If something else is current, or another run folder deploys to this channel.
-    CommandError
-        If no version stands there, or it is damaged, fails or cannot be timed.
-    """
+    """Test and time the version that is current on a device; nothing is changed there."""
     version = channel.last_two(session, profile).current
     if version is None:
         raise CommandError(

@@ -1,9 +1,4 @@
-"""Decide which timings count: those between two timings of the reference that agree.
-
-In: the results of a job, one at a time, in the order in which the device made them. Out: accepted
-measurements, and how many results each other key is to have. The same results always lead to the
-same decisions, so that a host that starts again decides as it did before.
-"""
+"""Decide which timings count: those between two timings of the reference that agree."""
 
 import statistics
 from collections import Counter
@@ -37,47 +32,8 @@ def comes_after_pause(before: AgentResult, after: AgentResult) -> bool:
 
 
 class DriftWatch:
-    """Holds results back until the reference after them is known and a subnet has all its rounds.
-
-    A round is stable if the two timings of the reference around it differ from each other, and from
-    the median of all so far, by no more than the protocol allows, or if one of the two is missing.
-
-    - With more than half of its rounds stable, a subnet is accepted: the median of the stable ones.
-    - Else its target count rises by one, at most `MAX_RETRIES` times, and as long as the retry
-      budget lasts, which all subnets share: half as many as there are rounds in all, but at least
-      `reference_every`. It bounds the work on a device that is never stable.
-    - After that the median of the stable rounds is accepted, if there are any; else the round with
-      the least drift, flagged.
-
-    A failure is accepted at once where no round was timed before it. After one that was, it is a
-    round that is not stable; it is accepted in the end where failures are more than timings.
-
-    Timings of the reference from before a pause of an hour or more say nothing of those after it:
-    on another day the same board may be slower throughout, which a fit divides out.
-
-    Parameters
-    ----------
-    keys
-        What is to be accepted.
-    protocol
-        In how many rounds each key is measured, and how far the reference may move.
-    has_reference
-        Whether the job times the reference at all; without it, every round counts.
-
-    Attributes
-    ----------
-    target_counts
-        How many results each key is to have that is not accepted yet.
-
-    Examples
-    --------
-    >>> watch = DriftWatch(["a"], MeasureProtocol(rounds=1))
-    >>> watch.target_counts
-    {'a': 1}
-    >>> watch.add(AgentResult(key="a", measurement=Measurement(error="out of memory")))[0][0]
-    'a'
-    >>> watch.target_counts
-    {}
+    """Holds results back until the reference after them is known and a subnet has all its
+    rounds.
     """
 
     def __init__(

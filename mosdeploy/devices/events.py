@@ -1,7 +1,4 @@
-"""What happens on the boards of a fleet while they measure, in the order in which it happens.
-
-In: nothing. Out: the types that `fleet.measure_fleet` yields; `host` names the board.
-"""
+"""What happens on the boards of a fleet while they measure, in the order in which it happens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

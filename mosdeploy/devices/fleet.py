@@ -1,9 +1,5 @@
 """The same measurements on several boards of one kind at once: one thread a board, one queue for
 all.
-
-In: boards, keys and a task. Out: `Event`s, in the caller's thread. Each board keeps to the protocol
-of `measure.py` with a reference and results of its own; the unfinished keys of a board that fails
-go to the others.
 """
 
 import queue
@@ -44,20 +40,7 @@ ones go on.
 
 @dataclass(frozen=True)
 class Board:
-    """One device of a fleet.
-
-    Attributes
-    ----------
-    profile
-        That of the fleet, with the board's own `host`.
-    connect
-        Opens a session to the board; called again after a cut.
-    last_state
-        The board's state before its last session, if it had one: an agent that still works from
-        then is not disturbed by probing again.
-    state
-        What a probe found a moment ago, if there was one.
-    """
+    """One device of a fleet."""
 
     profile: DeviceProfile
     connect: Callable[[], Session]
@@ -78,13 +61,7 @@ class _Twins:
     hosts: frozenset[str]
 
     def refuse(self, session: Session, job: AgentJob, host: str) -> None:
-        """Leave a name in the folder of the job, where no other of this run stands.
-
-        Raises
-        ------
-        CommandError
-            If one does.
-        """
+        """Leave a name in the folder of the job, where no other of this run stands."""
         if len(self.hosts) == 1:
             return
         path = shlex.quote(f"{job.folder}/fleet-{self.token}")
@@ -105,29 +82,7 @@ class _Twins:
 def measure_fleet(
     boards: Sequence[Board], keys: Iterable[str], task: MeasurementTask
 ) -> Generator[Event]:
-    """Measure every key on one of the boards.
-
-    First each board is asked which keys it has measured for the task's job, or is about to: these
-    are leased to it, so that nothing is measured again that a killed run left. Ctrl-C, like closing
-    the iterator, ends the agents; finished measurements stay on the boards.
-
-    Yields
-    ------
-    Event
-        What happens, in the caller's thread; of each board in the order in which it happened there.
-
-    Raises
-    ------
-    DeviceError
-        If every board failed before all was measured: the error itself of a single one, which may
-        be a ConfigError, else one that names each cause.
-
-    Examples
-    --------
-    >>> for event in measure_fleet(boards, ["a", "b"], task):  # doctest: +SKIP
-    ...     if isinstance(event, Accepted):
-    ...         print(event.host, event.key, event.measurement.total.median_ms)
-    """
+    """Measure every key on one of the boards."""
     unique_keys = tuple(dict.fromkeys(keys))
     hosts = [board.host for board in boards]
     min_batch = boards[0].profile.measure.reference_every
@@ -233,11 +188,7 @@ def _run_board(
 
 
 def _state_before(session: Session, board: Board, job: AgentJob, held: set[str]) -> DeviceState:
-    """The state of a board before it measures.
-
-    Nothing is probed while a measurement runs. An agent of this job is ended if others have
-    measured all its keys meanwhile.
-    """
+    """The state of a board before it measures."""
     if job.is_running():
         if held and board.last_state:
             return board.last_state

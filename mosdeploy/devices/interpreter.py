@@ -1,8 +1,4 @@
-"""The Python of a device, and the work folder that it may lie in.
-
-In: a session, a profile and arguments. Out: what Python printed. Nothing is run that another user
-of the device could have put there.
-"""
+"""The Python of a device, and the work folder that it may lie in."""
 
 import posixpath
 import shlex
@@ -56,25 +52,13 @@ for path in "$DIR" "$(cd "$DIR" && pwd -P)"; do
 done
 """
 """Shell text that makes the work folder DIR, for the user alone, and ends where another user could
-put something into it, or replace it or a folder above it: who can put a Python there would run it
-as us (OpenSSH's StrictModes asks the same of its files).
+put something into it, or replace it or a folder above it: who can put a Python there would run
+it as us (OpenSSH's StrictModes asks the same of its files).
 """
 
 
 def work_dir(session: Session, profile: DeviceProfile) -> str:
-    """Absolute path of the profile's work folder on the device, which is made if it is missing.
-
-    Every path there begins with it: so nothing is read, stored or run before it was checked, once a
-    session.
-
-    Raises
-    ------
-    ConfigError
-        If the profile's path is neither absolute nor in the home folder, or is not a folder of its
-        own.
-    CommandError
-        If other users of the device can write to it or take its place, or it cannot be made.
-    """
+    """Absolute path of the profile's work folder on the device, which is made if it is missing."""
     home = posixpath.normpath(session.home())
     path = profile.work_dir
     if path.startswith("~/"):
@@ -131,20 +115,7 @@ def run_python(
     timeout_s: float | None = None,
     environment: str = "",
 ) -> CommandResult:
-    """Run the device's Python: that of `devices setup` if it is there, else the profile's.
-
-    Parameters
-    ----------
-    arguments
-        Arguments as shell text, quoted where needed.
-    environment
-        Assignments as shell text, `NAME=value`.
-
-    Raises
-    ------
-    NoPythonError
-        If there is no such Python.
-    """
+    """Run the device's Python: that of `devices setup` if it is there, else the profile's."""
     folder = work_dir(session, profile)
     python = profile_python(profile)
     choose = (
@@ -167,13 +138,7 @@ def python_path(session: Session, profile: DeviceProfile) -> str:
 
 
 def python_in_shell(python: str) -> str:
-    r"""The path or name of a Python as shell text; `~/` stands for the device's home folder.
-
-    Examples
-    --------
-    >>> python_in_shell("~/my venv/bin/python")
-    '"$HOME"/\'my venv/bin/python\''
-    """
+    r"""The path or name of a Python as shell text; `~/` stands for the device's home folder."""
     in_home = python.removeprefix("~/")
     return shlex.quote(python) if in_home == python else f'"$HOME"/{shlex.quote(in_home)}'
 

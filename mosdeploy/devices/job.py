@@ -1,8 +1,4 @@
-"""The agent as the host sees it: how it is started on a device, watched and ended.
-
-In: a session and a profile. Out: what the agent prints and writes, as records. Which models are
-measured, and when the agent is started again, is decided in `measure.py`.
-"""
+"""The agent as the host sees it: how it is started on a device, watched and ended."""
 
 import hashlib
 import json
@@ -109,11 +105,7 @@ class AgentResult(Record):
 
 
 class AgentJob:
-    """One job folder on a device: jobs/JOB_ID in the work folder.
-
-    Every method may be called again after a cut connection: starting a running job joins it,
-    uploads replace, results are read on from where the last reading ended.
-    """
+    """One job folder on a device: jobs/JOB_ID in the work folder."""
 
     def __init__(self, session: Session, profile: DeviceProfile, job_id: str) -> None:
         self._session = session
@@ -139,34 +131,7 @@ class AgentJob:
         is_whole: bool = False,
         provider: str | None = None,
     ) -> None:
-        """Start the agent.
-
-        Parameters
-        ----------
-        models
-            Path of each key's model, relative to the job folder or absolute; one of them may be the
-            reference.
-        target_counts
-            How many results each key is to have, those of earlier starts included.
-        stages
-            What is timed of each model, `total` first.
-        threads
-            How many threads a model runs on.
-        weights_bytes
-            Size of the `weights.bin` beside the candidates; 0 for none.
-        is_whole
-            Time all but the reference with their weights inside, as a bundle has them.
-        provider
-            What runs the models; None is the profile's ONNX Runtime provider, and `TVM` means that
-            they are bundles.
-
-        Raises
-        ------
-        DeviceBusyError
-            If another job holds the device.
-        CommandError
-            If the agent cannot run.
-        """
+        """Start the agent."""
         request = {
             "models": dict(models),
             "target_counts": dict(target_counts),
@@ -184,13 +149,7 @@ class AgentJob:
             raise busy_error(self._profile, answer.busy)
 
     def refuse_if_busy(self) -> None:
-        """Check that no other job holds the device, before anything is uploaded.
-
-        Raises
-        ------
-        DeviceBusyError
-            If another job holds it.
-        """
+        """Check that no other job holds the device, before anything is uploaded."""
         refuse_if_busy(self._session, self._profile, self._job_id)
 
     def is_running(self) -> bool:
@@ -209,13 +168,7 @@ class AgentJob:
         return keys | {result.key for result in self.results()}
 
     def results(self) -> list[AgentResult]:
-        """Whole lines of results.jsonl that were not read yet.
-
-        Raises
-        ------
-        CommandError
-            If a line is not a result.
-        """
+        """Whole lines of results.jsonl that were not read yet."""
         path = f"{self.folder}/results.jsonl"
         try:
             content = self._session.read(path, self._num_read)
@@ -227,12 +180,7 @@ class AgentJob:
 
     def remove_results(self, max_age_s: float) -> None:
         """Remove results that are older, by the device's clock, or of a time to come, since when it
-        was set back. Where an agent runs, all stay.
-
-        Raises
-        ------
-        CommandError
-            If a line is not a result.
+        was set back.
         """
         if self.is_running():
             return

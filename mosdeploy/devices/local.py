@@ -1,7 +1,4 @@
-"""The machine that mosdeploy runs on, as a device.
-
-In: commands and bytes. Out: `CommandResult`s and bytes, as `session.Session` promises.
-"""
+"""The machine that mosdeploy runs on, as a device."""
 
 import contextlib
 import errno
@@ -23,15 +20,7 @@ from .session import CommandResult, Session, no_space
 
 
 class LocalSession(Session):
-    """A `Session` on the machine that mosdeploy runs on.
-
-    Parameters
-    ----------
-    name
-        The device's name, for messages.
-    command_timeout_s
-        Time-out of a command, in seconds.
-    """
+    """A `Session` on the machine that mosdeploy runs on."""
 
     def __init__(self, name: str = "local", command_timeout_s: float = 60.0) -> None:
         self.name = name

@@ -1,7 +1,4 @@
-"""Which machine this is.
-
-In: nothing. Out: a short fingerprint, the same until the system is installed anew.
-"""
+"""Which machine this is."""
 
 import platform
 from pathlib import Path
@@ -12,10 +9,7 @@ ID_PATHS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 def machine_id() -> str:
-    """Fingerprint of the machine's id or, where it has none (most containers), of its name.
-
-    The id itself is confidential (machine-id(5)), and stays here.
-    """
+    """Fingerprint of the machine's id or, where it has none (most containers), of its name."""
     return sha256_bytes(f"mosdeploy {_id_text() or platform.node()}".encode())[:16]
 
 

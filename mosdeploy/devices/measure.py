@@ -1,9 +1,4 @@
-"""Time many models on a device, or one that is deployed there.
-
-In: keys and a task that builds a key's ONNX model. Out: one `Measurement` a key. The agent on the
-device measures and keeps the results; the host only reads them, so that a cut connection, a killed
-host or a rerun repeats no measurement.
-"""
+"""Time many models on a device, or one that is deployed there."""
 
 import re
 import time
@@ -42,49 +37,6 @@ def collect(
 ) -> Iterator[tuple[str, Measurement]]:
     """Measure every key, in an order drawn by the agent, with the reference before, between and
     after.
-
-    Each key is measured in as many rounds as the protocol says, and again only where the reference
-    moved (`drift.py`). First come the results that the device already holds for the task's job; an
-    agent that still runs for it is joined. Closing the iterator leaves the agent running; Ctrl-C
-    ends it. A model that fails before any round timed it is a Measurement with `error`.
-
-    Parameters
-    ----------
-    session
-        To the device; a `LastingSession` if a cut connection should be mended.
-    profile
-        The device.
-    task
-        What is timed, and how.
-    keys
-        What to measure; made of letters, digits, `.`, `_`, `-`.
-    hooks
-        Called meanwhile.
-
-    Yields
-    ------
-    tuple
-        A key and its measurement.
-
-    Raises
-    ------
-    DeviceBusyError
-        If another job holds the device.
-    CommandError
-        If the device cannot measure: no Python, no onnxruntime, disk full.
-    ConnectionLostError
-        If the connection stayed away.
-    DeviceTimeoutError
-        If the agent printed nothing for longer than a candidate may take.
-    ValueError
-        If the job's name or a key is not a safe file name.
-
-    Examples
-    --------
-    >>> task = MeasurementTask("job", spec.timing_stages(), 1, build)  # doctest: +SKIP
-    >>> with open_session(profile, ssh_config) as session:  # doctest: +SKIP
-    ...     for key, measurement in collect(session, profile, task, ["a", "b"]):
-    ...         print(key, measurement.error or measurement.total.median_ms)
     """
     unique_keys = tuple(dict.fromkeys(keys))
     for name in (task.job_id, *unique_keys):
@@ -130,11 +82,6 @@ def collect(
 def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:
     """Time a model that is already on the device, afresh: an agent that is still at the one before
     is ended, and what it found is removed.
-
-    Raises
-    ------
-    DeviceBusyError, CommandError, ConnectionLostError, DeviceTimeoutError
-        As `collect`.
     """
     job = _model_job(session, profile, task)
     watch = DriftWatch(["model"], profile.measure, has_reference=False)
@@ -157,11 +104,6 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
 def free_device(session: Session, profile: DeviceProfile, task: ModelTask) -> None:
     """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
     killed command of the same owner still times of it is ended.
-
-    Raises
-    ------
-    DeviceBusyError
-        If another job holds the device.
     """
     job = _model_job(session, profile, task)
     job.refuse_if_busy()

@@ -1,8 +1,4 @@
-"""Describe a device, and find what it lacks.
-
-In: a session and a profile. Out: a `DeviceState`, and the `Problem`s in it with the command that
-mends each. Nothing on the device is changed but the agent's files.
-"""
+"""Describe a device, and find what it lacks."""
 
 import contextlib
 import math
@@ -31,25 +27,12 @@ PROBE_TIMEOUT_S = 300.0
 def describe(session: Session, profile: DeviceProfile) -> DeviceState:
     """Describe a device that is known to work: hardware, clock, load, Python, and the packages that
     the profile requires.
-
-    Raises
-    ------
-    CommandError
-        If the scripts cannot be stored or run there.
     """
     return _ask(session, profile, "describe")
 
 
 def probe(session: Session, profile: DeviceProfile) -> DeviceState:
-    """Describe a device, and try its runtime, which takes seconds on a small board.
-
-    Without a Python there, the state holds `python_version = None` and little else.
-
-    Raises
-    ------
-    CommandError
-        As `describe`.
-    """
+    """Describe a device, and try its runtime, which takes seconds on a small board."""
     try:
         return _ask(session, profile, "agent", "probe")
     except NoPythonError:
@@ -71,13 +54,7 @@ def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
 
 
 def check_ready(state: DeviceState, profile: DeviceProfile) -> None:
-    """Refuse a device that lacks what measuring needs.
-
-    Raises
-    ------
-    CommandError
-        If it does; names the first thing, and what to do.
-    """
+    """Refuse a device that lacks what measuring needs."""
     for problem in check(state, profile):
         if problem.blocking:
             raise CommandError(f"{profile.cli_name}: {problem.what}; {problem.fix}")

@@ -1,8 +1,4 @@
-"""The queue that the boards of a fleet share: which keys wait, and which are leased to a board.
-
-In: keys, and what boards report from their threads. Out: the next keys for a board. Nothing is
-measured here.
-"""
+"""The queue that the boards of a fleet share: which keys wait, and which are leased to a board."""
 
 import random
 import threading
@@ -14,22 +10,6 @@ WAIT_S = 1.0  # between two looks at the queue, should a notification get lost
 class WorkQueue:
     """Keys that wait, and those that are leased to each board; every method may be called from any
     thread.
-
-    A board takes its share of what waits, so that a long queue costs few starts of the agent and
-    boards of unlike speed end together; a share is never smaller than the number of keys between
-    two timings of the reference. A single board takes all. Nothing is handed out before every board
-    has reported what it holds from an earlier run.
-
-    Parameters
-    ----------
-    keys
-        What is to be measured.
-    hosts
-        The boards.
-    min_batch
-        Smallest share, as long as there are enough keys for every board.
-    seed
-        Draws the order in which the keys wait, so that each board gets subnets of every kind.
     """
 
     def __init__(
@@ -56,9 +36,7 @@ class WorkQueue:
             self._changed.notify_all()
 
     def take(self, host: str) -> tuple[str, ...]:
-        """Lease keys to a board; none when all is over. Waits while another board may still fail
-        and its keys come back.
-        """
+        """Lease keys to a board; none when all is over."""
         with self._changed:
             while not self._stopped:
                 if not self._unreported:

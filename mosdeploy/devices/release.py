@@ -1,7 +1,4 @@
-"""A bundle as it goes to a device: its files, the runtime that runs them, and how it is timed.
-
-In: a bundle folder with its manifest. Out: what is sent. What a bundle holds is not known here.
-"""
+"""A bundle as it goes to a device: its files, the runtime that runs them, and how it is timed."""
 
 import re
 from dataclasses import dataclass
@@ -37,25 +34,7 @@ class LatencyLimit:
 
 @dataclass(frozen=True)
 class Release:
-    """A bundle and how it is timed.
-
-    Attributes
-    ----------
-    bundle_dir
-        Folder of the bundle on this machine.
-    manifest
-        That of the bundle; its workload says on how many threads the model is timed.
-    stages
-        What is timed, `total` first.
-    limit
-        The latency that was asked for.
-    max_memory_bytes
-        What the process may take there, above the runtime without a model.
-    strict
-        Whether a bundle that does not keep these is kept from becoming current.
-    runtime_dir
-        The package that runs bundles; it is called `mosdeploy_runtime` on the device.
-    """
+    """A bundle and how it is timed."""
 
     bundle_dir: Path
     manifest: BundleManifest
@@ -67,13 +46,7 @@ class Release:
 
 
 def release_files(release: Release) -> dict[str, tuple[Path, str]]:
-    """Path here and SHA-256 of every file, by its path in the version's folder.
-
-    Raises
-    ------
-    BundleError
-        If a file is missing, a link, or not what the manifest says.
-    """
+    """Path here and SHA-256 of every file, by its path in the version's folder."""
     files: dict[str, tuple[Path, str]] = {}
     for name, digest in release.manifest.sha256.items():
         path = release.bundle_dir / name

@@ -1,7 +1,4 @@
-"""Go back to the version of a bundle that stood on a device before.
-
-In: a channel of a device. Out: the `Deployment` of what is current then.
-"""
+"""Go back to the version of a bundle that stood on a device before."""
 
 import contextlib
 import logging
@@ -42,29 +39,8 @@ def roll_back(
     begun: LastTwo | None = None,
     note: Callable[[LastTwo], None] = ignore,
 ) -> Deployment:
-    """Make the version current again that was current before; it has to pass its self-test first.
-
-    Parameters
-    ----------
-    begun
-        What an earlier call noted that is not known to have ended: where it has switched, this one
-        goes no further back.
-    note
-        Given what is current and what will be, before that is switched.
-
-    Returns
-    -------
-    Deployment
-        As it was recorded when that version was deployed. Where that record cannot be read, since a
-        newer mosdeploy wrote it, say, one without a timing: what a rollback needs are the names of
-        versions, their files and the self-test.
-
-    Raises
-    ------
-    StaleInputError
-        If another run folder deploys to this channel.
-    CommandError
-        If no earlier version stands there, or it is damaged or fails; `current` is then unchanged.
+    """Make the version current again that was current before; it has to pass its self-test
+    first.
     """
     refuse_if_busy(session, profile)
     found = channel.last_two(session, profile)

@@ -1,11 +1,4 @@
-"""Join the measurements of one subnet from several rounds: the median, figure by figure.
-
-In: measurements of the same subnet, made at different times. Out: one. Which of them count is
-decided in `drift.py`.
-
-Times vary more from round to round (other programs, the memory that a process is given, the clock)
-than between the repeats within one, and no number of repeats averages that out.
-"""
+"""Join the measurements of one subnet from several rounds: the median, figure by figure."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,16 +10,7 @@ N = TypeVar("N", int, float)
 
 
 def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
-    """Join rounds that did not fail; a single one stays as it is.
-
-    Of `minimum_ms` the least is taken, of `repeats` the sum, of memory and of `drift_percent` the
-    largest, of all else the median. A part counts in the rounds that have it.
-
-    Parameters
-    ----------
-    rounds
-        At least one.
-    """
+    """Join rounds that did not fail; a single one stays as it is."""
     if len(rounds) == 1:
         return rounds[0]
     totals = [each.total for each in rounds if each.total]

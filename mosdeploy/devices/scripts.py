@@ -1,8 +1,4 @@
-"""The scripts that run on a device: how they get there, and how they are called.
-
-In: a session, a profile and arguments. Out: what a script printed, as a record. What the scripts do
-is described in `on_device`.
-"""
+"""The scripts that run on a device: how they get there, and how they are called."""
 
 import contextlib
 import io
@@ -50,13 +46,7 @@ def archive() -> bytes:
 
 
 def install_scripts(session: Session, folder: str) -> str:
-    """Copy the scripts into a file named by its content, unless they are there.
-
-    Returns
-    -------
-    str
-        Its path on the device.
-    """
+    """Copy the scripts into a file named by its content, unless they are there."""
     content = archive()
     path = f"{folder}/agents/on_device-{sha256_bytes(content)[:12]}.pyz"
     with contextlib.suppress(FileNotFoundError):
@@ -74,14 +64,7 @@ def call_script(
     *arguments: str,
     timeout_s: float | None = None,
 ) -> R:
-    """Run one command of a script, and return the record that it prints.
-
-    Raises
-    ------
-    CommandError
-        If there is no Python, the script fails or says an error, or what it prints is no such
-        record.
-    """
+    """Run one command of a script, and return the record that it prints."""
     path = install_scripts(session, work_dir(session, profile))
     result = run_python(session, profile, shlex.join([path, script, *arguments]), timeout_s)
     lines = result.stdout.strip().splitlines()

@@ -1,7 +1,4 @@
-"""The interface through which commands run and files move on a device.
-
-In: commands and bytes. Out: `CommandResult`s and bytes. What is run, and why, is not known here.
-"""
+"""The interface through which commands run and files move on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +12,7 @@ from ..printable import byte_size, printable
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The output and exit status of a command; undecodable bytes of the output are replaced.
-
-    A command that a signal ended has 128 plus its number as `returncode`, as in a shell.
-    """
+    """The output and exit status of a command; undecodable bytes of the output are replaced."""
 
     stdout: str
     stderr: str
@@ -26,40 +20,19 @@ class CommandResult:
 
 
 class Session(Protocol):
-    r"""A connection to a device, which runs commands and holds files; each call ends in a time-out.
-
-    Remote paths are absolute. `checked_dirs` are the work folders that `interpreter.work_dir` found
-    to be the user's alone. All methods raise ConnectionLostError when the connection is cut and
-    DeviceTimeoutError when the device does not answer in time.
-
-    Examples
-    --------
-    >>> from mosdeploy.devices.local import LocalSession
-    >>> with LocalSession() as session:
-    ...     session.run("echo hello").stdout
-    'hello\n'
+    r"""A connection to a device, which runs commands and holds files; each call ends in a
+    time-out.
     """
 
     name: str
     checked_dirs: set[str]
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
-        """Run a command (words, or text for `sh`) with stdin closed, and wait for its end.
-
-        A command still running after `timeout_s` (default: the profile's) is killed with its
-        process group, and CommandTimeoutError raised.
-        """
+        """Run a command (words, or text for `sh`) with stdin closed, and wait for its end."""
         ...
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        """Upload a file whole or not at all; an upload that was cut is continued. Missing folders
-        are made.
-
-        Raises
-        ------
-        CommandError
-            If the device cannot store it: disk full, no permission.
-        """
+        """Upload a file whole or not at all; an upload that was cut is continued."""
         ...
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
@@ -67,15 +40,7 @@ class Session(Protocol):
         ...
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
-        """Read a remote file from a byte offset to its present end.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        CommandError
-            If it cannot be read.
-        """
+        """Read a remote file from a byte offset to its present end."""
         ...
 
     def home(self) -> str:
@@ -101,14 +66,7 @@ class Session(Protocol):
 def check_run(
     session: Session, command: Sequence[str] | str, what: str, timeout_s: float | None = None
 ) -> str:
-    """Run a command that has to succeed, and return its standard output.
-
-    Raises
-    ------
-    CommandError
-        If it exits with another status than 0; the message holds `what` and the end of its standard
-        error.
-    """
+    """Run a command that has to succeed, and return its standard output."""
     result = session.run(command, timeout_s)
     if result.returncode != 0:
         raise CommandError(

@@ -1,8 +1,4 @@
-"""Make a virtual environment with the runtime on a device.
-
-In: a session and a profile. Out: the path of the Python that has the runtime. Packages come from
-the internet; when the device has none, wheels for its platform are downloaded here and sent.
-"""
+"""Make a virtual environment with the runtime on a device."""
 
 import contextlib
 import posixpath
@@ -66,23 +62,7 @@ _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No modul
 
 
 def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = ignore) -> str:
-    """Make sure that a device has a Python with the profile's requirements, and return its path.
-
-    Without effect if it has one. Else an environment is made in the profile's work folder, and once
-    it is whole, `venv` there points to it; from then on it is the Python that measures and deploys.
-    Whatever stops this, the environment before stays in use, and the next attempt clears up. What
-    other run folders asked for is installed again, as their bundles run there; where it cannot be
-    installed beside what this one requires, it is left out.
-
-    Raises
-    ------
-    DeviceBusyError
-        If a measurement runs there, or has begun meanwhile.
-    CommandError
-        If there is no Python, no way to make an environment, no package for the device's platform,
-        or the runtime cannot be imported; or if an environment that was made with what is required
-        cannot run the provider.
-    """
+    """Make sure that a device has a Python with the profile's requirements, and return its path."""
     refuse_if_busy(session, profile)
     state = probe(session, profile)
     problems = [problem for problem in check(state, profile) if problem.blocking]

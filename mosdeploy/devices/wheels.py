@@ -1,9 +1,4 @@
-"""Download the wheels that a device without internet needs.
-
-In: requirements, and what the device's Python is. Out: a folder from which its pip can install
-them. Our pip takes wheels for that Python, but asks what they depend on for the Python that runs
-here; what only the device needs is found in the wheels and downloaded as well.
-"""
+"""Download the wheels that a device without internet needs."""
 
 import contextlib
 import email
@@ -27,17 +22,7 @@ _OPTIONS = ("--quiet", "--disable-pip-version-check", "--only-binary", ":all:")
 
 @dataclass(frozen=True)
 class WheelTarget:
-    """The Python that wheels are for.
-
-    Attributes
-    ----------
-    python
-        Its version as pip takes it.
-    platforms
-        Platform tags that it takes, newest first.
-    markers
-        What the markers of requirements mean there.
-    """
+    """The Python that wheels are for."""
 
     python: str
     platforms: tuple[str, ...]
@@ -51,13 +36,7 @@ class _Wheel:
 
 
 def linux_markers(python_version: str, machine: str) -> dict[str, str]:
-    """What the markers of requirements mean to a CPython on Linux.
-
-    Examples
-    --------
-    >>> linux_markers("3.10.4", "aarch64")["python_version"]
-    '3.10'
-    """
+    """What the markers of requirements mean to a CPython on Linux."""
     return {
         "implementation_name": "cpython",
         "implementation_version": python_version,

@@ -1,8 +1,4 @@
-"""A cache of losses on disk, so that a search that was killed does not compute them again.
-
-In: a callable that evaluates subnets, and what its values depend on. Out: losses, each computed
-once an architecture over all runs. This file uses neither the search nor the network.
-"""
+"""A cache of losses on disk, so that a search that was killed does not compute them again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +11,11 @@ from ..storage import append_line, read_lines
 
 Archs = Sequence[ArchConfig]
 Losses = Callable[[Archs, Sequence[ArchConfig | None]], Iterable[float | None]]
-"""From architectures, and an incumbent or None for each, to their losses in the same order. A loss
-is None where it is not finite, or where the evaluation stopped early because the architecture was
-clearly worse than its incumbent.
-"""
+"""From architectures, and an incumbent or None for each, to their losses in the same order."""
 
 
 class BlockLosses(Record):
-    """What was evaluated of one subnet.
-
-    Attributes
-    ----------
-    nats
-        Loss on each block of validation examples, in nats, as far as the evaluation went; empty
-        where a loss is not finite.
-    loss
-        Mean loss in nats a target; None where not all blocks were evaluated, so that a part cannot
-        be taken for the whole.
-    """
+    """What was evaluated of one subnet."""
 
     nats: tuple[float, ...] = ()
     loss: float | None = None
@@ -45,17 +28,7 @@ has one.
 
 
 class CachedLoss(BlockLosses):
-    """One line of the cache.
-
-    Attributes
-    ----------
-    inputs_sha256
-        Fingerprint of everything that the loss depends on besides the architecture.
-    key
-        Key of the architecture.
-    incumbent
-        Key of the architecture against which the evaluation stopped early; None where it did not.
-    """
+    """One line of the cache."""
 
     inputs_sha256: str
     key: str
@@ -64,32 +37,7 @@ class CachedLoss(BlockLosses):
 
 @dataclass
 class EvaluationCache:
-    """Losses of one supernet on one set of examples, kept in a file.
-
-    Lines that were made from something else (another supernet, other examples, an older version of
-    mosdeploy) are ignored. An evaluation that stopped early is known against the same incumbent
-    only; there it stays stopped, also after a full evaluation of the same architecture, so that a
-    search that is repeated gets the losses that it got before. One writer at a time: the caller
-    holds `storage.locked(path, ...)`.
-
-    Parameters
-    ----------
-    path
-        JSON Lines, forced to disk a line at a time.
-    inputs_sha256
-        Fingerprint of everything that a loss depends on besides the architecture.
-
-    Attributes
-    ----------
-    num_early_stopped
-        How many of the losses that were asked for are None because the evaluation stopped early,
-        now or in an earlier run.
-
-    Raises
-    ------
-    StaleInputError
-        If a line of the file is corrupt; names the line.
-    """
+    """Losses of one supernet on one set of examples, kept in a file."""
 
     path: Path
     inputs_sha256: str

@@ -1,9 +1,4 @@
-"""Evaluation by several processes: each takes a share of every batch of subnets.
-
-In: a callable that evaluates subnets, and messages between the processes. Out: the same losses in
-the same order on the first process, which alone searches; the others evaluate what it asks for
-until it is done. Since the order is that of one process, a search takes the same way.
-"""
+"""Evaluation by several processes: each takes a share of every batch of subnets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -20,15 +15,7 @@ SHARE = 4
 
 
 class Messages(Protocol):
-    """Which process this is, and how it exchanges text with the others.
-
-    Attributes
-    ----------
-    rank, size
-        Number of this process from 0, and how many there are.
-    timeout_s
-        How long another process may be silent before it counts as gone.
-    """
+    """Which process this is, and how it exchanges text with the others."""
 
     @property
     def rank(self) -> int: ...
@@ -67,24 +54,7 @@ class EvalResponse(Record):
 
 
 class DistributedEvaluator:
-    """Evaluates subnets with all processes; each process has one.
-
-    Parameters
-    ----------
-    messages
-        Between the processes.
-    measure
-        Evaluates subnets in this process.
-
-    Examples
-    --------
-    On the first process, and on each of the others::
-
-        losses = list(evaluator.measure(archs, incumbents))
-        evaluator.shutdown()
-
-        evaluator.serve()  # returns after shutdown
-    """
+    """Evaluates subnets with all processes; each process has one."""
 
     def __init__(self, messages: Messages, measure: Measure) -> None:
         self._messages = messages
@@ -95,15 +65,7 @@ class DistributedEvaluator:
     def measure(
         self, archs: Sequence[ArchConfig], incumbents: Sequence[BlockLosses | None]
     ) -> Iterable[BlockLosses]:
-        """Evaluate subnets with all processes, in order; called on the first process.
-
-        With one process alone, each result comes as soon as it is there.
-
-        Raises
-        ------
-        MosdeployError
-            If another process is gone, or is silent for too long.
-        """
+        """Evaluate subnets with all processes, in order; called on the first process."""
         if self._messages.size == 1:
             return self._measure(archs, incumbents)
         return self._in_parts(archs, incumbents)

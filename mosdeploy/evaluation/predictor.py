@@ -1,15 +1,4 @@
-"""The quality predictor: fitted to the losses of some subnets, it predicts those of thousands.
-
-In: gene rows and validation losses. Out: predicted losses of a population, and a card that says how
-well they rank subnets that the fit had not seen. This file evaluates nothing and searches nothing.
-
-It is the MLP ensemble of regression/mlp.py over the per-layer encoding. On 348 random subnets of a
-supernet of up to 3 + 3 layers, fitted to 128 of them, it ranked the others with a Kendall tau of
-0.87; ridge regression on the choices of each gene came to 0.75, with the ensemble on its residuals
-to 0.85, and kernel ridge regression to 0.82.
-
-Shapes: N architectures, G genes.
-"""
+"""The quality predictor: fitted to the losses of some subnets, it predicts those of thousands."""
 
 from dataclasses import dataclass
 
@@ -30,30 +19,7 @@ WEIGHT_DECAY = 0.3
 
 @dataclass(frozen=True)
 class QualityPredictor:
-    """Predicts validation losses of subnets from their genes.
-
-    Attributes
-    ----------
-    space
-        Of the architectures.
-    mean_loss
-        Mean of the losses it was fitted to, in nats a target; the ensemble predicts the difference
-        from it.
-    ensemble
-        Over the per-layer encoding.
-    card
-        How well it predicts subnets that it was not fitted to.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> space = load_recipe("tiny").space
-    >>> rng = np.random.default_rng(0)
-    >>> genes = space.genes([space.sample(rng) for _ in range(32)])
-    >>> predictor = QualityPredictor.fit(space, genes, losses=-genes.sum(axis=1) / 1000)
-    >>> predictor.predict(genes[:3]).shape
-    (3,)
-    """
+    """Predicts validation losses of subnets from their genes."""
 
     space: SearchSpace
     mean_loss: float
@@ -62,22 +28,7 @@ class QualityPredictor:
 
     @classmethod
     def fit(cls, space: SearchSpace, genes: GeneArray, losses: npt.ArrayLike) -> "QualityPredictor":
-        """Fit the ensemble; the same data give the same predictor.
-
-        Parameters
-        ----------
-        space
-            Of the architectures.
-        genes
-            Canonical gene rows (N, G).
-        losses
-            Shape (N,), finite, in nats a target.
-
-        Raises
-        ------
-        PredictorError
-            With fewer than `MIN_SAMPLES` rows.
-        """
+        """Fit the ensemble; the same data give the same predictor."""
         loss = np.asarray(losses, dtype=np.float64)
         if len(loss) < MIN_SAMPLES:
             raise PredictorError(

@@ -1,9 +1,4 @@
-"""Racing: when the evaluation of a subnet may stop, since it is clearly worse than an incumbent.
-
-In: losses of both on the same blocks of validation examples. Out: yes or no. The examples are dealt
-to the blocks at random, so the first blocks are a random sample of all of them, drawn without
-replacement. This file uses no network.
-"""
+"""Racing: when the evaluation of a subnet may stop, since it is clearly worse than an incumbent."""
 
 import math
 from collections.abc import Sequence
@@ -21,34 +16,14 @@ RULE = (NUM_BLOCKS, *LOOK_SHARES, ALPHA)
 
 
 def interim_looks(num_blocks: int) -> tuple[int, ...]:
-    """Numbers of blocks after which the losses are compared; the last is all of them.
-
-    Examples
-    --------
-    >>> interim_looks(64)
-    (16, 32, 64)
-    """
+    """Numbers of blocks after which the losses are compared; the last is all of them."""
     # two blocks at least, since the t-test estimates a variance from them
     looks = {max(math.ceil(share * num_blocks), 2) for share in LOOK_SHARES}
     return (*sorted(look for look in looks if look < num_blocks), num_blocks)
 
 
 def should_stop(nats: Sequence[float], incumbent: Sequence[float], num_blocks: int) -> bool:
-    """Whether a subnet's loss over all blocks is above its incumbent's, judged by the first few.
-
-    A one-sided paired t-test on the differences, with the correction for a finite population (all
-    `num_blocks` blocks) and Bonferroni's correction for the number of looks. It never says yes
-    where no difference is positive.
-
-    Parameters
-    ----------
-    nats
-        Losses of the subnet on the first blocks, at least two, in nats.
-    incumbent
-        Losses of the incumbent on these blocks, and perhaps on more.
-    num_blocks
-        How many blocks there are in all.
-    """
+    """Whether a subnet's loss over all blocks is above its incumbent's, judged by the first few."""
     num_seen = len(nats)
     # paired: what makes a block hard for both cancels out
     differences = np.subtract(nats, incumbent[:num_seen])

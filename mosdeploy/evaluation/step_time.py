@@ -1,7 +1,4 @@
-"""How long a training step of an architecture takes, from a few that were timed.
-
-In: architectures and times. Out: a `StepTime`. Nothing is trained here.
-"""
+"""How long a training step of an architecture takes, from a few that were timed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class StepTime:
     """The time of a step as a sum of non-negative parts: one that all have, one by parameters, one
-    by layers. Multiply-accumulates, which would tell as much, are those of the workload.
-
-    Attributes
-    ----------
-    coefficients
-        (3,) of 1, of millions of parameters, and of layers.
+    by layers.
     """
 
     spec: ModelSpec

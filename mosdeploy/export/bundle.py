@@ -1,9 +1,4 @@
-"""Bundles: the folder that travels to a device.
-
-In: a family's model builder, its tokenizer and settings, what the subnet was made from, and
-validation examples. Out: a folder with model, tokenizer, manifest and a README, whole or not there,
-and only if what runs it on devices answers as the subnet does in torch. This file uses no family.
-"""
+"""Bundles: the folder that travels to a device."""
 
 import shutil
 import tempfile
@@ -36,18 +31,7 @@ HASHES_BYTES = 2**12
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """What a builder left in a folder.
-
-    Attributes
-    ----------
-    runtime
-        What runs the model.
-    processor
-        What it was compiled for; None for a model that runs anywhere.
-    checked_folder
-        A folder with the same model for this machine, when that for the bundle cannot run here; its
-        answers are checked in place of the bundle's.
-    """
+    """What a builder left in a folder."""
 
     runtime: Runtime
     processor: str | None = None
@@ -80,27 +64,7 @@ class BundleOrigin:
 
 @dataclass(frozen=True)
 class BundleJob:
-    """What is to be exported, and what its manifest says.
-
-    Attributes
-    ----------
-    family
-        Name of the family, by which the runtime knows what to do with the bundle.
-    spec, arch
-        The model, at the precision of the workload, and the architecture of the subnet.
-    settings
-        What the family's runtime needs to know: special ids, limits.
-    tokenizer_path
-        The file that turns text into ids.
-    limits
-        How much of the score may be lost.
-    tokenizer_sha256
-        Of that file as the network was trained with it, or of what is left of it; None where
-        nothing says it.
-    readme
-        The family's text for people who find the folder on a device; the manifest that it is
-        written from has no hashes yet.
-    """
+    """What is to be exported, and what its manifest says."""
 
     family: str
     spec: ModelSpec
@@ -128,28 +92,7 @@ def export_bundle(
     examples: ParityExamples,
     out_dir: Path,
 ) -> BundleManifest:
-    """Export a subnet, after checking that its bundle answers as torch does; give the manifest.
-
-    Parameters
-    ----------
-    build
-        Writes the model; holds the subnet's weights.
-    open_bundle
-        The runtime of the family. What is checked is so what ships; what it raises passes through.
-    examples
-        Validation examples within the limits of the settings.
-    out_dir
-        The folder to write; a bundle that stands there is replaced.
-
-    Raises
-    ------
-    ExportError
-        If the model does not answer as the subnet, the bundle's tokenizer splits a text
-        differently, a weight does not fit, there is no example, or none that fits into a manifest,
-        or `out_dir` is something else than a bundle.
-    MosdeployError
-        If the disk is full, or another export writes this bundle.
-    """
+    """Export a subnet, after checking that its bundle answers as torch does; give the manifest."""
     if not examples.input_ids:
         raise ExportError(
             "no validation example to check the bundle with; give the data a validation set"
@@ -177,22 +120,7 @@ def export_bundle(
 
 @contextmanager
 def whole_folder(out_dir: Path, marker: str, refusal: str) -> Iterator[Path]:
-    """Give the path of a folder to make; when the block ends, it takes the place of `out_dir`.
-
-    Parameters
-    ----------
-    marker
-        A file of what may be replaced.
-    refusal
-        What is said of a folder without it.
-
-    Raises
-    ------
-    ExportError
-        If `out_dir` is a folder without it.
-    MosdeployError
-        If the disk is full, or another export writes this folder.
-    """
+    """Give the path of a folder to make; when the block ends, it takes the place of `out_dir`."""
     if out_dir.exists() and not (out_dir / marker).is_file():
         raise ExportError(f"{out_dir} exists and {refusal}; move it away, or choose another folder")
     busy = MosdeployError(f"another `mosdeploy export` writes {out_dir}; wait for it, or stop it")
@@ -208,18 +136,7 @@ def whole_folder(out_dir: Path, marker: str, refusal: str) -> Iterator[Path]:
 def build_draft(
     job: BundleJob, build: ModelBuilder, open_bundle: BundleOpener, folder: Path
 ) -> DraftBundle:
-    """Make a bundle that lacks the answers that it must give, and open it as a device does.
-
-    Parameters
-    ----------
-    folder
-        Is made. Beside it, the builder may make others.
-
-    Raises
-    ------
-    ExportError
-        If a weight does not fit, the tokenizer is another one, or the builder cannot build.
-    """
+    """Make a bundle that lacks the answers that it must give, and open it as a device does."""
     folder.mkdir()
     built = build(folder)
     # the runtime reads a manifest only with at least one example
@@ -237,13 +154,7 @@ def build_draft(
 
 
 def copy_tokenizer(source: Path, target: Path, sha256: str | None) -> None:
-    """Copy a tokenizer.
-
-    Raises
-    ------
-    ExportError
-        If the copy has another hash than the one that is given.
-    """
+    """Copy a tokenizer."""
     shutil.copyfile(source, target)
     # of the copy: a training or another export that ends meanwhile replaces the file
     if sha256 not in (None, sha256_file(target)):
@@ -254,13 +165,7 @@ def copy_tokenizer(source: Path, target: Path, sha256: str | None) -> None:
 
 
 def read_manifest(bundle_dir: Path) -> BundleManifest:
-    """Read a bundle's manifest and make sure that its files are those that it names.
-
-    Raises
-    ------
-    BundleError
-        If the manifest is missing or corrupt, or a file is missing or has changed; names the file.
-    """
+    """Read a bundle's manifest and make sure that its files are those that it names."""
     try:
         manifest = read_record(BundleManifest, bundle_dir / MANIFEST_NAME, "mosdeploy export")
     except StaleInputError as error:

@@ -1,8 +1,5 @@
 """Subnets to be measured before they are trained: graphs without weights, and the sizes of what
 would be exported.
-
-In: a model, an architecture, and the family's `build_graph`. Out: a model of a few kilobytes whose
-weights the device makes up, and byte counts. This file uses no family.
 """
 
 from functools import lru_cache
@@ -19,33 +16,14 @@ from .quantize import SCHEMES, matrix_bytes, table_bytes
 
 
 def build_candidate(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> bytes:
-    """Build the model of a subnet whose weights are external data in `weights.bin` beside it.
-
-    It computes what an exported subnet of this architecture computes, node for node, and so takes
-    the same time.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> from mosdeploy.families.translation.onnx_graph import build_graph
-    >>> spec = load_recipe("tiny").spec
-    >>> len(build_candidate(spec, spec.space.largest, build_graph)) < 64 * 1024
-    True
-    """
+    """Build the model of a subnet whose weights are external data in `weights.bin` beside it."""
     return bytes(build_graph(spec, arch, ExternalInitializers(), None).SerializeToString())
 
 
 @lru_cache(maxsize=16)
 def graph_sha256(spec: ModelSpec, build_graph: BuildGraph) -> str:
-    """Fingerprint of what is timed: the graphs of the smallest subnet, the largest and one between.
-
-    It changes with whatever the graph builder does otherwise, so that no version has to be raised
-    by hand.
+    """Fingerprint of what is timed: the graphs of the smallest subnet, the largest and one
+    between.
     """
     space = spec.space
     archs = (space.smallest, spec.reference_arch(), space.largest)
@@ -72,9 +50,6 @@ def candidate_weights_bytes(spec: ModelSpec, build_graph: BuildGraph) -> int:
 def bundle_bytes(spec: ModelSpec, arch: ArchConfig, build_graph: BuildGraph) -> int:
     """Size of the `model.onnx` that an export of this subnet would write, within one percent;
     tokenizer not included.
-
-    The weights are counted; what the nodes take is that of the largest subnet as deep as this one,
-    built once.
     """
     scheme = SCHEMES[spec.workload.precision]
     # rows of a step; a model that does not decode has no beam, and no part in which it counts

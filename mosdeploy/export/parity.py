@@ -1,9 +1,4 @@
-"""Does the exported model answer as the trained network does?
-
-In: a bundle's model, opened by what runs it on devices, and examples with the means to answer and
-score them in torch (callables of the pipeline, as rooms do not import one another). Out: a
-`ParityReport`, or an ExportError. This file writes nothing and uses no family.
-"""
+"""Does the exported model answer as the trained network does?"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,19 +29,7 @@ class PredictsIds(Protocol):
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What makes answers faster by leaving something out, in torch as in the model.
-
-    Attributes
-    ----------
-    name
-        As an error calls it: `a shortlist of 50`.
-    exact
-        Answers without it, in torch.
-    max_drop
-        How much of the metric it may cost.
-    advice
-        What to do if it costs more.
-    """
+    """What makes answers faster by leaving something out, in torch as in the model."""
 
     name: str
     exact: Callable[..., Sequence[Answer]]
@@ -56,26 +39,7 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class ParityExamples:
-    """Validation examples, and how to answer, spell and score them.
-
-    Attributes
-    ----------
-    inputs
-        The inputs as text.
-    input_ids
-        Their token ids, as the bundle's model takes them.
-    reference
-        The trained subnet in torch, under the settings of the export: ids to answers, which are
-        token ids or scores.
-    decode
-        An answer to its text.
-    score
-        Answers to all examples, as text, to the value of the metric; higher is better.
-    metric
-        Name of the metric, as people write it: `BLEU`.
-    shortcut
-        What `reference` leaves out, if it does; its `exact` takes ids.
-    """
+    """Validation examples, and how to answer, spell and score them."""
 
     inputs: Sequence[str]
     input_ids: Sequence[Sequence[int]]
@@ -93,11 +57,6 @@ class ParityExamples:
 def check_tokenizer(model: PredictsIds, examples: ParityExamples) -> None:
     """Make sure that the bundle's tokenizer gives the ids that the examples are answered with: a
     model that is right, given other ids, answers another text.
-
-    Raises
-    ------
-    ExportError
-        If it splits a text differently; names the first.
     """
     # a text of any length: only what stands in a manifest has a limit
     for text, ids in zip(examples.inputs, examples.input_ids, strict=True):
@@ -129,23 +88,7 @@ def check_parity(
     spread: float = 1.0,
     center: float | None = None,
 ) -> ParityReport:
-    """Answer the examples in torch and with the model, and compare.
-
-    Parameters
-    ----------
-    spread
-        Of the answers, where these are numbers on a scale of their own: what two of them may differ
-        by is a part of it.
-    center
-        Of the same numbers.
-
-    Raises
-    ------
-    ExportError
-        fp32: if one answer differs. Otherwise: if the score is lower than in torch by more than
-        `limits.max_score_drop`, or answers are unlike torch's, which a low score does not tell. And
-        if a shortcut costs more than it may, in torch.
-    """
+    """Answer the examples in torch and with the model, and compare."""
     expected = examples.reference([list(ids) for ids in examples.input_ids])
     found = model.predict_ids([list(ids) for ids in examples.input_ids])
     pairs = list(zip(expected, found, strict=True))
@@ -202,13 +145,7 @@ def answer_scale(spread: float, center: float | None) -> Scale:
 def least_likeness(torch_score: float, max_score_drop: float) -> float:
     """How like torch's the answers of a quantised model have to be, in parts of one: as in a
     self-test where the metric cannot fall by more than is allowed, since the worst answers are
-    worth about 0; half of that where it can, for these may be worth a little more than 0. Less if
-    more than the rest of 100 may be lost.
-
-    Examples
-    --------
-    >>> least_likeness(0.0, 0.3), least_likeness(25.0, 0.3), least_likeness(25.0, 100.0)
-    (0.8, 0.4, 0.0)
+    worth about 0; half of that where it can, for these may be worth a little more than 0.
     """
     can_fall = torch_score > max_score_drop
     most = MIN_AGREEMENT / 2 if can_fall else MIN_AGREEMENT
@@ -216,14 +153,7 @@ def least_likeness(torch_score: float, max_score_drop: float) -> float:
 
 
 def is_within(drop: float, allowed: float) -> bool:
-    """Whether a score falls by what is allowed at most. Scores are of whole examples in 100: the
-    rounding of their difference is left out.
-
-    Examples
-    --------
-    >>> is_within(100 * 644 / 1000 - 100 * 639 / 1000, 0.5)
-    True
-    """
+    """Whether a score falls by what is allowed at most."""
     return drop <= allowed + 1e-9
 
 

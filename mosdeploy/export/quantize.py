@@ -1,13 +1,5 @@
 """Precisions and number formats: how each part of a graph is stored, and the arithmetic of storing
 it so.
-
-In: matrices. Out: codes and scales. `onnx.linear` and `onnx.embedding` add the nodes that compute
-with them. This file uses no graph.
-
-Why `int8` uses codes up to 64 alone: on x86-64 without VNNI, ONNX Runtime multiplies uint8
-activations by int8 weights with an instruction that adds two products and saturates at 16 bits,
-which costs accuracy without a word. Two products of 255 and 64 fit. Unsigned weights would keep the
-eighth bit, but with VNNI their kernel is slower.
 """
 
 from dataclasses import dataclass
@@ -23,13 +15,7 @@ FloatMatrix = npt.NDArray[np.float32]
 Codes = TypeVar("Codes", npt.NDArray[np.int8], npt.NDArray[np.float32])
 
 NumberFormat = Literal["fp32", "int8", "matmulnbits8", "matmulnbits4"]
-"""How a linear layer is stored and multiplied.
-
-`int8`: a byte a weight, one scale an output; activations quantised on the fly, one scale a tensor
-(the operator DynamicQuantizeMatMul, the fastest for several rows). `matmulnbits8`: the same for
-MatMulNBits, the fastest for one row, which quantises activations in blocks. `matmulnbits4`: four
-bits a weight, one scale a block of inputs, MatMulNBits too.
-"""
+"""How a linear layer is stored and multiplied."""
 
 LARGEST_PAIRED_CODE = 64
 """Of a weight in `int8`: 2 * 255 * 64 < 2 ** 15."""
@@ -61,21 +47,7 @@ _BLOCK_SIZES = (128, 64, 32, 16)
 
 @dataclass(frozen=True)
 class PrecisionScheme:
-    """The number format of each part of a graph.
-
-    Attributes
-    ----------
-    encoder
-        Of the part "encoder": what is computed once, for many positions at a time.
-    step
-        Of the part "step", a decode step, when it has one row (greedy).
-    wide_step
-        Of the same when it has several (beam search).
-    table
-        Of the table of embeddings and logits.
-    int4_logits
-        Choose the few best tokens by logits from four bits, then score those from the table.
-    """
+    """The number format of each part of a graph."""
 
     encoder: NumberFormat
     step: NumberFormat
@@ -84,21 +56,7 @@ class PrecisionScheme:
     int4_logits: bool = False
 
     def format_of(self, part: str, num_rows: int) -> NumberFormat:
-        """Number format of the linear layers in a part of a graph.
-
-        Parameters
-        ----------
-        part
-            As in the inventory of a space: "encoder" or "step".
-        num_rows
-            Rows that a decode step multiplies at a time (the beam); which operator is the fastest
-            depends on it.
-
-        Raises
-        ------
-        ValueError
-            If there is no such part.
-        """
+        """Number format of the linear layers in a part of a graph."""
         if part == "encoder":
             return self.encoder
         if part == "step":
@@ -119,21 +77,7 @@ SCHEMES: dict[Precision, PrecisionScheme] = {
 def quantize_columns(
     matrix: FloatMatrix, largest_code: int
 ) -> tuple[npt.NDArray[np.int8], FloatMatrix]:
-    """Quantise each column of a matrix on its own, symmetrically.
-
-    Parameters
-    ----------
-    matrix
-        Shape (K, N).
-    largest_code
-        At most 127.
-
-    Returns
-    -------
-    codes, scales
-        int8 (K, N) in +-largest_code and float32 (N,); `codes * scales` is within half a scale of
-        the matrix.
-    """
+    """Quantise each column of a matrix on its own, symmetrically."""
     scales = _scales(matrix, 0, largest_code)
     # to the nearest code, ties to even; symmetric, so that zero is exact
     return np.rint(matrix / scales).astype(np.int8), scales
@@ -142,17 +86,6 @@ def quantize_columns(
 def quantize_table(table: FloatMatrix) -> tuple[npt.NDArray[np.uint8], FloatMatrix]:
     """Quantise each row of an embedding table on its own, so that its codes' upper halves serve as
     four-bit codes.
-
-    Parameters
-    ----------
-    table
-        Shape (V, D).
-
-    Returns
-    -------
-    codes, scales
-        uint8 (V, D) in 17..255 and float32 (V,); `(codes - 136) * scales` is within half a scale of
-        the table, and `((codes >> 4) - 8) * 16 * scales` within eight and a half.
     """
     scales = _scales(table, 1, _LARGEST_TABLE_CODE)
     return (np.rint(table / scales[:, None]) + TABLE_ZERO_POINT).astype(np.uint8), scales
@@ -204,17 +137,6 @@ def in_blocks(rows: Codes) -> Codes:
 def quantize_blocks(matrix: FloatMatrix) -> tuple[npt.NDArray[np.uint8], FloatMatrix]:
     """Quantise the columns of a matrix to four bits, each block of a column on its own,
     symmetrically.
-
-    Parameters
-    ----------
-    matrix
-        Shape (K, N).
-
-    Returns
-    -------
-    codes, scales
-        As MatMulNBits reads them: uint8 (N, blocks, block size / 2), even inputs in the lower half
-        of a byte, and float32 (N, blocks).
     """
     blocks = in_blocks(matrix.T)  # (N, blocks, block size)
     scales = _scales(blocks, 2, LARGEST_INT4_CODE)

@@ -1,8 +1,4 @@
-"""Which examples a bundle answers again wherever it is.
-
-In: a bundle's model, opened, validation examples, and how much room a manifest has. Out: examples
-with the model's answers, within what the runtime reads of a manifest.
-"""
+"""Which examples a bundle answers again wherever it is."""
 
 from collections.abc import Iterator
 
@@ -19,16 +15,6 @@ def choose_self_tests(
 ) -> tuple[SelfTest, ...]:
     """Examples of different length, and what the model answers to each alone; shorter or fewer ones
     where those are too large.
-
-    Parameters
-    ----------
-    max_bytes
-        Of all of them, as they are written into a manifest.
-
-    Raises
-    ------
-    ExportError
-        If none is small enough.
     """
     found: dict[int, SelfTest] = {}
     for i in _preferred([len(ids) for ids in examples.input_ids]):

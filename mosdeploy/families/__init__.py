@@ -8,13 +8,7 @@ from ..family import Family
 
 
 def load_family(name: str) -> Family:
-    """The family that a run file names; its works are imported when they are first called.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that name.
-    """
+    """The family that a run file names; its works are imported when they are first called."""
     if not name.isidentifier() or importlib.util.find_spec(f".{name}", __name__) is None:
         known = ", ".join(module.name for module in pkgutil.iter_modules(__path__))
         raise ConfigError(f"unknown family '{name}'; known: {known}")

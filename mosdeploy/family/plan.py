@@ -1,8 +1,4 @@
-"""A run file that fits the user's data: what a family is told, and what it plans.
-
-In: names of files, and what the user said of them. Out: a `RunPlan`, whose text is the content of a
-`mosdeploy.toml` with the reason for each number. This file reads no data.
-"""
+"""A run file that fits the user's data: what a family is told, and what it plans."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

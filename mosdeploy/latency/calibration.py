@@ -1,14 +1,5 @@
 """Calibration: how far the boards of a fleet lie apart, the sessions of one board, and the timings
 of one session, by the reference subnet that all of them time.
-
-In: the profiling sessions of a dataset, the boards of its records. Out: a `BoardCalibration` a
-board, a `SessionCalibration` for each session that was at another level than its board's newest
-one, and the noise floor of any prediction.
-
-Boards of one kind differ by their clock, their cooling, their supply. What a board measured is
-divided by its `time_ratio`, so that all times are those of one board, the median one. One factor
-for all subnets is exact as far as the boards differ by their clock; what it leaves over shows in
-the cross-validated error. The same holds of one board on two days.
 """
 
 import logging
@@ -34,25 +25,7 @@ def calibrate_sessions(
     default_host: str,
     most_percent: float = math.inf,
 ) -> tuple[SessionCalibration, ...]:
-    """Find the sessions in which a board was slower or faster than in its newest one.
-
-    Parameters
-    ----------
-    sessions
-        Oldest first.
-    num_subnets
-        How many subnets each session measured, by its name.
-    default_host
-        The board of sessions that do not name theirs.
-    most_percent
-        As `within_sessions`, which divides what a session has of other levels.
-
-    Returns
-    -------
-    tuple[SessionCalibration, ...]
-        Those that measured subnets, and whose reference differs by more than the spread of its
-        timings within a session, and than the medians of so few timings differ by chance.
-    """
+    """Find the sessions in which a board was slower or faster than in its newest one."""
     timed = [(x, _times_ms(x)) for x in sessions if x.references]
     newest = {x.host or default_host: times_ms for x, times_ms in timed}
     spread = _spread_within(levelled(times_ms, most_percent) for _, times_ms in timed)
@@ -78,13 +51,7 @@ def calibrate_sessions(
 
 
 def _limit(spread: float, num_free: int, *num_timings: int) -> float:
-    """How far the medians of two sessions may lie apart by chance, relative to either.
-
-    Parameters
-    ----------
-    num_free
-        Degrees of freedom of the spread.
-    """
+    """How far the medians of two sessions may lie apart by chance, relative to either."""
     from scipy.special import stdtrit  # here, as the command line imports this file
 
     # if Gaussian, 1.25 spreads are a standard deviation, and 1.25 of these over the root of n the
@@ -100,23 +67,7 @@ def calibrate_boards(
     default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
 ) -> tuple[BoardCalibration, ...]:
-    """Compare the boards that measured something, by name; none where it was a single one.
-
-    Parameters
-    ----------
-    num_subnets
-        How many subnets each board measured.
-    default_host
-        The board of sessions that do not name theirs.
-    rescaled
-        Sessions whose timings are brought to the level of the board's newest one first.
-
-    Returns
-    -------
-    tuple[BoardCalibration, ...]
-        The median of a board's timings of the reference, and its ratio to the median of these
-        medians, so that a board counts once, however often it timed the reference.
-    """
+    """Compare the boards that measured something, by name; none where it was a single one."""
     if len(num_subnets) < 2:
         return ()
     times_ms = _reference_ms(sessions, default_host, rescaled)
@@ -143,17 +94,6 @@ def noise_floor_percent(
 ) -> float | None:
     """How far apart repeats of one subnet on one board lie: the spread of the reference, None
     without two timings.
-
-    Parameters
-    ----------
-    default_host
-        As `calibrate_boards`.
-    rescaled
-        Sessions whose times a fit divides by their ratio: that difference is no noise.
-    statistic
-        Of the times of each repeat: tails lie further apart than medians.
-    most_percent
-        As `within_sessions`, where times are divided by that too.
     """
     # each board by itself, so that the differences between boards do not count
     times_ms = _reference_ms(sessions, default_host, rescaled, statistic, most_percent)
@@ -166,22 +106,7 @@ def within_sessions(
     sessions: Iterable[SessionRecord],
     most_percent: float,
 ) -> list[float]:
-    """How slow a board was when it measured some records, beside the rest of the same session.
-
-    A board may change its speed for good within a session (it gets hot, a program starts), and what
-    it measured before and after is of two levels.
-
-    Parameters
-    ----------
-    most_percent
-        Smaller differences are noise.
-
-    Returns
-    -------
-    list[float]
-        Time of the reference around each record over the median of the session's timings of it; 1
-        for what is noise, and where the reference moved meanwhile.
-    """
+    """How slow a board was when it measured some records, beside the rest of the same session."""
     usual_ms = {x.session: statistics.median(_times_ms(x)) for x in sessions if x.references}
     ratios = []
     for record in records:
@@ -192,15 +117,7 @@ def within_sessions(
 
 
 def levelled(times_ms: Sequence[float], most_percent: float) -> list[float]:
-    """Timings of the reference in a session, divided as what was measured beside them is.
-
-    Examples
-    --------
-    >>> levelled([10.0, 10.0, 10.0, 12.0, 12.0], 2.0)
-    [10.0, 10.0, 10.0, 10.0, 10.0]
-    >>> levelled([10.0, 10.0, 13.0, 10.0, 10.0], 2.0)  # a disturbance
-    [10.0, 10.0, 13.0, 10.0, 10.0]
-    """
+    """Timings of the reference in a session, divided as what was measured beside them is."""
     usual_ms = statistics.median(times_ms) if times_ms else math.nan
 
     def level(number: int) -> float:
@@ -240,10 +157,7 @@ def warn_of_differences(boards: Sequence[BoardCalibration], limit_percent: float
 
 
 def spread_percent(times_ms: Sequence[float]) -> float:
-    """Mean distance from the median, in percent of it.
-
-    A predictor that knows the median is wrong by this much on average, so no other can be better.
-    """
+    """Mean distance from the median, in percent of it."""
     median_ms = statistics.median(times_ms)
     return 100 * statistics.fmean(abs(time_ms - median_ms) for time_ms in times_ms) / median_ms
 

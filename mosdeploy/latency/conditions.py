@@ -1,8 +1,4 @@
-"""What a latency depends on besides the subnet: when a measurement no longer counts.
-
-In: what a dataset says of how it was measured, and how it would be measured now. Out: the
-differences, in words. Nothing is measured here.
-"""
+"""What a latency depends on besides the subnet: when a measurement no longer counts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -48,20 +44,7 @@ def board_differences(
     default_host: str,
     is_fleet: bool,
 ) -> list[str]:
-    """How a board that is about to measure differs from those that measured before, in words.
-
-    Parameters
-    ----------
-    sessions
-        Those of the dataset.
-    host, state
-        The board and its state now.
-    default_host
-        The board of sessions that do not name theirs.
-    is_fleet
-        Whether several boards measure: one that is new among them may be of another revision, since
-        times are compared by the reference.
-    """
+    """How a board that is about to measure differs from those that measured before, in words."""
     now = board_conditions(state)
     if now["ONNX Runtime"] is None:
         return []  # nothing can be measured now, and measuring says why
@@ -114,12 +97,8 @@ def _short(sha256: str | None) -> str:
 
 
 def one_runtime(records: Iterable[LatencyRecord], path: Path, device: str) -> str:
-    """What measured the records of a file; different versions of one runtime are joined by commas.
-
-    Raises
-    ------
-    PredictorError
-        If they are of several.
+    """What measured the records of a file; different versions of one runtime are joined by
+    commas.
     """
     runtimes = sorted({record.runtime for record in records})
     # the features do not tell runtimes apart, so that one fit over two would be right for neither;

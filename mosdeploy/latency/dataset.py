@@ -1,13 +1,4 @@
-"""What was measured on one device in one workload: `latency.jsonl`, whole lines only.
-
-In: the context of a profile and its records, one at a time. Out: the same, after any number of
-kills. The first line is a `LatencyContext`, every other line a `LatencyRecord`. This file measures
-nothing and fits nothing.
-
-There is one writer at a time: whoever appends holds `storage.locked(path, ...)` from before `open`
-until after the last `append` (the caller does, since the lock has to span the measuring too).
-Readers use `load` and need no lock.
-"""
+"""What was measured on one device in one workload: `latency.jsonl`, whole lines only."""
 
 import json
 from collections import Counter
@@ -51,21 +42,7 @@ from .sessions import read_sessions
 
 @dataclass
 class LatencyDataset:
-    """The records of one device and workload, in the order in which they were measured.
-
-    Attributes
-    ----------
-    path
-        The JSON Lines file.
-    context
-        What all records have in common, as the file's first line has it. Its `dataset_id` was fixed
-        when the file was made: a later `open` with another id finds the first one here.
-    records
-        Every measurement, failed ones included.
-    torn
-        Whether a kill had left half a last line; it is not among the records, and the next append
-        cuts it off.
-    """
+    """The records of one device and workload, in the order in which they were measured."""
 
     path: Path
     context: LatencyContext
@@ -75,17 +52,7 @@ class LatencyDataset:
 
     @classmethod
     def open(cls, path: Path, context: LatencyContext) -> "LatencyDataset":
-        """Open a dataset for appending; make it if there is none. Opening twice changes nothing.
-
-        Raises
-        ------
-        StaleInputError
-            If a line is corrupt.
-        OtherConditionsError
-            As `check`.
-        MosdeployError
-            If the disk is full or read-only.
-        """
+        """Open a dataset for appending; make it if there is none. Opening twice changes nothing."""
         lines, torn = read_lines(path)
         if not lines:
             # before anything is measured, so that no record is without a context
@@ -98,13 +65,7 @@ class LatencyDataset:
 
     @classmethod
     def load(cls, path: Path) -> "LatencyDataset":
-        """Read a dataset that must exist, as it is now: what is written later is not seen.
-
-        Raises
-        ------
-        StaleInputError
-            If there is none, or a line of it or of its sessions is corrupt.
-        """
+        """Read a dataset that must exist, as it is now: what is written later is not seen."""
         lines, torn = read_lines(path)
         if not lines:
             raise StaleInputError(f"{path} holds no measurements; run `mosdeploy profile` first")
@@ -130,23 +91,11 @@ class LatencyDataset:
         return cls(path, context, records=records, torn=torn)
 
     def check(self, context: LatencyContext) -> None:
-        """Make sure that what is measured in a context may be put beside what is here.
-
-        Raises
-        ------
-        OtherConditionsError
-            Naming each difference.
-        """
+        """Make sure that what is measured in a context may be put beside what is here."""
         self._refuse(context_differences(self.context, context))
 
     def check_board(self, host: str, state: DeviceState, *, is_fleet: bool = False) -> None:
-        """Make sure that a board is as it was when it measured what is here.
-
-        Raises
-        ------
-        OtherConditionsError
-            Naming each difference; as `conditions.board_differences`.
-        """
+        """Make sure that a board is as it was when it measured what is here."""
         found = board_differences(
             self.sessions, host, state, default_host=self._default_host, is_fleet=is_fleet
         )
@@ -162,13 +111,7 @@ class LatencyDataset:
             )
 
     def append(self, record: LatencyRecord) -> None:
-        """Write one record and force it to disk before returning.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full; what was appended before stays whole.
-        """
+        """Write one record and force it to disk before returning."""
         # first on disk: where that fails, the record is not in memory either
         append_line(self.path, record)
         self.records.append(record)
@@ -181,14 +124,7 @@ class LatencyDataset:
         return {record.arch.key: record for record in self.records}
 
     def missing(self, archs: Iterable[ArchConfig]) -> dict[str, ArchConfig]:
-        """Those of some architectures that have no time here, or one of a session that is lost.
-
-        Returns
-        -------
-        dict
-            By a name under which a device measures them: the key, with the number of earlier
-            attempts after it, whose results the device may still hold.
-        """
+        """Those of some architectures that have no time here, or one of a session that is lost."""
         sessions = self._hosts()
         timed = {x.arch.key for x in self.usable if x.session in sessions}
         attempts = Counter(x.arch.key for x in self.records)
@@ -268,9 +204,7 @@ class LatencyDataset:
 
     @property
     def _fitted_sessions(self) -> tuple[SessionRecord, ...]:
-        """Those that measured what is fitted; all where none did. One that was stopped before its
-        first subnet may have been a busy minute.
-        """
+        """Those that measured what is fitted; all where none did."""
         names = {record.session for record in self.usable}
         return tuple(x for x in self.sessions if x.session in names) or self.sessions
 
@@ -295,15 +229,7 @@ class LatencyDataset:
         return {x.session: x.host or self._default_host for x in self.sessions}
 
     def samples(self, space: CostedSpace) -> Samples:
-        """Gather what a predictor may be fitted on.
-
-        Raises
-        ------
-        PredictorError
-            For an emulated device, whose times mean nothing, or records of more than one runtime.
-        StaleInputError
-            If the dataset was measured for another space, or the sessions of some of it are lost.
-        """
+        """Gather what a predictor may be fitted on."""
         device = self.context.device
         if device.emulated:
             raise PredictorError(

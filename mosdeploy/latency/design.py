@@ -1,8 +1,4 @@
-"""Which subnets to measure: those from which the regression learns the most.
-
-In: a model spec, a budget and a seed. Out: architectures, in the order in which to measure them. No
-latency is looked at, so the whole list is known beforehand; a larger budget only makes it longer.
-"""
+"""Which subnets to measure: those from which the regression learns the most."""
 
 import numpy as np
 
@@ -18,32 +14,7 @@ OTHER_PRIOR_VARIANCE = 1e-1
 
 
 def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
-    """Choose subnets by greedy D-optimal design over the latency features.
-
-    Each next subnet is the one of a random pool (with the space's smallest and largest) whose
-    latency the ones before leave most uncertain. The same seed gives the same order, so the choice
-    for 20 begins the choice for 30.
-
-    Parameters
-    ----------
-    budget
-        How many subnets to choose; fewer are returned when the pool, of `MAX_BUDGET` draws, holds
-        fewer different ones.
-    seed
-        Seed of the pool.
-
-    Raises
-    ------
-    PredictorError
-        If the budget is not positive.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> spec = load_recipe("tiny").spec
-    >>> choose(spec, budget=8, seed=1) == choose(spec, budget=10, seed=1)[:8]
-    True
-    """
+    """Choose subnets by greedy D-optimal design over the latency features."""
     if budget < 1:
         raise PredictorError(f"a budget of {budget} subnets is not positive; allow at least one")
     space = spec.space
@@ -56,19 +27,7 @@ def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
 
 
 def choose_rows(features: FloatArray, num_core: int, budget: int) -> list[int]:
-    """Choose rows by greedy D-optimal design.
-
-    Parameters
-    ----------
-    features
-        Latency features (N, C), the first `num_core` of which carry nearly all of the time.
-    budget
-        How many rows to choose, at most.
-
-    Returns
-    -------
-    Indices of rows, in the order in which to measure them.
-    """
+    """Choose rows by greedy D-optimal design."""
     used = independent(features)
     # of unit length on average, so that one prior serves all features
     rows = features[:, used] / np.sqrt((features[:, used] ** 2).mean(axis=0))

@@ -8,23 +8,7 @@ from .dataset import LatencyDataset
 
 @dataclass(frozen=True)
 class FitFacts:
-    """What a predictor's card says of the samples.
-
-    Attributes
-    ----------
-    device, runtime
-        What measured them.
-    left_out
-        Blocks of rows that the caller found and left out beforehand.
-    boards
-        Boards of a fleet by whose `time_ratio` the latencies were divided.
-    rescaled_sessions
-        Older sessions, likewise.
-    dataset_sha256
-        Fingerprint of the dataset or file.
-    source, licence
-        Of published data: where they are from and what they may be used for.
-    """
+    """What a predictor's card says of the samples."""
 
     device: str
     runtime: str = ""

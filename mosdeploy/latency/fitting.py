@@ -1,11 +1,4 @@
-"""Which model to keep, and how good it is: everything that cross-validation decides.
-
-In: latency features and latencies. Out: a non-negative regression on the core features or on all of
-them, the MLP ensemble if it helps, the errors on held-out rows and the width of the interval. No
-model is judged by a row that it was fitted on.
-
-Shapes: N samples, C latency features, F inputs of the ensemble.
-"""
+"""Which model to keep, and how good it is: everything that cross-validation decides."""
 
 from dataclasses import dataclass
 
@@ -47,21 +40,7 @@ class PredictionErrors:
 
 @dataclass(frozen=True)
 class ModelFit:
-    """A fitted model, and what its held-out predictions say about it.
-
-    Attributes
-    ----------
-    correction
-        Predicts log latency over what `model` predicts; None where that did not help.
-    errors
-        On held-out rows, all of them.
-    trusted_mape_percent
-        Mean relative error of the samples that kept a weight: what an idle device may expect.
-    trimmed_percent
-        Mean relative error of the best nine tenths: what models are compared by.
-    interval
-        Half width of the 90% interval in log latency, for a row without leverage.
-    """
+    """A fitted model, and what its held-out predictions say about it."""
 
     model: NonNegativeModel
     correction: MlpEnsemble | None
@@ -102,20 +81,7 @@ def fit_model(
     num_core: int,
     mlp_inputs: FloatArray | None = None,
 ) -> ModelFit:
-    """Fit, and let cross-validation choose the features and whether the ensemble stays.
-
-    Parameters
-    ----------
-    features
-        Latency features (N, C), the first `num_core` of which carry nearly all of the time.
-    latency_ms
-        Shape (N,), positive.
-    sample_weight
-        Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
-    mlp_inputs
-        What the ensemble sees (N, F); it is tried where there are `MLP_MIN_SAMPLES`. None tries
-        none.
-    """
+    """Fit, and let cross-validation choose the features and whether the ensemble stays."""
     weight = np.ones(len(latency_ms)) if sample_weight is None else sample_weight
     num_features, held_out = _choose_features(features, latency_ms, weight, num_core)
     # on all rows: the models of the folds only judge
@@ -195,15 +161,7 @@ def cross_validate(
     num_features: int | None = None,
     mlp_inputs: FloatArray | None = None,
 ) -> HeldOutPredictions:
-    """Predict the rows of each fold by a model fitted on all others.
-
-    Parameters
-    ----------
-    num_features
-        As `fit_nonnegative` takes it.
-    mlp_inputs
-        Shape (N, F): correct each model by an ensemble on these. None corrects none.
-    """
+    """Predict the rows of each fold by a model fitted on all others."""
     predicted_ms = np.empty(len(latency_ms))
     leverage = np.empty(len(latency_ms))
     for held_out in held_out_rows:

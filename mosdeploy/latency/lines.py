@@ -1,7 +1,4 @@
-"""One line of a file of measurements, read or refused with what to do about it.
-
-In: a line of JSON. Out: a record. This file reads nothing from disk.
-"""
+"""One line of a file of measurements, read or refused with what to do about it."""
 
 from typing import TypeVar
 
@@ -12,22 +9,7 @@ R = TypeVar("R", bound=Record)
 
 
 def parse_line(model: type[R], line: bytes, place: str, *, holder: str, remedy: str) -> R:
-    """Read one line.
-
-    Parameters
-    ----------
-    place
-        File and number of the line, as an error names them.
-    holder
-        What to move away if another version of mosdeploy wrote it.
-    remedy
-        What to do if it is corrupt.
-
-    Raises
-    ------
-    StaleInputError
-        If it holds no such record.
-    """
+    """Read one line."""
     try:
         return parse_json(model, line, place)
     except UnknownKeyError as error:

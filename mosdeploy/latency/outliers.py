@@ -1,8 +1,5 @@
 """Blocks of rows that were measured at another speed: a throttled or busy device, for minutes on
 end.
-
-In: latency features and latencies, in the order of measuring. Out: runs of rows whose time,
-relative to the rest, jumps. Single bad rows make no block; the robust fit copes with those.
 """
 
 import numpy as np
@@ -24,17 +21,7 @@ ordinary rows.
 def find_outlier_blocks(
     features: FloatArray, latency_ms: FloatArray, num_core: int
 ) -> tuple[RowBlock, ...]:
-    """Find the runs of rows whose latency is off by a common factor.
-
-    Parameters
-    ----------
-    features
-        Latency features (N, C), in the order of measuring.
-    latency_ms
-        Shape (N,), in milliseconds.
-    num_core
-        How many of the features, the first ones, the latency is compared with.
-    """
+    """Find the runs of rows whose latency is off by a common factor."""
     if len(latency_ms) < 4 * WINDOW:
         return ()
     model = fit_nonnegative(features, latency_ms, num_features=num_core)

@@ -1,13 +1,4 @@
-"""The latency predictor: fitted on a few dozen measured subnets, asked for millions.
-
-In: a latency dataset, or arrays. Out: milliseconds for a population, a card that says how far off
-they were on rows that the fit had not seen, and one JSON file. This file measures nothing and
-searches nothing.
-
-latency = non-negative regression (regression.py) * exp(correction of an MLP ensemble, if it helps)
-
-Shapes: N subnets, G genes, A means over layers, C latency features.
-"""
+"""The latency predictor: fitted on a few dozen measured subnets, asked for millions."""
 
 from dataclasses import asdict
 from pathlib import Path

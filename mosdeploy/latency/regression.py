@@ -1,17 +1,4 @@
-"""Robust non-negative regression: latency as a non-negative combination of latency features.
-
-In: features and measured latencies, some of them taken while the device was busy. Out:
-coefficients, in milliseconds a unit of each feature, and the weight that each sample kept. This
-file uses no search space and no device.
-
-The fit minimises relative errors, since a millisecond matters more on a fast subnet. Samples far
-off the rest lose their weight by iteratively reweighted least squares: six rounds of Huber's
-weights, then six of Tukey's biweight, which goes down to zero. Samples known to be noisier count
-for less from the start, as in weighted least squares. Coefficients are not negative, for no device
-runs faster by doing more; with this constraint ten samples are enough for nine features.
-
-Shapes: N samples, C features.
-"""
+"""Robust non-negative regression: latency as a non-negative combination of latency features."""
 
 from dataclasses import dataclass
 
@@ -31,20 +18,7 @@ MIN_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class NonNegativeModel:
-    """A fitted non-negative combination of latency features.
-
-    Attributes
-    ----------
-    coefficients
-        Shape (C,), milliseconds a unit of each feature; zero for a feature that was not used.
-    weights
-        Shape (N,), in [0, 1]: how much each sample counts; 0 means rejected.
-    used
-        Indices of the features with a positive coefficient.
-    covariance
-        Shape (len(used), len(used)): inverse of the weighted Gram matrix of those features over the
-        latency.
-    """
+    """A fitted non-negative combination of latency features."""
 
     coefficients: FloatArray
     weights: FloatArray
@@ -71,27 +45,7 @@ def fit_nonnegative(
     *,
     num_features: int | None = None,
 ) -> NonNegativeModel:
-    """Fit the model on the relative error.
-
-    Parameters
-    ----------
-    features
-        Shape (N, C), not negative.
-    latency_ms
-        Shape (N,), positive.
-    sample_weight
-        Shape (N,), in (0, 1]: variance of an undisturbed sample over that of this one; None gives
-        all the same weight.
-    num_features
-        Use only the first so many features; None uses all.
-
-    Examples
-    --------
-    >>> layers = np.arange(1.0, 9.0)
-    >>> features = np.stack([np.ones(8), layers], axis=1)
-    >>> fit_nonnegative(features, 3.0 + 2.0 * layers).coefficients.round(3)
-    array([3., 2.])
-    """
+    """Fit the model on the relative error."""
     used = independent(features[:, :num_features])
     unit = features[:, used].max(axis=0)
     # the model's sum over these should be 1 in every row
@@ -115,17 +69,7 @@ def fit_nonnegative(
 
 
 def independent(features: FloatArray, tolerance: float = 1e-3) -> list[int]:
-    """Indices of features that are not linear combinations of earlier ones, in order.
-
-    A feature that a search space does not vary is a multiple of another one, and left out.
-
-    Parameters
-    ----------
-    features
-        Shape (N, C), not negative.
-    tolerance
-        Share of a feature's length that has to remain once earlier features are projected out.
-    """
+    """Indices of features that are not linear combinations of earlier ones, in order."""
     basis: list[FloatArray] = []
     kept = []
     for i in range(features.shape[1]):

@@ -1,8 +1,5 @@
 """The profiling sessions in which a dataset was measured: which board, its state before and after,
 the timings of the reference subnet.
-
-In: what was read from a device and measured on it. Out: `sessions.jsonl` beside the dataset. How
-boards are compared by these timings is in `calibration.py`.
 """
 
 import datetime
@@ -18,27 +15,8 @@ NAME = "sessions.jsonl"
 
 
 class ProfilingSession:
-    """One stretch of measuring on one board, in the file from its beginning and after each change.
-
-    There is one writer at a time, who holds the dataset's lock.
-
-    Parameters
-    ----------
-    dataset_path
-        The dataset that is measured; the file lies beside it.
-    host
-        The board, by its alias.
-    state
-        The board before.
-    emulated
-        Whether the board is an emulation.
-    dataset_id
-        That of the dataset: several may lie in one folder.
-
-    Attributes
-    ----------
-    record
-        The session as far as it is known.
+    """One stretch of measuring on one board, in the file from its beginning and after each
+    change.
     """
 
     def __init__(
@@ -67,10 +45,7 @@ class ProfilingSession:
         append_line(self._path, self.record)
 
     def add_reference(self, measured_at: str, measurement: Measurement) -> None:
-        """Keep a timing of the reference, unless an earlier session has it.
-
-        A device reports every timing that it holds, those of a session that was killed included.
-        """
+        """Keep a timing of the reference, unless an earlier session has it."""
         if measurement.total and measured_at not in self._known:
             self._known.add(measured_at)
             timing = ReferenceTiming(measured_at=measured_at, total=measurement.total)
@@ -114,13 +89,7 @@ def _write(path: Path, record: SessionRecord) -> None:
 
 
 def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
-    """The profiling sessions of a dataset, oldest first.
-
-    Raises
-    ------
-    StaleInputError
-        If a line is corrupt.
-    """
+    """The profiling sessions of a dataset, oldest first."""
     path = dataset_path.parent / NAME
     found = []
     for number, line in enumerate(read_lines(path)[0], start=1):

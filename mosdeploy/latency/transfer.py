@@ -1,15 +1,4 @@
-"""Transfer: a few measurements on one device correct another device's predictor.
-
-In: a dataset of a few subnets, and a predictor of the same space and workload. Out: a predictor of
-the dataset's device, corrected or fitted from scratch, whichever cross-validation prefers; its card
-says which.
-
-The corrected latency is a * (rest of the source) + the sum of b_i * (overhead feature i), where the
-rest is what the source predicts without its share of the overhead features: what a run and a step
-cost at least differs most between devices and runtimes. No coefficient is negative, as in any
-predictor, and the corrected one is again a combination of latency features. Maps with fewer
-coefficients did no better on HAT's data, with five samples or twenty.
-"""
+"""Transfer: a few measurements on one device correct another device's predictor."""
 
 import numpy as np
 
@@ -32,18 +21,6 @@ def fit_transfer(
 ) -> LatencyPredictor:
     """Correct a predictor by a dataset, or fit the dataset from scratch where that errs less on
     held-out subnets.
-
-    Parameters
-    ----------
-    source
-        Of the same space, workload and vocabulary; of whichever device and runtime.
-
-    Raises
-    ------
-    PredictorError
-        With fewer than `MIN_TRANSFER_SAMPLES` measured subnets, and as `LatencyDataset.samples`.
-    StaleInputError
-        As `LatencyDataset.samples`.
     """
     samples = dataset.samples(space)
     device = dataset.context.device.name
@@ -81,17 +58,7 @@ def fit_map(
     latency_ms: FloatArray,
     sample_weight: FloatArray | None = None,
 ) -> ModelFit:
-    """Fit the coefficients of the map; the result predicts from `source.corrected_features`.
-
-    Parameters
-    ----------
-    rows
-        In the encoding of the source.
-    latency_ms
-        Shape (N,), on the other device.
-    sample_weight
-        Shape (N,), in (0, 1], as `fit_nonnegative` takes it.
-    """
+    """Fit the coefficients of the map; the result predicts from `source.corrected_features`."""
     spread = _spread(source)
     # what the source predicts without overhead, and the overhead features, as features of their own
     grouped = source.corrected_features(rows) @ spread

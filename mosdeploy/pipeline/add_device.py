@@ -1,8 +1,4 @@
-"""The verb `devices add`: a profile for a board, from a look at it.
-
-In: a name and an alias of ssh_config. Out: a TOML file in the run folder, with what was found there
-beside each key.
-"""
+"""The verb `devices add`: a profile for a board, from a look at it."""
 
 from pathlib import Path
 
@@ -42,20 +38,7 @@ BUSY_ROUNDS = 3
 def add_device(
     root: Path, name: str, host: str | None = None, ssh_config: Path = SSH_CONFIG
 ) -> AddedDevice:
-    """Look at a board and write its profile into the run folder.
-
-    Parameters
-    ----------
-    host
-        Its alias in ssh_config; None for the name itself.
-
-    Raises
-    ------
-    ConfigError
-        If the run folder has such a profile already, the name is `local`, or a name is none.
-    DeviceError
-        If the board cannot be reached, or a measurement runs there.
-    """
+    """Look at a board and write its profile into the run folder."""
     from ..devices.busy import refuse_if_busy
     from ..devices.probe import check, probe
 
@@ -90,13 +73,7 @@ def _packages(root: Path) -> list[str]:
 
 
 def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None = None) -> str:
-    """The TOML file of a board that was found so.
-
-    Parameters
-    ----------
-    gpu_error
-        Why a runtime that is built for GPUs does not run on one there.
-    """
+    """The TOML file of a board that was found so."""
     settings = _settings(name, host, state, gpu_error)
     lines = [
         "# Written by `mosdeploy devices add`, after a look at the board; change what you like.",

@@ -1,7 +1,4 @@
-"""Answers to many inputs, a part at a time, so that progress can be told in between.
-
-In: what answers token ids or lines. Out: the same answers in the same order.
-"""
+"""Answers to many inputs, a part at a time, so that progress can be told in between."""
 
 import os
 from collections.abc import Callable, Sequence, Sized
@@ -27,13 +24,7 @@ T = TypeVar("T", bound=Sized)
 def in_parts(
     answers: Callable[[list[T]], Sequence[Any]], told: Callable[[int, int], None]
 ) -> Callable[[Sequence[T]], list[Any]]:
-    """Answer parts of inputs of like length, longest first.
-
-    Parameters
-    ----------
-    told
-        Given how many inputs of how many are answered, between parts.
-    """
+    """Answer parts of inputs of like length, longest first."""
 
     def answer(inputs: Sequence[T]) -> list[Any]:
         order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))

@@ -1,7 +1,5 @@
 """What a search that is not over is for, so that the same can be proposed after a kill; a walk
 notes it before its first verb.
-
-In: a `BegunSearch`. Out: a file that lies there until the search is over.
 """
 
 import contextlib

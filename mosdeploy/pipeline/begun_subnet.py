@@ -1,8 +1,4 @@
-"""What the training of a subnet alone was begun with, beside the state that it resumes from.
-
-In: a training. Out: a record in its folder; of a state that is refused or was left, words. Nothing
-is trained.
-"""
+"""What the training of a subnet alone was begun with, beside the state that it resumes from."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,19 +66,7 @@ def begin(
     wanted: BegunSubnet,
     say: Callable[[str], None],
 ) -> None:
-    """Note what the training of a subnet begins with. The state of one from an earlier supernet is
-    removed, which `say` tells.
-
-    Parameters
-    ----------
-    path, state_path, inputs_sha256
-        Where the subnet will lie, the state of its training, and what that has to be of.
-
-    Raises
-    ------
-    StaleInputError
-        If the state is of another training, with what is another in it, or corrupt.
-    """
+    """Note what the training of a subnet begins with."""
     from ..training.trainer import check_inputs
 
     begun_path = path.with_name(BEGUN)

@@ -1,7 +1,4 @@
-"""How the steps of a walk are shared between the supernet and its winners.
-
-In: a number of steps, or a time. Out: a `TrainingBudget`, and a run whose config has its steps.
-"""
+"""How the steps of a walk are shared between the supernet and its winners."""
 
 import math
 import os
@@ -30,7 +27,8 @@ NUM_TIMED = 10
 """Steps of either kind that are timed to tell what a time is enough for."""
 LEAST_STEPS = 20
 """What a time must be enough for, for the supernet and for each winner in the mean; fewer would
-replace a trained supernet by one that has learnt nothing."""
+replace a trained supernet by one that has learnt nothing.
+"""
 MARGIN = 1.2
 """Above the least, how much time is asked for: the steps of the next try are timed anew."""
 TIMING_SHARE = 0.05
@@ -38,14 +36,7 @@ TIMING_SHARE = 0.05
 
 
 def split_steps(steps: int, num_winners: int = 1) -> TrainingBudget:
-    """Share steps out: some to the supernet, the rest to the winners in equal parts.
-
-    Examples
-    --------
-    >>> budget = split_steps(3000)
-    >>> budget.supernet_steps, budget.winner_steps
-    (210, 2790)
-    """
+    """Share steps out: some to the supernet, the rest to the winners in equal parts."""
     supernet_steps = max(1, round(supernet_share(num_winners) * steps))
     return TrainingBudget(
         num_winners=num_winners,
@@ -57,13 +48,7 @@ def split_steps(steps: int, num_winners: int = 1) -> TrainingBudget:
 def split_time(
     time_s: float, num_winners: int, supernet_step_s: float, winner_step_s: float
 ) -> TrainingBudget:
-    """Share a time out, from what a step of either kind takes.
-
-    Raises
-    ------
-    ConfigError
-        If there is not time for `LEAST_STEPS` of each in the mean.
-    """
+    """Share a time out, from what a step of either kind takes."""
     share = supernet_share(num_winners)
     mean_step_s = share * supernet_step_s + (1 - share) * winner_step_s
     steps = int(time_s / mean_step_s)
@@ -93,18 +78,6 @@ def training_budget(
 ) -> TrainingBudget | None:
     """The budget that a training is given, by an option or in the run file; None for the steps that
     are written there.
-
-    A time is turned into steps once: who resumes reads what was found then.
-
-    Parameters
-    ----------
-    files
-        Where that is written; None takes those of the context, which are always looked at.
-
-    Raises
-    ------
-    ConfigError
-        If the time is not enough for `LEAST_STEPS`.
     """
     training = context.config.training
     if options.time_s is None:
@@ -148,13 +121,7 @@ def _time_inputs(
 
 
 def tried_budget(context: Context, time_s: float | None) -> TrainingBudget | None:
-    """The same for a training that is not begun: nothing is written, and a time is tried anew.
-
-    Raises
-    ------
-    ConfigError
-        As `training_budget`.
-    """
+    """The same for a training that is not begun: nothing is written, and a time is tried anew."""
     if time_s is None:
         return _configured(context.config.training)
     return _timed(context, time_s, None)
@@ -169,11 +136,6 @@ def _configured(training: TrainingConfig) -> TrainingBudget | None:
 def current_budget(made: TrainingBudget | None, training: TrainingConfig) -> TrainingBudget | None:
     """The budget that a supernet's walk has now: the time that its training was given, else what
     the run file says.
-
-    Parameters
-    ----------
-    made
-        What the supernet was trained with; None for steps that are written in the run file.
     """
     return made if made is None or made.time_s is not None else _configured(training)
 
@@ -230,20 +192,8 @@ def step_times(
     num_timed: int = NUM_TIMED,
     max_time_s: float = math.inf,
 ) -> StepTimes:
-    """Time a few steps of either kind on made-up examples; say so if other programs slow them
-    down.
-
-    Parameters
-    ----------
-    source
-        Where the architectures of the supernet come from; None for its whole space.
-    num_timed, max_time_s
-        So many of either kind, or fewer once that time is over.
-
-    Raises
-    ------
-    ConfigError
-        If a GPU is asked for and there is none, or if an example is longer than a batch.
+    """Time a few steps of either kind on made-up examples; say so if other programs slow
+    them down.
     """
     from ..training.cost import CostTask, step_seconds
 
@@ -283,9 +233,7 @@ def busy() -> str | None:
 
 
 def with_budget(run: Run, budget: TrainingBudget | None) -> Run:
-    """A run whose supernet and winners are trained for the steps of a budget. The warm-up of the
-    supernet keeps its share of the steps, and its validations keep their number.
-    """
+    """A run whose supernet and winners are trained for the steps of a budget."""
     if budget is None:
         return run
     config = run.config

@@ -34,18 +34,7 @@ def newest_bundle(files: Workspace) -> Path | None:
 
 
 def require_bundle(files: Workspace, named: Path | None = None) -> Path:
-    """The folder of the bundle that a command is about.
-
-    Parameters
-    ----------
-    named
-        A folder, or the name of one in `bundles/` of the run folder; None takes the newest there.
-
-    Raises
-    ------
-    StaleInputError
-        If there is none, or neither a folder nor a bundle of that name.
-    """
+    """The folder of the bundle that a command is about."""
     if named is not None:
         own = named_bundle(files, named)
         if not own.is_dir():
@@ -88,13 +77,7 @@ def limited_bytes(folder: Path) -> int:
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
-    """The model that a bundle's timings are about.
-
-    Raises
-    ------
-    ConfigError
-        If it is of another family than the run folder.
-    """
+    """The model that a bundle's timings are about."""
     own = context.family.name
     if manifest.family != own:
         raise ConfigError(

@@ -1,8 +1,5 @@
 """What a search leaves to choose from: the front, the finalists and the winner, priced for every
 device that has a predictor in the run folder.
-
-In: a search result, scores, and a run. Out: `Choice`s for the page and for charts. Nothing is
-measured.
 """
 
 import contextlib
@@ -57,15 +54,7 @@ def choices(
     untrained: Collection[str] = (),
     error_percent: float | None = None,
 ) -> "tuple[Choice, ...]":
-    """Put together what is known of each candidate.
-
-    Parameters
-    ----------
-    untrained
-        Keys of those that have inherited weights only.
-    error_percent
-        Mean error of the search's predictor in cross-validation.
-    """
+    """Put together what is known of each candidate."""
     from ..report import Choice
     from ..search import best_first
 
@@ -109,8 +98,7 @@ def choices(
 
 def prices_elsewhere(run: Run, search: SearchResult) -> tuple[DevicePrices, ...]:
     """Price the candidates for each device with a predictor in the run folder, but not for that of
-    the search where the search did. A device whose predictor does not suit is left out, with a
-    warning.
+    the search where the search did.
     """
     found = candidates(search)
     searched_ms = {x.arch.key: x.measured_ms for x in found if x.measured_ms is not None}

@@ -35,30 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CollectRequest:
-    """What is to be measured, on which boards, into which file.
-
-    Attributes
-    ----------
-    device
-        The profile of the boards.
-    archs
-        Those that the file holds already are not measured again.
-    path
-        The dataset.
-    hosts
-        Aliases of the boards to measure on; none for the profile's own.
-    renew
-        Measure all again if the file was measured under other conditions, rather than refuse it.
-    renew_noise
-        The same if it was measured with too much noise.
-    look
-        Ask the boards first whether they still are as they were when they measured before.
-    since
-        What was measured before is measured again, also what a killed command has left on the
-        board; None counts whatever its age.
-    is_whole
-        Measure them as their bundles will be, with the memory that these take.
-    """
+    """What is to be measured, on which boards, into which file."""
 
     device: DeviceProfile
     archs: Sequence[ArchConfig]
@@ -81,20 +58,7 @@ class CollectResult:
 
 
 def collect(context: Context, request: CollectRequest) -> CollectResult:
-    """Measure those of some architectures that a dataset lacks.
-
-    Raises
-    ------
-    ConfigError
-        If `hosts` are no aliases or name a board twice, or the device is this machine.
-    DeviceError
-        If the device cannot be reached, lacks something, is busy, or the link is lost for good; of
-        a fleet, if that is so of every board.
-    StaleInputError
-        If the measurements at hand are corrupt.
-    OtherConditionsError
-        If they were made under other conditions, and are not to be made again.
-    """
+    """Measure those of some architectures that a dataset lacks."""
     profiles = _members(request.device, request.hosts)
     wanted = latency_context(context.run, request.device, is_whole=request.is_whole)
     with locked(request.path, _busy(request.device.name, request.path)):
@@ -112,13 +76,7 @@ def collect(context: Context, request: CollectRequest) -> CollectResult:
 
 
 def put_away(device: str, path: Path) -> None:
-    """Keep measurements under another name, so that they are made again; there may be none.
-
-    Raises
-    ------
-    DeviceBusyError
-        If another command measures into the file.
-    """
+    """Keep measurements under another name, so that they are made again; there may be none."""
     if path.exists():
         with locked(path, _busy(device, path)):
             _put_away(path)
@@ -221,13 +179,6 @@ def _look(
 ) -> dict[str, DeviceState]:
     """Make sure, before an agent is started, that the boards are as they were when they measured,
     and hold no results of before a time, which a killed command has left.
-
-    A fleet can do without a board that fails.
-
-    Returns
-    -------
-    dict
-        What each board says of itself, by its host; those that measure now are not asked.
     """
     from ..devices.job import AgentJob
 

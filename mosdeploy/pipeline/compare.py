@@ -1,7 +1,4 @@
-"""The verb `compare`: time several bundles by turns on one device, and score them.
-
-In: folders of bundles. Out: a `Comparison`. Nothing on the device becomes current.
-"""
+"""The verb `compare`: time several bundles by turns on one device, and score them."""
 
 import logging
 from collections.abc import Sequence
@@ -29,18 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """What is compared where.
-
-    Attributes
-    ----------
-    bundles
-        Folders, or names of folders in `bundles/`; two or more.
-    device
-        None takes the config's, else the one that the first bundle was searched for, else this
-        machine.
-    host
-        Alias of a board of this kind; None for the one that the profile names.
-    """
+    """What is compared where."""
 
     bundles: tuple[Path, ...]
     device: str | None = None
@@ -50,24 +36,6 @@ class CompareOptions:
 def compare(context: Context, options: CompareOptions) -> Comparison:
     """Time bundles by turns on a device, and score them on this machine on the same examples: the
     test examples or, without any, the validation examples.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer than two, one is named twice, or they do not do the same work.
-    BundleError
-        If one is damaged.
-    StaleInputError
-        If one is missing, or the run is not trained: its data score the bundles.
-    PredictorError
-        If the device is emulated: its times mean nothing.
-    DeviceError
-        If the device fails.
-
-    Examples
-    --------
-    >>> options = CompareOptions((Path("bundles/a"), Path("bundles/b")))
-    >>> compare(Context(open_run(Path("my-run"))), options)  # doctest: +SKIP
     """
     from ..export.bundle import read_manifest
 

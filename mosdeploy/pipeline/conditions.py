@@ -1,8 +1,5 @@
 """Under which conditions latencies are measured now, and whether old ones were measured under the
 same.
-
-In: a run, a device's profile, a dataset or an open session. Out: a `LatencyContext`; an
-OtherConditionsError that says what has changed.
 """
 
 import uuid
@@ -20,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def latency_context(run: Run, device: DeviceProfile, *, is_whole: bool = False) -> LatencyContext:
-    """What a dataset that is begun now has in common, with an id of its own.
-
-    Parameters
-    ----------
-    is_whole
-        Whether models are timed with their weights inside.
-    """
+    """What a dataset that is begun now has in common, with an id of its own."""
     from ..devices.machine import machine_id
     from ..export.candidate import graph_sha256
 
@@ -43,24 +34,14 @@ def latency_context(run: Run, device: DeviceProfile, *, is_whole: bool = False) 
 
 
 def check_current(run: Run, dataset: "LatencyDataset") -> None:
-    """Make sure, without asking the device, that a dataset counts for this run.
-
-    Raises
-    ------
-    OtherConditionsError
-        If it does not; says what has changed.
-    """
+    """Make sure, without asking the device, that a dataset counts for this run."""
     device = run_profile(run.workspace.root, dataset.context.device.name)
     dataset.check(latency_context(run, device))
 
 
 def board_state(context: Context, device: DeviceProfile, job_id: str) -> DeviceState | None:
-    """What a board says of itself; None where it measures for this very job, and is not disturbed.
-
-    Raises
-    ------
-    DeviceError
-        If it cannot be reached, measures for another job, or lacks what measuring needs.
+    """What a board says of itself; None where it measures for this very job, and is not
+    disturbed.
     """
     from ..devices.job import AgentJob
     from ..devices.probe import check_ready, probe

@@ -50,17 +50,7 @@ SILENT = SilentProgress()
 
 @dataclass(frozen=True)
 class Context:
-    """A run folder under work.
-
-    Attributes
-    ----------
-    run
-        The folder and its configuration.
-    progress
-        Told how far a verb is.
-    ssh_config
-        Holds the aliases of devices; `~` is expanded when a device is reached.
-    """
+    """A run folder under work."""
 
     run: Run
     progress: Progress = SILENT
@@ -87,12 +77,6 @@ class Context:
         return self.run.family
 
     def check_checkpoint(self) -> None:
-        """Refuse a space that is not that of the checkpoint, before anything is measured for it.
-
-        Raises
-        ------
-        ConfigError
-            Naming every constant that differs, and the value to write.
-        """
+        """Refuse a space that is not that of the checkpoint, before anything is measured for it."""
         if self.family.check_checkpoint is not None:
             self.family.check_checkpoint(self.config, self.run.data_root)

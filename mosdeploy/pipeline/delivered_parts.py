@@ -1,8 +1,4 @@
-"""The bundles of a run folder, and what stands on devices.
-
-In: a run folder. Out: a `Part` for each, and the command that times a deployment. No device is
-asked.
-"""
+"""The bundles of a run folder, and what stands on devices."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -28,13 +24,7 @@ from .trained_run import TrainedRun
 
 
 def delivered_parts(context: Context, trained: Callable[[], TrainedRun]) -> Iterator[Part]:
-    """Every bundle, and every deployment; where there can be none, what makes a task of it.
-
-    Parameters
-    ----------
-    trained
-        Gives the trained run that the bundles are to be of, or raises `StaleInputError`.
-    """
+    """Every bundle, and every deployment; where there can be none, what makes a task of it."""
     if not context.config.gives_answers:
         yield _without_answers(context)
         return

@@ -36,21 +36,7 @@ EXTRAS = {"tiny": "demo", "minilm-l6": "demo-encoder"}
 
 
 def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> DemoSummary:
-    """Walk from the data to the report; a second call goes on where the first was stopped.
-
-    Parameters
-    ----------
-    recipe
-        A shipped run file whose data can be installed: `tiny` or `minilm-l6`.
-
-    Raises
-    ------
-    ConfigError
-        If the packages with its data are missing, or the folder holds another demo, or a run folder
-        of the user's own.
-    MosdeployError
-        Whatever a verb raises on the way.
-    """
+    """Walk from the data to the report; a second call goes on where the first was stopped."""
     from ..latency.dataset import LatencyDataset
 
     if missing := lacking(EXTRAS[recipe]):
@@ -94,13 +80,7 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
 
 
 def lacking(extra: str) -> list[str]:
-    """Packages of an extra of mosdeploy that are not installed.
-
-    Examples
-    --------
-    >>> lacking("no-such-extra")
-    []
-    """
+    """Packages of an extra of mosdeploy that are not installed."""
     wanted = [Requirement(text) for text in importlib.metadata.requires("mosdeploy") or ()]
     names = [x.name for x in wanted if x.marker and x.marker.evaluate({"extra": extra})]
     installed = {canonicalize_name(x.name) for x in importlib.metadata.distributions()}

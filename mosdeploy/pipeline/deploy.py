@@ -34,25 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """What goes where.
-
-    Attributes
-    ----------
-    device
-        None takes the config's `device`, else the one that the bundle was exported for, else
-        this machine.
-    host
-        Alias of a board of this kind; None for the one that the profile names.
-    bundle
-        A folder, or its name in `bundles/`; None takes the newest of the run folder. If that one
-        does not keep its limit, the other finalists of its search are exported and tried; if it was
-        trained on, those alone that were too.
-    strict
-        A bundle that takes longer there, or more memory, than the limits it was searched for does
-        not become current.
-    train
-        In place of a bundle that was trained on, train one finalist that may keep the limit.
-    """
+    """What goes where."""
 
     device: str | None = None
     host: str | None = None
@@ -62,22 +44,7 @@ class DeployOptions:
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
-    """Put a bundle on a device, run its self-test there, measure it there, and record it.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has this name, or as `resolve_profile`.
-    StaleInputError
-        If there is no bundle, or another run folder deploys to this channel.
-    BundleError
-        If its files are not those of its manifest.
-    DeviceError
-        If the device fails, or the self-test does; an older deployment stays current.
-    InfeasibleError
-        If it is strict, and neither the bundle nor another finalist keeps the limit; an older
-        deployment stays current. Carries the fastest latency.
-    """
+    """Put a bundle on a device, run its self-test there, measure it there, and record it."""
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
@@ -216,15 +183,7 @@ def say_provider(
 
 
 def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:
-    """Device and host that the options mean among those that were deployed to from here.
-
-    Raises
-    ------
-    StaleInputError
-        If no device is named, and nothing was deployed from here.
-    ConfigError
-        If no device is named, and several were deployed to, or no profile has its name.
-    """
+    """Device and host that the options mean among those that were deployed to from here."""
     root = context.files.root
     name = options.device or context.config.device
 

@@ -24,13 +24,7 @@ def list_devices(root: Path) -> DeviceList:
 
 
 def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> DeviceCheck:
-    """Look at a device and at what it lacks.
-
-    Raises
-    ------
-    DeviceError
-        If it cannot be reached, or a measurement runs there.
-    """
+    """Look at a device and at what it lacks."""
     from ..devices.busy import refuse_if_busy
     from ..devices.probe import check, probe
 
@@ -43,13 +37,7 @@ def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> Devic
 def setup_device(
     profile: DeviceProfile, ssh_config: Path = SSH_CONFIG, progress: Progress | None = None
 ) -> DeviceSetup:
-    """Make a virtual environment with the runtime on a device.
-
-    Raises
-    ------
-    DeviceError
-        If the device cannot be reached, a measurement runs or a step fails there.
-    """
+    """Make a virtual environment with the runtime on a device."""
     from ..devices.setup import setup
 
     progress = progress or SilentProgress()
@@ -70,18 +58,7 @@ def clean_device(
     remove: bool = False,
     with_earlier: bool = False,
 ) -> DeviceCleaning:
-    """List what nothing needs any more on a device, and remove it if that is asked for.
-
-    Parameters
-    ----------
-    with_earlier
-        The versions that a rollback goes back to as well.
-
-    Raises
-    ------
-    DeviceError
-        If the device cannot be reached, a measurement runs or a step fails there.
-    """
+    """List what nothing needs any more on a device, and remove it if that is asked for."""
     from ..devices.clean import find_leftovers, remove_leftovers
 
     with connector(profile, ssh_config)() as session:
@@ -96,13 +73,7 @@ def clean_device(
 
 
 def check_named(context: Context, option: str | None = None) -> None:
-    """Refuse a device that has no profile before long work, though nothing is asked of it yet.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has the name in the run file or that of an option, or its file is wrong.
-    """
+    """Refuse a device that has no profile before long work, though nothing is asked of it yet."""
     root = context.files.root
     if option is not None:
         load_profile(option, root)
@@ -114,13 +85,7 @@ def check_named(context: Context, option: str | None = None) -> None:
 
 
 def run_profile(root: Path, name: str) -> DeviceProfile:
-    """The profile of a device, with what models of the run folder's family need there on top.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has this name, or the run file is wrong.
-    """
+    """The profile of a device, with what models of the run folder's family need there on top."""
     profile = load_profile(name, root)
     path = Workspace(root).config_path
     if not path.exists():
@@ -130,18 +95,7 @@ def run_profile(root: Path, name: str) -> DeviceProfile:
 
 
 def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
-    """The profile of a device, or of another board of its kind.
-
-    Parameters
-    ----------
-    host
-        Alias of a board of this kind; None for the one that the profile names.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has this name, `host` is no alias, or the device is this machine.
-    """
+    """The profile of a device, or of another board of its kind."""
     profile = run_profile(root, name)
     return profile if host is None else with_host(profile, host)
 
@@ -149,11 +103,6 @@ def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
 def other_host(root: Path, name: str, host: str | None) -> str | None:
     """A host, unless it is the one that the profile names: that board has one record, however it is
     named.
-
-    Raises
-    ------
-    ConfigError
-        If no profile has this name.
     """
     profile = run_profile(root, name)
     return None if profile.kind == "ssh" and host == profile.host_alias else host
@@ -167,13 +116,7 @@ def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session
 
 
 def check_real(context: Context, device: str) -> None:
-    """Refuse a device whose times mean nothing.
-
-    Raises
-    ------
-    PredictorError
-        If it is emulated.
-    """
+    """Refuse a device whose times mean nothing."""
     if run_profile(context.files.root, device).emulated:
         raise PredictorError(
             f"{device} is an emulated device: its times mean nothing, so no finalist is measured "
@@ -182,13 +125,7 @@ def check_real(context: Context, device: str) -> None:
 
 
 def check_reachable(context: Context, name: str) -> None:
-    """Refuse, before long work, a device that cannot be reached.
-
-    Raises
-    ------
-    DeviceError
-        If it cannot.
-    """
+    """Refuse, before long work, a device that cannot be reached."""
     with connector(run_profile(context.files.root, name), context.ssh_config)():
         pass
 
@@ -204,11 +141,6 @@ def lasting_session(context: Context, profile: DeviceProfile) -> "Session":
 def sole_deployment(context: Context, profile: DeviceProfile) -> Iterator[None]:
     """Keep other commands of this run folder from a board for as long as what is deployed there is
     tested and timed: each would end what another times there, as if a killed one had left it.
-
-    Raises
-    ------
-    DeviceBusyError
-        If another command is at it.
     """
     busy = DeviceBusyError(
         f"{profile.board}: another command of {context.files.root.resolve()} tests and times a "

@@ -1,8 +1,4 @@
-"""The verb `distill`: have a teacher answer the training inputs anew.
-
-In: a run folder, and a teacher. Out: training examples with its answers for targets, and their
-card. A killed run goes on with the same command, and has nothing answered twice.
-"""
+"""The verb `distill`: have a teacher answer the training inputs anew."""
 
 import contextlib
 import functools
@@ -55,16 +51,7 @@ _main_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class DistillOptions:
-    """Who answers, and how.
-
-    Attributes
-    ----------
-    teacher
-        `largest`: the largest subnet of this run's supernet, trained alone; or a folder: a bundle,
-        also by its name in `bundles/`, or what else the family opens.
-    beam
-        None takes the family's.
-    """
+    """Who answers, and how."""
 
     teacher: str = LARGEST
     beam: int | None = None
@@ -92,17 +79,6 @@ class DistillOptions:
 def distill(context: Context, options: DistillOptions | None = None) -> DistilledCard:
     """Have a teacher answer the inputs of all training examples, or go on where a killed run
     stopped; a finished one is left as it is.
-
-    Raises
-    ------
-    ConfigError
-        If the family has no teachers, there is none in the folder, the beam is below 1, the run
-        file names an unknown device, or all that the teacher answers is left out.
-    StaleInputError
-        If the largest subnet is to be the teacher and is not trained alone, or the folder holds the
-        work of another teacher or for other data.
-    MosdeployError
-        If another process does the same, a process of its own is killed, or the disk is full.
     """
     options = _with_folder(context, options or DistillOptions())
     run = context.run

@@ -1,8 +1,4 @@
-"""The distilled examples of a run folder: what the verb `distill` left, and what it is good for.
-
-In: a run folder. Out: training examples, original, distilled or both, after a check of what they
-were made from.
-"""
+"""The distilled examples of a run folder: what the verb `distill` left, and what it is good for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,13 +40,7 @@ class Distilled:
         return () if self.card is None else (self.which, self.card.examples_sha256)
 
     def examples(self, run: Run, data: TaskData) -> Sequence[Any]:
-        """The training examples; with distilled ones among them, equal ones are there once.
-
-        Raises
-        ------
-        StaleInputError
-            If the distilled ones were made from other data, or are not those of their card.
-        """
+        """The training examples; with distilled ones among them, equal ones are there once."""
         if self.card is None:
             return data.train
         path = run.workspace.distilled_path
@@ -69,13 +59,7 @@ class Distilled:
 
 
 def distilled(run: Run, which: TrainingData) -> Distilled:
-    """What a training with this `data` reads.
-
-    Raises
-    ------
-    StaleInputError
-        If nothing is distilled yet, or it is the work of a largest subnet that is no longer there.
-    """
+    """What a training with this `data` reads."""
     if which == "original":
         return Distilled()
     path = run.workspace.distilled_card_path
@@ -84,13 +68,7 @@ def distilled(run: Run, which: TrainingData) -> Distilled:
 
 
 def check_teacher(run: Run, card: DistilledCard) -> None:
-    """Make sure that a teacher that belongs to the run is still the one that answered.
-
-    Raises
-    ------
-    StaleInputError
-        If it is not.
-    """
+    """Make sure that a teacher that belongs to the run is still the one that answered."""
     if card.teacher != LARGEST:
         return
     files = run.workspace
@@ -105,13 +83,7 @@ def check_teacher(run: Run, card: DistilledCard) -> None:
 
 
 def check_has_teachers(run: Run) -> None:
-    """Refuse distillation for a family that has none.
-
-    Raises
-    ------
-    ConfigError
-        If it has none.
-    """
+    """Refuse distillation for a family that has none."""
     if run.family.distill is None:
         raise ConfigError(
             f"no other model answers the examples of an '{run.family.name}': `mosdeploy distill` "
@@ -120,13 +92,7 @@ def check_has_teachers(run: Run) -> None:
 
 
 def check_no_circle(card: DistilledCard | None) -> None:
-    """Refuse to train a supernet on what its own largest subnet said.
-
-    Raises
-    ------
-    ConfigError
-        If the teacher was that subnet.
-    """
+    """Refuse to train a supernet on what its own largest subnet said."""
     if card is not None and card.teacher == LARGEST:
         raise ConfigError(
             "[training] data: the distilled examples are the work of this supernet's own largest "
@@ -148,11 +114,6 @@ def finished(files: Workspace, inputs_sha256: str) -> DistilledCard | None:
 def read_answered(path: Path) -> tuple[str | None, dict[int, list[Any]]]:
     """The fingerprint in the first line of a file of distilled examples, and the examples of each
     chunk that was answered.
-
-    Raises
-    ------
-    StaleInputError
-        If a line is corrupt.
     """
     try:
         lines = [load_json(line) for line in read_lines(path)[0]]

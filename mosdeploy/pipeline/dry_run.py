@@ -16,23 +16,6 @@ ROUTINGS = ("none", "layer", "neuron")
 def dry_run(context: Context, options: TrainOptions | None = None) -> DryRun:
     """Try what the configured training costs, beside other ways to share the weights; trains and
     keeps nothing.
-
-    Every supernet is trained for a few steps on made-up examples as large as the workload's.
-
-    Parameters
-    ----------
-    options
-        Of a time, the steps are those of the supernet's share. Limits are only looked at, where
-        they can be told already: what is tried is the whole space.
-
-    Raises
-    ------
-    ConfigError
-        If a GPU is asked for and there is none, if the device is unknown, if the space is not that
-        of the checkpoint, if an example is longer than a batch, or if the time is not enough for
-        the least steps.
-    InfeasibleError
-        If nothing keeps the limits.
     """
     from ..training.cost import CostTask, training_cost
 

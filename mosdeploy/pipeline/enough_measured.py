@@ -1,8 +1,4 @@
-"""Whether what was measured on a device is enough: neither too noisy nor too little.
-
-In: a dataset, a device profile. Out: a limit in percent, a sentence, the command that measures
-again or further. Nothing is measured.
-"""
+"""Whether what was measured on a device is enough: neither too noisy nor too little."""
 
 from typing import TYPE_CHECKING
 
@@ -16,9 +12,7 @@ if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
 
 MAX_DRIFTS = 3.0
-"""Of the drift that the protocol allows: a noise floor above so many of them is too much. Around
-one subnet such a drift leaves it a tenth of its weight in the fit; here all are like that.
-"""
+"""Of the drift that the protocol allows: a noise floor above so many of them is too much."""
 
 
 def max_noise_percent(device: DeviceProfile) -> float:

@@ -1,7 +1,4 @@
-"""What a walk will take: training from a few timed steps, measuring from the device's protocol.
-
-In: a run that nothing was done in yet. Out: a `WalkEstimate`. Nothing is written.
-"""
+"""What a walk will take: training from a few timed steps, measuring from the device's protocol."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,17 +26,7 @@ WRITING_S = 5.0
 def estimate_walk(
     context: Context, times: StepTimes, device: DeviceProfile, sizes: DataSizes
 ) -> WalkEstimate:
-    """Add up what each verb takes.
-
-    Parameters
-    ----------
-    times
-        As `budget.step_times` found them.
-    device
-        Where subnets will be measured.
-    sizes
-        How many examples there are.
-    """
+    """Add up what each verb takes."""
     config = with_budget(context.run, tried_budget(context, None)).config
     num_winners = context.config.training.num_winners
     parts = _Parts(context, config, times, device, sizes)

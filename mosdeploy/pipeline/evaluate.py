@@ -39,28 +39,8 @@ def evaluate(
     context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
 ) -> ScoreTable:
     """Score inherited subnets on the test examples, and what these became when trained alone; what
-    an earlier or a killed run scored is not scored again, and stays in the run folder beside it, as
-    does what another command scores meanwhile. Those of another beam than the workload's have a
-    file of their own.
-
-    Parameters
-    ----------
-    names
-        As `pick` takes them; None: largest, smallest, and the winner if there is one.
-    beam
-        None takes the workload's.
-
-    Raises
-    ------
-    ConfigError
-        If there are no test examples, or the family has no beam search.
-    StaleInputError
-        If the run is not trained, or `winner` is asked for before a search.
-
-    Returns
-    -------
-    ScoreTable
-        Of what was asked for.
+    an earlier or a killed run scored is not scored again, and stays in the run folder beside it,
+    as does what another command scores meanwhile.
     """
     from ..training.device import torch_threads
 

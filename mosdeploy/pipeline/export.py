@@ -36,25 +36,7 @@ if TYPE_CHECKING:
 
 
 def export(context: Context, options: ExportOptions | None = None) -> ExportResult:
-    """Write the bundle of a subnet, after checking that it answers as torch does.
-
-    Raises
-    ------
-    DeviceError
-        If the device fails.
-    StaleInputError
-        If the run is not trained, there is no winner of this supernet, or no such weights.
-    ConfigError
-        If the precision or the kind of weights is unknown; or, for TVM, if the device's profile
-        does not say what to compile for, or it cannot be tuned for from here.
-    ExportError
-        If the bundle does not answer as the trained subnet, or TVM cannot compile it; nothing is
-        written then.
-
-    Examples
-    --------
-    >>> result = export(Context(open_run(Path("my-run"))))  # doctest: +SKIP
-    """
+    """Write the bundle of a subnet, after checking that it answers as torch does."""
     from .runtime_selection import select_runtime
 
     options = options or ExportOptions()
@@ -74,28 +56,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
 def export_format(
     context: Context, name: str, options: ExportOptions | None = None
 ) -> FormatSummary:
-    """Write a subnet as a folder that other libraries load; its answers are not compared.
-
-    Parameters
-    ----------
-    name
-        One of the formats of the family.
-    options
-        As for `export`, without what is about a runtime.
-
-    Raises
-    ------
-    ConfigError
-        If the family has no such format, or TVM or a drop of the score is asked for.
-    StaleInputError
-        As `export`.
-    ExportError
-        If the format cannot hold this subnet at this precision.
-
-    Examples
-    --------
-    >>> result = export_format(Context(open_run(Path("my-run"))), "optimum")  # doctest: +SKIP
-    """
+    """Write a subnet as a folder that other libraries load; its answers are not compared."""
     options = options or ExportOptions()
     family = context.family
     if name not in family.formats:

@@ -1,6 +1,5 @@
-"""What is exported: the options of `export`, and the parts of a bundle that all of its ways share.
-
-In: a trained subnet. Out: a `BundleJob`, what writes the model, and examples with torch's answers.
+"""What is exported: the options of `export`, and the parts of a bundle that all of its ways
+share.
 """
 
 import contextlib
@@ -25,40 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `export` builds.
-
-    Attributes
-    ----------
-    pick
-        `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
-        an architecture.
-    precision, beam
-        None takes the config's, which for the beam, and by default for the precision, is the
-        workload's: what was profiled and searched for. The precision `auto` is the fastest that is
-        good enough, measured on the device.
-    weights
-        `inherited`, `finetuned`, `from-teacher`, `scratch` or `teacher`; None takes the better of
-        the first three, as `select_subnet` says.
-    device
-        Where `auto` measures, and what TVM compiles for; None takes the config's, else the one that
-        was searched for, else this machine.
-    workload
-        Further fields of the workload, by name, that differ from the config's.
-    max_score_drop
-        None takes the config's.
-    runtime
-        What is to run the bundle; `auto` builds for each, times each on the device and keeps the
-        faster.
-    tune_s
-        For TVM, at most so many seconds of tuning in all.
-    trim_vocabulary
-        None takes the config's.
-    replaces_winner
-        It goes where the winner was too slow, as `deploy` does it: it is held to the limit of the
-        search, and may be replaced in turn.
-    is_newest
-        Whether it becomes the bundle that other verbs take.
-    """
+    """What `export` builds."""
 
     pick: str = "winner"
     precision: str | None = None

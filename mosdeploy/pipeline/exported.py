@@ -1,7 +1,5 @@
 """A subnet as it is exported: at a workload, with all of the trained vocabulary or what texts use
 of it.
-
-In: a trained run and one of its subnets. Out: the model, its weights, its tokenizer and its ids.
 """
 
 from collections.abc import Sequence
@@ -87,15 +85,6 @@ class ExportedSubnet:
 def smaller_vocabulary(state: TrainedRun, limits: ExportConfig) -> "SmallerVocabulary | None":
     """The vocabulary as [export] wants it: the part that the training and the validation examples,
     and the lines of `vocabulary_texts`, use; None for all of it.
-
-    Raises
-    ------
-    ConfigError
-        If the family cannot do with a part, or the file of texts cannot be read.
-    ExportError
-        If this tokenizer cannot.
-    StaleInputError
-        If the file of the tokenizer is no longer that of the supernet.
     """
     if not limits.trim_vocabulary:
         return None

@@ -1,8 +1,4 @@
-"""How long finalists of a search take on the device.
-
-In: candidates, and a dataset of the run folder. Out: the same with their times and memory; how far
-apart repeats lie.
-"""
+"""How long finalists of a search take on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,17 +32,7 @@ def oldest() -> datetime:
 
 @dataclass
 class FinalistTiming:
-    """Timings of one search on one device.
-
-    Attributes
-    ----------
-    statistic
-        The figure of the times that the limit is about.
-    noise
-        How much longer than measured a subnet may take later, as a share.
-    since
-        Timings of before are made again. What this search measures is later, however long it takes.
-    """
+    """Timings of one search on one device."""
 
     context: Context
     device: str
@@ -96,11 +82,7 @@ class FinalistTiming:
 
 
 def _noise_of(dataset: "LatencyDataset", keys: Sequence[str], statistic: Statistic) -> float:
-    """How far apart repeats lie, as a share, in the sessions that measured some architectures.
-
-    What a later session of the same file brought does not count: the same search again, with the
-    same times, has to choose the same.
-    """
+    """How far apart repeats lie, as a share, in the sessions that measured some architectures."""
     from ..latency.calibration import noise_floor_percent
 
     measured = dataset.measured

@@ -1,10 +1,4 @@
-"""What the finalists of a search come to when each is trained alone for a few steps.
-
-In: a trained run and architectures. Out: a validation loss of each, and training states in the
-search's folder, from which `finetune` goes on as if it had made these steps itself. After a short
-training of the supernet its inherited losses say little about what architectures come to; these
-losses say more. A killed search goes on where it stopped.
-"""
+"""What the finalists of a search come to when each is trained alone for a few steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,13 +34,7 @@ class FinalistLoss(Record):
 
 @dataclass(frozen=True)
 class FinalistTraining:
-    """The first steps of the finetuning of some architectures.
-
-    Attributes
-    ----------
-    steps
-        Of each; with `[finetune] same_time` as many as take as long.
-    """
+    """The first steps of the finetuning of some architectures."""
 
     state: TrainedRun
     steps: int
@@ -56,15 +44,7 @@ class FinalistTraining:
     )
 
     def losses(self, archs: Sequence[ArchConfig]) -> list[float]:
-        """Train those that were not trained yet; the losses of all.
-
-        Raises
-        ------
-        StaleInputError
-            If [finetune] wants a teacher that is not there, or a training state cannot be read.
-        MosdeployError
-            If a loss diverges or the disk is full.
-        """
+        """Train those that were not trained yet; the losses of all."""
         return [self._loss(arch, f"finalist {i}/{len(archs)}") for i, arch in enumerate(archs, 1)]
 
     def best_of(self, candidates: Sequence[Candidate]) -> Candidate:

@@ -31,24 +31,7 @@ RESUMED_WARMUP = 50
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """What `finetune` trains.
-
-    Attributes
-    ----------
-    pick
-        `winner`, `3` or `18ms` (of the search's front), `largest`, `smallest`, or a JSON file with
-        an architecture.
-    steps
-        None takes those of the budget that the supernet was trained with, else of [finetune], or
-        as many as take as long; from scratch those of the supernet on top, which finetuning had as
-        well.
-    from_scratch
-        Start from random weights instead of the inherited ones.
-    from_teacher
-        Start from the teacher's weights alone, for families that have one.
-    seeds
-        How many trainings, of which the best by validation is kept; None takes [finetune]'s.
-    """
+    """What `finetune` trains."""
 
     pick: str = "winner"
     steps: int | None = None
@@ -69,11 +52,6 @@ class FinetuneOptions:
     def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
         """What the results are called: with a teacher whose parts subnets are, both starts are
         tried, and the better one is kept.
-
-        Raises
-        ------
-        ConfigError
-            If a teacher is asked for and there is none.
         """
         if self.from_scratch:
             return ("scratch",)
@@ -85,15 +63,8 @@ class FinetuneOptions:
 
 
 def finetune(context: Context, options: FinetuneOptions | None = None) -> SubnetCard:
-    """Train one subnet alone, or go on where a killed run stopped; a finished one is left as it is.
-
-    Raises
-    ------
-    StaleInputError
-        If the run is not trained, there is no winner of this supernet, an unfinished run was for
-        something else, or a teacher is not trained or its examples are missing.
-    MosdeployError
-        If the same subnet is being trained already, the loss diverges or the disk is full.
+    """Train one subnet alone, or go on where a killed run stopped; a finished one is left as
+    it is.
     """
     from ..training.device import torch_threads
     from ..training.distributed import init_distributed

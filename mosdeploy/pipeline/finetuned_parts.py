@@ -1,8 +1,4 @@
-"""The subnets of a run folder that were trained alone, as `status` tells them.
-
-In: a run folder and its trained run. Out: a `Part` for each subnet and for each training that was
-stopped, and one for a winner that was not trained.
-"""
+"""The subnets of a run folder that were trained alone, as `status` tells them."""
 
 import contextlib
 import shlex
@@ -29,13 +25,7 @@ Trained = Callable[[], TrainedRun]
 
 
 def finetuned_parts(context: Context, trained: Trained) -> Iterator[Part]:
-    """Every subnet, every training that was stopped, and the winner without one.
-
-    Parameters
-    ----------
-    trained
-        Gives the trained run that the subnets are to be of, or raises `StaleInputError`.
-    """
+    """Every subnet, every training that was stopped, and the winner without one."""
     root = context.files.subnets_dir
     for path in listed(root, f"*/{SUBNET_CARD_NAME}"):
         yield look_at("finetuned", path.parent.name, partial(_subnet, trained, path), None)

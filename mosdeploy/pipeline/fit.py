@@ -7,24 +7,7 @@ from .predictors import fit_again
 
 
 def fit(context: Context, device: str | None = None, source: str | None = None) -> PredictorCard:
-    """Fit the latency predictor of a device to what was measured there.
-
-    Parameters
-    ----------
-    source
-        A device whose predictor is corrected by these measurements, if that beats the fit from
-        scratch.
-
-    Raises
-    ------
-    ConfigError
-        If the device or `source` has no profile, or the file of one is wrong.
-    StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space; or if `source`
-        has no predictor.
-    PredictorError
-        If too few subnets were measured, or the device is emulated; or if `source` does not suit.
-    """
+    """Fit the latency predictor of a device to what was measured there."""
     name = context.run.profiled_device_name(device)
     load_profile(name, context.files.root)
     workload = context.config.workload.name

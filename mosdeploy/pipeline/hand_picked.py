@@ -1,8 +1,4 @@
-"""The rival of a demo: the net that a person would pick by hand at the same limit.
-
-In: a trained run with a teacher, and a limit. Out: a trained subnet, and its latency beside those
-of the teacher.
-"""
+"""The rival of a demo: the net that a person would pick by hand at the same limit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +25,7 @@ def hand_picked_path(context: Context) -> Path:
 
 
 def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchConfig) -> HandPicked:
-    """Measure the shallower nets, and train the slowest that keeps the limit.
-
-    It is trained for as many steps as both starts of the winner together; where it is the winner
-    itself, it is left as it was trained from the teacher.
-
-    Raises
-    ------
-    InfeasibleError
-        If none keeps the limit.
-    DeviceError
-        If the device fails.
-    """
+    """Measure the shallower nets, and train the slowest that keeps the limit."""
     space = context.config.space
     archs = [largest_of_depths(space, depths) for depths in all_depths(space)]
     times_ms = _measured(context, device, archs)
@@ -69,13 +54,7 @@ def pick_by_hand(context: Context, device: str, limit_ms: float, winner: ArchCon
 def _measured(
     context: Context, device: str, archs: Sequence[ArchConfig]
 ) -> dict[ArchConfig, float]:
-    """Median latency of each, in ms.
-
-    Raises
-    ------
-    DeviceError
-        If one could not be timed.
-    """
+    """Median latency of each, in ms."""
     workload = context.config.workload
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")

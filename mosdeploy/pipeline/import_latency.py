@@ -12,20 +12,7 @@ from .predictors import has_measurements
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """A published file of latencies.
-
-    Attributes
-    ----------
-    path
-        The file.
-    device, workload
-        What it is about; `workload` must be the name of the run's workload, typed so that nobody
-        takes one task's file for another's.
-    file_format
-        One of the family's `latency_formats`.
-    source, licence
-        Where the file is from and what it may be used for, for the predictor's card.
-    """
+    """A published file of latencies."""
 
     path: Path
     device: str
@@ -36,15 +23,7 @@ class ImportOptions:
 
 
 def import_latency(context: Context, options: ImportOptions) -> PredictorCard:
-    """Fit a predictor on a published file of latencies and put it where `search` finds it.
-
-    Raises
-    ------
-    ConfigError
-        If the format, the device or the workload is unknown, the file is missing or wrong, its rows
-        are too few or of another space, or the device has measurements of its own in this run
-        folder.
-    """
+    """Fit a predictor on a published file of latencies and put it where `search` finds it."""
     config = context.config
     files = context.files
     formats = context.family.latency_formats

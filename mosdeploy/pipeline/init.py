@@ -31,31 +31,7 @@ NUM_TRIED = 3
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What a run file is written for.
-
-    Attributes
-    ----------
-    train
-        Training files: two of parallel text, or one table.
-    valid, test
-        Held-out files; None takes those beside the training files, or splits some off.
-    family
-        None: an encoder if there is a checkpoint, else a translation.
-    checkpoint
-        What an encoder starts from.
-    size
-        Name of a size; None lets the data choose.
-    time_s
-        For the training of all networks of the walk; None takes as many steps as suit the data.
-    languages
-        Source and target; None where the names of the files tell them.
-    text, label
-        Columns of a table; None where they can be told.
-    num_winners
-        Limits or devices that one supernet will serve; each gets a winner of its own.
-    settings
-        Values of keys, as `with_settings` takes them, that differ from what the data suggest.
-    """
+    """What a run file is written for."""
 
     train: tuple[str, ...]
     valid: str | None = None
@@ -88,19 +64,7 @@ def init(
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> RunFile:
-    """Write a commented `mosdeploy.toml` from a shipped recipe.
-
-    Parameters
-    ----------
-    settings
-        Values of keys, as `with_settings` takes them, that differ from the recipe's.
-
-    Raises
-    ------
-    ConfigError
-        If the recipe or the device is unknown, a setting is wrong, or the folder has a run file
-        already.
-    """
+    """Write a commented `mosdeploy.toml` from a shipped recipe."""
     if recipe not in list_recipes():
         raise ConfigError(
             f"unknown recipe '{recipe}'; {likely(recipe, list_recipes())}known: "
@@ -121,26 +85,7 @@ def init(
 def init_from_data(
     root: Path, options: InitOptions, device: str | None = None, progress: Progress = SILENT
 ) -> NewRun:
-    """Read the user's data, write a `mosdeploy.toml` that fits it, and tell what the walk takes.
-
-    Parameters
-    ----------
-    root
-        The run folder. Names of files start from the working folder; the run file names them from
-        `root`, or in full where they lie elsewhere.
-
-    Raises
-    ------
-    ConfigError
-        If the folder has a run file already; if the family, the size or the device is unknown; if
-        the data, the checkpoint or a setting is wrong; if the time is not enough for the
-        least steps of each kind.
-
-    Examples
-    --------
-    >>> options = InitOptions(("data/train.en", "data/train.de"), time_s=7200.0)
-    >>> init_from_data(Path("my-run"), options).estimate.total_s  # doctest: +SKIP
-    """
+    """Read the user's data, write a `mosdeploy.toml` that fits it, and tell what the walk takes."""
     path = _new_path(root)
     profile = load_profile(device or "local", root)
     # of a million pairs this takes a minute

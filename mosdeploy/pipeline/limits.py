@@ -27,18 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a supernet is trained for.
-
-    Attributes
-    ----------
-    device
-        Whose predictor tells latencies; None takes the config's, else the one that was profiled.
-    limits
-        What it leaves open comes from the config. Without any, the whole space is trained.
-    time_s
-        For the training of the supernet and of its winners; None takes the budget or the steps of
-        the config.
-    """
+    """What a supernet is trained for."""
 
     device: str | None = None
     limits: Limits = NO_LIMITS
@@ -66,11 +55,6 @@ def with_defaults(limits: Limits, config: LimitsConfig) -> Limits:
 def search_limits(context: Context, asked: Limits) -> Limits:
     """The limits of a search: those asked for, else the config's, and those that the supernet was
     trained for.
-
-    Raises
-    ------
-    ConfigError
-        If there is none.
     """
     configured = with_defaults(asked, context.config.search)
     limits = within_trained(context, configured, asked)
@@ -84,13 +68,7 @@ def search_limits(context: Context, asked: Limits) -> Limits:
 
 
 def within_trained(context: Context, limits: Limits, given: Limits) -> Limits:
-    """Limits filled up from those that the supernet was trained for, if it was for some.
-
-    Parameters
-    ----------
-    given
-        What stays as it is, even if it is looser; of all else the tighter one holds.
-    """
+    """Limits filled up from those that the supernet was trained for, if it was for some."""
     try:
         trained = context.run.supernet_card().limits
     except StaleInputError:
@@ -124,19 +102,7 @@ def asked_limits(
     max_size_bytes: int | None,
     max_memory_bytes: int | None,
 ) -> Limits:
-    """Limits as the command line and programs give them, the latency with its unit.
-
-    Parameters
-    ----------
-    config
-        The section of the run file that says what a limit on parameters counts where `count` does
-        not.
-
-    Raises
-    ------
-    ConfigError
-        If one is no duration, or not positive; or if there are no parameters to count.
-    """
+    """Limits as the command line and programs give them, the latency with its unit."""
     if count is None and max_parameters is not None:
         count = config.count
     given = {
@@ -151,11 +117,6 @@ def asked_limits(
 def limit_parameters(most: int | None, count: ParameterCount | None) -> Limits:
     """A limit on the parameters that are counted: all, or those of the encoder without its
     embedding table.
-
-    Raises
-    ------
-    ConfigError
-        If there is no limit to count for.
     """
     if most is None and count == "encoder":
         raise ConfigError(
@@ -174,18 +135,7 @@ def with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
 
 
 def feasible_space(context: Context, options: TrainOptions) -> "FeasibleSpace | None":
-    """What a training draws from; None for the whole space.
-
-    A latency limit is for the lower end of an architecture's interval as predicted: whatever may
-    keep it as measured is trained.
-
-    Raises
-    ------
-    StaleInputError, PredictorError
-        For a latency limit on a device that has no predictor that suits.
-    InfeasibleError
-        If nothing keeps the limits.
-    """
+    """What a training draws from; None for the whole space."""
     from ..search.feasible import FeasibleSpace
 
     limits = with_defaults(options.limits, context.config.training)
@@ -249,14 +199,7 @@ def told_training(context: Context, limits: TrainingLimits) -> str:
 
 
 def check_trained_for(trained: TrainingLimits | None, limits: Limits, device: str) -> None:
-    """Refuse a search beyond what a supernet was trained for.
-
-    Raises
-    ------
-    ConfigError
-        If a limit is looser than the training's or missing, or latencies are those of another
-        device.
-    """
+    """Refuse a search beyond what a supernet was trained for."""
     if trained is None:
         return
     if trained.device not in (None, device):
@@ -284,13 +227,7 @@ def _as_option(name: str, most: float) -> str:
 def cost_of(
     spec: ModelSpec, family: Family, tokenizer_size: int = 0
 ) -> "Callable[[ArchConfig], Cost]":
-    """What an architecture costs besides time.
-
-    Parameters
-    ----------
-    tokenizer_size
-        Bytes of the tokenizer, which is in the bundle too; 0 before there is one.
-    """
+    """What an architecture costs besides time."""
     from ..export.candidate import bundle_bytes
     from ..search import Cost
 

@@ -1,8 +1,4 @@
-"""A device in a run folder: what was measured on it, its predictor, what goes on with them.
-
-In: a run folder and the name of a device. Out: commands, details of parts, limits that suit it. No
-device is asked.
-"""
+"""A device in a run folder: what was measured on it, its predictor, what goes on with them."""
 
 import contextlib
 from dataclasses import dataclass
@@ -38,13 +34,7 @@ def profile_of(device: str) -> str:
 
 def middle_limit(context: Context, device: str | None = None) -> str:
     """Options of a search within a limit between the fastest and the slowest subnet of a device;
-    empty where neither is known. In a space too small for a predictor, between the smallest and the
-    largest.
-
-    Parameters
-    ----------
-    device
-        None takes the one that a search means, else another one.
+    empty where neither is known.
     """
     middles_ms = middle_times_ms(context)
     name = device or next(iter(middles_ms), None)
@@ -93,13 +83,7 @@ def has_other_predictor(context: Context, limits: TrainingLimits) -> bool:
 
 
 def _rounded_middle(low: float, high: float) -> float:
-    """The middle to two digits; to more where it would lie outside then.
-
-    Examples
-    --------
-    >>> _rounded_middle(20.0, 90.0), _rounded_middle(104.0, 106.0)
-    (55.0, 105.0)
-    """
+    """The middle to two digits; to more where it would lie outside then."""
     middle = (low + high) / 2
     rounded = (float(plain(middle, digits)) for digits in (2, 3, 4, 5, 6))
     return next((value for value in rounded if low <= value <= high), middle)

@@ -1,8 +1,4 @@
-"""Which folders of measurements belong to a workload, and to which device.
-
-In: folders below `predictors`, DEVICE-WORKLOAD by name. Out: names of devices. No record is checked
-here.
-"""
+"""Which folders of measurements belong to a workload, and to which device."""
 
 import contextlib
 import json
@@ -34,11 +30,7 @@ def has_records(path: Path) -> bool:
 
 
 def device_of(folder: Path, workload: str) -> str | None:
-    """The device that a folder is of; None if it is of another workload.
-
-    `rpi-long-sentence` can be of `rpi-long` and the workload `sentence`, or of `rpi` and
-    `long-sentence`: then its records name the device `rpi`.
-    """
+    """The device that a folder is of; None if it is of another workload."""
     suffix = f"-{workload}"
     if not folder.name.endswith(suffix):
         return None

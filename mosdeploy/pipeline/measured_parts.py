@@ -1,7 +1,4 @@
-"""What was measured in a run folder, and the predictors of it.
-
-In: a run folder. Out: a `Part` for each device. No device is asked.
-"""
+"""What was measured in a run folder, and the predictors of it."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,4 @@
-"""What helps where no bundle of a search keeps its limit as deployed.
-
-In: the manifest of the bundle, and what was tried in its place. Out: commands, in words.
-"""
+"""What helps where no bundle of a search keeps its limit as deployed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,17 +19,6 @@ def what_helps(
 ) -> str:
     """What to do where nothing keeps the limit: a search for a lower one is no way, as its bundle
     is held to that one.
-
-    Parameters
-    ----------
-    manifest
-        Of the bundle that missed the limit.
-    to_train
-        Keys of finalists that are expected to keep it, and lack weights of the bundle's kind.
-    taken_ms
-        As for `fast_member`.
-    board
-        Where it was deployed, as `named_board` says it; None where `deploy` goes there by itself.
     """
     ways = []
     if to_train:

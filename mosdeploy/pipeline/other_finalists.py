@@ -1,7 +1,4 @@
-"""What can be delivered in place of a winner that does not keep its limit as deployed.
-
-In: the manifest of its bundle. Out: the other finalists of its search, as bundles like it.
-"""
+"""What can be delivered in place of a winner that does not keep its limit as deployed."""
 
 import math
 from collections.abc import Mapping
@@ -34,20 +31,6 @@ def other_finalists(
 ) -> list[OtherFinalist]:
     """Finalists that kept the limits as measured, those first that are expected to keep them as
     deployed, of these the one of lowest loss first.
-
-    Parameters
-    ----------
-    manifest
-        Of the bundle that missed the limit.
-    deployed_ms
-        How long that one took; how much longer than in the search is expected of the others too.
-        Within the limit, it took too much memory.
-
-    Returns
-    -------
-    list
-        Empty if the bundle was not made for the search at hand, that one is stale, or the bundle
-        was picked.
     """
     from ..search import quality
 
@@ -95,13 +78,6 @@ def fast_member(
 ) -> FastMember | None:
     """The best member of the search's front that is expected to keep a bundle's limit as deployed,
     where nothing that was tried does; None if none is, or nothing tells.
-
-    Parameters
-    ----------
-    manifest
-        Of the bundle that missed the limit.
-    taken_ms
-        How long each took that was tried, by the key of its architecture; None if it has no bundle.
     """
     from ..search.front import best_within, front_members, needed_ms
 

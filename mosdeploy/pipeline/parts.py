@@ -1,7 +1,4 @@
-"""How a part of a run folder is looked at.
-
-In: a check that raises where the part is missing or no longer counts. Out: a `Part`.
-"""
+"""How a part of a run folder is looked at."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +13,7 @@ RUNS = f"a training {RUNS_NOW}"
 
 
 def look_at(what: str, name: str, check: Callable[[], str], command: str | None) -> Part:
-    """One part, by its check.
-
-    Parameters
-    ----------
-    check
-        What is in it. Raises FileNotFoundError if it is missing, a MosdeployError if it no longer
-        counts.
-    command
-        What makes it.
-    """
+    """One part, by its check."""
     try:
         return Part(what=what, name=name, state="ok", detail=check())
     except FileNotFoundError:
@@ -40,13 +28,7 @@ def subnets(count: int) -> str:
 
 
 def require(*paths: Path) -> None:
-    """Make sure that files exist.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one does not.
-    """
+    """Make sure that files exist."""
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(path)

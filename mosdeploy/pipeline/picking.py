@@ -1,8 +1,4 @@
-"""Which subnet `--pick` means.
-
-In: a trained run and what the user wrote. Out: an architecture, and what to call it. A member of
-the search's front is named by its number or by a latency limit.
-"""
+"""Which subnet `--pick` means."""
 
 import re
 from dataclasses import dataclass
@@ -33,26 +29,7 @@ class Picked:
 
 
 def pick(state: TrainedRun, name: str, progress: Progress) -> Picked:
-    """Find the subnet that a name means, and say of a member of the front what its latency is.
-
-    Parameters
-    ----------
-    name
-        `3`, the third of the search's front, fastest first; `18ms`, the best of the front within
-        that latency, as measured or, where it was not, as predicted; or as `TrainedRun.arch` takes
-        it.
-
-    Raises
-    ------
-    StaleInputError
-        If there is no search result, or it was found in another supernet.
-    ConfigError
-        If the front has no such member or no latencies, or as `TrainedRun.arch`.
-    ArchError
-        If the architecture of a file is not in the space.
-    InfeasibleError
-        If no member of the front keeps the latency.
-    """
+    """Find the subnet that a name means, and say of a member of the front what its latency is."""
     from ..search.front import front_members
 
     is_number = _NUMBER.fullmatch(name) is not None

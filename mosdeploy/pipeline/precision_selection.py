@@ -1,8 +1,5 @@
 """`export --precision auto`: every precision timed on the device and scored here; the fastest good
 enough is chosen.
-
-In: a trained subnet, a device, a limit on the loss of score. Out: a `PrecisionChoice`, kept in the
-run folder: a rerun neither times nor scores again what it finds there.
 """
 
 import tempfile
@@ -40,10 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionTask:
-    """What the choice is made for; the precision of the exported subnet is left open.
-
-    The fastest is so by `statistic`, which the limit of the search is about.
-    """
+    """What the choice is made for; the precision of the exported subnet is left open."""
 
     context: Context
     exported: ExportedSubnet
@@ -99,18 +93,7 @@ class PrecisionTask:
 
 
 def choose_precision(task: PrecisionTask) -> PrecisionChoice:
-    """Time and score the device's candidates, and choose.
-
-    Raises
-    ------
-    ConfigError
-        If the device is emulated: its times mean nothing; or its profile has no precision that the
-        workload can have.
-    DeviceError
-        If the device fails.
-    ExportError
-        If no candidate runs on the device and keeps the limit.
-    """
+    """Time and score the device's candidates, and choose."""
     if task.device.emulated:
         raise ConfigError(
             f"{task.device.name} is an emulated device: its times mean nothing; name a precision "

@@ -1,7 +1,4 @@
-"""Which of several precisions is taken, and why not the others.
-
-In: their latencies and scores. Out: the same with a verdict on each. This file measures nothing.
-"""
+"""Which of several precisions is taken, and why not the others."""
 
 from ..records import PrecisionCandidate, PrecisionChoice
 

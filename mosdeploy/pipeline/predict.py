@@ -31,17 +31,7 @@ VECTORS_SUFFIX = ".npy"
 
 @dataclass(frozen=True)
 class PredictResult:
-    """Answers to lines.
-
-    Attributes
-    ----------
-    answers
-        All that is known of each line, in the order given.
-    outputs
-        The same as one line of text each.
-    timing
-        Where the time went.
-    """
+    """Answers to lines."""
 
     bundle: Path
     lines: Sequence[str]
@@ -66,15 +56,7 @@ class PredictResult:
         )
 
     def write_vectors(self, path: Path) -> VectorFile:
-        """Write the vectors as a numpy array, float32 (lines, width), whole or not at all.
-
-        Raises
-        ------
-        ConfigError
-            If a line has no vector, or the name of the file does not end in .npy.
-        MosdeployError
-            If the disk is full.
-        """
+        """Write the vectors as a numpy array, float32 (lines, width), whole or not at all."""
         check_vectors_path(path)
         # without lines, those of any text say how wide the array is
         answers = self.answers or predict(self.bundle, ["a"], self.bundle).answers
@@ -90,25 +72,13 @@ class PredictResult:
 
 
 def check_vectors_path(path: Path) -> None:
-    """Make sure, before lines are answered, that a file is one for vectors.
-
-    Raises
-    ------
-    ConfigError
-        If its name does not end in .npy.
-    """
+    """Make sure, before lines are answered, that a file is one for vectors."""
     if path.suffix != VECTORS_SUFFIX:
         raise ConfigError(f"--output {path}: vectors are written to a file that ends in .npy")
 
 
 def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str]) -> None:
-    """Make sure, before lines are answered, that each will have a vector.
-
-    Raises
-    ------
-    ConfigError
-        If the bundle answers with something else, or a line is empty.
-    """
+    """Make sure, before lines are answered, that each will have a vector."""
     from ..export.bundle import read_manifest
 
     folder = require_bundle(Workspace(root), bundle)
@@ -127,27 +97,7 @@ def predict(
     long: Long = "cut",
     progress: Progress = SILENT,
 ) -> PredictResult:
-    """Answer lines of text with a bundle.
-
-    Parameters
-    ----------
-    root
-        A run folder; with the folder of a `bundle`, any folder.
-    bundle
-        A folder, or its name in `bundles/`; None takes the newest of the run folder.
-    long
-        What becomes of lines that are too long: they are cut, or read in windows that overlap.
-
-    Raises
-    ------
-    ConfigError
-        If `threads` is no positive whole number, or lines are to be read in windows that cannot
-        be: of a translation, or two texts.
-    StaleInputError
-        If there is no bundle.
-    BundleError
-        If it is damaged, or cannot be run here.
-    """
+    """Answer lines of text with a bundle."""
     from ..runtime import BundleError as RuntimeBundleError
     from ..runtime.errors import InputError, LineError
     from ..runtime.manifest import read_manifest

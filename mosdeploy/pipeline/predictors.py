@@ -1,8 +1,4 @@
-"""Which latency predictor a device has: fitted to what was measured, imported, or shipped.
-
-In: a run and a device's name. Out: a `LatencyPredictor` that was checked against the run. This file
-measures nothing.
-"""
+"""Which latency predictor a device has: fitted to what was measured, imported, or shipped."""
 
 import contextlib
 import functools
@@ -37,25 +33,8 @@ _log = logging.getLogger(__name__)
 
 
 def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
-    """The predictor of a device for this run's workload: of its own, else imported, else shipped.
-
-    Warns where it was fitted on another runtime than the bundle's: that is all there is without a
-    board, and the finalists of a search are measured all the same.
-
-    Parameters
-    ----------
-    current
-        Refuse measurements that were made under other conditions than those now. A report shows
-        what was.
-
-    Raises
-    ------
-    StaleInputError
-        If there is none.
-    OtherConditionsError
-        If what was measured no longer counts.
-    PredictorError
-        If it was fitted for another space, vocabulary, device or workload.
+    """The predictor of a device for this run's workload: of its own, else imported, else
+    shipped.
     """
     from ..latency.conditions import runtime_family
     from ..latency.dataset import LatencyDataset
@@ -103,15 +82,7 @@ def _warn_of_noise(path: Path, device: str, noise: str, command: str) -> None:
 
 def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = True) -> float:
     """How many times the median another figure of the times is, as measured on a device: the median
-    over its subnets. A predictor predicts medians.
-
-    Subnets count that were timed with as many repeats as the figure needs, as finalists of a search
-    for it are; where there are none all do, with a warning.
-
-    Raises
-    ------
-    StaleInputError
-        If nothing was measured in this run folder, or the figure was not kept.
+    over its subnets.
     """
     if statistic == "median":
         return 1.0
@@ -173,18 +144,7 @@ def _warn_of_few_repeats(device: str, statistic: Statistic) -> None:
 
 
 def fitted(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
-    """The predictor that was fitted to a device's measurements; fitted again when these changed.
-
-    A predictor that was corrected from another device's (`fit --from`) is corrected from it again,
-    also where that one has changed.
-
-    Raises
-    ------
-    StaleInputError
-        If nothing was measured, or the measurements are corrupt or of another space.
-    PredictorError
-        If too few subnets were measured, or the device is emulated.
-    """
+    """The predictor that was fitted to a device's measurements; fitted again when these changed."""
     saved = _saved(run, device)
     dataset = _measured(run, device, current=current)
     # `profile --renew` puts it away with the measurements
@@ -209,22 +169,7 @@ def _has_same_source(run: Run, trial: TransferTrial, device: str) -> bool:
 def fit_again(
     run: Run, device: str, source: str | None, *, current: bool = True
 ) -> "LatencyPredictor":
-    """Fit a device's predictor to what was measured there, and save it.
-
-    Parameters
-    ----------
-    source
-        A device whose predictor is corrected, if that beats the fit from scratch. The device itself
-        stands for the predictor of it that is shipped.
-
-    Raises
-    ------
-    StaleInputError
-        As `fitted`; or if `source` has no predictor.
-    PredictorError
-        As `fitted`; or if the predictor of `source` is of another space, vocabulary or workload, or
-        was itself corrected from another one.
-    """
+    """Fit a device's predictor to what was measured there, and save it."""
     from ..latency.predictor import LatencyPredictor
     from ..latency.transfer import fit_transfer
 
@@ -274,13 +219,7 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
 def _ready_made(
     run: Run, device: str, folders: Sequence[Path], *, current: bool = True
 ) -> "LatencyPredictor":
-    """An imported or shipped predictor: the first that the folders hold.
-
-    Parameters
-    ----------
-    current
-        Pass over one that was fitted to measurements that are gone.
-    """
+    """An imported or shipped predictor: the first that the folders hold."""
     from ..latency.predictor import LatencyPredictor
 
     workload = run.config.workload.name
@@ -297,13 +236,7 @@ def _ready_made(
 
 def lost_its_measurements(path: Path) -> bool:
     """Whether a predictor was fitted to measurements that lay beside it and are gone: nobody can
-    tell whether they would still count. One that was imported names its source, and one that was
-    copied here has no sessions beside it.
-
-    Raises
-    ------
-    MosdeployError
-        If it cannot be read.
+    tell whether they would still count.
     """
     from ..latency.predictor import LatencyPredictor
     from ..latency.sessions import NAME

@@ -27,25 +27,7 @@ PART = 5
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """What `profile` measures.
-
-    Attributes
-    ----------
-    device
-        None takes the config's, else this machine.
-    budget
-        How many subnets are to be measured in all; None takes the config's.
-    until_error_percent
-        Measure in parts, and stop when the predictor's mean relative error on held-out subnets is
-        at most this twice in a row, for once may be luck. Subnets that the fit rejected do not
-        count: more measuring mends no busy minute.
-    hosts
-        Aliases of boards of this kind, to measure on all at once; none for the one that the profile
-        names.
-    renew
-        Measure all again if it was measured under other conditions, rather than refuse it, or with
-        too much noise; and let the next search measure its finalists again in any case.
-    """
+    """What `profile` measures."""
 
     device: str | None = None
     budget: int | None = None
@@ -62,19 +44,7 @@ class ProfileOptions:
 
 
 def profile(context: Context, options: ProfileOptions | None = None) -> ProfileSummary:
-    """Measure well-chosen subnets on a device, those not measured yet, and fit the predictor.
-
-    Raises
-    ------
-    ConfigError, DeviceError, StaleInputError
-        As `collect`; ConfigError also if the space is not that of the checkpoint.
-    DeviceError
-        Also if nothing could be timed.
-    OtherConditionsError
-        If what was measured was measured under other conditions, and is not to be renewed.
-    PredictorError
-        If an error is asked of an emulated device, or in a space too small for a predictor.
-    """
+    """Measure well-chosen subnets on a device, those not measured yet, and fit the predictor."""
     options = options or ProfileOptions()
     context.check_checkpoint()
     name = context.run.device_name(options.device)
@@ -129,24 +99,12 @@ def _put_finalists_away(context: Context, device: str) -> None:
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:
-    """The aliases that texts name, each one or several: `pi1,pi2`.
-
-    Examples
-    --------
-    >>> split_hosts("pi1, pi2", "pi3")
-    ('pi1', 'pi2', 'pi3')
-    """
+    """The aliases that texts name, each one or several: `pi1,pi2`."""
     return tuple(host.strip() for text in texts for host in text.split(","))
 
 
 def check_any_timed(dataset: "LatencyDataset") -> None:
-    """Refuse a profile in which nothing was timed.
-
-    Raises
-    ------
-    DeviceError
-        With the last failure.
-    """
+    """Refuse a profile in which nothing was timed."""
     if dataset.records and not dataset.usable:
         device = dataset.context.device
         raise DeviceError(

@@ -1,7 +1,4 @@
-"""The commands that several verbs propose at their end, as they are not refused in a run folder.
-
-In: a run folder. Out: command lines. Nothing is run.
-"""
+"""The commands that several verbs propose at their end, as they are not refused in a run folder."""
 
 import contextlib
 
@@ -26,15 +23,7 @@ NO_VERIFY = " --no-verify"
 
 def search_command(context: Context, device: str | None = None) -> str | None:
     """The search that comes next, with a limit where none is known; the training, where there is no
-    supernet yet that can be searched. None where a limit is needed and no latency tells one, and in
-    the folder of a task, where nothing is searched. For an emulated device, which has no latencies,
-    the limit is on parameters, and nothing is verified.
-
-    Parameters
-    ----------
-    device
-        Whose latencies the search is about. None takes the config's, else one that has latencies. A
-        supernet that was trained for those of another device is searched for that one.
+    supernet yet that can be searched.
     """
     config = context.config
     if config.served_by is not None:
@@ -92,11 +81,6 @@ def _same_search(
 def limited_search(context: Context, device: str | None) -> str:
     """The search that comes next where its limits are known; what measures this machine, where it
     is for latencies and the device is emulated, which has none.
-
-    Parameters
-    ----------
-    device
-        As for `search_command`.
     """
     ending = _emulated_ending(context, device)
     is_for_latency = ending and context.config.search.max_latency
@@ -163,14 +147,7 @@ def _searched_device(context: Context, device: str | None) -> str | None:
 def last_training(
     context: Context, *, read_data: bool = False
 ) -> BegunTraining | SupernetCard | None:
-    """What the last training was for: the one that is not over, else the supernet's. One that
-    cannot go on as the run file is now does not count beside a supernet.
-
-    Parameters
-    ----------
-    read_data
-        As `status` has it.
-    """
+    """What the last training was for: the one that is not over, else the supernet's."""
     files = context.files
     begun = last_begun(files)
     if begun is not None and not is_other_training(context, begun, read_data=read_data):
@@ -241,13 +218,7 @@ def named_board(device: str, host: str | None) -> str:
 
 
 def deploy_command(context: Context, device: str | None) -> str:
-    """What deploys the newest bundle.
-
-    Parameters
-    ----------
-    device
-        The one that the bundle was made for. Without one in the run file it is meant anyway.
-    """
+    """What deploys the newest bundle."""
     is_meant = device is None or context.config.device in (None, device)
     return "mosdeploy deploy" + ("" if is_meant else f" --device {device}")
 

@@ -1,8 +1,5 @@
 """What happens on the boards, written down: measurements into the dataset, states and references
 into its sessions.
-
-In: the events of a fleet, one at a time. Out: lines on disk, and what the user is told. Nothing is
-decided here.
 """
 
 import datetime
@@ -34,20 +31,7 @@ from .context import Progress
 
 
 class ProfileRecorder:
-    """Writes the events of one run down; whoever holds one holds the lock of the dataset.
-
-    Parameters
-    ----------
-    missing
-        What is to be measured, by key.
-    is_fleet
-        Name the board in what the user is told.
-
-    Attributes
-    ----------
-    failed_boards
-        Why each board that failed did.
-    """
+    """Writes the events of one run down; whoever holds one holds the lock of the dataset."""
 
     def __init__(
         self,
@@ -70,15 +54,7 @@ class ProfileRecorder:
         self._target_counts = dict.fromkeys(missing, dataset.context.device.measure.rounds)
 
     def record(self, event: Event) -> None:
-        """Write the next event down.
-
-        Raises
-        ------
-        OtherConditionsError
-            If a board that starts differs from what measured before; nothing of it is written.
-        StaleInputError
-            If a board has another runtime when it ends; what it measured no longer counts.
-        """
+        """Write the next event down."""
         match event:
             case Started(host, state):
                 if host in self._sessions:
@@ -107,9 +83,7 @@ class ProfileRecorder:
                     )
 
     def _session(self, host: str, result: AgentResult) -> ProfilingSession:
-        """The session of a result. Behind a pause, of what a killed command left on the board say,
-        a further one begins: a fit divides by what the speeds of sessions differ.
-        """
+        """The session of a result."""
         session = self._sessions[host]
         before = self._latest.get(host, result)
         self._latest[host] = result
@@ -152,10 +126,7 @@ class ProfileRecorder:
             )
 
     def _record_result(self, host: str, result: AgentResult) -> None:
-        """Keep a timing of the reference; tell of each of a subnet, once.
-
-        A board lists all that it holds again after every start.
-        """
+        """Keep a timing of the reference; tell of each of a subnet, once."""
         round_ = (host, result.key, result.measured_at)
         session = self._session(host, result)
         if result.key == REFERENCE:

@@ -1,7 +1,4 @@
-"""What a training finds in its place: the state of another one, or a supernet that it replaces.
-
-In: what a training is begun with, and what lies in the run folder. Out: words about the difference.
-"""
+"""What a training finds in its place: the state of another one, or a supernet that it replaces."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,13 +20,7 @@ OTHER_DATA = "the data are others"
 def telling_differences(
     found: BegunTraining | None, config: RunConfig, wanted: BegunTraining
 ) -> Iterator[None]:
-    """Say of a state that is refused in what its training was another one, where that is known.
-
-    Raises
-    ------
-    StaleInputError
-        As what is done in it raises it, with these words.
-    """
+    """Say of a state that is refused in what its training was another one, where that is known."""
     try:
         yield
     except StaleInputError as error:

@@ -47,12 +47,8 @@ class ReportResult(HtmlTable):
 
 
 def report(context: Context) -> ReportResult:
-    """Write the report of a run folder; it names what is missing, with the command that makes it.
-
-    Raises
-    ------
-    StaleInputError
-        If there is no search result, or a record is corrupt.
+    """Write the report of a run folder; it names what is missing, with the command that
+    makes it.
     """
     from ..export.bundle import read_manifest
     from ..report import Report, ReportInputs, build_report
@@ -169,8 +165,6 @@ def _predicted_ms(
 ) -> tuple[float, ...]:
     """What is predicted for the board that measured each record, by the figure of the search's
     limit.
-
-    The predictor is about medians, and the median board of a fleet.
     """
     ratio = tail_ratio(context.run, search.device, search.statistic, current=False)
     predicted_ms = model.predict(model.space.genes([record.arch for record in records])) * ratio

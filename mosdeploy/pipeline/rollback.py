@@ -1,7 +1,4 @@
-"""Go back to the version that stood on a device before.
-
-In: a run folder, a device. Out: the record of what stands there then.
-"""
+"""Go back to the version that stood on a device before."""
 
 from functools import partial
 from pathlib import Path
@@ -16,23 +13,8 @@ from .devices import lasting_session, resolve_profile, sole_deployment
 
 
 def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
-    """Make the version current again that stood on a device before the present one, and record it.
-
-    Parameters
-    ----------
-    options
-        Without device and host, and with none in the config: the board that was deployed to from
-        here.
-
-    Raises
-    ------
-    StaleInputError
-        If no device is named, and nothing was deployed from here.
-    ConfigError
-        If no device is named, and several were deployed to. Otherwise as `deploy`.
-    DeviceError
-        If the device fails, has no earlier version, or that one fails its self-test; nothing is
-        changed then.
+    """Make the version current again that stood on a device before the present one, and
+    record it.
     """
     from ..devices.channel import LastTwo
     from ..devices.rollback import roll_back as roll_back_there

@@ -1,7 +1,4 @@
-"""A run folder, opened: its config, its file names, and which device a command means.
-
-In: a folder and what the command line said. Out: a `Run`. This file calls no room.
-"""
+"""A run folder, opened: its config, its file names, and which device a command means."""
 
 import contextlib
 import platform
@@ -80,13 +77,7 @@ class Run:
         return option or self.config.device or otherwise or "local"
 
     def profiled_device_name(self, option: str | None) -> str:
-        """Which device a search means when nothing names one: the one that was profiled.
-
-        Raises
-        ------
-        ConfigError
-            If several were profiled for this workload.
-        """
+        """Which device a search means when nothing names one: the one that was profiled."""
         if option or self.config.device:
             return self.device_name(option)
         begun = self._devices_with(LATENCY_NAME)
@@ -114,13 +105,7 @@ class Run:
         return measured_devices(self.workspace.root, self.config.workload.name, name)
 
     def supernet_card(self) -> SupernetCard:
-        """Card of the trained supernet.
-
-        Raises
-        ------
-        StaleInputError
-            If there is none, its files do not belong together, or the search space has changed.
-        """
+        """Card of the trained supernet."""
         card = self.whole_supernet_card()
         if card.space_sha256 != self.space_sha256:
             found = because(setting_differences(card.settings, self.config, "space"))
@@ -131,13 +116,7 @@ class Run:
         return card
 
     def whole_supernet_card(self) -> SupernetCard:
-        """Card of the supernet that stands here, of whichever space.
-
-        Raises
-        ------
-        StaleInputError
-            If there is none, or its files do not belong together.
-        """
+        """Card of the supernet that stands here, of whichever space."""
         files = self.workspace
         card = read_record(SupernetCard, files.supernet_card_path, self.supernet_command)
         for path, sha256 in (
@@ -153,13 +132,7 @@ class Run:
 
 
 def open_run(root: Path) -> Run:
-    """Open a run folder.
-
-    Raises
-    ------
-    ConfigError
-        If it has no `mosdeploy.toml`, or that file is wrong.
-    """
+    """Open a run folder."""
     workspace = Workspace(root)
     if not workspace.config_path.exists():
         raise ConfigError(

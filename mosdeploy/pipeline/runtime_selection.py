@@ -34,13 +34,7 @@ one between minutes.
 
 
 def processor_of(profile: DeviceProfile) -> "Processor":
-    """What to compile for, from a device profile.
-
-    Raises
-    ------
-    ConfigError
-        If the profile does not say it, or says a GPU.
-    """
+    """What to compile for, from a device profile."""
     from ..export.tvm import Processor
 
     if profile.provider != "CPUExecutionProvider":
@@ -68,13 +62,7 @@ class TvmTask:
 
     @property
     def options(self) -> "TvmOptions":
-        """What to compile for, and with which tuning records.
-
-        Raises
-        ------
-        ConfigError
-            As `processor_of`; or if tuning is asked for a device that is not this machine.
-        """
+        """What to compile for, and with which tuning records."""
         from ..export.tvm import Tuning, TvmOptions
 
         workload = self.exported.workload
@@ -101,13 +89,7 @@ class TvmTask:
 
 
 def tvm_builder(task: TvmTask) -> "ModelBuilder":
-    """What writes a TVM model into a bundle's folder.
-
-    Raises
-    ------
-    ConfigError
-        As `TvmTask.options`, or if the family has no TVM.
-    """
+    """What writes a TVM model into a bundle's folder."""
     exported = task.exported
     family = exported.state.family
     build_tvm = family.build_tvm
@@ -135,20 +117,7 @@ def select_runtime(
     options: ExportOptions,
     export: Callable[[Context, ExportOptions], ExportResult],
 ) -> ExportResult:
-    """Write a bundle for each runtime, time each on the device, and keep the fastest.
-
-    A runtime that cannot be built for, or fails on the device, is reported and left out. The
-    precision `auto` is decided with the first.
-
-    Raises
-    ------
-    ConfigError
-        If the device is emulated: its times mean nothing. Otherwise as `export`.
-    DeviceError
-        If no bundle could be timed, or the device is busy or gone.
-    ExportError
-        If no bundle could be built.
-    """
+    """Write a bundle for each runtime, time each on the device, and keep the fastest."""
     name = context.run.device_name(options.device)
     target = run_profile(context.files.root, name)
     if target.emulated:
@@ -179,15 +148,7 @@ def select_runtime(
 def select_fastest(
     context: Context, profile: DeviceProfile, candidates: Sequence[RuntimeCandidate]
 ) -> ExportResult:
-    """Time bundles on a device, with their self-tests there; delete all but the fastest.
-
-    Raises
-    ------
-    DeviceError
-        If no bundle could be timed, or the device is busy or gone; all are kept then.
-    ExportError
-        If none was built.
-    """
+    """Time bundles on a device, with their self-tests there; delete all but the fastest."""
     built = {x.runtime: x.result for x in candidates if x.result is not None}
     if not built:
         raise ExportError("; ".join(f"{x.runtime}: {x.error}" for x in candidates))

@@ -1,7 +1,5 @@
-"""How many steps of a subnet take as long as those of [finetune] do of the reference architecture.
-
-In: a trained run, and an architecture. Out: a number of steps. The two are timed by turns, once:
-who resumes reads what was found then.
+"""How many steps of a subnet take as long as those of [finetune] do of the reference
+architecture.
 """
 
 from collections.abc import Sequence
@@ -70,12 +68,7 @@ def reference(state: TrainedRun) -> ArchConfig:
 
 def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progress) -> list[float]:
     """Steps of each architecture in the time of one of the reference architecture; what is timed is
-    known afterwards. Ratios to an earlier reference are not mixed with those to this one.
-
-    Raises
-    ------
-    StaleInputError
-        If something is to be timed, and data or configuration are not the supernet's.
+    known afterwards.
     """
     other = reference(state)
     beside = _beside(state, other)

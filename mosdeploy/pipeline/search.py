@@ -37,19 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What `search` looks for.
-
-    Attributes
-    ----------
-    device
-        None takes the config's, else the one that was profiled.
-    limits
-        What it leaves open comes from the config.
-    statistic
-        The figure of the measured times that the latency limit is about; None takes the config's.
-    verify
-        Measure the finalists. Without it the winner is a prediction, and the result says so.
-    """
+    """What `search` looks for."""
 
     device: str | None = None
     limits: Limits = NO_LIMITS
@@ -58,28 +46,7 @@ class SearchOptions:
 
 
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
-    """Find the subnet of lowest validation loss within the limits, as measured on the device.
-
-    Raises
-    ------
-    ConfigError
-        If the device has no profile, there is no limit at all, or the supernet was trained for
-        tighter ones.
-    StaleInputError
-        If the run is not trained, or no latency was measured on the device.
-    PredictorError
-        If the winner is to be measured on an emulated device, whose times mean nothing; or if the
-        device has no predictor that suits, and a latency limit needs one.
-    InfeasibleError
-        If nothing keeps the limits, as predicted or as measured.
-    DeviceError
-        If the device cannot be reached, or fails while the finalists are measured.
-
-    Examples
-    --------
-    >>> options = SearchOptions(limits=Limits(max_latency_ms=20.0))
-    >>> search(Context(open_run(Path("my-run"))), options)  # doctest: +SKIP
-    """
+    """Find the subnet of lowest validation loss within the limits, as measured on the device."""
     from ..training.distributed import init_distributed
 
     options = options or SearchOptions()

@@ -1,8 +1,4 @@
-"""Keys of a run file that are given other values before it is written.
-
-In: the text of a run file, and values by `section.key`. Out: the text with them; all other lines
-and their comments stay. This file names no key.
-"""
+"""Keys of a run file that are given other values before it is written."""
 
 import json
 import re
@@ -18,26 +14,7 @@ WHY = "given to init"
 
 
 def with_settings(text: str, settings: Mapping[str, Any]) -> str:
-    r"""The text of a run file in which some keys have other values.
-
-    Parameters
-    ----------
-    settings
-        Values by `section.key`; a key of the top has no section. Numbers and arrays of numpy, and
-        paths, are taken as what they stand for.
-
-    Raises
-    ------
-    ConfigError
-        If a value is no string, number, boolean or list of these, or a key cannot be changed this
-        way.
-
-    Examples
-    --------
-    >>> print(with_settings("[workload]\nbatch = 1", {"workload.batch": 8}).strip())
-    [workload]
-    batch = 8                                # given to init
-    """
+    r"""The text of a run file in which some keys have other values."""
     for name, value in settings.items():
         text = _with_setting(text, name, value)
     return text

@@ -1,8 +1,4 @@
-"""Whether the report that was written shows what a run folder holds.
-
-In: a run folder with a report. Out: which commands were run since that would change the page.
-Nothing is written, and no predictor is fitted.
-"""
+"""Whether the report that was written shows what a run folder holds."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -25,11 +21,6 @@ from .trained_run import TrainedRun
 def changed_since(context: Context, trained: Callable[[], TrainedRun]) -> list[str]:
     """What `report.json` holds otherwise than it is now, whenever either was written; that it was
     written again as it was does not matter.
-
-    Parameters
-    ----------
-    trained
-        Gives the trained run that the report is to be of, or raises `StaleInputError`.
     """
     from ..export.bundle import read_manifest
 

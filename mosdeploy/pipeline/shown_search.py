@@ -1,8 +1,4 @@
-"""What a search tells while it runs.
-
-In: its iterations and the losses that it asks for. Out: lines of progress. Nothing is searched
-here.
-"""
+"""What a search tells while it runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""The verb `status`: what a run folder holds, what is stale and why, what to run next.
-
-In: a run folder. Out: a `RunStatus`. Nothing is written, no device is asked, and each part is
-judged by the check that the verbs themselves make.
-"""
+"""The verb `status`: what a run folder holds, what is stale and why, what to run next."""
 
 import contextlib
 from collections.abc import Iterator
@@ -49,19 +45,7 @@ SEARCH = "mosdeploy search"
 
 
 def status(context: Context, *, read_data: bool = True) -> RunStatus:
-    """Look at everything in a run folder.
-
-    Parameters
-    ----------
-    read_data
-        Read the data, to see whether they are still those that the supernet was trained on; of a
-        large corpus that takes a while.
-
-    Examples
-    --------
-    >>> status(Context(open_run(Path("my-run")))).next_command  # doctest: +SKIP
-    'mosdeploy search --max-latency 5ms'
-    """
+    """Look at everything in a run folder."""
     look = _Look(context, read_data)
     parts = tuple(look.parts())
     return RunStatus(

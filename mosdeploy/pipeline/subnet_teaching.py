@@ -1,9 +1,5 @@
 """What one subnet that is trained alone learns from others: distilled examples, and a teacher's
 distributions.
-
-In: a trained run, an architecture and [finetune]. Out: a `Teaching`, which names them for a
-fingerprint and gives them to a training. The largest subnet learns nothing that it has taught
-itself.
 """
 
 from dataclasses import dataclass
@@ -46,15 +42,7 @@ class Teaching:
 
 
 def teaching(state: TrainedRun, arch: ArchConfig, progress: Progress) -> Teaching:
-    """What [finetune] wants a subnet to be taught by.
-
-    Raises
-    ------
-    ConfigError
-        If the family has no teachers.
-    StaleInputError
-        If the teacher is not trained, or the distilled examples are missing or another teacher's.
-    """
+    """What [finetune] wants a subnet to be taught by."""
     config = state.config.finetune
     which = config.data or state.config.training.data
     largest = state.arch(LARGEST)

@@ -1,9 +1,4 @@
-"""The training of one subnet alone, once or with several seeds.
-
-In: a trained run, an architecture, what its weights start from and what teaches it. Out: a subnet
-and its card in the run folder. A killed training goes on where it stopped, and a finished one is
-left as it is, each seed by itself.
-"""
+"""The training of one subnet alone, once or with several seeds."""
 
 import contextlib
 import json
@@ -50,19 +45,7 @@ class _Start(Record):
 
 @dataclass(frozen=True)
 class SubnetTraining:
-    """One subnet to train alone.
-
-    Attributes
-    ----------
-    weights
-        What the result is called, after what it starts from.
-    config
-        Its seed deals the batches and draws dropout and fresh weights.
-    seed
-        Where the subnet is one of several, that of `config`: it then has a folder of its own.
-    command
-        What is told to go on with it.
-    """
+    """One subnet to train alone."""
 
     state: TrainedRun
     arch: ArchConfig

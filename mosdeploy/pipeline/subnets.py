@@ -1,8 +1,4 @@
-"""Which weights an architecture has in a run folder, and which of them a verb takes.
-
-In: a trained run and an architecture. Out: a subnet with the weights that it inherits from the
-supernet, or with those that it came to when it was trained alone. Nothing is trained here.
-"""
+"""Which weights an architecture has in a run folder, and which of them a verb takes."""
 
 import contextlib
 import dataclasses
@@ -49,19 +45,7 @@ class SelectedSubnet:
 
 
 def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
-    """The weights that are asked for; or, if none are, the best by rule.
-
-    The rule: of finetuned weights and those trained on from the teacher's, as far as they count,
-    those with the lower validation loss, if it is below that of the inherited ones; else the
-    inherited ones. Weights from scratch are never taken unasked.
-
-    Raises
-    ------
-    ConfigError
-        If `wanted` is no kind of weights.
-    StaleInputError
-        If the weights that are asked for are missing or no longer count.
-    """
+    """The weights that are asked for; or, if none are, the best by rule."""
     if wanted is None:
         return _best(state, arch)
     without = ("teacher", "from-teacher") if state.teacher is None else ()
@@ -133,16 +117,7 @@ def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
 def subnet_card(
     state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, seed: int | None = None
 ) -> SubnetCard:
-    """Card of a subnet that was trained alone and counts; with a seed, of one of several.
-
-    It counts if its file is whole, and if data, tokenizer and supernet are those of now; for
-    weights that do not come from the supernet, in its place the space, the tokens and the teacher.
-
-    Raises
-    ------
-    StaleInputError
-        If there is none, or it does not count.
-    """
+    """Card of a subnet that was trained alone and counts; with a seed, of one of several."""
     verb = VERBS[weights] + state.pick_option(arch)
     supernet = state.card
     path = state.files.subnet_path(arch.key, weights, seed)

@@ -1,6 +1,4 @@
-"""What a verb says at its end, for people and for `--json`. No verb reads these again; what is kept
-is in `records`.
-"""
+"""What a verb says at its end, for people and for `--json`."""
 
 from typing import Literal
 
@@ -35,24 +33,7 @@ class StepTimes(Record):
 
 
 class WalkEstimate(Record):
-    """Expected seconds of each verb of a walk, in its order, and what they were made from.
-
-    Attributes
-    ----------
-    verbs
-        By verb, from `train` to `report`.
-    fixed_s
-        Of the training, what more or fewer steps do not change: validations, the outputs of a
-        teacher, and trials of how long a step takes.
-    steps
-        Steps of the `teacher` (0 where there is none), the `supernet` and the `winner`.
-    times
-        What a step takes here.
-    device
-        Whose protocol says how long measuring takes at most.
-    num_winners
-        For how many of them the verbs after `profile` are counted.
-    """
+    """Expected seconds of each verb of a walk, in its order, and what they were made from."""
 
     verbs: dict[str, float]
     fixed_s: float
@@ -114,23 +95,7 @@ class NewRun(Record):
 
 
 class Part(Record):
-    """One thing that a run folder holds, or lacks.
-
-    Attributes
-    ----------
-    what
-        device, data, tokenizer, supernet, distilled, measurements, predictor, search, finetuned,
-        scores, bundle, deployment or report.
-    name
-        Which of several: a device, an architecture, a bundle; else empty.
-    state
-        `stale`: it was made from something that is no longer so. `noisy`: it was measured with too
-        much noise to be trusted. `unused`: nothing asks for it now.
-    detail
-        What is in it; of what is stale, why.
-    command
-        What makes it, or makes it again; None where no command can.
-    """
+    """One thing that a run folder holds, or lacks."""
 
     what: str
     name: str = ""
@@ -150,14 +115,6 @@ class RunStatus(Record):
 class ProfileSummary(Record):
     """What one `profile` run did; `error_met` says whether `until_error_percent` was reached, None
     without one.
-
-    `noise_floor_percent` tells how far apart repeats of one subnet lie there: with one round a
-    subnet no predictor's error can be lower; above `max_noise_percent` nothing that was measured
-    can be trusted. `load_1min` is the mean number of processes that wanted to run on the `cores`
-    there just before or after, whichever was higher. `boards` are those of a fleet, `failed_boards`
-    the reasons why boards failed in this run. `emulated`: the times mean nothing. `fastest_ms` and
-    `slowest_ms` are of the subnets in the file, None if none could be timed. `further_command`
-    measures more where they are too few for a predictor.
     """
 
     device: str
@@ -218,13 +175,7 @@ class Comparison(Record):
 
 
 class Predictions(Record):
-    """What `predict` did, line by line, and with which bundle.
-
-    A prediction holds its `input` and what the runtime's `answer` gives: `output` of a translation,
-    `label` and `scores`, `value`, `tags` and `entities`, or `vector`; `is_cut` or `num_windows`
-    where the line was too long, `is_single` where it holds one text of two, `is_joined` where it
-    holds two that were read as one.
-    """
+    """What `predict` did, line by line, and with which bundle."""
 
     bundle: str
     predictions: tuple[dict[str, JsonValue], ...]
@@ -277,8 +228,6 @@ class DeviceCleaning(Record):
 class HandPicked(Record):
     """The net that a person would pick: as the largest, with as many of its layers as keep the
     limit, trained from the teacher's weights for as long as the winner.
-
-    `teacher_ms` is what the largest takes, `teacher_fp32_ms` what it takes in fp32.
     """
 
     arch: AnyArch

@@ -1,9 +1,4 @@
-"""One supernet that serves many tasks: `finetune --task FILE`.
-
-In: a run folder whose supernet was trained without labels, and the TOML of a task. Out: a run
-folder of the task, `runs/NAME`, in which every later verb works: the run file with the sections of
-the task, the supernet with a fresh head, and the architecture, which was chosen before.
-"""
+"""One supernet that serves many tasks: `finetune --task FILE`."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -48,21 +43,8 @@ SHARED = ("family", "checkpoint", "space", "supernet")
 
 
 def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> TaskSummary:
-    """Make or update the folder of a task, train a subnet there, and score it on its test examples.
-
-    Parameters
-    ----------
-    path
-        The TOML of the task; its files are named from the run folder, as in the run file. The name
-        of the file is that of the folder.
-
-    Raises
-    ------
-    ConfigError
-        If the task or its data is wrong, the file is for another supernet, or this one serves no
-        other tasks.
-    StaleInputError
-        If there is no supernet, or no winner where it is asked for; otherwise as `finetune`.
+    """Make or update the folder of a task, train a subnet there, and score it on its test
+    examples.
     """
     from ..training.distributed import init_distributed
 
@@ -79,13 +61,7 @@ def finetune_task(context: Context, path: Path, options: FinetuneOptions) -> Tas
 
 
 def open_task(context: Context, name: str) -> Context:
-    """The folder that `finetune_task` made of a file of this name.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; names those that there are.
-    """
+    """The folder that `finetune_task` made of a file of this name."""
     root = context.files.task_root(name)
     known = sorted(path.parent.name for path in root.parent.glob("*/mosdeploy.toml"))
     if name not in known:

@@ -1,7 +1,4 @@
-"""The teacher of a run folder, for families that learn from one.
-
-In: a run and, to train it, examples as token ids. Out: the family's `Teacher`, or None.
-"""
+"""The teacher of a run folder, for families that learn from one."""
 
 import functools
 import os
@@ -25,15 +22,7 @@ if TYPE_CHECKING:
 def train_teacher(
     run: Run, data_sha256: str, train: "Dataset", valid: "Dataset", progress: Progress
 ) -> Teacher | None:
-    """Train the teacher, or go on where a killed run stopped; a finished one is opened.
-
-    Raises
-    ------
-    ConfigError
-        If the run file does not fit what the teacher starts from.
-    StaleInputError
-        If an unfinished training was for something else.
-    """
+    """Train the teacher, or go on where a killed run stopped; a finished one is opened."""
     if run.family.open_teacher is None:
         return None
     show = training_progress("teacher", progress)
@@ -55,9 +44,8 @@ def ensure_teacher(context: Context, data: TaskData, source: Distilled) -> None:
 
 
 def keep_teacher(old: Run, new: Run, data_sha256: str) -> None:
-    """Give a run that is trained beside another its teacher, if it is what it would train itself.
-
-    Its files are linked: whoever writes one puts a new one in its place.
+    """Give a run that is trained beside another its teacher, if it is what it would train
+    itself.
     """
     source = old.workspace.teacher_dir
     target = new.workspace.teacher_dir
@@ -84,13 +72,7 @@ def remove_teacher_state(files: Workspace) -> None:
 
 
 def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) -> Teacher | None:
-    """Open the teacher that `train` left; None for a task that another run's supernet serves.
-
-    Raises
-    ------
-    StaleInputError
-        If there is none of this data.
-    """
+    """Open the teacher that `train` left; None for a task that another run's supernet serves."""
     # what serves a task has the teacher of other data
     if run.family.open_teacher is None or run.config.served_by is not None:
         return None

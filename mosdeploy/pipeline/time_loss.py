@@ -1,11 +1,4 @@
-"""What the time of a training step is worth in loss, where winners are trained for a time.
-
-In: a trained run whose [finetune] says `same_time`. Out: what is added to the loss of each
-architecture before a search compares it. What takes longer a step has fewer steps; what these are
-worth is how the supernet's own validation loss fell in the second half of its training. That holds
-for winners that start from weights that are fresh in part, as the supernet did, have most of the
-steps, and read each example a few times.
-"""
+"""What the time of a training step is worth in loss, where winners are trained for a time."""
 
 import contextlib
 import math
@@ -37,31 +30,14 @@ EARLIEST, LATEST = 0.3, 0.8
 SAMPLE_EXAMPLES = 10_000
 """Evenly spaced ones whose batches are counted."""
 MOST_SUPERNET_STEPS = 0.5
-"""Of a winner's steps. From 4,000 of a supernet, winners of 2,400 short steps came to a loss of
-2.244, of 1,900 longer ones, without this, to 2.167 (`docs/search.md`).
-"""
+"""Of a winner's steps."""
 MOST_READS = 5
-"""Of each example, after which more steps count for nothing. On a corpus that was read 34 times e
-times as many lowered the loss by 0.04, where the supernet's fell by 0.8 (`docs/search.md`).
-"""
+"""Of each example, after which more steps count for nothing."""
 
 
 @dataclass(frozen=True)
 class TimeLoss:
-    """What is added to the losses of architectures, in nats a target.
-
-    Attributes
-    ----------
-    worth
-        By how much the loss falls with e times as many steps.
-    steps
-        Of the reference architecture.
-    most_steps
-        Beyond these, steps count for nothing.
-    timed
-        Times steps, when the first loss is asked for: limits that nothing keeps end a search
-        before. The time of a step is over that of one of the reference architecture.
-    """
+    """What is added to the losses of architectures, in nats a target."""
 
     worth: float
     steps: int
@@ -80,9 +56,7 @@ class TimeLoss:
         return self.worth * math.log(min(self.steps, self.most_steps) / min(own, self.most_steps))
 
     def added(self, losses: "LossesOf") -> "LossesOf":
-        """The same losses with this added. An incumbent is left out unless its steps are as short:
-        what has the higher loss may be the better one.
-        """
+        """The same losses with this added."""
 
         def with_time(
             archs: Sequence[ArchConfig], incumbents: Sequence[ArchConfig | None]

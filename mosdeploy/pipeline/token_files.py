@@ -1,8 +1,4 @@
-"""Token ids between the rank that prepares a training and all ranks that train.
-
-In: datasets. Out: files in the folder of the training, and batches of what is in them. A rank reads
-of the training examples only what its batches need.
-"""
+"""Token ids between the rank that prepares a training and all ranks that train."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +25,7 @@ def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:
 def read_tokens(
     folder: Path, family: Family, config: TrainingConfig
 ) -> "tuple[Batches, list[Batch]]":
-    """Read training and validation batches of the token ids in a folder.
-
-    Raises
-    ------
-    StaleInputError
-        If they cannot be read.
-    """
+    """Read training and validation batches of the token ids in a folder."""
     from ..data.batches import Batches, ordered_batches
 
     with read_errors(folder):

@@ -1,8 +1,4 @@
-"""The tokenizer of a run folder, and what a training reads: token ids, and the card of the data.
-
-In: a run and its data. Out: files in the folder of the supernet. The teacher, if the family has
-one, is trained on the way, as it labels the examples.
-"""
+"""The tokenizer of a run folder, and what a training reads: token ids, and the card of the data."""
 
 from ..family import TaskData, Tokenizer
 from ..records import BegunTraining, DataCard
@@ -24,13 +20,7 @@ def tokenize(
     begun: BegunTraining,
     old: Context,
 ) -> None:
-    """Write tokenizer, card and token ids, after the teacher has labelled the examples.
-
-    Parameters
-    ----------
-    old
-        The run that a training stands beside, whose tokenizer and teacher may serve again.
-    """
+    """Write tokenizer, card and token ids, after the teacher has labelled the examples."""
     config = context.config
     files = context.files
     tokenizer = _tokenizer(context, data, old.files)

@@ -49,31 +49,7 @@ class PreparedData(Record):
 
 
 def train(context: Context, options: TrainOptions | None = None) -> SupernetCard:
-    """Train the supernet of a run folder, or resume; a finished one is left as it is. One that was
-    made from something else stands until the new one takes its place.
-
-    Within limits, if there are any: the largest, the smallest and the random architectures of each
-    step are those that keep them. With a budget, for the supernet's share of it.
-
-    Raises
-    ------
-    ConfigError
-        If the data is wrong, a device has no profile, or the time is not enough for the least
-        steps.
-    StaleInputError
-        If an unfinished training was made from other data or another configuration, or a latency
-        limit is given and no latency was measured on the device.
-    PredictorError
-        If a latency limit is given and the device's predictor does not suit.
-    InfeasibleError
-        If nothing keeps the limits.
-    MosdeployError
-        If another training holds the folder, the loss diverges or the disk is full.
-
-    Examples
-    --------
-    >>> train(Context(open_run(Path("my-run"))))  # doctest: +SKIP
-    """
+    """Train the supernet of a run folder, or resume; a finished one is left as it is."""
     from ..training.device import torch_threads
     from ..training.distributed import init_distributed
 
@@ -177,13 +153,7 @@ def _train(
     source: "FeasibleSpace | None",
     distributed: "DistributedContext",
 ) -> Callable[[], str]:
-    """Train, together with the other ranks.
-
-    Returns
-    -------
-    callable
-        What is then left to do for the first rank: write the supernet and its card.
-    """
+    """Train, together with the other ranks."""
     from ..training.trainer import TrainingJob
     from ..training.trainer import train as train_network
 

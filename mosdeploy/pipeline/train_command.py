@@ -1,8 +1,5 @@
 """The command line that trains a supernet, again or as it was asked for, or goes on with one that
 was stopped.
-
-In: the run file, and the limits and the budget of a training. Out: `mosdeploy train` with the
-options that the run file does not say.
 """
 
 from collections.abc import Mapping
@@ -23,10 +20,8 @@ _TIMES = {"h": 3600, "m": 60}
 
 
 def train_command(config: RunConfig, made: BegunTraining | SupernetCard) -> str:
-    """What goes on with a stopped training, or trains a supernet anew for what it was trained for.
-
-    The former has an option wherever the run file says something else; in the latter the run file
-    goes first where it has a limit now.
+    """What goes on with a stopped training, or trains a supernet anew for what it was
+    trained for.
     """
     found = made.limits.limits if made.limits is not None else NO_LIMITS
     said = with_defaults(NO_LIMITS, config.training).model_dump(exclude_none=True)
@@ -59,13 +54,7 @@ def _command(limits: Limits, config: RunConfig, device: str | None, time_s: floa
 
 
 def limit_options(limits: Limits, usual_count: ParameterCount) -> list[str]:
-    """The options of limits, each with its value.
-
-    Parameters
-    ----------
-    usual_count
-        Which parameters the run file counts.
-    """
+    """The options of limits, each with its value."""
     words = []
     if limits.max_latency_ms is not None:
         words.append(f"--max-latency {_digits(limits.max_latency_ms)}ms")

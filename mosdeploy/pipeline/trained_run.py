@@ -1,8 +1,4 @@
-"""A trained run: what the verbs after `train` compute with.
-
-In: a run folder with a supernet. Out: the network, the data and the tokenizer that belong to it,
-each read when it is first asked for, and checked against the supernet's card.
-"""
+"""A trained run: what the verbs after `train` compute with."""
 
 import contextlib
 from collections.abc import Sequence
@@ -43,11 +39,7 @@ rest.
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder, the card of the supernet in it, and who is told how far labelling is.
-
-    `run` has the steps of the walk's budget; `written` is the same as the run file says it, None
-    where both are one.
-    """
+    """A run folder, the card of the supernet in it, and who is told how far labelling is."""
 
     run: Run
     card: SupernetCard
@@ -94,13 +86,7 @@ class TrainedRun:
 
     @cached_property
     def data(self) -> TaskData:
-        """The examples that the supernet was trained, or is to be judged, on.
-
-        Raises
-        ------
-        StaleInputError
-            If the data or the configuration is not what the supernet was trained from.
-        """
+        """The examples that the supernet was trained, or is to be judged, on."""
         data = self.family.load_data(self.config, self.run.data_root)
         if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
             found = self._differences
@@ -190,15 +176,7 @@ class TrainedRun:
         limit: int | None = None,
         options: Any = None,
     ) -> ScoredExamples:
-        """Examples with the family's metrics, answered as a workload says.
-
-        Parameters
-        ----------
-        limit
-            At most so many, of those that a bundle takes; None takes all.
-        options
-            Of the graph of the bundle that they are for; None leaves nothing out.
-        """
+        """Examples with the family's metrics, answered as a workload says."""
         further = {} if self.teacher is None else {"teacher": self.teacher}
         if options is not None:
             further["options"] = options
@@ -215,15 +193,6 @@ class TrainedRun:
     def arch(self, name: str) -> ArchConfig:
         """Which architecture a name means: largest, smallest, winner, the key of a finalist that
         kept the limits or of a member of the front, or a JSON file.
-
-        Raises
-        ------
-        StaleInputError
-            If the winner is asked for before a search, or was found in another supernet.
-        ConfigError
-            If the file is missing or is not an architecture.
-        ArchError
-            If the architecture is not in the space.
         """
         space = self.config.space
         if name in ("largest", "smallest"):
@@ -282,14 +251,7 @@ class TrainedRun:
         return finetune.same_time and is_weighed
 
     def search_result(self) -> SearchResult:
-        """What `search` found in this supernet.
-
-        Raises
-        ------
-        StaleInputError
-            If there is no result, or it was found in another supernet, for another workload or for
-            winners of other steps.
-        """
+        """What `search` found in this supernet."""
         path = self.files.search_result_path
         # the architecture of a task comes with its folder
         is_served = self.config.served_by is not None
@@ -311,27 +273,14 @@ class TrainedRun:
 
 
 def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
-    """Open a trained run. Of a budget in the run file it has the steps that the file gives now:
-    where these are others than the supernet was trained for, its data are refused.
-
-    Raises
-    ------
-    StaleInputError
-        If it is not trained, or was trained on another search space.
-    """
+    """Open a trained run."""
     card = run.supernet_card()
     budget = current_budget(card.budget, run.config.training)
     return TrainedRun(with_budget(run, budget), card, progress, written=run)
 
 
 def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:
-    """Fingerprint of everything that the training of the supernet depends on.
-
-    Raises
-    ------
-    StaleInputError
-        If it is to read distilled examples and there are none.
-    """
+    """Fingerprint of everything that the training of the supernet depends on."""
     config = run.config
     # those of the command line, or of the run file, as they were when it was trained
     more = () if limits is None else (limits,)

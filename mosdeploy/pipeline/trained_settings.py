@@ -1,8 +1,4 @@
-"""The keys of the run file that a supernet depends on, as they were when it was trained.
-
-In: a run file, and the keys that were kept beside a fingerprint. Out: in what they differ, in
-words. This file reads no other.
-"""
+"""The keys of the run file that a supernet depends on, as they were when it was trained."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,12 +16,6 @@ UNSET = "unset"
 def trained_settings(config: RunConfig) -> dict[str, JsonValue]:
     """What the weights of a supernet depend on, by `section.key`; limits apart, and where there is
     a budget with the steps that it gives.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> trained_settings(load_recipe("tiny"))["training.grad_accum_steps"]
-    1
     """
     return {name: value for name, value, _ in _keys(config)}
 
@@ -33,14 +23,7 @@ def trained_settings(config: RunConfig) -> dict[str, JsonValue]:
 def setting_differences(
     kept: Mapping[str, JsonValue] | None, config: RunConfig, section: str = ""
 ) -> list[str]:
-    """In which keys the run file differs from what was kept; none where nothing was. A key that
-    came later was at its default then.
-
-    Parameters
-    ----------
-    section
-        Look at this one alone.
-    """
+    """In which keys the run file differs from what was kept; none where nothing was."""
     if kept is None:
         return []
     # of a section that an older version did not keep, nothing is known

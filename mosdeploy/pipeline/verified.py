@@ -1,8 +1,4 @@
-"""The winner of a search as the device says: finalists measured there, the winner timed again.
-
-In: what a search saw, and limits. Out: a winner whose two timings, at different times, keep the
-limits.
-"""
+"""The winner of a search as the device says: finalists measured there, the winner timed again."""
 
 import contextlib
 import math
@@ -48,11 +44,6 @@ def first_evolution(
 ) -> "tuple[Evolution, float]":
     """What a search sees first, and its level: 1 or, where nothing is predicted to keep the latency
     limit, a lower one, at which subnets are that may keep it as measured.
-
-    Raises
-    ------
-    InfeasibleError
-        If the limits are beyond the predictor's interval too.
     """
     try:
         return evolve(1.0, 0), 1.0
@@ -75,28 +66,7 @@ def first_evolution(
 
 @dataclass
 class FinalistVerification:
-    """Finalists of one search on one device.
-
-    Attributes
-    ----------
-    timing
-        Of finalists on the device.
-    measured
-        Those that were measured so far; of one that was timed again, the longer time.
-    evolve
-        Searches again, with predicted latencies multiplied by a factor, and a limit on memory
-        lowered by so many bytes.
-    train
-        Gives the losses of architectures that were trained alone for a few steps; None to choose
-        by inherited losses.
-    level
-        What the finalists of the quietest round took over what was predicted of them; the search's
-        predictions are multiplied by it.
-    min_level
-        The least that this may be.
-    excess_bytes
-        How much more memory the finalists took than was predicted of them.
-    """
+    """Finalists of one search on one device."""
 
     timing: FinalistTiming
     limits: Limits
@@ -117,15 +87,7 @@ class FinalistVerification:
         return self.timing.context
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
-        """Measure; returns the winner and all that were measured.
-
-        Raises
-        ------
-        InfeasibleError
-            If none keeps the limits.
-        DeviceError
-            If the device fails.
-        """
+        """Measure; returns the winner and all that were measured."""
         try:
             winner = self._winner_of_a_pass()
             if not self._leaves_much(winner):

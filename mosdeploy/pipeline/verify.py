@@ -21,36 +21,7 @@ def verify(
     limit_ms: float | None = None,
     max_memory_bytes: int | None = None,
 ) -> Verification:
-    """Test and time the current version on a device; nothing is changed there or here.
-
-    Parameters
-    ----------
-    options
-        Without device and host, and with none in the config: the board that was deployed to from
-        here.
-    limit_ms
-        None takes the limit that the bundle was searched for; either is about the figure that the
-        search's was.
-    max_memory_bytes
-        None takes the limit that the bundle was searched for, if there was one.
-
-    Raises
-    ------
-    ConfigError
-        If there is no limit, or as `roll_back`.
-    StaleInputError
-        If no device is named, nothing was deployed there from here, or something else is current.
-    PredictorError
-        If the device is emulated: its times mean nothing.
-    DeviceError
-        If the device fails, holds no version, or its version is damaged or fails its self-test; or
-        if there is a limit on memory, and the device does not tell what a process takes.
-
-    Examples
-    --------
-    >>> verify(Context(open_run(Path("my-run")))).kept  # doctest: +SKIP
-    True
-    """
+    """Test and time the current version on a device; nothing is changed there or here."""
     from ..devices.acceptance import missed_limits
     from ..devices.deploy import time_current
     from ..devices.release import LatencyLimit

@@ -1,6 +1,5 @@
-"""The verb `walk`: from a run file to a bundle that keeps its limits on the device, and its report.
-
-In: a run folder, a device and limits. Out: a `WalkSummary`. Each step is a verb, which resumes.
+"""The verb `walk`: from a run file to a bundle that keeps its limits on the device, and its
+report.
 """
 
 import contextlib
@@ -41,15 +40,7 @@ from .trained_run import trained_run
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """What a walk leads to.
-
-    Attributes
-    ----------
-    device
-        None takes the config's, else the one that was profiled, else this machine.
-    limits
-        What they leave open comes from [search], then from [training], then from the supernet.
-    """
+    """What a walk leads to."""
 
     device: str | None = None
     limits: Limits = NO_LIMITS
@@ -58,27 +49,6 @@ class WalkOptions:
 def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     """Go the whole way from the run file to the report; a second call goes on where the first was
     stopped.
-
-    Subnets are measured first, as that needs no weights. The supernet is then trained within the
-    limits, unless one that may be searched under them is there, or several winners are to share it.
-    Limits in [training] go before.
-
-    Raises
-    ------
-    ConfigError
-        If there is no limit, [training] has a tighter one, the data are wrong, the folder is that
-        of a task, or several processes were started.
-    PredictorError
-        If the device is emulated.
-    InfeasibleError
-        If nothing keeps the limits, as predicted, measured or deployed.
-    MosdeployError
-        Whatever a verb raises on the way.
-
-    Examples
-    --------
-    >>> options = WalkOptions("rpi", Limits(max_latency_ms=20.0))
-    >>> walk(Context(open_run(Path("my-run"))), options).bundle  # doctest: +SKIP
     """
     options = options or WalkOptions()
     device = context.run.profiled_device_name(options.device)
@@ -101,15 +71,7 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
 def deliver(
     context: Context, result: SearchResult, rivals: Sequence[str] = (), *, strict: bool = True
 ) -> WalkSummary:
-    """Score a winner that was trained on, export and deploy it, and write the report.
-
-    Parameters
-    ----------
-    rivals
-        What else is scored, as `pick` takes it.
-    strict
-        Refuse a bundle that breaks the limit.
-    """
+    """Score a winner that was trained on, export and deploy it, and write the report."""
     from ..export.bundle import read_manifest
 
     names = ("winner", *rivals)

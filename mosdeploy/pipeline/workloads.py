@@ -18,11 +18,6 @@ def changed_workload(
 ) -> W:
     """A workload with another precision or beam, or other values of further fields; None leaves
     what it says.
-
-    Raises
-    ------
-    ConfigError
-        If the precision is unknown, a value out of range, or the family has no such field.
     """
     known: tuple[str, ...] = workload.precisions
     if precision is not None and precision not in known:

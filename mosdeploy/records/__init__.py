@@ -1,7 +1,4 @@
-"""The records that one command leaves for the next: frozen, versioned, without behaviour.
-
-In and out: JSON. No record holds a path of the machine that wrote it, a secret or a tensor.
-"""
+"""The records that one command leaves for the next: frozen, versioned, without behaviour."""
 
 from .bundle import (
     BundleManifest,

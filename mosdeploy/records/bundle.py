@@ -29,11 +29,7 @@ class SelfTest(Record):
 
 
 class ParityReport(Record):
-    """Torch against the bundle on validation examples, by the family's first metric.
-
-    `exact_score`: torch's without the workload's shortcut, if it has one, which `torch_score` has
-    taken.
-    """
+    """Torch against the bundle on validation examples, by the family's first metric."""
 
     metric: str
     num_examples: int
@@ -44,17 +40,7 @@ class ParityReport(Record):
 
 
 class BundleManifest(Record):
-    """manifest.json of a bundle: what is in it, what it was made from, what it must output.
-
-    `processor` is what a TVM library was compiled for; None for ONNX, which runs anywhere.
-    `settings` holds what the family's runtime needs to know (ids, lengths, the beam), `self_test`
-    examples with the outputs that it must give. `picked` says that the user asked for this very
-    subnet, and `limit_ms` is the latency limit, about the figure `statistic`, that a pick is held
-    to; None of a winner, which is held to `search_limits`, those of the search that it was exported
-    for (None in older manifests).
-    `max_score_drop` is what the export was told that a quantised bundle may lose; None of what the
-    configuration says.
-    """
+    """manifest.json of a bundle: what is in it, what it was made from, what it must output."""
 
     version: Literal[2] = 2
     family: str = "translation"
@@ -86,11 +72,7 @@ class BundleManifest(Record):
 
 
 class Deployment(Record):
-    """A bundle that was copied to a device, self-tested there and timed there.
-
-    `limit_ms` and `max_memory_bytes` are the limits that it was held to. `rolled_back_from` has the
-    `bundle_sha256` of those that rollbacks took away for it.
-    """
+    """A bundle that was copied to a device, self-tested there and timed there."""
 
     version: Literal[1] = 1
     device: DeviceProfile
@@ -147,10 +129,6 @@ class PrecisionCandidate(Record):
 class PrecisionChoice(Record):
     """Which precision `export --precision auto` takes, and the latencies and scores, on validation
     examples, of all that it compared.
-
-    Latencies are what `statistic` says. `precision` is None as long as there is no choice.
-    `inputs_sha256` is a fingerprint of all that the numbers depend on but for `conditions`, which
-    the device tells of itself.
     """
 
     version: Literal[2] = 2

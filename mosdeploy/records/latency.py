@@ -11,12 +11,7 @@ from ..spaces import AnyArch, AnyWorkload
 
 
 class Timing(Record):
-    """Statistics of repeated wall-clock times of the same work, in milliseconds.
-
-    `interval_percent` is half the width of the median's 95% interval, relative to the median;
-    `cpu_ms` the median of the processor time, all threads together. Older files lack these and
-    `p99_ms`.
-    """
+    """Statistics of repeated wall-clock times of the same work, in milliseconds."""
 
     median_ms: float
     p90_ms: float
@@ -32,18 +27,7 @@ class Timing(Record):
 
 
 class Measurement(Record):
-    """One subnet timed on one device; a failure is a measurement with `error` and no timing.
-
-    `total` is the whole run as deployed; `parts` holds the family's other timing stages by name.
-    `drift_percent` is how far the time of the reference subnet moved from just before to just
-    after, None if that is not known; a fit gives the measurement less weight for it. `reference_ms`
-    is the mean of these two times, where they agree. Figures are medians over `rounds`, which are
-    at different times, out of `attempts` that were made; least times, repeats, memory and drift are
-    what `devices.rounds` says. In a `flagged` one the reference moved too far in every round; it
-    holds the round in which it moved least. `peak_memory_bytes` is the most that the process held,
-    `memory_bytes` the same less what it held with the runtime started and no model loaded; None in
-    older records.
-    """
+    """One subnet timed on one device; a failure is a measurement with `error` and no timing."""
 
     total: Timing | None = None
     parts: dict[str, Timing] = Field(default_factory=dict)
@@ -77,11 +61,7 @@ class Measurement(Record):
 
 
 class DeviceState(Record):
-    """What a device reports about itself; None where it does not tell.
-
-    `packages` holds the versions of the profile's requirements that are installed there, by their
-    names on PyPI; `cpu_quota` is how many processors' time a container may use.
-    """
+    """What a device reports about itself; None where it does not tell."""
 
     reachable: bool = True
     machine: str | None = None
@@ -155,11 +135,7 @@ class Leftover(Record):
 
 
 class LatencyContext(Record):
-    """What all records of one latency dataset have in common; the first line of latency.jsonl.
-
-    `graph_sha256` is a fingerprint of the graphs that are timed, `machine_id` one of this machine
-    where that is the device; None in older files.
-    """
+    """What all records of one latency dataset have in common; the first line of latency.jsonl."""
 
     version: Literal[1] = 1
     dataset_id: str
@@ -191,14 +167,8 @@ class ReferenceTiming(Record):
 
 
 class SessionRecord(Record):
-    """One session of measurements: the device before and after it, and the timings of the
-    reference subnet in between.
-
-    `LatencyRecord.session` refers to it. `host` is the board, by its alias; older files lack it.
-    `after` is None until the board has measured all and its candidates are removed; where a session
-    was killed, a later command removes them, and reference timings that it had not fetched are in
-    the next session of that board. `emulated`: the board is an emulation, its times mean
-    nothing. `dataset_id` tells the sessions of datasets in one folder apart; older files lack it.
+    """One session of measurements: the device before and after it, and the timings of the reference
+    subnet in between.
     """
 
     version: Literal[1] = 1
@@ -213,11 +183,7 @@ class SessionRecord(Record):
 
 
 class BoardCalibration(Record):
-    """How one board of a fleet differs from the others, in one dataset.
-
-    `time_ratio` is the median of its timings of the reference, `reference_ms`, over the fleet's
-    (1.05: 5% slower); both are None where it has none. The fleet's is the median over its boards.
-    """
+    """How one board of a fleet differs from the others, in one dataset."""
 
     host: str
     num_subnets: int
@@ -250,9 +216,6 @@ class RowBlock(Record):
 class TransferTrial(Record):
     """How correcting another device's predictor compared with fitting from scratch, on held-out
     subnets.
-
-    Both errors are over the best nine tenths; `scratch_percent` is None with too few samples for a
-    fit from scratch.
     """
 
     source: str
@@ -265,12 +228,6 @@ class TransferTrial(Record):
 class PredictorCard(Record):
     """What a predictor was fitted on and how far off it was on rows that it had not seen
     (cross-validation).
-
-    The errors are over all samples; `trusted_mape_percent` leaves out those that the fit gave no
-    weight, since the device was busy. `num_rejected` counts these and the rows of `left_out`, which
-    the fit never saw. `boards` are those of a fleet: each one's measurements were divided by its
-    `time_ratio`, so that the predictor stands for the median board; those of `rescaled_sessions`
-    by the session's, so that it stands for the boards as they were in their newest session.
     """
 
     version: Literal[1] = 1

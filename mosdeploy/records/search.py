@@ -12,13 +12,8 @@ from ..spaces import AnyArch, AnyWorkload
 
 class Candidate(Record):
     """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
-    (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of those
-    finalists that had them. `num_body_parameters` leaves the embedding table out, and
-    `memory_bytes` is the model with the activations that a run holds, `measured_memory_bytes` what
-    a process took for them on the device; each is None in older records. `narrow_loss` is the loss
-    of the candidate than which this one has more layers or wider FFNs, by which it is compared.
-    Where winners are trained for a time, `time_loss` is what the time of its training steps counts
-    for in `loss`, which is the inherited loss with that added.
+    (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of
+    those finalists that had them.
     """
 
     arch: AnyArch
@@ -36,12 +31,7 @@ class Candidate(Record):
 
 
 class Limits(Record):
-    """What a subnet may cost; None where there is no limit.
-
-    `max_body_parameters` counts all parameters but those of the embedding table,
-    `max_memory_bytes` the bundle's model and what a run of the workload holds, as predicted; as
-    measured, what the process took above the runtime without a model.
-    """
+    """What a subnet may cost; None where there is no limit."""
 
     max_latency_ms: float | None = Field(None, gt=0)
     max_parameters: int | None = Field(None, gt=0)
@@ -55,11 +45,7 @@ NO_LIMITS = Limits()
 
 
 class QualityCard(Record):
-    """How well a quality predictor did on subnets that it had not seen (cross-validation).
-
-    `kendall_tau` is the rank correlation of predicted and true losses, `error` their mean distance
-    in nats a target.
-    """
+    """How well a quality predictor did on subnets that it had not seen (cross-validation)."""
 
     num_samples: int
     kendall_tau: float
@@ -78,15 +64,7 @@ class BegunSearch(Record):
 
 
 class SearchResult(Record):
-    """The winner, the front and what was measured.
-
-    The losses of `num_evaluated` subnets were computed; for `num_early_stopped` of them in part,
-    since they were clearly worse than an incumbent. Those of `num_predicted` were only predicted,
-    by the predictor of the card `quality`. Times of candidates are the figure `statistic`. The
-    predicted times of all are multiplied by `level`, which is what the finalists took over what
-    was predicted of them. `weighs_time`: that winners are trained for a time could change what was
-    chosen; None in older records.
-    """
+    """The winner, the front and what was measured."""
 
     version: Literal[2] = 2
     device: str

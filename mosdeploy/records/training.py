@@ -28,9 +28,6 @@ class DataCard(Record):
 class TrainingLimits(Record):
     """The limits that a supernet was trained for, and the largest and smallest architecture within
     them.
-
-    `device` and `predictor_sha256` say whose latencies and by which predictor; None without a
-    latency limit.
     """
 
     device: str | None
@@ -41,10 +38,8 @@ class TrainingLimits(Record):
 
 
 class DistilledCard(Record):
-    """Training examples whose targets are a teacher's answers: which teacher, and how it answered.
-
-    `teacher` is `largest`, the largest subnet of the supernet, or a folder. Of `num_inputs`
-    examples `num_examples` were worth keeping.
+    """Training examples whose targets are a teacher's answers: which teacher, and how it
+    answered.
     """
 
     version: Literal[2] = 2
@@ -59,14 +54,7 @@ class DistilledCard(Record):
 
 
 class TrainingBudget(Record):
-    """How the steps of a walk are shared between the supernet and each of its winners.
-
-    `inputs_sha256`, the time and the times of a step are None for a budget in steps; else what it
-    was made for, and what was measured. `same_time`: `winner_steps` are of the architecture that
-    was timed, the reference architecture or the largest within limits, and a winner has as many as
-    take as long. `warmup_steps` are those of the supernet; None in older files and for a budget in
-    steps, where they come of the run file.
-    """
+    """How the steps of a walk are shared between the supernet and each of its winners."""
 
     version: Literal[2] = 2
     inputs_sha256: str | None = None
@@ -94,10 +82,6 @@ class BegunTraining(Record):
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.
-
-    `limits` is None for a supernet whose whole space was trained, `budget` where the run file says
-    the steps. `settings` are the keys of the run file that it depends on, by `section.key`; None in
-    older files.
     """
 
     version: Literal[2] = 2
@@ -129,11 +113,7 @@ class SupernetCard(Record):
 
 
 class TrainingCost(Record):
-    """What training one supernet takes, measured in a few steps on made-up examples.
-
-    `peak_bytes` is the largest resident size of the process on a CPU, what was allocated at most on
-    a GPU; `step_s` is the median time of a step of `num_targets` targets.
-    """
+    """What training one supernet takes, measured in a few steps on made-up examples."""
 
     num_parameters: int
     parameters_bytes: int
@@ -173,11 +153,6 @@ class SeedLoss(Record):
 class SubnetCard(Record):
     """A subnet that was trained alone, and the validation losses that it started from and came to,
     in nats a target.
-
-    `supernet_sha256` is None for one that has nothing from the supernet but its tokenizer, trained
-    from scratch or from the teacher's weights. `made_from_sha256` says of those in which space,
-    with how many tokens and with whose weights they were taught; None in older files. `seeds` are
-    all that were tried, if there were several; the subnet is that with the lowest loss.
     """
 
     version: Literal[2] = 2
@@ -199,9 +174,6 @@ class SubnetCard(Record):
 class Scores(Record):
     """Quality of one subnet on the test examples: the family's metrics by name, the first of them
     the one that counts.
-
-    `loss` is the validation loss in nats a target; `setup` says how the outputs were made
-    (`greedy`, `beam 4`). `subnet_sha256` is that of weights that were trained alone.
     """
 
     arch: AnyArch
@@ -215,11 +187,7 @@ class Scores(Record):
 
 
 class ScoreTable(Record):
-    """Scores of several subnets of one supernet, by name, answering as a workload says.
-
-    `inputs_sha256` is that of all that they depend on besides the subnet. None in older files, as
-    the workload may be.
-    """
+    """Scores of several subnets of one supernet, by name, answering as a workload says."""
 
     version: Literal[2] = 2
     supernet_sha256: str

@@ -1,10 +1,4 @@
-"""A small ensemble of neural networks, for what a mean or a simpler model leaves over.
-
-In: features, standardised here, and residuals. Out: a correction and how far the members disagree.
-scikit-learn trains it; the weights are kept as plain numbers and evaluated with numpy, so that a
-saved predictor needs neither scikit-learn nor a pickle. Whether the ensemble is worth keeping is
-not decided here.
-"""
+"""A small ensemble of neural networks, for what a mean or a simpler model leaves over."""
 
 import warnings
 from typing import Annotated, Any
@@ -34,24 +28,7 @@ class Layer(Record):
 
 
 class MlpEnsemble(Record):
-    """Networks of equal shape over standardised features.
-
-    Attributes
-    ----------
-    mean, deviation
-        Of each feature, over the samples of the fit.
-    output_scale
-        What the networks' outputs are multiplied by: the deviation of the residuals.
-    members
-        Layers of each network, in order, with a ReLU between them.
-
-    Examples
-    --------
-    >>> features = np.random.default_rng(0).normal(size=(50, 2))
-    >>> ensemble = fit_mlp(features, features[:, 0], weight_decay=0.1)
-    >>> bool(abs(ensemble.predict(features) - features[:, 0]).mean() < 0.1)
-    True
-    """
+    """Networks of equal shape over standardised features."""
 
     mean: Vector
     deviation: Vector
@@ -59,17 +36,7 @@ class MlpEnsemble(Record):
     members: tuple[tuple[Layer, ...], ...]
 
     def predict(self, features: npt.NDArray[Any]) -> FloatArray:
-        """Correct a population.
-
-        Parameters
-        ----------
-        features
-            Shape (N, F).
-
-        Returns
-        -------
-        The mean correction of the members, shape (N,).
-        """
+        """Correct a population."""
         inputs = (features - np.array(self.mean)) / np.array(self.deviation)
         outputs = []
         for layers in self.members:
@@ -85,17 +52,7 @@ class MlpEnsemble(Record):
 
 
 def fit_mlp(features: FloatArray, residual: FloatArray, *, weight_decay: float) -> MlpEnsemble:
-    """Train the ensemble; the same data give the same weights.
-
-    Parameters
-    ----------
-    features
-        Shape (N, F).
-    residual
-        Shape (N,): what is left to explain; about zero on average.
-    weight_decay
-        Pull of the weights to zero, in units of one sample whose residual is one deviation.
-    """
+    """Train the ensemble; the same data give the same weights."""
     # imported here, for it takes longer than most commands
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor

@@ -1,9 +1,4 @@
-"""The report: what came out of a run, on one page that opens anywhere.
-
-In: `ReportInputs`, records of the other rooms, and `FamilyPage`, the parts that a family describes.
-Out: `index.html`, which fetches nothing, and `report.json` in a folder. This room measures and
-decides nothing.
-"""
+"""The report: what came out of a run, on one page that opens anywhere."""
 
 from .choices import Choice
 from .family_page import FamilyPage

@@ -1,8 +1,4 @@
-"""Cells of the page's tables and lists: figures with units, verdicts in colour, fingerprints.
-
-In: numbers and texts of records. Out: text or escaped `Markup`, and the two shapes that the
-templates draw: `Facts` and `Table`.
-"""
+"""Cells of the page's tables and lists: figures with units, verdicts in colour, fingerprints."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +18,7 @@ Facts = tuple[tuple[str, Cell | None], ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names the rows.
-
-    `is_stacked`: on a narrow page the cells of a row stand below one another.
-    """
+    """A table whose first column names the rows."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]

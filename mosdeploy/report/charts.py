@@ -1,8 +1,4 @@
-"""Charts of the page, as Altair charts: quality against cost, and predicted against measured.
-
-In: choices on an axis, or pairs of latencies. Out: an `altair.LayerChart`. Colours come from
-Vega's `range.category` and from named styles, so that a page can give its own.
-"""
+"""Charts of the page, as Altair charts: quality against cost, and predicted against measured."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,11 +28,7 @@ MARGIN = 0.06
 
 
 def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
-    """Draw validation loss against what an axis counts: the front, the finalists, the winner.
-
-    Two parameters are there for whoever embeds the chart: `limit` draws a line, `chosen` is the key
-    of the architecture that gets a ring around it.
-    """
+    """Draw validation loss against what an axis counts: the front, the finalists, the winner."""
     rows = _front_rows(choices, axis)
     x_title = f"{axis.title}, {axis.unit}"
     x_domain = _domain([row["x"] for row in rows] + ([axis.limit] if axis.limit else []))
@@ -78,13 +70,7 @@ def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
 
 
 def agreement_chart(points: Sequence[Agreement], note: str = "") -> alt.LayerChart:
-    """Draw measured (up) against predicted latency, the diagonal, and a band around it.
-
-    Parameters
-    ----------
-    note
-        Stands behind the titles of both axes.
-    """
+    """Draw measured (up) against predicted latency, the diagonal, and a band around it."""
     rows = [
         {
             "kind": FITTED if point.fitted else UNSEEN,

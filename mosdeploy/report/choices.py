@@ -1,8 +1,4 @@
-"""What a reader can choose from, and what there can be a limit on.
-
-In: subnets that a search found, with their costs. Out: `Axis`es, each with the limit from which on
-a subnet may be chosen and the range of a slider. This file draws nothing.
-"""
+"""What a reader can choose from, and what there can be a limit on."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -32,15 +28,7 @@ class DeviceLatency(Record):
 
 
 class Choice(Record):
-    """One subnet of the front, a finalist or the winner.
-
-    `number` is that of the front, None beside it; `command` exports it, None where there is no name
-    for it; `finetune_command` trains it alone before that, None where that was done. `latencies`
-    begin with the device of the search. `rank` is the place by what the search compares, from 0 for
-    the best. `narrow_loss` is the loss of the one than which this one has more layers or wider
-    FFNs, by which it is compared, and `time_loss` what the time of its training steps counts for in
-    `loss`. `scores` are metrics by the kind of weights, empty where it was not evaluated.
-    """
+    """One subnet of the front, a finalist or the winner."""
 
     number: int | None
     role: Literal["front", "finalist", "winner"]
@@ -61,21 +49,7 @@ class Choice(Record):
 
 @dataclass(frozen=True)
 class Axis:
-    """Something that there can be a limit on, in the unit that people read.
-
-    Attributes
-    ----------
-    name
-        `latency:DEVICE`, `parameters`, `size` or `memory`.
-    title, unit
-        What it is, and of what.
-    needed
-        For each choice the lowest limit that it is taken for; None where that is not known.
-    drawn, measured
-        Where each choice is drawn: as predicted or counted, and as measured.
-    limit
-        That of the search, if it lies near.
-    """
+    """Something that there can be a limit on, in the unit that people read."""
 
     name: str
     title: str
@@ -122,11 +96,6 @@ class Axis:
 def axes_of(choices: Sequence[Choice], search: SearchResult, note: str = "") -> tuple[Axis, ...]:
     """What there can be a limit on: the latency on each device that it is known for, parameters,
     size, memory.
-
-    Parameters
-    ----------
-    note
-        Stands behind the title of the latency on the device of the search.
     """
     limits = search.limits
     figure = "latency" if search.statistic == "median" else f"{search.statistic} of the latency"

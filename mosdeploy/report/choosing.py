@@ -1,7 +1,5 @@
 """The part of the page that answers which subnet to take: a card for each, and what the script
 needs to choose among them.
-
-In: choices and axes. Out: `Card`s for the template, and plain data that the page holds as JSON.
 """
 
 from collections.abc import Sequence
@@ -50,9 +48,7 @@ def agreement_note(report: Report) -> str:
 
 
 def cards(report: Report, family: FamilyPage, *, has_test: bool = True) -> tuple[Card, ...]:
-    """A card for each choice; the winner's is the one that is shown first. Without test examples
-    none tells how to score it.
-    """
+    """A card for each choice; the winner's is the one that is shown first."""
     figure = figure_note(report.search.statistic)
     return tuple(
         Card(
@@ -70,10 +66,7 @@ def cards(report: Report, family: FamilyPage, *, has_test: bool = True) -> tuple
 
 
 def script_data(report: Report) -> dict[str, Any]:
-    """What the script chooses by: for each axis the limit that each choice needs, and its chart.
-
-    A choice that no command exports is never chosen, and has no limit.
-    """
+    """What the script chooses by: for each axis the limit that each choice needs, and its chart."""
     return {
         "keys": [x.arch.key for x in report.choices],
         "ranks": [x.rank for x in report.choices],

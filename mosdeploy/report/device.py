@@ -1,6 +1,5 @@
-"""The device of the page: its state when it last measured, and the bundles that stand on devices.
-
-In: `ReportInputs`. Out: `DeviceView` and `Table` for the template.
+"""The device of the page: its state when it last measured, and the bundles that stand on
+devices.
 """
 
 from dataclasses import dataclass

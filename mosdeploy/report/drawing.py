@@ -1,7 +1,4 @@
-"""Architectures drawn as stacks of boxes, the first layer at the bottom.
-
-In: texts and shares. Out: SVG, escaped. What is drawn is the family's.
-"""
+"""Architectures drawn as stacks of boxes, the first layer at the bottom."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,17 +29,7 @@ _BOX = Markup(
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack of layers.
-
-    Attributes
-    ----------
-    title
-        Stands above it.
-    shares, texts
-        Of each layer: how much of its box is filled, from 0 to 1, and the two lines in it.
-    style
-        Class of the filled part: `primary` or `secondary`.
-    """
+    """One stack of layers."""
 
     title: str
     shares: Sequence[float]

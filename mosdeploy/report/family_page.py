@@ -1,7 +1,4 @@
-"""What a family says of its models on the page.
-
-In: nothing. Out: `FamilyPage`, which a family makes and the other files here read.
-"""
+"""What a family says of its models on the page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The limits of a search besides that on latency, and whether what was delivered keeps them.
-
-In: a candidate, its bundle and its deployment, as far as there are such. Out: `LimitVerdict`s.
-"""
+"""The limits of a search besides that on latency, and whether what was delivered keeps them."""
 
 from collections.abc import Iterator
 
@@ -12,12 +9,7 @@ PREDICTED = "of weights and activations, predicted"
 
 
 class LimitVerdict(Record):
-    """One limit.
-
-    `name` is its field of `Limits`, `most` its value. `taken` is what stands against it, and
-    `counted` says what that is; `kept` is None where it is an estimate, unknown, or of an emulated
-    device.
-    """
+    """One limit."""
 
     name: str
     most: int
@@ -34,13 +26,7 @@ def other_limits(
     *,
     emulated: bool,
 ) -> Iterator[LimitVerdict]:
-    """Judge each limit but that on latency by the best that is known.
-
-    Parameters
-    ----------
-    built_bytes
-        What model and tokenizer of the subnet's bundle take; None where there is no bundle of it.
-    """
+    """Judge each limit but that on latency by the best that is known."""
     counts = (
         ("max_parameters", limits.max_parameters, subnet.num_parameters),
         ("max_body_parameters", limits.max_body_parameters, subnet.num_body_parameters),

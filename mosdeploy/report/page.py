@@ -1,8 +1,4 @@
-"""The page: templates filled with the figures of all sections, and `report.json` beside it.
-
-In: `ReportInputs` and `FamilyPage`. Out: two files in a folder. The words of the page stand in
-`templates/page.html.j2`, its colours in `style.css`, what moves in `page.js`.
-"""
+"""The page: templates filled with the figures of all sections, and `report.json` beside it."""
 
 import functools
 from pathlib import Path
@@ -24,36 +20,7 @@ FOLDER = Path(__file__).parent
 
 
 def build_report(inputs: ReportInputs, family: FamilyPage, out_dir: Path) -> Path:
-    """Write `index.html` and `report.json`.
-
-    Parameters
-    ----------
-    inputs
-        The search result, and what else there is; the page says which command makes what is
-        missing.
-    family
-        What the family says of the winner, its workload and its bundle.
-    out_dir
-        Made if it does not exist; older files of the same names are replaced.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full or read-only.
-    ValueError
-        If `inputs.predicted_ms` and `inputs.records` differ in length.
-
-    Examples
-    --------
-    >>> page = build_report(inputs, family, Path("report"))  # doctest: +SKIP
-    >>> page.name  # doctest: +SKIP
-    'index.html'
-    """
+    """Write `index.html` and `report.json`."""
     report = summarise(inputs)
     page = out_dir / "index.html"
     atomic_write(page, _render(inputs, report, family))

@@ -1,7 +1,4 @@
-"""Where the winner's bundle comes from: what is in it, and the fingerprints of all that went in.
-
-In: `ReportInputs`. Out: `Facts` and `Table` for the template.
-"""
+"""Where the winner's bundle comes from: what is in it, and the fingerprints of all that went in."""
 
 from ..printable import score
 from ..records import BundleManifest

@@ -1,8 +1,4 @@
-"""Figures of the page's sections about the search: headline, quality against latency, predictor.
-
-In: the `Report`. Out: text, `Facts` and `Table`s, which `templates/page.html.j2` puts
-between its words.
-"""
+"""Figures of the page's sections about the search: headline, quality against latency, predictor."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,5 @@
 """What a report is made of: the records that the pipeline hands over, and the record that
 `report.json` holds.
-
-In: records of all rooms. Out: `Report`, with the arithmetic that the page shows. This file writes
-nothing.
 """
 
 from dataclasses import dataclass
@@ -31,15 +28,7 @@ from .limits import LimitVerdict, other_limits
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All that a report tells; None or empty where its command has not run yet.
-
-    `predicted_ms` has one latency for each of `records`, in the same order, by the figure of the
-    times that the search's limit is about; `manifest_sha256` is the digest of the bundle's
-    `manifest.json`, `limited_bytes` what a limit on size is about of its files. `choices` are the
-    front, finalists and winner of the search; `profile` is the one that its device has now. `noise`
-    says why the times of the profile are not to be trusted; `has_test`, whether there is anything
-    to score.
-    """
+    """All that a report tells; None or empty where its command has not run yet."""
 
     search: SearchResult
     choices: tuple[Choice, ...]
@@ -61,19 +50,7 @@ class ReportInputs:
 
 
 class Headline(Record):
-    """The answer in numbers.
-
-    `metrics` are the winner's scores on the test examples; `scored` says of what: torch's answers,
-    which a bundle of another precision gives nearly. As long as there are none, `unscored` says
-    what to run.
-    `measured` tells what `measured_ms` was taken from: the bundle as it stands on the device, or
-    else the candidate that the search measured there; `predicted_ms` is what the predictor says,
-    without the search's correction. `limit_ms` is what the deployed bundle was held to, or else
-    that of the search; `limit_kept` is None where there is no limit, no measurement or no real
-    device; `other_limits` are those on all else. `statistic` is the figure of the times that the
-    limit is about, and that `measured_ms` is. `noise` says why the times of the profile are not to
-    be trusted, empty where they are.
-    """
+    """The answer in numbers."""
 
     device: str
     emulated: bool
@@ -120,13 +97,7 @@ class Report(Record):
 
 
 def summarise(inputs: ReportInputs) -> Report:
-    """Do the arithmetic of a report.
-
-    Raises
-    ------
-    ValueError
-        If `predicted_ms` and `records` differ in length.
-    """
+    """Do the arithmetic of a report."""
     return Report(
         headline=_headline(inputs),
         search=inputs.search,

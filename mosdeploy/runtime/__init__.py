@@ -1,15 +1,5 @@
 """Runs a bundle: texts in, answers out, with numpy, onnxruntime (or TVM) and what splits texts
 (sentencepiece or tokenizers) alone.
-
-This folder stands by itself: it is copied to devices as `mosdeploy_runtime`, imports nothing of
-mosdeploy, and keeps to Python 3.9. A bundle is untrusted input. The class of a
-family is in the file of its name.
-
-Examples
---------
->>> from mosdeploy.runtime import open_model  # on a device: from mosdeploy_runtime
->>> open_model("runs/tiny/bundles/en-de", threads=1).predict(["A house."])  # doctest: +SKIP
-['Ein Haus.']
 """
 
 from __future__ import annotations

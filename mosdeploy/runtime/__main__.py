@@ -1,10 +1,5 @@
 """Command line: `python -m mosdeploy_runtime BUNDLE [--threads N] [--self-test] [--json] [--jsonl]
 [--long cut|window] [--provider NAME] [--time]`.
-
-Lines from stdin, answers to stdout, UTF-8, one for one; messages to stderr. Exit code 0; 1
-when the self-test did not pass; 2 wrong usage, input that is not UTF-8, not JSON or cannot be
-read in windows, or a stdin or stdout that is closed or fails, on a full disk say; 8 something is
-wrong with the bundle; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which inputs share one call of the model.
-
-In: lengths. Out: groups of indices, longest first, so that little is padded.
-"""
+"""Which inputs share one call of the model."""
 
 from __future__ import annotations
 

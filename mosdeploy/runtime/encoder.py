@@ -1,7 +1,4 @@
-"""An encoder's bundle, opened and ready to answer.
-
-In: lines of text. Out: a class, a number, tags or a vector for each.
-"""
+"""An encoder's bundle, opened and ready to answer."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ MAX_BATCH_ROWS = 32
 MAX_BATCH_POSITIONS = 4096  # padded positions in one call
 MAX_CPU_POSITIONS = 512
 """The same on a CPU, where more of them fit no cache: 16 texts of 128 tokens in one call took 1.17
-times as long as in four (MiniLM, fp32, one thread of an Intel Xeon). All three are for fp32, which
-computes the rows of a call together.
+times as long as in four (MiniLM, fp32, one thread of an Intel Xeon).
 """
 
 Ids = npt.NDArray[np.int64]

@@ -1,10 +1,4 @@
-"""What the numbers of an encoder's answer mean, for people.
-
-In: settings, and an answer as a flat list of numbers. Out: one line of text, or an object for JSON.
-An answer holds the logits of the classes, the number, the logits of the tags of every piece (row
-by row), or the vector. A long line may have an answer for each of its windows. This file runs no
-model and splits no text.
-"""
+"""What the numbers of an encoder's answer mean, for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a manifest says of an encoder's bundle beyond what all bundles say.
-
-In: the untrusted `settings` of a manifest. Out: `EncoderSettings`, checked.
-"""
+"""What a manifest says of an encoder's bundle beyond what all bundles say."""
 
 from __future__ import annotations
 

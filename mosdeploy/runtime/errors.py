@@ -1,13 +1,4 @@
-"""What can be wrong with a bundle, or with what it is asked.
-
-BundleError               8   base of all; the number is the exit code
-├── ManifestError             manifest.json is missing, too large, or not what a manifest must be
-├── FileMismatchError         a file is missing, too large, a link, or not that of the manifest
-└── ModelError                the model or the tokenizer cannot be read or run here
-
-InputError                2   a line, or what is asked of it
-└── LineError                 one line of several cannot be answered as is asked
-"""
+"""What can be wrong with a bundle, or with what it is asked."""
 
 from __future__ import annotations
 

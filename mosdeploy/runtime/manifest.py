@@ -1,9 +1,4 @@
-"""The manifest of a bundle, and the check that the bundle's files are those it names.
-
-In: a folder that anyone may have written. Out: a `Manifest` whose every value has been checked, or
-a BundleError. What the runtime does not need, it does not read. What only one family knows stands
-under `settings`, which the file of that family reads with `Fields`.
-"""
+"""The manifest of a bundle, and the check that the bundle's files are those it names."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""What a tokenizer of SentencePiece is given of a text: the same in training and in a bundle.
-
-White space is single spaces between words. Characters that nobody sees, such as soft hyphens, byte
-order marks and controls, are passed over where the tokenizer has no token for them: it would take
-them for a word that it does not know, and the network would invent a translation. Those that it has
-learned, as the joiners of Persian, or that its own rules read, stay.
-"""
+"""What a tokenizer of SentencePiece is given of a text: the same in training and in a bundle."""
 
 from __future__ import annotations
 

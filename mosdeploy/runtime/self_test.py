@@ -1,12 +1,4 @@
-"""Does a bundle, on this machine, answer what it answered where it was made?
-
-An answer is a list of token ids, or of scores. fp32: every id must be the same, and every score
-within `SCORE_TOLERANCE`, or `RELATIVE_TOLERANCE` of itself. Other precisions: kernels of other
-processors round differently, and one id that turns over changes what follows; so the answers must
-be alike, to at least `MIN_AGREEMENT` over all examples together: ids by `difflib`'s ratio, scores
-by how small their difference is beside them. A wrong kernel, tokenizer or file falls far below
-that.
-"""
+"""Does a bundle, on this machine, answer what it answered where it was made?"""
 
 from __future__ import annotations
 

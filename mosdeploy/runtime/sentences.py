@@ -1,7 +1,4 @@
-"""The sentences of a line, and one line of the translations of its parts.
-
-Chinese and Japanese have no space between sentences, nor have their translations.
-"""
+"""The sentences of a line, and one line of the translations of its parts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A bundle's `model.onnx` in ONNX Runtime, with checks that the model is what a bundle's may be.
-
-In: a file that anyone may have written, and the names that its inputs and outputs must have. Out: a
-`ModelSession` that runs it. This file uses no family.
-"""
+"""A bundle's `model.onnx` in ONNX Runtime, with checks that the model is what a bundle's may be."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ from .texts import check_texts
 CPU_PROVIDER = "CPUExecutionProvider"
 EXTERNAL_DATA = "location"
 """Key of a tensor that lies in another file, whatever the encoding; no model of a bundle has the
-word. Older versions of ONNX Runtime follow such a name anywhere.
+word.
 """
 BLOCK_BYTES = 1 << 20
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")

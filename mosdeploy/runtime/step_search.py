@@ -1,11 +1,5 @@
 """Greedy and beam search over the steps of one sentence, in numpy: for runtimes whose model has no
 search inside.
-
-In: a function that takes one token of each hypothesis and says which one that hypothesis continues,
-and gives logits. Out: ids without begin and end. The answers are those of the search in the ONNX
-graphs.
-
-Shapes: K hypotheses, V vocabulary.
 """
 
 from __future__ import annotations

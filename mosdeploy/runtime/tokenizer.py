@@ -1,9 +1,4 @@
-"""Text to token ids and back, and the splitting of lines that are longer than the model takes.
-
-A long line is split at ends of sentences; a sentence that is too long by itself, before the last
-word that fits; a word that is too long by itself, anywhere. Sentences are then joined again as long
-as they fit. Each part is split into tokens as a text of its own, as those of training were.
-"""
+"""Text to token ids and back, and the splitting of lines that are longer than the model takes."""
 
 from __future__ import annotations
 

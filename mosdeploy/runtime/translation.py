@@ -1,7 +1,4 @@
-"""A translation bundle, opened and ready to translate.
-
-In: lines of text. Out: lines of text. Lines of similar length share one call of the model.
-"""
+"""A translation bundle, opened and ready to translate."""
 
 from __future__ import annotations
 

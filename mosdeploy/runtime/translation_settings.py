@@ -1,7 +1,4 @@
-"""What a manifest says of a translation bundle beyond what all bundles say.
-
-In: the untrusted `settings` of a manifest. Out: `TranslationSettings`, checked.
-"""
+"""What a manifest says of a translation bundle beyond what all bundles say."""
 
 from __future__ import annotations
 

@@ -1,10 +1,5 @@
 """A translation bundle's `model.so` and `weights.bin` in TVM's runtime: encoder and decode step
 compiled, the search in numpy.
-
-One sentence at a time. The library is machine code: it does what whoever compiled it wanted,
-whatever its hash.
-
-Shapes: K hypotheses, T steps so far, Q the query/key/value width, V vocabulary.
 """
 
 from __future__ import annotations

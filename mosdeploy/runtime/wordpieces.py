@@ -1,9 +1,4 @@
-"""Text to token ids, by a `tokenizer.json` of Hugging Face.
-
-In: a line of text; where the model takes pairs, two texts are separated by a tab. Out: ids with the
-special tokens around them, cut to the longest text that the model takes, or all of them in windows
-of that length, and where in the line each came from.
-"""
+"""Text to token ids, by a `tokenizer.json` of Hugging Face."""
 
 from __future__ import annotations
 

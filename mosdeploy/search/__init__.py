@@ -1,11 +1,4 @@
-"""Evolutionary search under limits: candidates, the Pareto front, finalists and the winner.
-
-In: a search space, limits, and a `SearchOracle` of callables that judge architectures. Out: an
-`Evolution`; from it the few candidates to measure on the device; from those, once measured, the
-winner. This package uses no network, no device and no predictor, and writes nothing: a search that
-was killed is run again with cached losses and takes the same way, since the seed and the callables
-decide everything.
-"""
+"""Evolutionary search under limits: candidates, the Pareto front, finalists and the winner."""
 
 from .deepening import with_deeper
 from .evolution import Evolution, SearchProgress, evolve

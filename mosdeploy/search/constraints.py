@@ -1,9 +1,4 @@
-"""Which limits an architecture breaks, and a first one that breaks none.
-
-In: a space, limits, and the callables of a `SearchOracle`. Out: latencies and costs, computed once
-each; an architecture within the limits, or an error that names the least found of each quantity
-that is limited.
-"""
+"""Which limits an architecture breaks, and a first one that breaks none."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -33,22 +28,7 @@ Objective = Callable[[ArchConfig], float]
 
 
 class ConstraintTable:
-    """Latencies and costs of architectures, computed once each and only when asked for.
-
-    Parameters
-    ----------
-    space
-        Where the architectures come from.
-    limits
-        What they may cost.
-    cost, predict_ms
-        As in `SearchOracle`.
-
-    Raises
-    ------
-    ConfigError
-        For a latency limit without `predict_ms`.
-    """
+    """Latencies and costs of architectures, computed once each and only when asked for."""
 
     def __init__(
         self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None
@@ -136,11 +116,6 @@ def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> 
 def find_feasible(constraints: ConstraintTable, rng: np.random.Generator) -> ArchConfig:
     """Find an architecture within the limits: the smallest, or else one that a local search from
     random probes reaches.
-
-    Raises
-    ------
-    InfeasibleError
-        If none was found; names the least found of each quantity that is limited.
     """
     smallest = constraints.space.smallest
     if constraints.violation(smallest) == 0.0:

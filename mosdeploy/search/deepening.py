@@ -1,11 +1,4 @@
-"""More layers for the best of a search, as far as the limits allow.
-
-As long as a supernet has learned little, subnets of few and of many layers inherit nearly the same
-loss; trained alone, the deep ones are better (`docs/search.md`).
-
-In: an `Evolution`. Out: the same with deeper candidates, the deepest first. Their FFNs are the
-narrowest: `with_wider` comes after.
-"""
+"""More layers for the best of a search, as far as the limits allow."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,28 +15,13 @@ from .oracle import SearchOracle
 from .quality import loss_alone, num_layers
 
 MAX_RISE = 0.05
-"""By how much the inherited loss of a deeper subnet may be above that of the best, as a share. One
-of three layers was 0.026 above one of a single layer, and far better when both were trained.
-"""
+"""By how much the inherited loss of a deeper subnet may be above that of the best, as a share."""
 
 
 def with_deeper(
     evolution: Evolution, space: SearchSpace, limits: Limits, oracle: SearchOracle
 ) -> Evolution:
-    """Add what is like the best candidate but for more layers and the narrowest FFNs.
-
-    Parameters
-    ----------
-    space, limits, oracle
-        Those of the search. A deeper candidate without a finite loss, or whose loss is clearly
-        higher, is left out.
-
-    Returns
-    -------
-    Evolution
-        Deeper candidates of higher loss than the best with fewer layers have its loss as
-        `narrow_loss`, by which they are compared.
-    """
+    """Add what is like the best candidate but for more layers and the narrowest FFNs."""
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     best = evolution.ranked[0]
     archs = list(dict.fromkeys(_deeper(best.arch, constraints)))
@@ -92,13 +70,7 @@ def _row(
     depths: tuple[int, ...],
     narrow: npt.NDArray[np.bool_],
 ) -> GeneArray:
-    """Genes of an architecture with other depths; layers that it lacks are like its last ones.
-
-    Parameters
-    ----------
-    narrow
-        Bool, (G,): what is the smallest choice in all layers.
-    """
+    """Genes of an architecture with other depths; layers that it lacks are like its last ones."""
     row = space.to_genes(arch)
     for gene, now, then in zip(depth_genes(space), space.depths(arch), depths, strict=True):
         row[space.gene_slices[gene.choices]] = then

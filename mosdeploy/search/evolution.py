@@ -1,9 +1,4 @@
-"""Evolutionary search after HAT (Wang et al., ACL 2020).
-
-In: a space, limits and a `SearchOracle`. Out: an `Evolution`. Unlike in HAT, every architecture is
-evaluated once, several limits hold together, and no loop waits for a candidate that the space does
-not hold.
-"""
+"""Evolutionary search after HAT (Wang et al., ACL 2020)."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,17 +23,7 @@ already.
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """One finished iteration.
-
-    Attributes
-    ----------
-    iteration
-        Its number; 0 is the first population.
-    best_loss
-        Infinity as long as there is none.
-    num_evaluated
-        Architectures that losses were asked of so far.
-    """
+    """One finished iteration."""
 
     iteration: int
     best_loss: float
@@ -50,20 +35,7 @@ OnProgress = Callable[[SearchProgress], None]
 
 @dataclass(frozen=True)
 class Evolution:
-    """What a search saw.
-
-    Attributes
-    ----------
-    ranked
-        Everything within the limits that has a finite loss, best first.
-    front
-        The Pareto front of these, fastest first.
-    evaluated
-        Architectures that losses were asked of, also those that have no finite one or lie beyond
-        the limits.
-    predicted
-        Architectures whose losses were predicted; some may have been evaluated too.
-    """
+    """What a search saw."""
 
     ranked: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
@@ -88,50 +60,7 @@ def evolve(
     oracle: SearchOracle,
     progress: OnProgress | None = None,
 ) -> Evolution:
-    """Search for the architectures of lowest loss that keep all limits.
-
-    The first population is random, but for the space's `starters` that keep the limits, half of
-    it at most. Then, `iterations` times, the best `parents` of everything seen
-    give `mutations` mutants and `crossovers` crossovers. Only architectures within the limits are
-    evaluated, each once. The same seed and callables give the same result.
-
-    Parameters
-    ----------
-    space
-        Where to search.
-    config
-        Sizes of the populations, number of iterations, seed.
-    limits
-        What a candidate may cost.
-    oracle
-        What judges architectures. A candidate without a finite loss is counted and forgotten.
-    progress
-        Called after each iteration.
-
-    Raises
-    ------
-    InfeasibleError
-        If no architecture was found that keeps the limits; names the least found of each quantity
-        that is limited.
-    ConfigError
-        For a latency limit without `predict_ms`.
-    MosdeployError
-        If no loss is finite.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> from mosdeploy.search import Cost
-    >>> spec = load_recipe("tiny").spec
-    >>> config = SearchConfig(population=8, parents=2, mutations=2, crossovers=2, iterations=2)
-    >>> oracle = SearchOracle(
-    ...     losses=lambda archs, incumbents: [1e6 / spec.num_parameters(arch) for arch in archs],
-    ...     cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0),
-    ... )
-    >>> evolution = evolve(spec.space, config, Limits(max_parameters=800_000), oracle)
-    >>> evolution.ranked[0].num_parameters <= 800_000
-    True
-    """
+    """Search for the architectures of lowest loss that keep all limits."""
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     rng = np.random.default_rng(config.seed)
     # before anything is evaluated: limits that nothing keeps end the search here
@@ -238,13 +167,7 @@ def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list
 
 
 def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
-    """Rank everything within the limits and find its front.
-
-    Raises
-    ------
-    MosdeployError
-        If no loss within the limits is finite; tells whether others are.
-    """
+    """Rank everything within the limits and find its front."""
     ranked = rank(seen, constraints)
     # the samples of a surrogate come from all that was trained
     within = {arch for arch in seen if constraints.violation(arch) == 0.0}
@@ -273,13 +196,8 @@ def losses_of(
 def with_candidates(
     evolution: Evolution, found: Sequence[Candidate], evaluated: Collection[ArchConfig]
 ) -> Evolution:
-    """An evolution with further candidates, or others in place of those of the same architectures.
-
-    Parameters
-    ----------
-    evaluated
-        Architectures whose losses were asked of for that; some may be in the evolution, which
-        stopped their evaluation early.
+    """An evolution with further candidates, or others in place of those of the same
+    architectures.
     """
     replaced = {candidate.arch for candidate in found}
     left = [candidate for candidate in evolution.ranked if candidate.arch not in replaced]
@@ -302,10 +220,6 @@ def _incumbents(
 ) -> list[ArchConfig | None]:
     """For each candidate the architecture that it has to beat to matter, or None where any loss
     would do.
-
-    A candidate matters as a parent or a finalist if it beats the last of the best `num_kept`, and
-    on the front if it beats the best of those that cost no more. It is compared with the worse of
-    the two.
     """
     objectives = [constraints.objective(arch) for arch in ranked]
 

@@ -1,9 +1,4 @@
-"""The part of a space that keeps limits, for whoever draws architectures from it.
-
-In: a space, limits, and the callables of a `SearchOracle`. Out: a `FeasibleSpace`: the largest and
-the smallest architecture within the limits, and random ones. A training draws from it, so that no
-step goes to an architecture that the limits will exclude.
-"""
+"""The part of a space that keeps limits, for whoever draws architectures from it."""
 
 import math
 from collections.abc import Callable
@@ -25,29 +20,7 @@ MUTATION_PROBABILITY = 0.3
 
 @dataclass(frozen=True)
 class FeasibleSpace:
-    """The architectures of a space that keep limits.
-
-    Attributes
-    ----------
-    space, limits
-        Which architectures.
-    cost, predict_ms
-        As in `SearchOracle`.
-    largest, smallest
-        Those of most and fewest weights that were found.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> from mosdeploy.search import Cost
-    >>> spec = load_recipe("tiny").spec
-    >>> limits = Limits(max_parameters=900_000)
-    >>> within = FeasibleSpace.find(
-    ...     spec.space, limits, cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0)
-    ... )
-    >>> spec.num_parameters(within.largest) <= 900_000
-    True
-    """
+    """The architectures of a space that keep limits."""
 
     space: SearchSpace
     limits: Limits
@@ -60,15 +33,7 @@ class FeasibleSpace:
     def find(
         cls, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None = None
     ) -> Self:
-        """Find both ends by a local search; the same arguments give the same ones.
-
-        Raises
-        ------
-        InfeasibleError
-            If nothing was found that keeps the limits; names the least found of each quantity.
-        ConfigError
-            For a latency limit without `predict_ms`.
-        """
+        """Find both ends by a local search; the same arguments give the same ones."""
         constraints = ConstraintTable(space, limits, cost, predict_ms)
         rng = np.random.default_rng(0)
         start = find_feasible(constraints, rng)

@@ -1,8 +1,4 @@
-"""Which candidates are measured on the device, and which of them wins.
-
-In: an `Evolution` and limits; later the same candidates, measured. Out: the few to measure; the
-winner.
-"""
+"""Which candidates are measured on the device, and which of them wins."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -27,25 +23,6 @@ def finalists(
 ) -> list[Candidate]:
     """Choose the candidates to measure: low losses, at predicted latencies that go further and
     further below the limit.
-
-    The best candidates sit just below the limit as predicted, and about half of them will measure
-    above it. So the first finalist is the best within the limit, the last the best within
-    `limit * (1 - margin)`, the others in between. Members of the front come first, since whatever
-    they dominate is slower or worse.
-
-    Parameters
-    ----------
-    evolution
-        What the search saw.
-    limits
-        Those of the search.
-    count
-        How many to choose; fewer where fewer are left.
-    exclude
-        Keys of architectures that were measured already.
-    margin
-        How far below the limit to go, as a share of it: the predictor's relative error at, say,
-        nine cases in ten.
     """
     known = set(exclude)
     front = {candidate.arch.key for candidate in evolution.front}
@@ -76,18 +53,6 @@ def largest_of_each_depth(
 ) -> list[Candidate]:
     """Choose candidates of different depths, each with the most parameters of its depth that are
     not the embedding table's.
-
-    What a subnet comes to when it is trained alone depends on its size and depth, and inherited
-    losses do not tell as long as the supernet has learned its smallest subnets alone.
-
-    Parameters
-    ----------
-    count
-        How many; those with the most parameters. Fewer where there are fewer depths.
-    depths
-        Numbers of layers of an architecture.
-    exclude
-        Depths to leave out.
     """
     largest: dict[tuple[int, ...], Candidate] = {}
     for candidate in sorted(candidates, key=size_of, reverse=True):
@@ -104,19 +69,7 @@ def finalists_to_train(
     depths: Callable[[ArchConfig], tuple[int, ...]],
     exclude: Collection[tuple[int, ...]] = (),
 ) -> list[Candidate]:
-    """Choose what is trained alone before it wins: half by inherited loss, half by size.
-
-    Parameters
-    ----------
-    by_loss
-        Candidates of which the first ones are taken, the best first.
-    by_size
-        Candidates of which those are taken that are the largest of other depths.
-    count
-        How many; fewer where there are fewer depths.
-    depths, exclude
-        As `largest_of_each_depth`.
-    """
+    """Choose what is trained alone before it wins: half by inherited loss, half by size."""
     # of one that was widened step by step, the first
     different = {(inherited_quality(c)[0], depths(c.arch)): c for c in reversed(by_loss)}
     best = sorted(different.values(), key=inherited_quality)[: (count + 1) // 2]
@@ -131,21 +84,7 @@ def choose_winner(
     statistic: Statistic = "median",
 ) -> Candidate:
     """The candidate of lowest loss that keeps the limits as measured; one without `measured_ms`
-    cannot win. Losses of those that were trained alone come before inherited ones.
-
-    Parameters
-    ----------
-    margin
-        How far apart repeats lie on this device, as a share. Of several noisy medians the one that
-        happens to lie just below a limit lies above it the next time; so whoever keeps the latency
-        limit by this margin comes first.
-    statistic
-        Which figure of the times `measured_ms` is, for messages.
-
-    Raises
-    ------
-    InfeasibleError
-        If none does; carries the fastest latency measured.
+    cannot win.
     """
     timed = [c for c in measured if c.measured_ms is not None]
     kept = [c for c in timed if _keeps(c, limits)]

@@ -1,7 +1,5 @@
 """The front: which candidates are on it; of a finished search, its members with what was measured
 and the best within a limit.
-
-In: `Candidate`s, or a `SearchResult`. Out: `Candidate`s. This file searches and measures nothing.
 """
 
 from collections.abc import Sequence
@@ -44,8 +42,6 @@ def with_winner(front: tuple[Candidate, ...], winner: Candidate) -> tuple[Candid
 def front_members(result: SearchResult) -> tuple[Candidate, ...]:
     """The front, fastest first; who was a finalist too comes with what was measured of it, and with
     the loss to which it was trained on.
-
-    Member `i` of the tuple is number `i + 1` of the front, as users name it.
     """
     finalists = (*result.finalists, result.winner)
     measured = {x.arch.key: x for x in finalists if x.measured_ms is not None}
@@ -73,10 +69,6 @@ def needed_ms(candidate: Candidate) -> float | None:
 def best_within(members: Sequence[Candidate], limit_ms: float) -> int | None:
     """Position of the best candidate that keeps a latency limit as measured, or where it was not
     measured as predicted; None if none does.
-
-    Examples
-    --------
-    >>> best_within([], 18.0)
     """
     needed = [needed_ms(x) for x in members]
     kept = (i for i in best_first(members) if (ms := needed[i]) is not None and ms <= limit_ms)

@@ -1,8 +1,4 @@
-"""What a search needs of architectures: their losses, what they cost, how long they take.
-
-In and out: types only. Whether an answer is computed, read from a cache or predicted is the
-caller's choice.
-"""
+"""What a search needs of architectures: their losses, what they cost, how long they take."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,10 +25,7 @@ class Cost:
 
 
 LossesOf = Callable[[Sequence[ArchConfig], Sequence[ArchConfig | None]], Iterable[float | None]]
-"""From architectures, and an incumbent or None for each, to their losses in the same order. A loss
-is None where it is not finite, or where the evaluation stopped early because the architecture was
-clearly worse than its incumbent.
-"""
+"""From architectures, and an incumbent or None for each, to their losses in the same order."""
 
 CostOf = Callable[[ArchConfig], Cost]
 PredictMs = Callable[[GeneArray], FloatArray]
@@ -40,22 +33,7 @@ PredictMs = Callable[[GeneArray], FloatArray]
 
 @dataclass(frozen=True)
 class SearchOracle:
-    """The three questions of a search.
-
-    Attributes
-    ----------
-    losses
-        Validation losses (lower wins). Called once an iteration, with each architecture once in a
-        search. The incumbents are such that a worse candidate would neither become a parent or a
-        finalist nor enter the front.
-    cost
-        Weights and bytes of an architecture.
-    predict_ms
-        Latencies in milliseconds (N,) of a population of gene rows (N, G); needed with a latency
-        limit.
-    trained_for
-        Limits within which losses mean anything: those that the supernet was trained for.
-    """
+    """The three questions of a search."""
 
     losses: LossesOf
     cost: CostOf

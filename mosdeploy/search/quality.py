@@ -1,7 +1,4 @@
-"""What candidates are compared by; less is better.
-
-In: candidates. Out: keys to sort by. Nothing is searched or measured here.
-"""
+"""What candidates are compared by; less is better."""
 
 import math
 from collections.abc import Sequence
@@ -43,11 +40,6 @@ def quality(candidate: Candidate) -> tuple[float, float, int, int]:
 def best_first(candidates: Sequence[Candidate]) -> list[int]:
     """Positions of candidates by what they inherit, the best first; those that had some training
     alone share out their places among themselves by what it led to.
-
-    Examples
-    --------
-    >>> best_first([])
-    []
     """
     by_inherited = sorted(range(len(candidates)), key=lambda i: inherited_quality(candidates[i]))
     trained = [i for i in by_inherited if candidates[i].trained_loss is not None]

@@ -1,8 +1,4 @@
-"""Search with a surrogate: losses of most candidates are predicted, only the best are evaluated.
-
-In: a space, limits, a `SearchOracle`, and a callable that fits a loss predictor. Out: an
-`Evolution` whose every loss was truly evaluated. This file uses no predictor.
-"""
+"""Search with a surrogate: losses of most candidates are predicted, only the best are evaluated."""
 
 import dataclasses
 import math
@@ -37,33 +33,7 @@ def evolve_predicted(
     progress: OnProgress | None = None,
     min_samples: int = 1,
 ) -> Evolution:
-    """Search as `evolve` does, on predicted losses; what is returned was evaluated.
-
-    The predictor learns from `quality_samples` architectures of all that was trained, within the
-    limits or not, so that a later search under other limits finds their losses in the cache. Then,
-    round by round, it is fitted, an evolution runs on its predictions, and `parents` architectures
-    of the result are evaluated: half of them the best, the others the best further and further
-    below the latency limit, for the device may be slower than predicted. Where fewer than
-    `min_samples` are found that were trained, these are evaluated and nothing is predicted.
-
-    Parameters
-    ----------
-    space, config, limits, progress
-        As in `evolve`.
-    oracle
-        As in `evolve`; no architecture has an incumbent.
-    fit
-        Fits a loss predictor to gene rows (N, G) and losses (N,), all finite.
-    min_samples
-        How many of these `fit` needs.
-
-    Raises
-    ------
-    InfeasibleError, ConfigError
-        As `evolve`, before anything is evaluated.
-    MosdeployError
-        If no loss within the limits is finite; or what `fit` raises, of too few finite ones, say.
-    """
+    """Search as `evolve` does, on predicted losses; what is returned was evaluated."""
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     # limits that cannot be kept fail before anything is evaluated
     start = find_feasible(constraints, np.random.default_rng(config.seed))
@@ -127,11 +97,6 @@ def _predicted_losses(space: SearchSpace, predict: PredictLoss) -> LossesOf:
 def _sample(trained: ConstraintTable, config: SearchConfig) -> list[ArchConfig]:
     """The smallest, the largest and others at random, `quality_samples` in all, different and
     trained; where those are too few, neighbours of them; fewer where no more are found.
-
-    Raises
-    ------
-    InfeasibleError
-        If none is found that was trained.
     """
     space = trained.space
     count = config.quality_samples

@@ -1,12 +1,4 @@
-"""Wider FFNs for the best of a search, as far as the limits allow.
-
-The first neurons of an FFN are trained with every subnet, the last ones with the widest alone. So
-as long as a supernet has learned little, narrow subnets have the lower inherited loss, by less than
-a percent, and the limit stays unused; trained alone, the wide ones are better
-(`docs/search.md`).
-
-In: an `Evolution`. Out: the same with wider candidates, each before the one that it comes from.
-"""
+"""Wider FFNs for the best of a search, as far as the limits allow."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -28,19 +20,6 @@ def with_wider(
 ) -> Evolution:
     """Add all that lies between the best candidates and the widest FFNs of theirs that keep the
     limits.
-
-    Parameters
-    ----------
-    space, limits, oracle
-        Those of the search. A wider candidate without a finite loss is left out.
-    count
-        How many of the best, and of the best that stand by their own loss.
-
-    Returns
-    -------
-    Evolution
-        Wider candidates have `narrow_loss`, the least loss of what they come from and are not
-        clearly worse than, by which they are compared.
     """
     constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
     # those of the evolution itself too, which come after all that have more layers

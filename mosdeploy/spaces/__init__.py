@@ -1,9 +1,4 @@
-"""What an architecture, a search space and a workload of each family are, and what they cost.
-
-`AnyArch`, `AnySpace` and `AnyWorkload` are what a record may hold: unions over the families, told
-apart by their field `family`, which translation, the first one, goes without. To a type checker
-they are the neutral base types, so that no room can name a field of one family.
-"""
+"""What an architecture, a search space and a workload of each family are, and what they cost."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,5 @@
 """One inventory of what a network holds and computes; parameters, multiply-accumulates and bytes
 are sums over it.
-
-In: the matrix products of a network, as its family lists them, and the activations that it holds.
-Out: whole numbers. What a device makes of them is not known here.
 """
 
 from collections.abc import Callable
@@ -75,9 +72,7 @@ class Inventory:
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of the most activations at one time. They are float32 in every precision: codes
-        live within an operator.
-        """
+        """Bytes of the most activations at one time."""
         return 4 * self.num_activations
 
     @property
@@ -99,15 +94,7 @@ class Inventory:
     def num_bytes(
         self, matrix_bytes: Callable[[Product], int], table_bytes: Callable[[int, int], int]
     ) -> int:
-        """Bytes of all weights, and of lists of ids, in a file.
-
-        Parameters
-        ----------
-        matrix_bytes
-            Bytes of the matrix of a product that has one of its own, without the bias.
-        table_bytes
-            Bytes of a table from its rows and columns.
-        """
+        """Bytes of all weights, and of lists of ids, in a file."""
         own = [product for product in self.products if product.matrix == "weight"]
         num_biases = sum(product.outputs for product in own)
         vectors = 4 * (2 * sum(self.norm_widths) + num_biases + self.num_other)

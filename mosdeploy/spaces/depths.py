@@ -1,7 +1,4 @@
-"""Architectures of a space by their numbers of layers.
-
-In: a space. Out: the combinations that it has, and the largest architecture of each.
-"""
+"""Architectures of a space by their numbers of layers."""
 
 import itertools
 from collections.abc import Iterator, Sequence

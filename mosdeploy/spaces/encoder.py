@@ -1,10 +1,4 @@
-"""Encoders: BERT-like networks, and what they cost.
-
-In: an `EncoderArch`, a workload. Out: `EncoderSpace` with the inventory of matrix products, the
-latency features and the timing stage of an encoder with its head. This file uses no weights.
-
-Shapes in the inventory: B texts, S positions, d hidden width, t table width, q heads * head width.
-"""
+"""Encoders: BERT-like networks, and what they cost."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -64,10 +58,6 @@ class EncoderSpace(EncoderChoices):
     ) -> int:
         """Most numbers that are held at one time: those of one sublayer, or of the logits of masked
         tokens, which are there before and after their bias is added.
-
-        Attention holds the scores of one text at a time; where padding is kept those of all, before
-        and after the padding is masked and as shares. Quantised, each text goes through a
-        sublayer alone, beside the states of all texts before and behind it, if there are several.
         """
         batch = workload.batch
         length = workload.input_len
@@ -145,10 +135,6 @@ class EncoderSpace(EncoderChoices):
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
         """What costs time in one run, from sums over layers (N, A) in the order of `mean_order`:
         each encoder as if all its layers were their mean, and counted in full.
-
-        Returns
-        -------
-        Array of shape (N, 7), in the order of `FEATURE_NAMES`; not negative.
         """
         columns = dict(zip(self.mean_names, sums.T[:, :, None], strict=True))  # each (N, 1)
         depth = columns["layers"]

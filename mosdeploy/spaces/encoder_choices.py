@@ -1,8 +1,4 @@
-"""What an encoder is and what is chosen of it: records, lists of choices, gene rows.
-
-In: lists of choices and sizes from a TOML file. Out: `EncoderChoices` with the table of genes. This
-file uses no costs.
-"""
+"""What an encoder is and what is chosen of it: records, lists of choices, gene rows."""
 
 import itertools
 import math
@@ -22,8 +18,8 @@ from .table import Choices, Depths, Gene, Width
 
 Head = Literal["pooled", "tokens", "vector", "cls-vector", "masked-lm"]
 """What stands on the last layer: a dense layer with tanh and a linear layer on the first token
-(BERT's classifier), a linear layer on each token, the normalised mean of all tokens, the normalised
-first token, or the prediction of masked tokens by the embedding table.
+(BERT's classifier), a linear layer on each token, the normalised mean of all tokens, the
+normalised first token, or the prediction of masked tokens by the embedding table.
 """
 
 VECTOR_HEADS: tuple[Head, ...] = ("vector", "cls-vector")
@@ -45,13 +41,7 @@ class BertLayerConfig(Record):
 
 
 class EncoderArch(ArchConfig):
-    """One encoder of a search space; holds only the layers that exist.
-
-    Examples
-    --------
-    >>> print(EncoderArch(embed_dim=384, layers=(BertLayerConfig(ffn_dim=768, heads=6),)))
-    384 [768/6h]
-    """
+    """One encoder of a search space; holds only the layers that exist."""
 
     family: Literal["encoder"] = "encoder"
     embed_dim: int = Field(gt=0)
@@ -68,9 +58,6 @@ class EncoderArch(ArchConfig):
 
 class EncoderChoices(CostedSpace):
     """What is chosen of each encoder that one supernet holds.
-
-    What is not listed as choices is the same in all of them, and follows from the checkpoint that
-    the weights come from.
 
     Attributes
     ----------
@@ -195,14 +182,7 @@ class EncoderChoices(CostedSpace):
     # -- genes; of a uniform space, those of the first layer stand for all
 
     def check(self, arch: ArchConfig) -> None:
-        """Make sure that an architecture belongs to this space.
-
-        Raises
-        ------
-        ArchError
-            Naming the field, the value and the choices; or that the layers differ where they must
-            not.
-        """
+        """Make sure that an architecture belongs to this space."""
         super().check(arch)
         assert isinstance(arch, EncoderArch)
         if self.uniform and not arch.is_uniform:

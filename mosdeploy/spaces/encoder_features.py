@@ -1,10 +1,4 @@
-"""What costs time in one run of an encoder, as numbers that a latency predictor weighs.
-
-In: the widths of the layers of many encoders, a workload. Out: the latency features. This file
-uses no genes.
-
-Shapes: N encoders, L layers.
-"""
+"""What costs time in one run of an encoder, as numbers that a latency predictor weighs."""
 
 from dataclasses import dataclass
 
@@ -59,12 +53,7 @@ class LayerWidths:
 
 
 def latency_features(layers: LayerWidths, workload: EncoderWorkload) -> FloatArray:
-    """What costs time, in units of 10^6 multiply-accumulates, 10^3 elements, layers or heads.
-
-    Returns
-    -------
-    Array of shape (N, 7), in the order of `FEATURE_NAMES`; not negative.
-    """
+    """What costs time, in units of 10^6 multiply-accumulates, 10^3 elements, layers or heads."""
     rows = workload.batch * workload.input_len
     # of a layer of which the first position is read, all others need keys and values alone
     read = np.where(layers.reads_first, workload.batch, rows)

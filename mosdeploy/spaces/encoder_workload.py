@@ -1,7 +1,4 @@
-"""What one latency number of an encoder stands for.
-
-In: sizes from a TOML file. Out: `EncoderWorkload`. This file uses no architecture.
-"""
+"""What one latency number of an encoder stands for."""
 
 from typing import ClassVar, Literal, Self
 

@@ -1,14 +1,4 @@
-"""Search spaces as tables of genes: sampling, mutation, crossover, checks and encodings.
-
-In: a table of genes and lists of choices. Out: canonical architectures and their encodings. This
-file uses no family, no weights, no costs and no latency.
-
-An architecture has three spellings, each made from the other: `ArchConfig` (the record), a *gene
-row* (integers of fixed length, 0 for what does not exist; what predictors and populations use) and
-the per-layer *encoding* (gene row divided by the largest choice; what a router sees).
-
-Shapes: N architectures, G genes (length of a gene row), A entries of the table.
-"""
+"""Search spaces as tables of genes: sampling, mutation, crossover, checks and encodings."""
 
 import hashlib
 import itertools

@@ -1,8 +1,5 @@
 """What one latency number stands for, and the model that is asked about: a space, its vocabulary,
 its workload.
-
-In: words of a family. Out: `ModelSpec`, which the rooms take in place of the three. This file uses
-no family.
 """
 
 from abc import abstractmethod

@@ -1,12 +1,4 @@
-"""Translation: its search spaces, and what its architectures cost.
-
-In: lists of choices and sizes from a TOML file. Out: `TranslationSpace` with the table of genes,
-the inventory of matrix products, the latency features and the timing stages of an encoder-decoder.
-This file uses no weights.
-
-Shapes in the inventory: S source positions, T decode steps, K hypotheses, e and d embed widths, q
-the q/k/v width, V vocabulary.
-"""
+"""Translation: its search spaces, and what its architectures cost."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -29,9 +21,6 @@ FIRST_TOKEN = 4
 
 class TranslationSpace(CostedSpace):
     """All encoder-decoders that one supernet holds.
-
-    Every list of choices is a field. Heads only re-partition the fixed q/k/v width `qkv_dim`, and
-    all layers of a stack have one embed width, as in HAT (Wang et al., ACL 2020).
 
     Attributes
     ----------
@@ -145,10 +134,7 @@ class TranslationSpace(CostedSpace):
     # -- costs
 
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
-        """What an architecture holds and computes in one translation with a key/value cache.
-
-        Parts: `encoder` is computed once a sentence, `step` once a decode step.
-        """
+        """What an architecture holds and computes in one translation with a key/value cache."""
         # the engine hands over what it does not know; these tell the type checker which it is
         assert isinstance(arch, TranslationArch)
         assert isinstance(workload, TranslationWorkload)

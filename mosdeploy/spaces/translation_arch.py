@@ -1,7 +1,4 @@
-"""Architectures of translation: encoder-decoders, layer by layer.
-
-In: sizes. Out: records that hold only the layers that exist.
-"""
+"""Architectures of translation: encoder-decoders, layer by layer."""
 
 from typing import Self
 
@@ -19,12 +16,7 @@ class EncoderLayerConfig(Record):
 
 
 class DecoderLayerConfig(Record):
-    """One decoder layer.
-
-    `cross_span` is the number of last encoder layers whose outputs, concatenated along the length,
-    the cross-attention reads (HAT's arbitrary encoder-decoder attention: its -1, 1, 2 are 1, 2, 3
-    here).
-    """
+    """One decoder layer."""
 
     ffn_dim: int = Field(gt=0)
     self_heads: int = Field(gt=0)
@@ -33,21 +25,7 @@ class DecoderLayerConfig(Record):
 
 
 class TranslationArch(ArchConfig):
-    """One encoder-decoder Transformer of a search space; holds only the layers that exist.
-
-    Examples
-    --------
-    >>> arch = TranslationArch(
-    ...     encoder_embed_dim=96,
-    ...     decoder_embed_dim=128,
-    ...     encoder_layers=(EncoderLayerConfig(ffn_dim=384, heads=4),),
-    ...     decoder_layers=(
-    ...         DecoderLayerConfig(ffn_dim=192, self_heads=4, cross_heads=2, cross_span=1),
-    ...     ),
-    ... )
-    >>> print(arch)
-    enc 96 [384/4h] dec 128 [192/4+2h/1]
-    """
+    """One encoder-decoder Transformer of a search space; holds only the layers that exist."""
 
     encoder_embed_dim: int = Field(gt=0)
     decoder_embed_dim: int = Field(gt=0)

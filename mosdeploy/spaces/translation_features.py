@@ -1,8 +1,4 @@
-"""What costs time in one translation, as numbers that a latency predictor weighs.
-
-In: sums over the layers of many encoder-decoders, a workload. Out: the latency features. This file
-uses no genes.
-"""
+"""What costs time in one translation, as numbers that a latency predictor weighs."""
 
 import numpy as np
 
@@ -33,21 +29,6 @@ def latency_features(
 ) -> FloatArray:
     """What costs time in one translation, in units of 10^6 multiply-accumulates, 10^3 elements,
     layers or heads.
-
-    At batch 1 the bytes of the weights that a step reads are proportional to its
-    multiply-accumulates, layer kind by layer kind, so a feature stands for both; its
-    coefficient holds whichever is slower on the device. The scores of self-attention are
-    proportional to the layer features and have none of their own; with them the `_macs`
-    features add up to the multiply-accumulates of the inventory.
-
-    Parameters
-    ----------
-    sums
-        Sums over layers (N, 10), in the order of `TranslationSpace.mean_order`.
-
-    Returns
-    -------
-    Array of shape (N, 15), in the order of `FEATURE_NAMES`; not negative.
     """
     e, layers_e, ffn_e, heads_e, d, layers_d, ffn_d, heads_self, heads_cross, span = sums.T
     q = qkv_dim

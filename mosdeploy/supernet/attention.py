@@ -1,11 +1,5 @@
 """Multi-head attention with a q/k/v width of its own, over keys and values that are computed once
 and kept.
-
-In: queries, and the keys and values of whatever is attended to. Out: the mixed values. This file
-uses no layer and no search space: heads and widths are numbers.
-
-Shapes: B batch, T queries, L memory length, D embed width, H heads, K width of a head; H * K is the
-q/k/v width.
 """
 
 import math
@@ -86,20 +80,7 @@ class Attention(nn.Module):
     def forward(
         self, queries: Tensor, memory: KeyValues, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Attend from queries of shape (B, T, D).
-
-        Parameters
-        ----------
-        mask
-            Bool, (B, 1, 1, L), true where the memory may be read; None reads all of it.
-        causal
-            Query t reads memory 0..t only.
-
-        Returns
-        -------
-        Tensor
-            (B, T, D)
-        """
+        """Attend from queries of shape (B, T, D)."""
         heads = self._split(self.q(queries))  # (B, H, T, K)
         # the functions drop out in eval mode too unless their rate is 0
         dropout = self.dropout if self.training else 0.0
@@ -126,22 +107,7 @@ class Attention(nn.Module):
 def unfused_attention(
     queries: Tensor, memory: KeyValues, mask: Tensor | None, dropout: float, causal: bool
 ) -> Tensor:
-    """What `scaled_dot_product_attention` computes, as a product, a softmax and a product.
-
-    Parameters
-    ----------
-    queries
-        (B, H, T, K)
-    mask, causal
-        As in `Attention.forward`; causal only where T = L.
-    dropout
-        Probability on the attention weights.
-
-    Returns
-    -------
-    Tensor
-        (B, H, T, K)
-    """
+    """What `scaled_dot_product_attention` computes, as a product, a softmax and a product."""
     # the queries are scaled, not the scores: they are fewer numbers
     scores = queries * queries.shape[-1] ** -0.5 @ memory.keys.mT  # (B, H, T, L)
     if causal:

@@ -1,14 +1,4 @@
-"""Supernets, subnets that were trained alone, and training states on disk.
-
-In: a network, or a dictionary of tensors and plain values. Out: a file that is whole or not there,
-and that is checked before a number of it is used: checksum, kind and version, shapes.
-
-Networks are safetensors files. Their metadata say of what kind and version they are and what they
-are built from; since the format has no checksum, they hold one over all else. A training state is
-torch's own format, read with `weights_only`: an optimiser's state nests tensors by parameter number
-and beside plain values. The network's weights are in it too: in a file of their own they could be
-those of another step, where a run was killed between the two.
-"""
+"""Supernets, subnets that were trained alone, and training states on disk."""
 
 import contextlib
 import errno
@@ -71,13 +61,7 @@ was written.
 
 
 def save_supernet(path: Path, net: Supernet) -> None:
-    """Write a supernet with everything that is needed to build it again.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full or read-only; an older file is then left as it was.
-    """
+    """Write a supernet with everything that is needed to build it again."""
     metadata = {
         "space": net.space.model_dump_json(),
         "vocab_size": str(net.vocab_size),
@@ -87,19 +71,7 @@ def save_supernet(path: Path, net: Supernet) -> None:
 
 
 def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
-    """Read a supernet, on the CPU and in eval mode.
-
-    Parameters
-    ----------
-    build
-        Makes the supernet that receives the weights; what it raises as ConfigError says that the
-        file is corrupt.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing, unreadable, damaged, of another kind or of another version.
-    """
+    """Read a supernet, on the CPU and in eval mode."""
     metadata, weights = _read_network(path, "supernet")
     with _damage_errors(path, "supernet"):
         # strict: a weight that is missing, left over or of another shape raises RuntimeError, which
@@ -110,30 +82,12 @@ def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
 
 
 def save_subnet(path: Path, subnet: Subnet) -> None:
-    """Write the weights of a subnet that was trained alone, and its architecture.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full or read-only; an older file is then left as it was.
-    """
+    """Write the weights of a subnet that was trained alone, and its architecture."""
     _write_network(path, "subnet", {"arch": subnet.arch.model_dump_json()}, subnet)
 
 
 def load_subnet(path: Path, space: SearchSpace, skeleton: Callable[[ArchConfig], Subnet]) -> Subnet:
-    """Read a subnet of a space, on the CPU and in eval mode.
-
-    Parameters
-    ----------
-    skeleton
-        An architecture's plain network without weights: `Supernet.skeleton`.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing, unreadable, damaged, of another kind or of another version, or does
-        not fit the space.
-    """
+    """Read a subnet of a space, on the CPU and in eval mode."""
     metadata, weights = _read_network(path, "subnet")
     with _damage_errors(path, "subnet"):
         arch = parse(space.arch_type, json.loads(metadata["arch"]), str(path))
@@ -165,11 +119,6 @@ class _Target:
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors and plain values (numbers, strings, lists, dicts), as `load_training_state`
     gives them back.
-
-    Raises
-    ------
-    MosdeployError
-        If the disk is full or read-only; an older file is then left as it was.
     """
     content = {"kind": "training state", "version": VERSION, "content": dict(state)}
     with atomic_file(path) as file:
@@ -184,13 +133,7 @@ def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_training_state(path: Path) -> dict[str, Any]:
-    """Read what `save_training_state` wrote, tensors on the CPU.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing, unreadable, damaged, of another kind or of another version.
-    """
+    """Read what `save_training_state` wrote, tensors on the CPU."""
     kind = "training state"
     _check_readable(path, kind)
     with _damage_errors(path, kind):

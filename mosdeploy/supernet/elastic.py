@@ -1,10 +1,5 @@
-"""Modules that hold the largest weights of a space and hand out the part that an architecture uses.
-
-In: active widths. Out: `StateDict`, tensors under the names that the plain module of the same kind
-gives them. First rows, first columns: a slice is a view, nothing is copied. This file computes no
-activation and uses no expert.
-
-Shapes: O and I largest output and input widths, o and i active ones, V rows of a table.
+"""Modules that hold the largest weights of a space and hand out the part that an
+architecture uses.
 """
 
 from typing import Protocol
@@ -19,10 +14,7 @@ StateDict = dict[str, Tensor]
 
 
 class Subnet(nn.Module):
-    """The plain network of one architecture; a family fills in the rest.
-
-    Called with what `Batch.inputs` gives, and with `activation_checkpointing` by keyword.
-    """
+    """The plain network of one architecture; a family fills in the rest."""
 
     arch: ArchConfig
 
@@ -33,24 +25,10 @@ class ElasticNetwork(Protocol):
     vocab_size: int
 
     def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
-        """Dense weights of an architecture of the space, under the names of its subnet.
-
-        Parameters
-        ----------
-        encoding
-            What the routers see of the architecture, float32 (G,).
-        router_dropout
-            Whether the routers drop out.
-        """
+        """Dense weights of an architecture of the space, under the names of its subnet."""
 
     def skeleton(self, arch: ArchConfig) -> Subnet:
-        """The plain network of an architecture, its weights on the meta device.
-
-        Raises
-        ------
-        ArchError
-            If the architecture is not in the space.
-        """
+        """The plain network of an architecture, its weights on the meta device."""
 
 
 def with_prefix(**parts: StateDict) -> StateDict:
@@ -96,13 +74,7 @@ class ElasticLinear(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def generate(self, in_dim: int, out_dim: int, alignment: None = None) -> StateDict:
-        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,).
-
-        Parameters
-        ----------
-        alignment
-            None, as there are no experts to mix.
-        """
+        """First `out_dim` rows, first `in_dim` columns: (o, i) and (o,)."""
         # views: the gradients of every architecture add up in the same rows and columns
         return {"weight": self.weight[:out_dim, :in_dim], "bias": self.bias[:out_dim]}
 

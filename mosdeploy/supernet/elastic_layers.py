@@ -1,10 +1,4 @@
-"""Elastic Transformer layers: the largest layer of a stack, whose FFN is mixed from experts.
-
-In: active widths and an encoding. Out: the weights of an `EncoderLayer` or `DecoderLayer`. As in
-MoS, attentions and norms are sliced and only the FFN is routed.
-
-Shapes: G length of the encoding.
-"""
+"""Elastic Transformer layers: the largest layer of a stack, whose FFN is mixed from experts."""
 
 from torch import Tensor, nn
 

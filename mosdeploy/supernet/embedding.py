@@ -1,7 +1,4 @@
-"""Tables of vectors: sinusoids of the positions, and how a table of token embeddings starts.
-
-Shapes: V rows of a table, D columns.
-"""
+"""Tables of vectors: sinusoids of the positions, and how a table of token embeddings starts."""
 
 import functools
 import math
@@ -15,12 +12,6 @@ MIN_POSITIONS = 256
 def positions(start: int, length: int, width: int, table_dim: int, device: torch.device) -> Tensor:
     """Interleaved sinusoids of positions start..start + length - 1, first `width` columns of a
     `table_dim` wide table.
-
-    Returns
-    -------
-    Tensor
-        (length, width) float32; sin at even columns, cos at odd; frequency exp(-2i ln(10000) /
-        table_dim) (Vaswani et al., 2017). Subnets of different width read the same columns.
     """
     # tables of 256, 512, 1024, ... rows: a decoder that grows by one position reads the same one
     rows = max(MIN_POSITIONS, 1 << (start + length - 1).bit_length())

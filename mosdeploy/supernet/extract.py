@@ -11,14 +11,6 @@ from .supernet import Supernet
 def extract(net: Supernet, arch: ArchConfig) -> Subnet:
     """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all
     else sliced.
-
-    Law: `extract(net, arch)(*inputs)` equals `net.eval()(inputs, arch)`. The supernet is left as it
-    is, and shares no memory with the result, which is in eval mode.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the supernet's space.
     """
     subnet = net.skeleton(arch)
     # without router dropout, so that the same architecture always gives the same weights

@@ -1,11 +1,4 @@
-"""The plain Transformer layers: the one definition of what a layer of any family computes.
-
-In: sizes of one architecture. Out: ordinary modules. A subnet owns such modules; a supernet runs
-them on generated weights. Nothing here is elastic and nothing knows of experts.
-
-Shapes: B batch, S or T positions of a stack's own sequence, D its embed width, L length of the
-memory that a cross-attention reads, H heads, F width of the FFN.
-"""
+"""The plain Transformer layers: the one definition of what a layer of any family computes."""
 
 import functools
 from collections.abc import Callable
@@ -30,17 +23,7 @@ RESIDUAL_GAIN = 0.1
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What all layers of one stack have in common.
-
-    Attributes
-    ----------
-    pre_norm
-        The norm stands before each sublayer; otherwise after its residual sum.
-    dropout
-        Probability after each sublayer.
-    attention_dropout
-        Probability on the attention weights.
-    """
+    """What all layers of one stack have in common."""
 
     dim: int
     qkv_dim: int
@@ -74,11 +57,7 @@ class EncoderLayer(nn.Module):
         self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:
-        """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens.
-
-        With a `length`, only so many first positions are computed, (B, length, D), for a last layer
-        of which nothing else is read.
-        """
+        """Map (B, S, D) to (B, S, D); `mask` is bool (B, 1, 1, S), true at real tokens."""
         y = self.self_attn_norm(x) if self.pre_norm else x
         memory = self.self_attn.project(y)
         y = self.drop(self.self_attn(y[:, :length], memory, mask))  # (B, length, D)
@@ -111,21 +90,8 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, cross_kv: KeyValues, mask: Tensor | None, past_kv: KeyValues | None
     ) -> tuple[Tensor, KeyValues]:
-        """Map all positions at once (`past_kv` None), or the one position that follows `past_kv`.
-
-        Parameters
-        ----------
-        x
-            (B, T, D); T is 1 when `past_kv` is given.
-        cross_kv
-            Keys and values of the memory that this layer reads, from `cross_attn.project`.
-        mask
-            Bool (B, 1, 1, L), true at real tokens of that memory.
-
-        Returns
-        -------
-        tuple[Tensor, KeyValues]
-            (B, T, D), and the self-attention keys and values up to this position.
+        """Map all positions at once (`past_kv` None), or the one position that follows
+        `past_kv`.
         """
         y = self.self_attn_norm(x) if self.pre_norm else x
         self_kv = self.self_attn.project(y)
@@ -148,10 +114,6 @@ class DecoderLayer(nn.Module):
 def start_near_identity(layers: nn.Module) -> None:
     """Make small what the sublayers of pre-norm encoder layers add at first, in place: the maps
     that write to the residual, of elastic layers too, times `RESIDUAL_GAIN`.
-
-    The source then reaches the decoder nearly as embedded, however many layers lie between. Where
-    these started from Xavier weights, a translation of 3+1 layers ended, after 2,434 steps on
-    78,704 pairs, at a validation loss of 2.831, and so at 2.541; one of 1+1 layers at 2.508.
     """
     for name, weight in layers.named_parameters():
         if name.endswith(("self_attn.out.weight", "fc2.weight")):

@@ -1,7 +1,4 @@
-"""A network that the memory cannot hold.
-
-In: a search space. Out: an error that names its widths. This file builds nothing.
-"""
+"""A network that the memory cannot hold."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,13 +9,7 @@ from ..spaces.genes import SearchSpace
 
 @contextlib.contextmanager
 def memory_errors(space: SearchSpace) -> Iterator[None]:
-    """Turn torch's failure to get memory for a network of a space into a MosdeployError.
-
-    Raises
-    ------
-    MosdeployError
-        With the largest widths of the space.
-    """
+    """Turn torch's failure to get memory for a network of a space into a MosdeployError."""
     try:
         yield
     except RuntimeError as error:  # torch has no type of its own for the processor's memory

@@ -1,12 +1,5 @@
 """Mixture of Supernets: weights generated from the architecture (Jawahar et al., ACL Findings
 2024).
-
-In: an architecture's encoding and its active widths. Out: dense weights, mixed from m experts by a
-router. Without routing, or with one expert, this is ordinary slicing. This file computes no
-activation.
-
-Shapes: O and I largest output and input widths, o and i active ones, m experts, G length of the
-encoding.
 """
 
 import functools
@@ -39,8 +32,6 @@ def ffn_sizes(dim: int, ffn_dim: int) -> dict[str, Size]:
 def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, Size]:
     """The maps of an attention: inputs and output follow the embed widths, the q/k/v width is fixed
     (HAT).
-
-    The number of heads needs no weights: it only re-partitions the q/k/v width.
     """
     return {
         "q": (query_dim, qkv_dim),
@@ -57,13 +48,7 @@ def encoding_dim(space: SearchSpace, config: SupernetConfig) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def encode(space: SearchSpace, arch: ArchConfig, config: SupernetConfig) -> tuple[float, ...]:
-    """What a router sees of an architecture: G numbers in [0, 1], each 1 for the largest.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-    """
+    """What a router sees of an architecture: G numbers in [0, 1], each 1 for the largest."""
     if config.router_input == "per_layer":
         return tuple(space.encode(arch).tolist())
     return tuple((space.aggregate(arch) / space.aggregate(space.largest)).tolist())
@@ -77,9 +62,6 @@ def routed(config: SupernetConfig) -> bool:
 class Router(nn.Module):
     """Turns the encoding of an architecture into the alignment of experts: a softmax over experts
     for each row.
-
-    Layer-wise routing has one row; neuron-wise routing has a row for each output neuron, and row j
-    belongs to neuron j in every architecture.
     """
 
     def __init__(self, encoding_dim: int, num_rows: int, config: SupernetConfig) -> None:
@@ -101,11 +83,7 @@ class Router(nn.Module):
 
 
 class MoSLinear(nn.Module):
-    """An affine map held as m experts: weight (m, O, I), bias (m, O).
-
-    The experts start from independent Xavier draws, sqrt(m) wider, so that an even mix of them has
-    the Xavier variance; from equal starts they would get equal gradients and stay equal.
-    """
+    """An affine map held as m experts: weight (m, O, I), bias (m, O)."""
 
     def __init__(self, in_dim: int, out_dim: int, num_experts: int) -> None:
         super().__init__()
@@ -115,13 +93,7 @@ class MoSLinear(nn.Module):
             nn.init.xavier_uniform_(expert, gain=num_experts**0.5)
 
     def generate(self, in_dim: int, out_dim: int, alignment: Tensor | None) -> StateDict:
-        """Dense weights (o, i) and (o,): slice the experts, then mix the slices.
-
-        Parameters
-        ----------
-        alignment
-            Coefficients (o, m), or (1, m) for all rows alike; None takes the only expert as it is.
-        """
+        """Dense weights (o, i) and (o,): slice the experts, then mix the slices."""
         weight = self.weight[:, :out_dim, :in_dim]  # (m, o, i)
         bias = self.bias[:, :out_dim]  # (m, o)
         if alignment is None:
@@ -133,18 +105,7 @@ class MoSLinear(nn.Module):
 
 
 class MoSBlock(nn.Module):
-    """Affine maps that belong together, those of an FFN or of an attention, with their routing.
-
-    `layer`: one router, whose coefficients serve all maps. `neuron`: a router each. `none` or one
-    expert: no router.
-
-    Parameters
-    ----------
-    sizes
-        Largest input and output width of each map, by its name.
-    config
-        None: plain maps without experts.
-    """
+    """Affine maps that belong together, those of an FFN or of an attention, with their routing."""
 
     def __init__(
         self, sizes: Mapping[str, Size], encoding_dim: int, config: SupernetConfig | None
@@ -184,16 +145,6 @@ class MoSBlock(nn.Module):
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:
         """Set experts and routers so that the architecture of this encoding (G,) gets exactly the
         given weights of the largest widths, and others nearly the same.
-
-        Expert e starts at W + D[e] - sum over all experts f of a[f] * D[f], where D[0] is 0, the
-        other D are random and small, and a are the coefficients of this architecture, which add up
-        to 1. So the differences cancel there, and nowhere else. The routers' weights are drawn wide
-        enough to tell architectures apart from the first step on.
-
-        Parameters
-        ----------
-        weights
-            Weights (O, I) and biases (O,), named as `generate` names them.
         """
         routers = [module for module in self.children() if isinstance(module, Router)]
         for router in routers:

@@ -1,11 +1,5 @@
 """The supernet: one set of trainable tensors that generates the weights of every architecture in a
 space.
-
-In: inputs of a batch and an architecture. Out: logits, computed by that architecture's plain
-network (`Subnet`) on the generated weights; what a layer computes is written there, once. There is
-no current architecture: it is an argument.
-
-Shapes: G length of an architecture's encoding.
 """
 
 from typing import NamedTuple
@@ -20,22 +14,7 @@ from .mos import encode
 
 
 class Supernet(nn.Module):
-    """All architectures of a space in one set of weights.
-
-    Parameters
-    ----------
-    space
-        What the architectures may be.
-    network
-        The family's module that holds the largest weights of the space.
-    config
-        How weights are shared (routing, experts, router) and the dropout rates of the largest
-        network.
-
-    Examples
-    --------
-    ``net(batch.inputs(), net.space.smallest)`` gives the logits of the smallest architecture.
-    """
+    """All architectures of a space in one set of weights."""
 
     def __init__(self, space: SearchSpace, network: ElasticNetwork, config: SupernetConfig) -> None:
         super().__init__()
@@ -57,24 +36,7 @@ class Supernet(nn.Module):
         weights: StateDict | None = None,
         activation_checkpointing: bool = False,
     ) -> Tensor:
-        """Logits under one architecture.
-
-        Parameters
-        ----------
-        inputs
-            What `Batch.inputs` gives.
-        weights
-            What `generate` gave for this architecture, to be used for several batches; None
-            generates them. In eval mode without gradients, those of the last architecture are kept
-            until a parameter changes.
-        activation_checkpointing
-            Keep of each layer its inputs alone, and compute the rest again in the backward pass.
-
-        Raises
-        ------
-        ArchError
-            If the architecture is not in the space.
-        """
+        """Logits under one architecture."""
         # modules without weights are cheap to build, so that no architecture is ever current
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
@@ -91,14 +53,6 @@ class Supernet(nn.Module):
     def generate(self, arch: ArchConfig, router_dropout: bool) -> StateDict:
         """Generate the dense weights of an architecture, under the names of its subnet,
         differentiable.
-
-        Mixing keeps the precision of the experts under autocast too: bf16 begins at the matrix
-        products of the network.
-
-        Raises
-        ------
-        ArchError
-            If the architecture is not in the space.
         """
         if torch.is_grad_enabled():
             # a step may follow, and fused optimisers change parameters but not their versions

@@ -1,11 +1,4 @@
-"""Tensors into an open file in the format of safetensors, one after the other.
-
-In: tensors, an open file. Out: the bytes that `safetensors.torch.save` gives. That function holds
-all of them in memory, and `save_file` renames a file of its own, which is then neither forced to
-disk nor locked.
-
-The format: https://huggingface.co/docs/safetensors/index#format
-"""
+"""Tensors into an open file in the format of safetensors, one after the other."""
 
 import json
 from collections.abc import Mapping
@@ -31,15 +24,7 @@ _ALIGNMENT = 8
 
 
 def write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors of any device and layout; beside them, one at a time lies in memory.
-
-    Raises
-    ------
-    ValueError
-        If a tensor is of a type that no network here has, a complex one, say.
-    OSError
-        If the disk is full or read-only.
-    """
+    """Write tensors of any device and layout; beside them, one at a time lies in memory."""
     order = list(_TYPES)
     unknown = sorted({str(tensor.dtype) for tensor in tensors.values()} - {*map(str, order)})
     if unknown:

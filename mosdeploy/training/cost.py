@@ -1,8 +1,4 @@
-"""What a training costs, tried for a few steps on made-up examples.
-
-In: a `CostTask`: what makes a supernet, config sections, and examples. Out: a `TrainingCost`:
-parameters, optimiser state, peak memory, time of a step. No weight that is trained here is kept.
-"""
+"""What a training costs, tried for a few steps on made-up examples."""
 
 import contextlib
 import math
@@ -46,23 +42,7 @@ class _TimeIsOverError(Exception):
 
 @dataclass(frozen=True)
 class CostTask:
-    """A training to be tried. Another process gets it, so all of it must be picklable.
-
-    Attributes
-    ----------
-    fresh
-        Makes the supernet, or a subnet that is trained alone: a function of a module, or a
-        `functools.partial` of one.
-    examples
-        As many made-up examples as fill one batch.
-    num_timed
-        Steps whose median time is taken. One before them warms up, and the last one validates and
-        saves as well.
-    max_time_s
-        Once it is over, no further step is timed but the first one after the warm-up.
-    source
-        Where the architectures of a supernet come from; None for its whole space.
-    """
+    """A training to be tried. Another process gets it, so all of it must be picklable."""
 
     fresh: Callable[[SupernetConfig], Supernet | Subnet]
     supernet: SupernetConfig
@@ -76,13 +56,6 @@ class CostTask:
 def training_cost(task: CostTask) -> TrainingCost:
     """Train a fresh supernet for a few steps, in a process of its own, so that its peak memory is
     its own.
-
-    Raises
-    ------
-    ConfigError
-        If a GPU is asked for and there is none, or if one example alone is longer than a batch.
-    MosdeployError
-        If the loss is not finite, the disk is full, or the process is killed.
     """
     # spawned, not forked: a fork would count this process's memory as its own
     spawn = multiprocessing.get_context("spawn")
@@ -116,13 +89,7 @@ def _measure(task: CostTask) -> TrainingCost:
 
 
 def step_seconds(task: CostTask) -> float:
-    """Median time of a step, tried in this process.
-
-    Raises
-    ------
-    ConfigError, MosdeployError
-        As `training_cost`.
-    """
+    """Median time of a step, tried in this process."""
     return _step_s(task, task.fresh(task.supernet))
 
 
@@ -170,11 +137,7 @@ def _peak_bytes(device: torch.device) -> int:
 
 
 def peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:
-    """Largest resident memory of this process so far.
-
-    Linux keeps it in /proc; elsewhere getrusage tells it, which may count what the parent had at
-    the start: in bytes on macOS, in KiB on other systems.
-    """
+    """Largest resident memory of this process so far."""
     if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(match[1]) * 1024
     unit_bytes = 1 if platform.system() == "Darwin" else 1024

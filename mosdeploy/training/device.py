@@ -1,8 +1,4 @@
-"""Where and in which precision a network trains.
-
-In: a `TrainingConfig`. Out: a device, the context in which the network computes, and the scaler of
-its loss.
-"""
+"""Where and in which precision a network trains."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -28,16 +24,6 @@ class DeviceContext:
     def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
         """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision
         elsewhere, as long as a trial on the CPU (`precision.py`) has not said otherwise.
-
-        Parameters
-        ----------
-        local_rank
-            Which GPU of this machine.
-
-        Raises
-        ------
-        ConfigError
-            If `cuda` is asked for and there is none.
         """
         has_gpu = torch.cuda.is_available()
         if config.compute == "cuda" and not has_gpu:
@@ -92,13 +78,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def memory_errors(config: TrainingConfig) -> Iterator[None]:
-    """Tell what to change where the memory of a GPU does not hold a training.
-
-    Raises
-    ------
-    MosdeployError
-        In place of torch's error.
-    """
+    """Tell what to change where the memory of a GPU does not hold a training."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,7 +1,4 @@
-"""Learning from another network, beside the targets, in the training of one subnet alone.
-
-In: a teacher, a network and a batch. Out: the loss. What the teacher is, is not known here.
-"""
+"""Learning from another network, beside the targets, in the training of one subnet alone."""
 
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -20,8 +17,7 @@ class Distillation(Protocol):
         self, net: Subnet, batch: Batch, activation_checkpointing: bool
     ) -> tuple[Tensor, ...]:
         """What the loss is computed from: the network's logits, then whatever else it and the
-        teacher say of a batch. The teacher is put on the batch's device, drops nothing out, and is
-        not trained.
+        teacher say of a batch.
         """
 
     def loss(self, batch: Batch, outputs: tuple[Tensor, ...], label_smoothing: float) -> Tensor:
@@ -30,18 +26,7 @@ class Distillation(Protocol):
 
 @dataclass(frozen=True)
 class OutputDistillation:
-    """The distributions of a teacher, and for how much of the loss they count.
-
-    For translation this is the word-level distillation of Kim & Rush (EMNLP 2016): at each target
-    the network learns the whole distribution that the teacher has there.
-
-    Attributes
-    ----------
-    teacher
-        A network with the same targets and the same ids.
-    weight
-        Share of the divergence in the loss, above 0 and at most 1; the rest is the usual loss.
-    """
+    """The distributions of a teacher, and for how much of the loss they count."""
 
     teacher: Subnet
     weight: float

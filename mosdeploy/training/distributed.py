@@ -1,10 +1,4 @@
-"""The processes that train one network together.
-
-In: what torchrun tells each of them in its environment. Out: `DistributedContext`: which process
-this is, its share of a list, sums over all processes, and texts that one process publishes for the
-others. A process that was not started by torchrun is `SINGLE_PROCESS`, for which all of this does
-nothing. The only file that imports torch.distributed.
-"""
+"""The processes that train one network together."""
 
 import contextlib
 import hashlib
@@ -37,21 +31,7 @@ WAIT_TIMEOUT_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """Which process this is, of how many.
-
-    Attributes
-    ----------
-    rank, size
-        Its number, from 0, and how many there are.
-    local_rank
-        Its number among those of the same machine: which GPU it takes.
-    device
-        Where sums are computed.
-    timeout_s
-        How long the others may be silent before this one ends with an error.
-    store
-        None for a single process.
-    """
+    """Which process this is, of how many."""
 
     rank: int = 0
     size: int = 1
@@ -72,11 +52,6 @@ class DistributedContext:
     def first(self, name: str, task: Callable[[], str]) -> str:
         """What the task returns on the first rank, told to all; the others wait for it, for a day
         at most.
-
-        Raises
-        ------
-        MosdeployError
-            What the task raises; on the other ranks, that it failed.
         """
         if self.store is None:
             return task()
@@ -104,13 +79,7 @@ class DistributedContext:
                 self.store.set(name, text)
 
     def wait_for(self, name: str, timeout_s: float = WAIT_TIMEOUT_S) -> str:
-        """A text that another rank publishes, once it is there.
-
-        Raises
-        ------
-        MosdeployError
-            If it does not come in time, or this process is the only one.
-        """
+        """A text that another rank publishes, once it is there."""
         if self.store is None:
             raise MosdeployError(f"no other process can publish '{name}': this one is alone")
         with self._watched():
@@ -143,13 +112,7 @@ class DistributedContext:
         return tensor.item()
 
     def check_same(self, number: int) -> None:
-        """Make sure that all ranks hold the same number.
-
-        Raises
-        ------
-        MosdeployError
-            If they do not: each sees files of its own.
-        """
+        """Make sure that all ranks hold the same number."""
         if self.size == 1:
             return
         # the largest of the numbers, and of their negatives: minus the smallest
@@ -195,15 +158,6 @@ _GROUP_NUMBERS = itertools.count()
 def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
     """Meet the other processes that torchrun started, for as long as the block runs; without any,
     be `SINGLE_PROCESS`.
-
-    On GPUs, one a process, messages go from GPU to GPU (nccl), else by way of the CPU (gloo).
-
-    Raises
-    ------
-    ConfigError
-        If a machine has fewer GPUs than processes, or as `Launch.read`.
-    MosdeployError
-        If the others do not come.
     """
     launch = Launch.read()
     rank = launch.rank
@@ -242,13 +196,7 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
 
 
 def check_num_ranks(config: TrainingConfig, num_ranks: int) -> None:
-    """Make sure that every rank has a batch of each architecture of a step.
-
-    Raises
-    ------
-    ConfigError
-        If there are more ranks than batches.
-    """
+    """Make sure that every rank has a batch of each architecture of a step."""
     if num_ranks > config.grad_accum_steps:
         raise ConfigError(
             f"training.grad_accum_steps = {config.grad_accum_steps} batches a step leave nothing to"

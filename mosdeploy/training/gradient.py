@@ -1,8 +1,5 @@
 """The gradient of one step: the mean over its architectures and the targets of the batches that
 each reads.
-
-In: a network and the number of a step. Out: gradients at its parameters, the same ones on every
-rank, and the loss. No optimiser step is taken here.
 """
 
 from collections.abc import Sequence
@@ -31,11 +28,7 @@ _ROUTERS = 2
 
 @dataclass(frozen=True)
 class Gradient:
-    """What adds up gradients at the parameters of a network, scaled as the scaler wants them.
-
-    `source` is where the architectures of a supernet come from; None for its whole space.
-    `distillation` is of a subnet that is trained alone.
-    """
+    """What adds up gradients at the parameters of a network, scaled as the scaler wants them."""
 
     net: Supernet | Subnet
     config: TrainingConfig
@@ -46,17 +39,7 @@ class Gradient:
     distillation: Distillation | None = None
 
     def add_up(self, batches: Batches, step: int) -> tuple[float, int]:
-        """Add the gradients of a step to those at the parameters.
-
-        Each rank computes its share of the batches, as parts of the mean over all; then gradients
-        are added up once. That is what DistributedDataParallel does, without its hooks: those want
-        the same parameters used in every backward pass, and here every architecture uses others.
-
-        Returns
-        -------
-        tuple
-            The loss per target, and how many targets were read, each counted once.
-        """
+        """Add the gradients of a step to those at the parameters."""
         self.net.train()
         archs = self._archs(step)
         parts = batch_indices(self.config, len(archs), step)
@@ -103,9 +86,6 @@ class Gradient:
     ) -> Tensor:
         """Add the gradients of one architecture, whose weights are generated once for all batches;
         returns its loss.
-
-        Gradients gather at the generated weights and go through the routers and experts once, which
-        gives the same sum; a router draws its dropout once a step.
         """
         generated: StateDict = {}
         if arch is not None and isinstance(self.net, Supernet):
@@ -149,11 +129,7 @@ class Gradient:
 
 
 class _WithGradients(torch.autograd.Function):
-    """A scalar whose backward pass gives tensors the gradients that are known already.
-
-    `torch.autograd.backward` takes them too, but compares their shapes as symbols: it imports
-    SymPy, which takes as long as `torch` does.
-    """
+    """A scalar whose backward pass gives tensors the gradients that are known already."""
 
     @staticmethod
     def forward(ctx: Any, gradients: Sequence[Tensor | None], *tensors: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""Which of the processes that torchrun started this one is.
-
-In: the environment. Out: rank, size and local rank. This file loads no torch.
-"""
+"""Which of the processes that torchrun started this one is."""
 
 import os
 from dataclasses import dataclass
@@ -15,15 +12,7 @@ NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True)
 class Launch:
-    """One process among those that work together.
-
-    Attributes
-    ----------
-    rank, size
-        Its number, from 0, and how many there are.
-    local_rank
-        Its number among those of this machine.
-    """
+    """One process among those that work together."""
 
     rank: int = 0
     size: int = 1
@@ -31,14 +20,7 @@ class Launch:
 
     @classmethod
     def read(cls) -> "Launch":
-        """Read the environment.
-
-        Raises
-        ------
-        ConfigError
-            If it speaks of several processes and does not say where they meet, or which this is: an
-            earlier job left it behind.
-        """
+        """Read the environment."""
         size = _number(SIZE, 1)
         if size == 1:
             return cls()

@@ -1,6 +1,5 @@
-"""The training log: JSON Lines, one for each step, and if wanted TensorBoard's events beside them.
-
-In: a step's numbers, and where to cut when a run resumes. Out: `LogLine`s on disk, each step once.
+"""The training log: JSON Lines, one for each step, and if wanted TensorBoard's events beside
+them.
 """
 
 import importlib.util
@@ -21,24 +20,7 @@ LogKind = Literal["jsonl", "tensorboard"]
 
 
 class LogLine(Record):
-    """One line of the training log.
-
-    Attributes
-    ----------
-    step
-        From 1.
-    loss
-        Training loss, with label smoothing, in nats a target.
-    gradient_norm
-        Before clipping; None where fp16 overflowed and the step was left out.
-    targets_per_s
-        Counts each target once, however many architectures saw it.
-    seconds
-        Training time so far, summed over resumed runs.
-    largest_loss, smallest_loss, subnet_loss
-        Validation losses, without label smoothing, in nats a target: of a supernet's largest and
-        smallest subnet, or of the subnet that is trained alone.
-    """
+    """One line of the training log."""
 
     step: int
     loss: float
@@ -57,22 +39,7 @@ class LogLine(Record):
 
 
 class TrainingLog:
-    """The log of one training, open for its next steps.
-
-    Parameters
-    ----------
-    path
-        Of the JSON Lines, which are always written.
-    kind
-        `tensorboard` writes events too.
-    last_step
-        The last step that counts: what follows is cut off.
-
-    Raises
-    ------
-    StaleInputError
-        As `cut_log`.
-    """
+    """The log of one training, open for its next steps."""
 
     def __init__(self, path: Path, kind: LogKind, last_step: int) -> None:
         self._path = path
@@ -83,26 +50,14 @@ class TrainingLog:
             shutil.rmtree(path.with_name(EVENTS_NAME), ignore_errors=True)
 
     def append(self, line: LogLine) -> None:
-        """Write the numbers of the next step.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full.
-        """
+        """Write the numbers of the next step."""
         append_line(self._path, line)
         if self._kind == "tensorboard":
             for name, value in line.model_dump(exclude={"step"}, exclude_none=True).items():
                 self._events.add_scalar(name, value, line.step)
 
     def flush(self) -> None:
-        """Force events to the disk, before a state that a killed run resumes from.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full.
-        """
+        """Force events to the disk, before a state that a killed run resumes from."""
         if self._kind == "tensorboard":
             with disk_errors(self._path):
                 self._events.flush()
@@ -123,13 +78,7 @@ class TrainingLog:
 
 
 def check_log(kind: LogKind) -> None:
-    """Make sure that a log of this kind can be written.
-
-    Raises
-    ------
-    ConfigError
-        If TensorBoard is asked for and is not installed.
-    """
+    """Make sure that a log of this kind can be written."""
     if kind == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "training.log = 'tensorboard' needs TensorBoard: pip install 'mosdeploy[tensorboard]', "
@@ -138,13 +87,7 @@ def check_log(kind: LogKind) -> None:
 
 
 def validation_losses(path: Path) -> dict[int, float]:
-    """The mean of a supernet's largest and smallest subnet at each step that was validated.
-
-    Raises
-    ------
-    StaleInputError
-        If a line is corrupt.
-    """
+    """The mean of a supernet's largest and smallest subnet at each step that was validated."""
     found = {}
     for number, line in enumerate(read_lines(path)[0], start=1):
         try:
@@ -157,13 +100,8 @@ def validation_losses(path: Path) -> dict[int, float]:
 
 
 def cut_log(path: Path, last_step: int) -> None:
-    """Cut off what follows a step: lines of a run that was killed past its last checkpoint; all
-    of them before the first step.
-
-    Raises
-    ------
-    StaleInputError
-        If a line is corrupt.
+    """Cut off what follows a step: lines of a run that was killed past its last checkpoint; all of
+    them before the first step.
     """
     if last_step == 0:  # a new training; what stands there, of whichever version, is an older one's
         path.unlink(missing_ok=True)

@@ -1,7 +1,4 @@
-"""The optimiser of a training: Adam, or AdamW where weights decay.
-
-In: a network, its training's config. Out: an optimiser of its parameters.
-"""
+"""The optimiser of a training: Adam, or AdamW where weights decay."""
 
 import inspect
 
@@ -12,10 +9,7 @@ from ..config.sections import TrainingConfig
 
 
 class EagerAdam(torch.optim.Adam):
-    """PyTorch's Adam without the wrappers by which `torch.compile` knows its methods. Nothing is
-    compiled here, and their first call imports `torch._dynamo`, which takes longer than `torch`
-    itself, in each process that trains.
-    """
+    """PyTorch's Adam without the wrappers by which `torch.compile` knows its methods."""
 
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
     load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
@@ -27,8 +21,6 @@ class EagerAdam(torch.optim.Adam):
 def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba, 2015); with `weight_decay` AdamW (Loshchilov & Hutter, 2019), whose decay
     is apart from the gradient.
-
-    Biases and the gains of norms do not decay, as in BERT.
     """
     lr = config.learning_rate
     betas = config.adam_betas

@@ -1,10 +1,4 @@
-"""Which precision and which attention a training computes with on a CPU, found by trying.
-
-In: a network, its batches and a config that leaves the choice open. Out: a `PrecisionTrial`, the
-fastest way, with the times of all. On a CPU with AMX or AVX512-BF16 wide networks are up to twice
-as fast in bf16, narrow ones slower, and there torch's fused attention is ahead on one processor and
-behind on another: no table of processors tells.
-"""
+"""Which precision and which attention a training computes with on a CPU, found by trying."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -77,10 +71,7 @@ class PrecisionTrial(Record):
 
 
 def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
-    """Try all ways on the first step of a training, in this process alone.
-
-    Leaves gradients at the parameters, and the global random generator changed.
-    """
+    """Try all ways on the first step of a training, in this process alone."""
     # one batch an architecture: more of them take as many times longer in any way
     config = gradient.config.model_copy(update={"grad_accum_steps": 1})
     trials = {
@@ -99,13 +90,7 @@ def try_precisions(gradient: Gradient, batches: Batches) -> PrecisionTrial:
 
 
 def fastest(gradients: Mapping[Way, Callable[[], object]]) -> PrecisionTrial:
-    """Time the same work in all ways, by turns, and choose.
-
-    Parameters
-    ----------
-    gradients
-        For each of `WAYS`, what computes the gradient of a step.
-    """
+    """Time the same work in all ways, by turns, and choose."""
     start = time.monotonic()
     best = dict.fromkeys(gradients, float("inf"))
     for number in range(MAX_ROUNDS + 1):

@@ -13,12 +13,8 @@ MAX_SHARE = 0.02
 
 
 class SaveClock:
-    """Tells when a state is due: at the steps that are asked for, and after some time without one.
-
-    Examples
-    --------
-    >>> SaveClock().are_due(asked=True), SaveClock().are_due(asked=False)
-    (True, False)
+    """Tells when a state is due: at the steps that are asked for, and after some time
+    without one.
     """
 
     def __init__(self) -> None:

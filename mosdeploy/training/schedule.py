@@ -1,7 +1,5 @@
 """What a step of a training is given: its learning rate, and of a supernet its architectures and
 their batches.
-
-In: the number of the step. Out: the same every time, whichever process asks.
 """
 
 import math
@@ -62,9 +60,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def batch_indices(config: TrainingConfig, num_archs: int, step: int) -> list[Sequence[int]]:
     """Numbers of the batches that each of the architectures of a step (from 1) reads; together the
     next ones.
-
-    Batches of their own cost no more than shared ones, and the step averages over as many times
-    more examples.
     """
     first = (step - 1) * num_batches(config, num_archs)
     stride = config.grad_accum_steps if config.batch_sharing == "none" else 0
@@ -80,9 +75,6 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
 def sandwich(source: ArchSource, config: TrainingConfig, step: int) -> list[ArchConfig]:
     """The architectures of one step: largest and smallest, as configured, then random ones drawn
     for this step (the sandwich rule of Yu & Huang, ICCV 2019).
-
-    With `smallest` the largest stands in for it now and then: a network that starts as its teacher
-    has little to learn, and costs as much as all the others.
     """
     # numpy takes no negative seeds
     rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])

@@ -1,12 +1,4 @@
-"""Training a supernet by the sandwich rule, or one subnet alone.
-
-In: a `Supernet` or a `Subnet`, batches, a `TrainingJob`. Out: the net with trained weights, a state
-file that a killed run resumes from, a log, and a `TrainingSummary`.
-
-The random choices of a step come from generators seeded by the run's seed and the number of the
-step (architectures) or of the batch (dropout), and every batch from its number. So a resumed run
-walks the trajectory of an undisturbed one, and several ranks, which share batches, that of one.
-"""
+"""Training a supernet by the sandwich rule, or one subnet alone."""
 
 import math
 import time
@@ -48,29 +40,7 @@ _AGAIN = "delete it and run the same command again, or restore what it was made 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training is told, besides its network and batches.
-
-    Attributes
-    ----------
-    state_path
-        Written every `checkpoint_every` steps and at the end; a finished state makes the training
-        return at once.
-    log_path
-        One `LogLine` a step; lines past the state that is resumed are cut off.
-    inputs_sha256
-        Fingerprint of everything that the run depends on (data, space, configs); a state of another
-        fingerprint is refused.
-    source
-        Where the architectures of a supernet come from; None for its whole space.
-    say
-        Told on the first rank which precision `amp = "auto"` chose; None tells nobody.
-    distillation
-        A teacher to learn from as well, of a subnet.
-    remedy
-        What to do about a loss that diverged, in keys of the run file.
-    until
-        The step to pause after, validated and saved; the same job without it goes on from there.
-    """
+    """What a training is told, besides its network and batches."""
 
     config: TrainingConfig
     state_path: Path
@@ -84,10 +54,7 @@ class TrainingJob:
 
 
 class TrainingSummary(Record):
-    """What a finished run reached.
-
-    `losses` are the last validation losses, by their names in `LogLine`.
-    """
+    """What a finished run reached."""
 
     steps: int
     losses: dict[str, float]
@@ -102,36 +69,7 @@ def train(
     progress: ProgressCallback | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
 ) -> TrainingSummary:
-    """Train a network, or go on where a killed run of the same inputs stopped.
-
-    Each step of a supernet computes the loss of the largest, the smallest and `num_random_archs`
-    random architectures (or as `sandwich` says), averages their gradients, and takes one Adam step
-    (the sandwich rule of Yu & Huang, ICCV 2019; MoS trains so too, with the same batches for all of
-    them). A subnet trains alone, in the same way but for the architectures.
-
-    Parameters
-    ----------
-    net
-        With the weights to start from, which a state to resume from replaces. Left on the CPU in
-        eval mode.
-    distributed
-        This process among those that train together, each on its share; the first writes.
-
-    Raises
-    ------
-    StaleInputError
-        If the state file is corrupt or was made from something else.
-    ConfigError
-        If a GPU is asked for and there is none, there are more ranks than batches in a step, or
-        TensorBoard is asked for and not installed.
-    MosdeployError
-        If the loss or the gradient is no longer finite, the disk or the memory of the GPU is full,
-        or another rank is gone.
-
-    Examples
-    --------
-    ``train(net, Batches(dataset, 2048, seed=1), ordered_batches(held_out, 4096), job)``
-    """
+    """Train a network, or go on where a killed run of the same inputs stopped."""
     config = job.config
     check_num_ranks(config, distributed.size)
     check_log(config.log)
@@ -153,13 +91,7 @@ def train(
 
 
 def check_inputs(state_path: Path, inputs_sha256: str) -> None:
-    """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint.
-
-    Raises
-    ------
-    StaleInputError
-        If it is corrupt or was made from something else.
-    """
+    """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint."""
     if state_path.exists():
         _refuse_other(state_path, load_training_state(state_path), inputs_sha256)
 

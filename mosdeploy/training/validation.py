@@ -17,20 +17,6 @@ def validation_loss(
 ) -> float:
     """Mean negative log-likelihood of the targets, in nats a target; no label smoothing, no
     dropout.
-
-    Parameters
-    ----------
-    model
-        A supernet, or a plain subnet. It comes back in the mode (training or not) it was in.
-    arch
-        The architecture to run of a supernet; None for a subnet.
-
-    Raises
-    ------
-    ConfigError
-        If the batches have no targets.
-    ValueError
-        If there are no batches, or a supernet comes without an architecture, or a subnet with one.
     """
     num_targets = _num_targets(batches)
     return _sum_of_losses(model, batches, arch) / num_targets

@@ -1,7 +1,4 @@
-"""What is copied to a device and runs there, in one archive: standard library and numpy alone.
-
-It needs Python 3.9, and imports nothing of the rest of mosdeploy.
-"""
+"""What is copied to a device and runs there, in one archive: standard library and numpy alone."""
 
 from __future__ import annotations
 

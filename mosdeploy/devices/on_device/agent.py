@@ -1,15 +1,4 @@
-"""Runs on a device: times models one after the other.
-
-In: a job folder with job.json and models. Out: results.jsonl in it, one line a timing, forced to
-disk; rc when the job is over. Whether a timing counts or is repeated is decided on the host.
-
-    agent probe WORK_DIR PROVIDER REQUIREMENT...    describe the device and try its runtime
-    agent busy WORK_DIR                             print what holds the device, if anything does
-    agent run JOB_DIR                               measure in the background; prints the pid
-
-One agent at a time measures on a device. Each model is timed in a child process, so that a crash, a
-lack of memory or a time-out becomes the result of that model.
-"""
+"""Runs on a device: times models one after the other."""
 
 from __future__ import annotations
 
@@ -115,9 +104,6 @@ def work(job_dir: Path) -> None:
 def measure_all(job_dir: Path) -> None:
     """Time every model that has fewer results than its target count, round by round, each round in
     an order drawn by the job's seed.
-
-    The reference is timed first, after every `reference_every` models, and last. A model that fails
-    is not tried again.
     """
     job = json.loads((job_dir / "job.json").read_text())
     provide_weights(job_dir, job["weights_bytes"])

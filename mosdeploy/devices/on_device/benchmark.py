@@ -1,14 +1,4 @@
-"""Times one model on a device, in the process that it is called in, or checks the runtime there.
-
-In: a job folder and a key, or the name of a provider. Out: one line of JSON. Needs numpy and
-onnxruntime, or TVM; agent.py starts it.
-
-    benchmark check PROVIDER         import the runtime and run one product on the provider
-    benchmark measure JOB_DIR KEY    time one model
-
-What is run is declared in job.json: named stages, each with the inputs that it needs. Nothing here
-knows what a model computes.
-"""
+"""Times one model on a device, in the process that it is called in, or checks the runtime there."""
 
 from __future__ import annotations
 
@@ -94,11 +84,6 @@ def check(provider: str) -> dict[str, Any]:
 def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
     """Time one model, or the file in which it is with its weights: load it, warm up, then run its
     stages in turn, repeat by repeat.
-
-    Returns the fields of a Measurement. `memory_bytes` is the most that the process held, less what
-    it held before the model was loaded. A stage with `minus` is not run: its times are those of
-    `total` less those of the stage that it names, taken within each repeat, so that what disturbs
-    both cancels out.
     """
     die_with_parent()
     die_first_without_memory()
@@ -142,11 +127,7 @@ def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
 
 
 def make_inputs(np: Any, declared: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Make up the inputs of a stage, by name.
-
-    Each has a generator of its own, so that one that several stages declare alike is the same in
-    all of them.
-    """
+    """Make up the inputs of a stage, by name."""
     arrays = {}
     for each in declared:
         if each["value"] is not None:

@@ -1,13 +1,4 @@
-"""Finds and removes what measuring and setting up have left in a work folder. Runs there.
-
-In: the work folder. Out: one line of JSON. Which versions of bundles can go, and how they do, is
-the matter of versions.py.
-
-    clean list WORK_DIR VERSION...   print what can be removed besides some versions, with sizes
-    clean remove WORK_DIR PATH...    remove some of that, unless an agent measures
-
-All of it can be made again but the results of a job that no command has fetched yet.
-"""
+"""Finds and removes what measuring and setting up have left in a work folder. Runs there."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there.
-
-In: the work folder, the provider of the profile and its requirements. Out: one line of JSON.
-
-    describe WORK_DIR PROVIDER REQUIREMENT...
-"""
+"""Describes a device: processor, memory, disk, clock, load, Python, packages. Runs there."""
 
 from __future__ import annotations
 
@@ -37,11 +32,7 @@ def main(work_dir: str, provider: str, *requirements: str) -> None:
 
 
 def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
-    """Fields of a DeviceState; what the device does not report is left out.
-
-    `requirements` are those of the device's profile; `packages` holds the versions of those that
-    are installed for this Python.
-    """
+    """Fields of a DeviceState; what the device does not report is left out."""
     gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
     found = {
         **describe_cpu(),

@@ -1,9 +1,4 @@
-"""What holds a device, so that one agent at a time measures there.
-
-In: a work folder. Out: locks, and what is known of who holds them. An agent holds one on
-WORK_DIR/agent.lock, and one on /etc/machine-id against the agents of other users and work folders.
-The kernel releases both when the process ends.
-"""
+"""What holds a device, so that one agent at a time measures there."""
 
 from __future__ import annotations
 

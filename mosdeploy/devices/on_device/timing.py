@@ -1,7 +1,4 @@
-"""How often a model is run, and what its times say.
-
-In: what runs a model once, and a job's protocol. Out: times, and the statistics of them.
-"""
+"""How often a model is run, and what its times say."""
 
 from __future__ import annotations
 
@@ -61,12 +58,7 @@ def statistics(np: Any, times_ms: Any, cpu_ms: Any) -> dict[str, Any]:
 
 
 def interval_percent(times_ms: list[float]) -> float:
-    """Half the width of the median's 95% interval, relative to the median, in percent.
-
-    The interval lies between two order statistics and assumes no distribution of the times: the
-    number of values below the median is binomial (count, 1/2), and the ranks leave at most 2.5% of
-    that on each side (Hahn and Meeker, Statistical Intervals, 1991, chapter 5).
-    """
+    """Half the width of the median's 95% interval, relative to the median, in percent."""
     ordered = sorted(times_ms)
     count = len(ordered)
     rank = 0
@@ -84,10 +76,7 @@ def interval_percent(times_ms: list[float]) -> float:
 def time_run(
     run: Callable[[dict[str, Any]], object], inputs: dict[str, Any]
 ) -> tuple[float, float]:
-    """Wall and processor time of one run, in milliseconds.
-
-    What a GPU computes is over by then too, since the outputs are arrays on the host.
-    """
+    """Wall and processor time of one run, in milliseconds."""
     begin_cpu_ns = time.process_time_ns()
     begin_ns = time.perf_counter_ns()
     run(inputs)

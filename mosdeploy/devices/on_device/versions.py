@@ -1,36 +1,4 @@
-"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there.
-
-In: a channel's folder, `bundles/CHANNEL` of the work folder. Out: one line of JSON. Whether a
-version works is decided on the host.
-
-    versions claim FOLDER VERSION OWNER IS_SHARED
-        make a version's folder and mark it as worked at, so that no other command removes it
-    versions deduplicate FOLDER VERSION
-        link the files that other versions hold into this one; prints which are still missing
-    versions activate FOLDER VERSION KEEP RECORD
-        make a tested version current and remove all but the last KEEP
-    versions release FOLDER VERSION
-        take the mark off a version
-    versions previous FOLDER OWNER IS_SHARED
-        print which version is current, and which was before it
-    versions rollback FOLDER FROM TO
-        make the one before current again
-    versions others FOLDER
-        print the other channels with a current version, and the run folders that deploy there
-    versions unused BUNDLES WITH_EARLIER
-        print of every channel the versions that nothing goes back to, or all but the current one
-    versions drop FOLDER VERSION...
-        remove versions, but the current one and those in work
-
-The folder holds:
-
-    VERSION/SHA256SUMS       every file of the version; `sha256sum -c` reads it
-    VERSION/deployment.json  there once the version has passed its self-test and was timed
-    VERSION/in-work          there while a command works at the version
-    current                  link to the version in use; only ever replaced, in one step
-    history                  versions in the order in which they became current, up to that one
-    owner                    the run folder that deploys here
-"""
+"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there."""
 
 from __future__ import annotations
 
@@ -122,11 +90,7 @@ def deduplicate(folder: Path, version: str) -> dict[str, Any]:
 
 
 def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, Any]:
-    """Switch to a version: {"removed": names of the versions that were dropped}; or {"error"}.
-
-    The history is written before the switch. A process that is killed in between does no harm:
-    what follows the version that `current` names is not part of the history.
-    """
+    """Switch to a version: {"removed": names of the versions that were dropped}; or {"error"}."""
     with locked(folder):
         damaged = damaged_files(folder / version)
         if damaged:
@@ -245,9 +209,7 @@ def other_owner(folder: Path, owner: str, is_shared: str) -> str:
 
 
 def mark() -> str:
-    """What a mark says, before its owner: this start of the device, and the seconds since then. No
-    date, for the clock of a board without a battery jumps.
-    """
+    """What a mark says, before its owner: this start of the device, and the seconds since then."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

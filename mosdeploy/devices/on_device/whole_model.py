@@ -1,11 +1,4 @@
-"""Writes an ONNX model with its weights inside, from one whose weights are external data.
-
-In: a candidate and `weights.bin` beside it. Out: the model as a bundle has it, which takes the
-memory that the delivered one takes; of external data ONNX Runtime reads what it needs. No more is
-held here than the graph: a model of hundreds of MiB is copied in blocks. Protocol Buffers: a
-message is a row of fields, each a tag, with the field's number and wire type, and a value
-(https://protobuf.dev/programming-guides/encoding).
-"""
+"""Writes an ONNX model with its weights inside, from one whose weights are external data."""
 
 from __future__ import annotations
 
@@ -36,13 +29,7 @@ Part = Union[bytes, "tuple[int, int]"]  # Python 3.9
 
 
 def write_with_weights(source: Path, weights: Path, target: Path) -> None:
-    """Write a candidate with its weights inside, and wait until the disk has it.
-
-    Raises
-    ------
-    RuntimeError
-        If the disk has too little space.
-    """
+    """Write a candidate with its weights inside, and wait until the disk has it."""
     parts = list(model_parts(source.read_bytes()))
     check_space(target, sum(map(length_of, parts)))
     with weights.open("rb") as numbers, target.open("wb") as file:
@@ -63,13 +50,7 @@ def write_with_weights(source: Path, weights: Path, target: Path) -> None:
 
 
 def check_space(path: Path, num_bytes: int) -> None:
-    """Make sure that a file of so many bytes can be written.
-
-    Raises
-    ------
-    RuntimeError
-        If it cannot.
-    """
+    """Make sure that a file of so many bytes can be written."""
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < num_bytes + SPARE_DISK_BYTES:
         need_mib = (num_bytes + SPARE_DISK_BYTES) / 2**20

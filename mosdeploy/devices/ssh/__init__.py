@@ -1,7 +1,4 @@
-"""A device behind SSH. Only this folder knows paramiko, whose errors end here.
-
-`login` opens an `SSHSession`; what an alias stands for is read in `config`.
-"""
+"""A device behind SSH. Only this folder knows paramiko, whose errors end here."""
 
 from .login import login
 from .session import SSHSession

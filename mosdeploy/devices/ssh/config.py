@@ -1,7 +1,4 @@
-"""Read the options of one host of the user's ssh_config.
-
-In: what a parser found in it for one alias. Out: an `SSHTarget`. Nothing is opened here.
-"""
+"""Read the options of one host of the user's ssh_config."""
 
 import getpass
 import os
@@ -57,22 +54,7 @@ class SSHTarget:
 def make_target(
     alias: str, options: Mapping[str, Any], user: str | None = None, port: int | None = None
 ) -> SSHTarget:
-    """Read the options that a parser found for an alias.
-
-    Parameters
-    ----------
-    alias
-        The name that was looked up.
-    options
-        Lower-case option names to text (`identityfile`: to a list of text).
-    user, port
-        From `user@host:port` of a ProxyJump; they take precedence over the options.
-
-    Raises
-    ------
-    ConfigError
-        If an option is not supported or has no valid value.
-    """
+    """Read the options that a parser found for an alias."""
     if options.get("proxycommand", "none").lower() != "none":
         raise ConfigError(f"ssh config for '{alias}': ProxyCommand is not supported; use ProxyJump")
     jump = str(options.get("proxyjump", "none"))
@@ -145,13 +127,7 @@ def _without_tokens(target: SSHTarget, name: str) -> str:
 
 
 def split_words(text: str, where: str) -> list[str]:
-    """The words of a value; quotes hold one together.
-
-    Raises
-    ------
-    ConfigError
-        If a quote has no end.
-    """
+    """The words of a value; quotes hold one together."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -166,13 +142,7 @@ def _gives(options: Mapping[str, Any], name: str) -> bool:
 
 
 def parse_jump(text: str) -> tuple[str, str | None, int | None]:
-    """Split one hop of a ProxyJump, `[user@]host[:port]`, into alias, user and port.
-
-    Raises
-    ------
-    ConfigError
-        If it has another form, or the port is none.
-    """
+    """Split one hop of a ProxyJump, `[user@]host[:port]`, into alias, user and port."""
     match = _JUMP.fullmatch(text.removeprefix("ssh://"))
     if not match:
         raise ConfigError(f"ProxyJump '{text}' is not [user@]host[:port]")

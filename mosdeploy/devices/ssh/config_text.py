@@ -1,8 +1,4 @@
-"""Read an ssh_config as one text that a parser takes as OpenSSH takes the file.
-
-In: a file. Out: its text without comments, with its Include lines replaced by what they name, and
-each block named by the criteria of a Match. Which blocks hold for an alias is not decided here.
-"""
+"""Read an ssh_config as one text that a parser takes as OpenSSH takes the file."""
 
 import re
 import shlex
@@ -44,14 +40,7 @@ class _Block:
 
 
 def read_ssh_config(path: Path) -> str:
-    """Text of an ssh_config with its Include lines replaced by what they name.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing (the user's default one may be) or unreadable, or a Match has a
-        criterion that is not supported.
-    """
+    """Text of an ssh_config with its Include lines replaced by what they name."""
     path = path.expanduser()
     if not path.exists() and path == DEFAULT_PATH.expanduser():
         return ""

@@ -1,8 +1,4 @@
-"""Which host keys the user knows, from files as OpenSSH writes and reads them.
-
-In: the paths of known_hosts files. Out: the keys of a host, and those that are revoked. Nothing is
-opened here but these files.
-"""
+"""Which host keys the user knows, from files as OpenSSH writes and reads them."""
 
 import base64
 import contextlib
@@ -20,41 +16,20 @@ from ...errors import ConfigError
 
 @dataclass(frozen=True)
 class KnownHosts:
-    """What known_hosts files say.
-
-    Attributes
-    ----------
-    lines
-        Of each line what names its hosts, and their key; no line whose key is revoked.
-    revoked
-        Base64 of the keys that are marked `@revoked`, for whatever hosts.
-    has_authority
-        Some lines name an authority that signs host keys, which paramiko does not know.
-    """
+    """What known_hosts files say."""
 
     lines: tuple[tuple[str, paramiko.PKey], ...]
     revoked: frozenset[str]
     has_authority: bool
 
     def keys(self, name: str) -> list[paramiko.PKey]:
-        """Keys of all lines that are about a host, which OpenSSH takes one as well as another.
-
-        Parameters
-        ----------
-        name
-            As OpenSSH writes it: `[NAME]:PORT` where the port is not 22.
-        """
+        """Keys of all lines that are about a host, which OpenSSH takes one as well as another."""
         return [key for names, key in self.lines if _is_about(names, name.lower())]
 
 
 def load_known_hosts(paths: Iterable[Path]) -> KnownHosts:
     """Read known_hosts files; a line that cannot be understood, or of a kind of key that is not
     supported (FIDO), is no key.
-
-    Raises
-    ------
-    ConfigError
-        If a file is there and cannot be read.
     """
     lines: list[tuple[str, paramiko.PKey]] = []
     revoked: set[str] = set()

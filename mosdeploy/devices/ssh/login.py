@@ -1,8 +1,4 @@
-"""Log in to an alias of the user's ssh_config: jump hosts, host keys, the user's keys.
-
-In: a profile and an ssh_config. Out: an `SSHSession`, or an error that says why there is none. Host
-keys are always checked and authentication is tried once.
-"""
+"""Log in to an alias of the user's ssh_config: jump hosts, host keys, the user's keys."""
 
 import contextlib
 import logging
@@ -37,19 +33,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def login(profile: DeviceProfile, config_path: Path) -> SSHSession:
-    """Log in to a profile's host, by way of its jump hosts.
-
-    Raises
-    ------
-    ConfigError
-        If ssh_config cannot be read, or has an option that is not supported.
-    ConnectError
-        If a host name is unknown, or a host is unreachable, refuses or does not speak SSH.
-    HostKeyError
-        If a host key is unknown or has changed.
-    AuthError
-        If no key is accepted; it is not tried again.
-    """
+    """Log in to a profile's host, by way of its jump hosts."""
     hops = way_to(profile.host_alias, config_path)
     # by way of the jump hosts, whose user and port it takes from the alias
     by_hand = _by_hand(profile.host_alias, config_path)
@@ -72,13 +56,7 @@ def _by_hand(alias: str, config_path: Path) -> str:
 
 
 def way_to(alias: str, config_path: Path) -> list[SSHTarget]:
-    """Every hop to an alias of an ssh_config, the alias itself last.
-
-    Raises
-    ------
-    ConfigError
-        If ssh_config cannot be read, or has an option that is not supported.
-    """
+    """Every hop to an alias of an ssh_config, the alias itself last."""
     try:
         config = paramiko.SSHConfig.from_text(read_ssh_config(config_path))
         return _way_to(config, make_target(alias, config.lookup(alias)), _MAX_JUMPS)

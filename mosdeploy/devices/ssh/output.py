@@ -1,7 +1,4 @@
-"""What a command on a device prints, and the process group to kill.
-
-In: a paramiko channel. Out: the bytes of both streams as they arrive.
-"""
+"""What a command on a device prints, and the process group to kill."""
 
 import re
 import select
@@ -13,21 +10,13 @@ from .. import answers
 
 CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
 PRINT_GROUP = "echo mosdeploy-group:$$"
-"""Shell text for the first line of a command, which tells its process group. What a noisy ~/.bashrc
-printed before it is dropped.
-"""
+"""Shell text for the first line of a command, which tells its process group."""
 
 _GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
 
 
 class CommandOutput:
-    """What a command has printed so far.
-
-    Parameters
-    ----------
-    channel
-        The command runs there, and begins with `PRINT_GROUP`.
-    """
+    """What a command has printed so far."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
@@ -53,11 +42,6 @@ class CommandOutput:
     def collect(self, deadline: float, *, until_group: bool = False) -> bool:
         """Read until the command has ended or has printed too much; False when the deadline
         (monotonic seconds) came first.
-
-        Parameters
-        ----------
-        until_group
-            Read no further than needed for `group`.
         """
         channel = self._channel
         while True:

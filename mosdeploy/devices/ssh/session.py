@@ -1,8 +1,4 @@
-"""Run commands and move files over a connection that is logged in.
-
-In: paramiko clients. Out: an `SSHSession`, each of whose calls ends within a time-out, with errors
-of our own tree.
-"""
+"""Run commands and move files over a connection that is logged in."""
 
 import contextlib
 import io
@@ -45,18 +41,7 @@ class _PartError(CommandError):
 
 
 class SSHSession(Session):
-    """A device behind SSH, logged in; made by `login`.
-
-    Parameters
-    ----------
-    name
-        The device's name, for messages.
-    clients
-        Logged-in clients: those of the jump hosts in order, then the device's. The session closes
-        them.
-    command_timeout_s
-        Time-out of a command, and of one step of a transfer, in seconds.
-    """
+    """A device behind SSH, logged in; made by `login`."""
 
     def __init__(
         self, name: str, clients: Sequence[paramiko.SSHClient], command_timeout_s: float
@@ -152,12 +137,7 @@ class SSHSession(Session):
         self._store(io.BytesIO(data), len(data), sha256_bytes(data), remote_path)
 
     def _store(self, source: BinaryIO, size: int, digest: str, remote_path: str) -> None:
-        """Upload a file by way of a part file, and once more if that comes to nothing.
-
-        The first part file is named by the content: an upload that was cut is continued, never that
-        of something else. Whoever uploads the same at the same time writes the same into it, and
-        may take it away. The second is for this upload alone.
-        """
+        """Upload a file by way of a part file, and once more if that comes to nothing."""
         for name in (digest[:16], secrets.token_hex(8)):
             part = f"{remote_path}.{name}.part"
             try:
@@ -283,9 +263,6 @@ class SSHSession(Session):
     def _bounded(self, what: str, limit_s: float | None) -> Iterator[None]:
         """Close the connection if the block takes longer than `limit_s`, and translate paramiko's
         errors.
-
-        paramiko waits for some replies without any time-out of its own; closing the connection ends
-        that wait.
         """
         expired = threading.Event()
 

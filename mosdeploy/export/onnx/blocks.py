@@ -1,13 +1,4 @@
-"""Parts that any Transformer uses, as nodes: positions, residual stream, attention, FFN.
-
-In: a builder, tensor names, and numbers (widths, heads, activation, epsilon). Out: tensor names.
-Which layers there are, in what order, and what they read beside the stream is the family's. This
-file uses no architecture and no loop.
-
-Shapes: B examples, K hypotheses an example (1 without beam search), R = B * K rows, S positions, P
-positions in the cache, L attended positions of another stack, D width of the stream, q = heads * h
-width of queries, keys and values.
-"""
+"""Parts that any Transformer uses, as nodes: positions, residual stream, attention, FFN."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,13 +29,6 @@ ACTIVATION_OPS: dict[Activation, tuple[str, str]] = {
 def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim: int) -> str:
     """Interleaved sinusoids, sin at even columns, cos at odd (Vaswani et al., 2017); computed when
     the model is loaded.
-
-    Parameters
-    ----------
-    num_positions, num_columns
-        Shape of the result, float32; computed in double precision, as torch does.
-    dim
-        Width that sets the frequencies, exp(-2i * ln(10000) / dim); at least `num_columns`.
     """
 
     def count(end: int, step: int) -> str:
@@ -68,21 +52,7 @@ def position_table(root: GraphBuilder, num_positions: int, num_columns: int, dim
 
 @dataclass(frozen=True)
 class StackSpec:
-    """What all layers of one stack have in common.
-
-    Attributes
-    ----------
-    dim, qkv_dim
-        Width of the residual stream, and of queries, keys and values over all heads.
-    number_format
-        Of the linear layers.
-    activation
-        Of the FFN.
-    norm_epsilon
-        What every layer norm adds to the variance.
-    pre_norm
-        Whether a norm stands before each sublayer (and one after the last) or behind each.
-    """
+    """What all layers of one stack have in common."""
 
     dim: int
     qkv_dim: int
@@ -94,24 +64,7 @@ class StackSpec:
 
 @dataclass
 class ResidualStream:
-    """The residual sum of one stack, and the norm that follows each addition.
-
-    Pre-norm: what a sublayer reads is the normed sum, and the last norm is the stack's final one.
-    Post-norm: the normed sum *is* the stream.
-
-    Attributes
-    ----------
-    builder, spec
-        Where the nodes go, and the stack.
-    norms
-        State-dict names of the sublayers' norms, in order.
-    final_norm
-        That of the norm after the last layer, which only pre-norm has.
-    total
-        The residual sum, (..., D).
-    reads
-        What the next sublayer reads, (..., D); after the last one, the output of the stack.
-    """
+    """The residual sum of one stack, and the norm that follows each addition."""
 
     builder: GraphBuilder
     spec: StackSpec
@@ -129,11 +82,7 @@ class ResidualStream:
             self.reads = self.total
 
     def add(self, x: str) -> None:
-        """Add a sublayer's output (..., D), and norm the sum.
-
-        Two operators: SkipLayerNormalization, which is both in one, takes 8 us where they take 6 (a
-        row of 512), and 87 where they take 17 (30 rows; ONNX Runtime 1.32 on an Intel Xeon).
-        """
+        """Add a sublayer's output (..., D), and norm the sum."""
         # not Add: ONNX Runtime would fuse it with the norm
         total = self.builder.op("Sum", x, self.total)
         self.reads = self.norm(total, self.norms.pop(0))
@@ -153,15 +102,7 @@ class ResidualStream:
 
 
 def self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) -> None:
-    """Let all positions of the stream (B, S, D) attend to all real ones.
-
-    Parameters
-    ----------
-    owner
-        State-dict name of the attention, whose layers are `q`, `k`, `v` and `out`.
-    mask
-        int32 (B, S), 1 at real tokens.
-    """
+    """Let all positions of the stream (B, S, D) attend to all real ones."""
     builder = stream.builder
     spec = stream.spec
     qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
@@ -178,8 +119,6 @@ def quantized_self_attention(stream: ResidualStream, owner: str, heads: int) -> 
     """Let all positions of the stream (B, S, D), none of which is padding, attend to all of their
     example, by int8 weights and one operator that quantises its input once for queries, keys and
     values: a tenth faster for a whole encoder.
-
-    A mask that masks nothing would cost a sixth of its time at 128 positions.
     """
     builder = stream.builder
     spec = stream.spec
@@ -221,21 +160,7 @@ def _first(builder: GraphBuilder, x: str) -> str:
 def cached_self_attention(
     stream: ResidualStream, owner: str, heads: int, past_kv: Sequence[str], beam: int
 ) -> tuple[str, str]:
-    """Let one more position of each hypothesis, the stream (B, K, D), attend to those before it.
-
-    Parameters
-    ----------
-    owner
-        State-dict name of the attention.
-    past_kv
-        Keys and values so far, each (R, heads, P, h).
-    beam
-        Hypotheses an example, K.
-
-    Returns
-    -------
-    The keys and values, each (R, heads, P + 1, h).
-    """
+    """Let one more position of each hypothesis, the stream (B, K, D), attend to those before it."""
     builder = stream.builder
     spec = stream.spec
     qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
@@ -256,12 +181,7 @@ def cached_self_attention(
 
 @dataclass(frozen=True)
 class CrossKeyValues:
-    """What one layer's attention reads of another stack.
-
-    Keys and values (B, heads, L, h), and what is added to the scores to mask the padding, (B,
-    heads, K, L). A padding mask would be shorter, but ONNX Runtime before 1.21 ignores it, without
-    a word, when keys are given in this shape.
-    """
+    """What one layer's attention reads of another stack."""
 
     keys: str
     values: str
@@ -271,18 +191,7 @@ class CrossKeyValues:
 def cross_keys_values(
     builder: GraphBuilder, spec: StackSpec, owner: str, heads: int, source: str
 ) -> tuple[str, str]:
-    """Keys and values (B, heads, L, h) of what is attended to.
-
-    Parameters
-    ----------
-    spec
-        The stack that `source` comes from: its width, and the number format of what is computed
-        with it.
-    owner
-        State-dict name of the attention.
-    source
-        Outputs (B, L, D) of that stack.
-    """
+    """Keys and values (B, heads, L, h) of what is attended to."""
     linear = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
     product = linear.apply(builder, source)  # (B, L, 2q)
     halves = builder.ops("Split", product, outputs=2, axis=-1, num_outputs=2)

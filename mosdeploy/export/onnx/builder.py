@@ -1,9 +1,4 @@
-"""A graph under construction: nodes in order, small constants, initialisers, loop bodies.
-
-In: operator names and tensor names. Out: node lists and initialisers for `onnx.helper`. A loop body
-has a builder of its own, which shares the initialisers of the outermost one. This file uses no
-network.
-"""
+"""A graph under construction: nodes in order, small constants, initialisers, loop bodies."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -22,20 +17,7 @@ CONTRIB = "com.microsoft"
 
 @dataclass(frozen=True)
 class LoopState:
-    """One value that a loop hands from each iteration to the next.
-
-    Attributes
-    ----------
-    name
-        Its name in the body, to which `GraphBuilder.local` adds the body's prefix.
-    start
-        Tensor, made outside the loop, that it is at first.
-    onnx_type, shape
-        Element type (`TensorProto.INT64`, ...) and shape; names and None stand for sizes that
-        differ between runs or iterations.
-    is_sequence
-        Whether it is a sequence of such tensors.
-    """
+    """One value that a loop hands from each iteration to the next."""
 
     name: str
     start: str
@@ -51,33 +33,7 @@ class LoopState:
 
 
 class GraphBuilder:
-    """Adds nodes to a graph; the methods return the names of the tensors that they made.
-
-    Parameters
-    ----------
-    source
-        Makes the initialisers.
-    name
-        Of the graph. Tensors of a loop body start with it and a dot; those of the outermost graph
-        are numbers alone.
-
-    Attributes
-    ----------
-    root
-        The builder of the outermost graph, for what is the same in every iteration of a loop. What
-        it computes of constants alone, ONNX Runtime computes when it loads the model.
-    nodes, initializers
-        What was added so far; `initializers` is one dict for the graph and all its loop bodies.
-
-    Examples
-    --------
-    >>> from mosdeploy.export.onnx.initializers import InlineInitializers
-    >>> builder = GraphBuilder(InlineInitializers({}), "double")
-    >>> builder.op("Add", "x", "x")
-    '1'
-    >>> [node.op_type for node in builder.nodes]
-    ['Add']
-    """
+    """Adds nodes to a graph; the methods return the names of the tensors that they made."""
 
     def __init__(self, source: InitializerSource, name: str) -> None:
         self.name = name
@@ -152,24 +108,7 @@ class GraphBuilder:
         shape: tuple[str | int | None, ...],
         compute: Callable[["GraphBuilder", str], str],
     ) -> str:
-        """Compute a float tensor for each of 0, 1, ... `count` - 1, one after another.
-
-        Parameters
-        ----------
-        name
-            Of the loop body.
-        count
-            int64 scalar.
-        shape
-            Of each tensor.
-        compute
-            Adds its nodes to the body that it is given, with the number as int64 scalar; gives the
-            tensor.
-
-        Returns
-        -------
-        The sequence of the tensors.
-        """
+        """Compute a float tensor for each of 0, 1, ... `count` - 1, one after another."""
         body = self.body(name)
         empty = self.op("SequenceEmpty", dtype=TensorProto.FLOAT)
         found = LoopState("found", empty, TensorProto.FLOAT, shape, is_sequence=True)
@@ -199,21 +138,7 @@ class GraphBuilder:
         go_on: str,
         max_iterations: str,
     ) -> list[str]:
-        """Close a body and run it.
-
-        Parameters
-        ----------
-        states, results
-            What goes through the loop, and the body's tensor that each becomes after an iteration.
-        go_on
-            The body's bool scalar: whether another iteration follows.
-        max_iterations
-            int64 scalar; with 0 the results are the starts.
-
-        Returns
-        -------
-        The states after the last iteration, in order.
-        """
+        """Close a body and run it."""
         boolean = TensorProto.BOOL
         # ONNX fixes the order: number of the iteration, condition, then the states
         inputs = [

@@ -1,15 +1,4 @@
-"""The decode loop inside the graph: from a step function to token ids, greedy or by beam search.
-
-In: a `Decoder`, whose step turns one more token of each hypothesis into a vector from which its
-`next_tokens` makes logits. Out: the ids of the best hypotheses. This file uses no layer.
-
-Two graph inputs limit the loop, `max_steps` and `min_steps`. The loop hands on every id so far, so
-that `max_steps = 0` gives ids of shape (B, 0); what the step reads from outside the loop is
-computed all the same.
-
-Shapes: B examples, K hypotheses an example, R = B * K rows, C chosen tokens, T steps so far, d
-width of the decoder.
-"""
+"""The decode loop inside the graph: from a step function to token ids, greedy or by beam search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,12 +18,7 @@ but fixes the work of a measurement.
 """
 
 Step = Callable[[GraphBuilder, str, str, Sequence[str]], tuple[str, list[str]]]
-"""Add the nodes of one step to a loop body.
-
-From the builder of the body, tokens int64 (B, K), their position (int64 scalar) and `past_kv`, to
-vectors (R, d) and `new_kv`. Both lists hold keys and values of layer 0, of layer 1, ..., each (R,
-heads, P, h), the new ones P + 1 long.
-"""
+"""Add the nodes of one step to a loop body."""
 
 _FLOAT = TensorProto.FLOAT
 _INT = TensorProto.INT64
@@ -62,19 +46,7 @@ class NextTokens(Protocol):
 
 @dataclass(frozen=True)
 class Decoder:
-    """What a loop decodes with.
-
-    Attributes
-    ----------
-    step
-        Adds the nodes of one step.
-    next_tokens
-        Makes tokens of the step's vectors.
-    cache_shapes
-        Heads and width of a head of each layer's cache.
-    tokens
-        What it starts with, ends with, and fills up with.
-    """
+    """What a loop decodes with."""
 
     step: Step
     next_tokens: NextTokens
@@ -88,17 +60,7 @@ def step_limits() -> list[ValueInfoProto]:
 
 
 def greedy_search(builder: GraphBuilder, decoder: Decoder, batch: str) -> str:
-    """Add a loop that takes the likeliest token in each step.
-
-    Parameters
-    ----------
-    batch
-        The shape (B,) as a tensor, int64 (1,).
-
-    Returns
-    -------
-    The ids, int64 (B, T), after the end token filled with padding.
-    """
+    """Add a loop that takes the likeliest token in each step."""
     tokens = decoder.tokens
     token = _filled(builder, batch, [1], tokens.bos_id)
     ended = _filled(builder, batch, [1], False, np.bool_)
@@ -121,17 +83,7 @@ def greedy_search(builder: GraphBuilder, decoder: Decoder, batch: str) -> str:
 def beam_search(
     builder: GraphBuilder, decoder: Decoder, batch: str, beam: int, length_penalty: float
 ) -> str:
-    """Add a loop that searches with a pool of the K best finished hypotheses.
-
-    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end
-    join the pool; the K best of the others live on. An example is closed once the pool's worst is
-    no worse than the best live one would be if it were cut here. At `max_steps` the live ones are
-    cut and join. Scores are sums of log p over the length to the power `length_penalty`.
-
-    Returns
-    -------
-    The ids of the best hypotheses, int64 (B, T), after the end token filled with padding.
-    """
+    """Add a loop that searches with a pool of the K best finished hypotheses."""
     states = _beam_states(builder, decoder.tokens, batch, beam)
     states += _caches(builder, decoder, builder.op("Mul", batch, builder.constant(beam)))
     body = builder.body("step")

@@ -1,15 +1,5 @@
 """The tied embedding as nodes: ids to vectors, and a decoder's last vectors to the tokens that may
 follow.
-
-In: a builder, ids or vectors. Out: vectors, the best token, or the likeliest tokens with log p.
-This file uses no attention and no loop.
-
-Four-bit logits: a product with the table rounded to four bits chooses some tokens, and only those
-are scored with the table itself, by vectors that are not quantised. The four bits are made from the
-table when the model is loaded; the file does not hold them. Log p needs a sum over the whole
-vocabulary: it has the exact terms of the chosen tokens, and those of four bits of all others.
-
-Shapes: R rows, C chosen tokens, D columns of the table, d of them for logits, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -39,23 +29,8 @@ NUM_RESCORED_OF_BEAM = 64
 
 @dataclass(frozen=True)
 class TiedEmbedding:
-    """One table of input embeddings and logits, stored once, rows of a vocabulary entry contiguous.
-
-    The logits read its first columns. What is wider is a second initialiser, so that no product
-    needs a copy of the table.
-
-    Attributes
-    ----------
-    vocab_size, num_columns
-        Shape of the state dict's `embed.weight`, (V, D).
-    logits_dim
-        Columns that logits read, d; at most `num_columns`.
-    number_format
-        How the table is stored.
-    int4_logits
-        Choose tokens by logits from four bits first.
-    scaled
-        Whether embeddings are multiplied by the root of their width (Vaswani et al., 2017).
+    """One table of input embeddings and logits, stored once, rows of a vocabulary entry
+    contiguous.
     """
 
     vocab_size: int

@@ -1,9 +1,4 @@
-"""Where the initialisers of a graph get their values: trained weights, or nothing but shapes.
-
-In: tensor specifications and, for trained weights, how to compute them from a subnet's state dict.
-Out: `TensorProto`s, inline for trained weights, external where a device makes the values up. This
-file uses no operator and no architecture.
-"""
+"""Where the initialisers of a graph get their values: trained weights, or nothing but shapes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,25 +55,13 @@ class InitializerSource(Protocol):
 class InlineInitializers:
     """Inline initialisers from an extracted subnet's state dict (name -> float array, shapes as
     PyTorch has them).
-
-    Examples
-    --------
-    >>> source = InlineInitializers({"fc.bias": np.zeros(3, np.float32)})
-    >>> source.lookup("fc.bias", (3,)).tolist()
-    [0.0, 0.0, 0.0]
     """
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = arrays
 
     def tensors(self, specs: Sequence[TensorSpec], compute: Compute) -> list[TensorProto]:
-        """Compute the values and store them in the tensors.
-
-        Raises
-        ------
-        ExportError
-            If a weight is missing, has another shape, or is not finite.
-        """
+        """Compute the values and store them in the tensors."""
         made = []
         for spec, array in zip(specs, compute(self.lookup), strict=True):
             # ONNX Runtime would fail much later, at the operator that reads it
@@ -115,15 +98,7 @@ class InlineInitializers:
 
 
 class ExternalInitializers:
-    """External initialisers at distinct aligned offsets of one file, which need not exist here.
-
-    Latency does not depend on the values, so that a candidate travels without them.
-
-    Attributes
-    ----------
-    size_bytes
-        Length that the file must have for the tensors made so far.
-    """
+    """External initialisers at distinct aligned offsets of one file, which need not exist here."""
 
     def __init__(self) -> None:
         self.size_bytes = 0

@@ -1,10 +1,4 @@
-"""A linear layer as nodes, in any number format.
-
-In: a builder, tensor names, weight names of the state dict. Out: nodes and initialisers. This file
-uses no attention, no layer order and no loop.
-
-Shapes: K inputs, N outputs of a layer.
-"""
+"""A linear layer as nodes, in any number format."""
 
 from dataclasses import dataclass
 
@@ -31,18 +25,7 @@ _INT8_ACTIVATIONS = 4
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """One linear layer of the graph, made of one or more of the state dict, side by side.
-
-    Attributes
-    ----------
-    owner, names
-        State-dict names are `{owner}.{name}.weight` and `.bias`; more than one for query, key and
-        value. Without an owner, they begin with the name.
-    num_inputs, num_outputs
-        Width of the input, and of the output of *each* of the names.
-    number_format
-        How the weights are stored and multiplied.
-    """
+    """One linear layer of the graph, made of one or more of the state dict, side by side."""
 
     owner: str
     names: tuple[str, ...]
@@ -148,15 +131,7 @@ class LinearLayer:
 
 @dataclass(frozen=True)
 class NBitBlocks:
-    """A matrix (num_inputs, num_outputs) as the operator MatMulNBits reads it.
-
-    Attributes
-    ----------
-    bits
-        Of a code, 4 or 8.
-    codes, scales
-        Tensors (N, blocks, bytes of a block) and (N, blocks).
-    """
+    """A matrix (num_inputs, num_outputs) as the operator MatMulNBits reads it."""
 
     num_inputs: int
     num_outputs: int

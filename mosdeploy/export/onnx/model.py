@@ -1,7 +1,4 @@
-"""Models: a built graph as a `ModelProto`, and the file that holds it.
-
-In: a `GraphBuilder` with all nodes. Out: a model, or a file. This file uses no operator.
-"""
+"""Models: a built graph as a `ModelProto`, and the file that holds it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +19,7 @@ IR_VERSION = 8
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """What a graph depends on beside its `ModelSpec`, architecture and weights.
-
-    Attributes
-    ----------
-    max_positions
-        Most positions of an input (end token included) or an output that the graph serves.
-    length_penalty
-        Exponent of the length by which beam search divides sums of log p; others ignore it.
-    """
+    """What a graph depends on beside its `ModelSpec`, architecture and weights."""
 
     max_positions: int
     length_penalty: float = 0.6
@@ -40,12 +29,7 @@ BuildGraph = Callable[
     [ModelSpec, ArchConfig, Mapping[str, Array] | InitializerSource, GraphOptions | None],
     ModelProto,
 ]
-"""A family's function from a model, an architecture and its weights to the graph.
-
-The weights are a subnet's state dict as float32 arrays, or what makes initialisers in another way.
-Without options the graph serves just the workload of the model. Raises ArchError if the
-architecture is not in the space, ExportError if the weights do not fit it.
-"""
+"""A family's function from a model, an architecture and its weights to the graph."""
 
 
 def make_model(
@@ -64,10 +48,7 @@ def make_model(
 
 
 def write_model(model: ModelProto, path: Path) -> None:
-    """Write a model weight by weight, and take the weights out of it.
-
-    Written at once, all weights would be in memory three times.
-    """
+    """Write a model weight by weight, and take the weights out of it."""
     tensors = list(model.graph.initializer)
     del model.graph.initializer[:]
     with path.open("wb") as file:

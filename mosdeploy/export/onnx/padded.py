@@ -1,10 +1,5 @@
 """Attention on a padded batch by ONNX's own operators, without branches and loops: for execution
 providers that take these apart, as those of GPUs and OpenVINO do.
-
-In: a builder, the batch, what is added to the scores of padding. Out: tensor names.
-
-Shapes: B texts, S positions, D width of the stream, q = heads * h width of queries, keys and
-values.
 """
 
 import numpy as np
@@ -24,15 +19,7 @@ def padding_bias(builder: GraphBuilder, is_real: str) -> str:
 
 
 def padded_self_attention(stream: ResidualStream, owner: str, heads: int, bias: str) -> None:
-    """Let all positions of the stream (B, S, D) attend to the real ones of their text.
-
-    Parameters
-    ----------
-    owner
-        State-dict name of the attention, whose layers are `q`, `k`, `v` and `out`.
-    bias
-        What `padding_bias` gives.
-    """
+    """Let all positions of the stream (B, S, D) attend to the real ones of their text."""
     spec = stream.spec
     qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
     row = qkv.apply(stream.builder, stream.reads)  # (B, S, 3q)

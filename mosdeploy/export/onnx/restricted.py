@@ -1,16 +1,4 @@
-"""Logits of some tokens alone: what may follow is chosen once a run, and only that is scored.
-
-In: which tokens each example allows. Out: nodes that turn a decoder's last vectors into tokens, as
-those of the whole table do. This file does not know why a token is allowed.
-
-The rows of all tokens that some example of the batch allows are copied out of the table before the
-loop, as floats whatever the table is stored as: a step then multiplies by a small matrix that stays
-in the processor's cache. What another example allows gets minus infinity, so that an answer does
-not depend on the examples beside it.
-
-Shapes: B examples, K rows an example, R = B * K rows, N tokens that some example allows, C chosen
-tokens, d width of the decoder, V vocabulary.
-"""
+"""Logits of some tokens alone: what may follow is chosen once a run, and only that is scored."""
 
 from dataclasses import dataclass
 
@@ -23,19 +11,7 @@ from .embedding import TiedEmbedding
 
 @dataclass(frozen=True)
 class RestrictedLogits:
-    """Tensors, made outside the loop, that the logits of a step are computed from.
-
-    Attributes
-    ----------
-    tokens
-        int64 (N,), rising.
-    table
-        Float (d, N), the column of each.
-    penalties
-        Float (R, N), 0 or minus infinity.
-    vocab_size
-        Number of all tokens, V.
-    """
+    """Tensors, made outside the loop, that the logits of a step are computed from."""
 
     tokens: str
     table: str
@@ -46,15 +22,7 @@ class RestrictedLogits:
     def of(
         cls, builder: GraphBuilder, embedding: TiedEmbedding, allowed: str, num_rows: int
     ) -> "RestrictedLogits":
-        """Copy what is allowed out of the table.
-
-        Parameters
-        ----------
-        allowed
-            Ids (B, M) of any integer type, the same ones as often as one likes.
-        num_rows
-            Rows an example, K.
-        """
+        """Copy what is allowed out of the table."""
         allowed = builder.op("Cast", allowed, to=TensorProto.INT64)
         batch = builder.op("Shape", allowed, start=0, end=1)  # (1,)
         shape = builder.op("Concat", batch, builder.constant([embedding.vocab_size]), axis=0)

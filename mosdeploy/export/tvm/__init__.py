@@ -1,9 +1,4 @@
-"""A subnet compiled with TVM: functions in a library, weights in a file beside it.
-
-In: packed weights, a family's network of kernels, a processor. Out: two files. What TVM does here
-is written by hand, kernel by kernel, since its importer's graphs run many times slower untuned.
-This folder uses no family.
-"""
+"""A subnet compiled with TVM: functions in a library, weights in a file beside it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,11 +37,6 @@ ModuleBuilder = Callable[[Sequence[int]], Any]
 def import_tvm() -> None:
     """Make sure that TVM is there, and leaves this process on all processors, before anything is
     made for it.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be imported.
     """
     try:
         import tvm  # noqa: F401
@@ -60,19 +50,7 @@ def import_tvm() -> None:
 def build_library(
     build_module: ModuleBuilder, packed: Packed, options: TvmOptions, folder: Path
 ) -> None:
-    """Write `model.so` and `weights.bin` into a folder.
-
-    Parameters
-    ----------
-    packed
-        The weights, in the order in which the module's functions take them.
-
-    Raises
-    ------
-    ExportError
-        If TVM cannot be imported, the processor is not supported, or no compiler can link for it;
-        if tuning is asked for another processor, or its records cannot be read.
-    """
+    """Write `model.so` and `weights.bin` into a folder."""
     import_tvm()
     # these modules import TVM themselves
     from .library import compile_module, find_linker, link, make_target

@@ -1,12 +1,4 @@
-"""The few kernels that a Transformer needs on a CPU, as TE computations.
-
-In: sizes. Out: `PrimFunc`s that say what is computed; `schedules` says in which order.
-
-Rows come in tiles: (M, R, D) is M tiles of R rows, D wide. An encoder's source is M tiles of 8
-positions, M unknown until it runs; a decode step is one tile with a row for each hypothesis.
-Weights are packed in panels of columns, (N / P, K, P), so that a product reads them once, in order,
-P at a time.
-"""
+"""The few kernels that a Transformer needs on a CPU, as TE computations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,21 +14,7 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class LinearShape:
-    """Sizes of one linear layer.
-
-    Attributes
-    ----------
-    tiles
-        Number of tiles M; None if only a run tells.
-    rows
-        Rows a tile R.
-    panel
-        Columns a panel P; divides `num_outputs`.
-    stored_inputs
-        Inputs that the packed weights have; the first `num_inputs` of them are used.
-    quantized
-        Whether the weights are int8 codes, with a scale for each output.
-    """
+    """Sizes of one linear layer."""
 
     tiles: int | None
     rows: int
@@ -52,9 +30,6 @@ def linear(
 ) -> tirx.PrimFunc:
     """Rows times packed weights; then scales (if quantised), bias, ReLU, and the residual, as asked
     for.
-
-    Parameters are, in this order: rows (M, R, K), weights (N / P, K, P), scales (N,), bias (N,),
-    residual (M, R, N), result (M, R, N).
     """
     tiles = _tiles(shape.tiles, "tiles")
     x = te.placeholder((tiles, shape.rows, shape.num_inputs), "float32", "x")
@@ -129,12 +104,7 @@ def embed(
     *,
     same_position: bool,
 ) -> tirx.PrimFunc:
-    """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions.
-
-    Parameters: ids int32 (M, R), position int32 (1,), table, scales (if quantised), sinusoids
-    (positions, width), result (M, R, D). The rows have positions from `position` on, or, with
-    `same_position`, all have `position` itself.
-    """
+    """Rows of the packed table, scaled by sqrt(dim), plus the sinusoids of their positions."""
     ids = te.placeholder((_tiles(tiles, "tiles"), rows), "int32", "ids")
     position = te.placeholder((1,), "int32", "position")
     packed = (table.num_outputs // table.panel, table.stored_inputs, table.panel)
@@ -155,9 +125,7 @@ def embed(
 
 
 def encoder_attention(tiles: int | None, width: int, heads: int) -> tirx.PrimFunc:
-    """Self-attention of a source. Parameters: queries, keys and values (M, R, 3Q), length int32
-    (1,), result.
-    """
+    """Self-attention of a source."""
     qkv = te.placeholder((_tiles(tiles, "tiles"), TILE_ROWS, 3 * width), "float32", "qkv")
     length = te.placeholder((1,), "int32", "length")
     memory = _Memory(
@@ -172,10 +140,7 @@ def encoder_attention(tiles: int | None, width: int, heads: int) -> tirx.PrimFun
 
 
 def cross_attention(rows: int, width: int, heads: int, span: int) -> tirx.PrimFunc:
-    """Attention of a step to the source.
-
-    Parameters: queries (1, R, Q), keys and values (span * M, 8, 2Q), length int32 (1,), result.
-    """
+    """Attention of a step to the source."""
     queries = te.placeholder((1, rows, width), "float32", "queries")
     memory_tiles = te.var("memory_tiles", "int64")
     keys_values = te.placeholder((memory_tiles, TILE_ROWS, 2 * width), "float32", "keys_values")
@@ -193,10 +158,7 @@ def cross_attention(rows: int, width: int, heads: int, span: int) -> tirx.PrimFu
 
 
 def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
-    """Self-attention of a step.
-
-    Parameters: queries in (1, R, 3Q), keys (R, T, Q), values (R, T, Q), result.
-    """
+    """Self-attention of a step."""
     qkv = te.placeholder((1, rows, 3 * width), "float32", "qkv")
     steps = te.var("steps", "int64")
     keys = te.placeholder((rows, steps, width), "float32", "keys")
@@ -212,11 +174,7 @@ def step_attention(rows: int, width: int, heads: int) -> tirx.PrimFunc:
 
 
 def append(rows: int, width: int, offset: int) -> tirx.PrimFunc:
-    """Keys or values of one more step: each hypothesis continues the one that `parent` names.
-
-    Parameters: past (R, T, Q), parent int32 (R,), queries, keys and values of the step (1, R, 3Q),
-    result (R, T + 1, Q); `offset` is where in the last the new ones stand.
-    """
+    """Keys or values of one more step: each hypothesis continues the one that `parent` names."""
     steps = te.var("steps", "int64")
     past = te.placeholder((rows, steps, width), "float32", "past")
     parent = te.placeholder((rows,), "int32", "parent")

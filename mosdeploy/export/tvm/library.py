@@ -1,9 +1,4 @@
-"""From a Relax module to a shared library for one processor.
-
-In: an unscheduled module, a processor. Out: a `.so` that holds both functions and the Relax
-bytecode. Linking needs a C++ compiler: this machine's, or, for aarch64 from elsewhere, Debian's
-cross compiler.
-"""
+"""From a Relax module to a shared library for one processor."""
 
 import platform
 import shutil
@@ -23,20 +18,7 @@ from .schedules import PackedLinear, RowByRow
 
 
 def make_target(machine: str, cpu: str | None) -> Target:
-    """Describe a processor to LLVM.
-
-    Parameters
-    ----------
-    machine
-        As `uname -m` says it: x86_64 or aarch64.
-    cpu
-        LLVM's name of it (cortex-a72, skylake-avx512); None means this machine's own.
-
-    Raises
-    ------
-    ExportError
-        If the machine is another one, or LLVM does not know the processor.
-    """
+    """Describe a processor to LLVM."""
     if machine not in ("x86_64", "aarch64"):
         raise ExportError(
             f"TVM bundles are built for x86_64 and aarch64, not for '{machine}'; "
@@ -80,13 +62,7 @@ def compile_module(module: Any, target: Target, rules: Sequence[Any] = ()) -> An
 
 
 def find_linker(machine: str) -> str:
-    """Path of the C++ compiler that links for a machine.
-
-    Raises
-    ------
-    ExportError
-        If there is none here.
-    """
+    """Path of the C++ compiler that links for a machine."""
     native = machine == platform.machine()
     found = shutil.which("g++" if native else f"{machine}-linux-gnu-g++")
     if found is None:
@@ -99,13 +75,7 @@ def find_linker(machine: str) -> str:
 
 
 def link(executable: Any, linker: str, path: Path) -> None:
-    """Write the shared library.
-
-    Raises
-    ------
-    ExportError
-        If the linker fails.
-    """
+    """Write the shared library."""
     try:
         executable.export_library(str(path), fcompile=cc.cross_compiler(linker))
     except RuntimeError as error:

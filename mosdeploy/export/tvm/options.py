@@ -19,11 +19,6 @@ Notify = Callable[[float, str], None]
 class Processor:
     """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this
     machine's.
-
-    Examples
-    --------
-    >>> str(Processor("aarch64", "cortex-a72"))
-    'aarch64 cortex-a72'
     """
 
     machine: str = platform.machine()
@@ -41,20 +36,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Where tuning records are kept, what they are for, and how long to search for more.
-
-    Attributes
-    ----------
-    folder
-        Holds a folder for each processor and number of threads.
-    input_len
-        Inputs that are filled up to as many positions as this many tokens get functions of their
-        own, which are tuned.
-    threads
-        Threads that the layers are timed with.
-    budget_s
-        Seconds to search, over all runs together; 0 takes what is on record.
-    """
+    """Where tuning records are kept, what they are for, and how long to search for more."""
 
     folder: Path
     input_len: int
@@ -74,18 +56,7 @@ def _ignore(seconds: float, note: str) -> None:
 
 @dataclass(frozen=True)
 class TvmOptions:
-    """How a library is made.
-
-    Attributes
-    ----------
-    max_positions
-        Longest input (end token included) and most decode steps.
-    tuning
-        Search for better schedules on this machine first, or take those on record; None takes the
-        untuned ones.
-    notify
-        Told of the progress of tuning.
-    """
+    """How a library is made."""
 
     max_positions: int
     processor: Processor = Processor()
@@ -94,12 +65,6 @@ class TvmOptions:
 
 
 def fill_tiles(num_positions: int) -> int:
-    """The next multiple of `TILE_ROWS`.
-
-    Examples
-    --------
-    >>> fill_tiles(8), fill_tiles(9)
-    (8, 16)
-    """
+    """The next multiple of `TILE_ROWS`."""
     # `//` rounds down, and so up between two minus signs
     return -(-num_positions // TILE_ROWS) * TILE_ROWS

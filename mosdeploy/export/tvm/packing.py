@@ -1,10 +1,4 @@
-"""Trained weights as the kernels read them.
-
-In: a subnet's weights by name. Out: arrays by name, in the order in which the library takes them.
-This file uses no TVM and no architecture: a family says which layers there are.
-
-Shapes: K inputs, N outputs, P columns a panel.
-"""
+"""Trained weights as the kernels read them."""
 
 from collections.abc import Sequence
 from math import gcd
@@ -37,20 +31,7 @@ def pack_panels(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 class WeightPacker:
-    """Packs one layer after the other.
-
-    Parameters
-    ----------
-    lookup
-        Gives a weight by name and shape, or raises ExportError.
-    quantized
-        Matrices as int8 codes and a float32 scale for each output, else float32.
-
-    Attributes
-    ----------
-    packed
-        What was packed so far, in order.
-    """
+    """Packs one layer after the other."""
 
     def __init__(self, lookup: Lookup, quantized: bool) -> None:
         self._lookup = lookup
@@ -63,10 +44,7 @@ class WeightPacker:
         self.packed[key] = table
 
     def embedding(self, key: str, name: str, vocab_size: int, width: int) -> None:
-        """Pack a table (vocab_size, width) so that its rows are outputs.
-
-        It is filled up with zeros to whole panels: the logits past the vocabulary are zero.
-        """
+        """Pack a table (vocab_size, width) so that its rows are outputs."""
         table = self._lookup(name, (vocab_size, width))
         # transposed to (K, N): for the logits each token is an output
         self._matrix(key, np.pad(table, ((0, -vocab_size % PANEL), (0, 0))).T)

@@ -1,9 +1,4 @@
-"""How the kernels are scheduled without tuning, as dlight rules.
-
-In: a `PrimFunc` of `kernels` and a target. Out: a schedule of its loops. dlight's own CPU rules
-know no product of matrices, and its matrix-vector rule wants weights row by row; the rules here
-follow its interface.
-"""
+"""How the kernels are scheduled without tuning, as dlight rules."""
 
 from typing import Any
 

@@ -1,10 +1,5 @@
 """MetaSchedule on this machine: better schedules for the linear layers, searched within a time and
 kept.
-
-In: a module, a folder, a time. Out: records in the folder, from which later builds for the same
-processor take what fits. Each layer's untuned schedule is measured first and stands among the
-records, so that tuning makes nothing slower. Records are written as they come; after a kill the
-same call goes on, with the time that is left.
 """
 
 import contextlib
@@ -56,13 +51,7 @@ class Tuned(CPUScheduleRule):  # type: ignore[misc]
 
 
 def open_database(folder: Path) -> Any:
-    """Open the records of a folder, or make it; a last line that a kill cut short is dropped.
-
-    Raises
-    ------
-    ExportError
-        If they cannot be read.
-    """
+    """Open the records of a folder, or make it; a last line that a kill cut short is dropped."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (RECORDS_NAME, WORKLOADS_NAME):
         lines, torn = read_lines(folder / name)
@@ -80,21 +69,6 @@ def open_database(folder: Path) -> Any:
 def tune(module: Any, target: Target, run: Tuning, notify: Notify) -> Any:
     """Search for schedules of the linear layers whose sizes are known, in rounds, until the time is
     spent.
-
-    Parameters
-    ----------
-    notify
-        Told the time spent, after each round.
-
-    Returns
-    -------
-    Database
-        Of the folder, for `Tuned`.
-
-    Raises
-    ------
-    ExportError
-        If the records cannot be read.
     """
     # a time holds for one processor and one number of threads
     folder = run.folder / f"{target.attrs['mcpu']}-{run.threads}"

@@ -1,8 +1,4 @@
-"""Encoders: BERT-like networks that classify, tag, score or embed a text.
-
-In: a checkpoint and labelled text. Out: `FAMILY`, the record of what the pipeline asks of a family.
-Naming it loads neither torch nor onnx.
-"""
+"""Encoders: BERT-like networks that classify, tag, score or embed a text."""
 
 from ...family import Family, deferred
 

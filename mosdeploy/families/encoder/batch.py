@@ -1,10 +1,4 @@
-"""One padded batch of texts, and how outputs for it are judged.
-
-In: padded ids, targets, outputs of a teacher. Out: the inputs of a network, and its loss. This file
-uses no text.
-
-Shapes: B texts, S positions, C classes or tags, M hidden pieces, V vocabulary, d width of a vector.
-"""
+"""One padded batch of texts, and how outputs for it are judged."""
 
 from dataclasses import dataclass, replace
 
@@ -21,18 +15,7 @@ NO_TARGET = -100
 
 @dataclass(frozen=True)
 class Objective:
-    """What is judged, and how much labels count beside a teacher's outputs.
-
-    Attributes
-    ----------
-    label_weight
-        Share of the labels' loss; the teacher's has the rest. Without a teacher, labels are all.
-    temperature
-        Softens both the teacher's and the student's distribution (Hinton et al. 2015).
-    spread
-        Standard deviation of the numbers of a regression, in which differences are counted: the
-        loss is the same on any scale, and 1 for whoever answers their mean.
-    """
+    """What is judged, and how much labels count beside a teacher's outputs."""
 
     kind: TaskKind
     label_weight: float = 0.1
@@ -42,20 +25,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class EncoderBatch:
-    """One padded batch.
-
-    Attributes
-    ----------
-    input_ids, attention_mask, token_type_ids
-        (B, S) int64; padding is on the right, where all but the ids are 0.
-    labels
-        Classes (B,) int64; numbers (B,) float32; tags, or hidden pieces, (B, S) int64 with
-        `NO_TARGET` where nothing is judged; None for an embedding.
-    teacher
-        Logits (B, C) or (B, S, C), numbers (B, 1) or vectors (B, d) of a teacher; or None.
-    num_targets
-        Texts, or judged positions.
-    """
+    """One padded batch."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -93,14 +63,7 @@ class EncoderBatch:
         return (self.labels.flatten() != NO_TARGET).nonzero()[:, 0]
 
     def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Sum of the losses of all targets, as a scalar.
-
-        Parameters
-        ----------
-        logits
-            (B, C) of a text, (B, S, C) of its pieces, (M, V) of hidden pieces, or normalised
-            vectors (B, d).
-        """
+        """Sum of the losses of all targets, as a scalar."""
         return self._target_losses(logits.float(), label_smoothing).sum()
 
     def losses(self, logits: Tensor) -> Tensor:
@@ -157,10 +120,7 @@ class EncoderBatch:
 
 
 def token_types(input_ids: Tensor, attention_mask: Tensor, sep_id: int, num_types: int) -> Tensor:
-    """0 up to and including the first separator, 1 after it, 0 at padding; (B, S) int64.
-
-    Of a network with fewer than two types, all are 0.
-    """
+    """0 up to and including the first separator, 1 after it, 0 at padding; (B, S) int64."""
     if num_types < 2:
         return torch.zeros_like(input_ids)
     is_sep = (input_ids == sep_id).long()

@@ -81,26 +81,7 @@ MAX_SHOWN = 500
 def bundle_settings(
     config: EncoderRunConfig, workload: EncoderWorkload, data: EncoderData
 ) -> dict[str, int | float | str | tuple[str, ...]]:
-    """What the runtime of an encoder's bundle needs to know beyond what all bundles say.
-
-    Parameters
-    ----------
-    data
-        What was learned; only a model of pairs answers pairs.
-
-    Raises
-    ------
-    ExportError
-        For masked-lm, which is trained to be fine-tuned and answers nothing by itself.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> config = load_recipe("minilm-l6")
-    >>> data = EncoderData((), (), (), {}, "")
-    >>> bundle_settings(config, config.workload, data)["labels"]
-    ('negative', 'positive')
-    """
+    """What the runtime of an encoder's bundle needs to know beyond what all bundles say."""
     task = config.task
     if not config.gives_answers:
         raise ExportError(
@@ -129,9 +110,7 @@ def _label_scale(config: EncoderRunConfig, data: EncoderData) -> dict[str, float
 
 
 def graph_options(config: EncoderRunConfig, *_: object) -> GraphOptions:
-    """Positions for the longest text that a bundle takes; the graph holds all of its table. Nothing
-    is learned from the data.
-    """
+    """Positions for the longest text that a bundle takes; the graph holds all of its table."""
     return GraphOptions(max_positions=config.export.max_input_len)
 
 

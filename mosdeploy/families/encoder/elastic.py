@@ -1,10 +1,4 @@
-"""The largest encoder of a space, which generates the weights of every smaller one.
-
-In: a space, sizes, an `EncoderSupernetConfig` and, as a rule, the weights of a teacher. Out: an
-`ElasticEncoder`, or a whole `Supernet` or subnet with its initial weights.
-
-Shapes: G length of an architecture's encoding, d hidden width, t table width.
-"""
+"""The largest encoder of a space, which generates the weights of every smaller one."""
 
 import json
 import logging
@@ -91,12 +85,7 @@ class ElasticHead(nn.Module):
 
 
 class ElasticEncoder(nn.Module):
-    """The largest weights of a space: what a `Supernet` of encoders wraps.
-
-    Its layers are trained as the last ones of shallow architectures and as middle ones of deep
-    ones. With `head_per_depth` each number of layers has a head of its own, so that no head has to
-    read the outputs of them all.
-    """
+    """The largest weights of a space: what a `Supernet` of encoders wraps."""
 
     def __init__(self, space: EncoderSpace, vocab_size: int, config: EncoderSupernetConfig) -> None:
         super().__init__()
@@ -149,8 +138,7 @@ class ElasticEncoder(nn.Module):
     @torch.no_grad()
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:
         """Set all weights so that the largest architecture, of this encoding (G,), gets the given
-        ones; see `MoSBlock.start_from` for those that are mixed from experts. Every head gets those
-        of the only one that is given.
+        ones; see `MoSBlock.start_from` for those that are mixed from experts.
         """
         for i, layer in enumerate(self.layers):
             cast("ElasticBertLayer", layer).start_from(part_of(weights, f"layers.{i}"), encoding)
@@ -176,24 +164,7 @@ def fresh_supernet(
     seed: int,
     start: StateDict | None = None,
 ) -> Supernet:
-    """A supernet with the initial weights of a seed; the global generator is left as it was.
-
-    Parameters
-    ----------
-    start
-        Weights of the largest architecture, in the order in which smaller ones shall keep its heads
-        and neurons. The supernet then gives that architecture the same weights. None: all are
-        random.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> config = load_recipe("minilm-l6")
-    >>> net = fresh_supernet(config.space, 100, config.supernet, seed=1)
-    >>> ids = torch.tensor([[2, 7, 8, 3]])
-    >>> net((ids, torch.ones_like(ids), torch.zeros_like(ids)), net.space.smallest).shape
-    torch.Size([1, 2])
-    """
+    """A supernet with the initial weights of a seed; the global generator is left as it was."""
     # of the CPU's generator alone: that is where the weights are drawn
     with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -205,13 +176,7 @@ def fresh_supernet(
 
 
 def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
-    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`.
-
-    Raises
-    ------
-    ConfigError
-        If the JSON is not that of an `EncoderSpace` and an `EncoderSupernetConfig`.
-    """
+    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`."""
     space = parse(EncoderSpace, json.loads(space_json), "space")
     config = parse(EncoderSupernetConfig, json.loads(config_json), "config")
     # any seed will do: the file's weights replace what is drawn
@@ -254,18 +219,8 @@ def teacher_network(
     weights: StateDict,
     seed: int,
 ) -> EncoderSubnet:
-    """The largest architecture with the weights of a checkpoint, which `check_fits` was called on.
-
-    Parameters
-    ----------
-    weights
-        Those of the checkpoint. What it lacks of the head, or has in another shape, is drawn with
-        the seed; weights that the network does not have are left aside.
-
-    Raises
-    ------
-    ConfigError
-        If a weight other than the head's is missing or of another shape.
+    """The largest architecture with the weights of a checkpoint, which `check_fits` was
+    called on.
     """
     largest = cast("EncoderArch", space.largest)
     net = fresh_subnet(largest, space, vocab_size, config, seed)
@@ -295,9 +250,6 @@ def teacher_network(
 def fit_scale(net: nn.Module, labels: npt.NDArray[np.float64]) -> None:
     """Give the heads of a regression, if the network has any, the scale of the labels it is to be
     trained on, (N,).
-
-    A fresh head then starts at their center. One that was trained before has a bias: it is taken to
-    answer on their scale already, and answers as it did.
     """
     center, spread = center_and_spread(labels)
     for head in net.modules():

@@ -1,8 +1,4 @@
-"""The largest layer of an encoder, which generates the weights of every smaller one.
-
-In: a space, a `SupernetConfig`. Out: an `ElasticBertLayer`. This file uses no embedding and no
-head.
-"""
+"""The largest layer of an encoder, which generates the weights of every smaller one."""
 
 from torch import Tensor, nn
 
@@ -15,12 +11,7 @@ from .network import pass_through
 
 
 class ElasticBertLayer(nn.Module):
-    """The largest layer. Its attention and its FFN are mixed from experts, each with routing of its
-    own; its norms are sliced.
-
-    A layer with fewer heads takes the first: the first rows of q, k and v, the first columns of
-    the output map.
-    """
+    """The largest layer."""
 
     def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
         super().__init__()

@@ -1,8 +1,4 @@
-"""Examples as the files of a task hold them: texts, pairs of texts or words, and their targets.
-
-In: names as a run file gives them. Out: examples, each with the place where it stands. This file
-uses no tokens, and knows no splits.
-"""
+"""Examples as the files of a task hold them: texts, pairs of texts or words, and their targets."""
 
 import hashlib
 import unicodedata
@@ -21,19 +17,7 @@ from .targets import PlacedTarget, Target, cell_number, cell_text, cell_words, j
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example; white space in its texts is single spaces.
-
-    Attributes
-    ----------
-    text
-        Of a tagging the words, joined by spaces.
-    text_pair
-        A second text, which the first is compared with.
-    words, tags
-        Of a tagging: words, and for each the number of its tag in `TaskConfig.tag_names`.
-    label
-        Number of the class, or the number of a regression; None where the task has none.
-    """
+    """One example; white space in its texts is single spaces."""
 
     text: str
     text_pair: str | None = None
@@ -80,17 +64,6 @@ def read_examples(
 ) -> list[Found]:
     """Read the examples of a split, one source after another; texts that are empty and rows that
     `task.where` leaves out are counted.
-
-    Parameters
-    ----------
-    held_out
-        Keys of texts that are cut into passages, of the files of the splits before: these texts are
-        left out, as nobody could find them in a passage. Those of a held-out split are added.
-
-    Raises
-    ------
-    ConfigError
-        If a source is missing, broken, of the wrong kind or without an example.
     """
     kept: list[Found] = []
     for source in sources:

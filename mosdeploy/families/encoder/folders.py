@@ -1,7 +1,5 @@
 """Where a pre-trained encoder lies: a folder, one inside an installed package, or one that is
 downloaded.
-
-In: a path as a run file names it. Out: a folder that holds all files. This file reads none of them.
 """
 
 from pathlib import Path
@@ -23,24 +21,7 @@ CROSS_ENCODER_NAME = "config_sentence_transformers.json"
 
 
 def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
-    """The folder that a path in a run file means.
-
-    Parameters
-    ----------
-    path
-        A folder; `package:NAME/PATH`, inside an installed package; or `hub:ID`, which is downloaded
-        from Hugging Face unless it was before.
-    root
-        Folder that relative paths start from: the run folder.
-    key
-        Of the run file, for messages.
-
-    Raises
-    ------
-    ConfigError
-        If it does not exist, lacks one of `FILES` or has its weights in another
-        form, or cannot be downloaded.
-    """
+    """The folder that a path in a run file means."""
     is_remote = path.startswith(HUB)
     folder = _download(path.removeprefix(HUB), key) if is_remote else resolve_path(path, root)
     if not folder.is_dir():

@@ -1,10 +1,4 @@
-"""A trained encoder as a folder that other libraries load.
-
-In: a subnet's weights and its tokenizer. Out: `optimum`, the folder that Optimum's classes for ONNX
-Runtime load (model.onnx), for any subnet; or `hf`, the folder that transformers loads as a BERT
-(model.safetensors), and sentence-transformers too if it answers with vectors, for subnets that a
-BERT can be: layers alike, attention as wide as the hidden states. This file checks no answers.
-"""
+"""A trained encoder as a folder that other libraries load."""
 
 import json
 from collections.abc import Mapping
@@ -43,16 +37,7 @@ _ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 
 
 def write_optimum(job: FormatJob, out_dir: Path) -> None:
-    """Write model.onnx with what Optimum needs beside it.
-
-    Raises
-    ------
-    ExportError
-        For vectors and masked-lm, whose outputs are not those that Optimum's classes expect; if
-        `out_dir` holds something else, a weight does not fit, or the tokenizer is another one.
-    MosdeployError
-        If the disk is full, or another export writes this folder.
-    """
+    """Write model.onnx with what Optimum needs beside it."""
     kind = _config_of(job).task.kind
     if kind not in ("classification", "regression", "tagging"):
         raise ExportError(
@@ -68,14 +53,6 @@ def write_optimum(job: FormatJob, out_dir: Path) -> None:
 def write_hf(job: FormatJob, out_dir: Path) -> None:
     """Write model.safetensors and config.json of a BERT; a folder of vectors is one of
     sentence-transformers too.
-
-    Raises
-    ------
-    ExportError
-        If no BERT computes what this subnet computes, the precision is not fp32, `out_dir` holds
-        something else, or the tokenizer is another one.
-    MosdeployError
-        If the disk is full, or another export writes this folder.
     """
     _check_bert(job)
     with whole_folder(out_dir, CONFIG_NAME, REFUSAL) as folder:

@@ -1,9 +1,4 @@
-"""A teacher that is given: a network that was fine-tuned on the task before.
-
-In: the folder that `teacher.path` means, of any supported kind and size, and the task. Out: a
-`GivenTeacher`, which answers texts with the outputs of the task, in the task's order. This file
-trains nothing.
-"""
+"""A teacher that is given: a network that was fine-tuned on the task before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,19 +33,7 @@ _CLASSIFIERS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class GivenTeacher:
-    """A network that answers, and what turns texts into its inputs.
-
-    Attributes
-    ----------
-    checkpoint
-        What it was read from.
-    network
-        Its outputs are those of the task.
-    tokenizer, layout
-        Its own.
-    max_tokens
-        Of a text, which is cut otherwise.
-    """
+    """A network that answers, and what turns texts into its inputs."""
 
     checkpoint: Checkpoint
     network: EncoderSubnet
@@ -77,21 +60,7 @@ class GivenTeacher:
 
 
 def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
-    """Read the teacher that a run file names.
-
-    Parameters
-    ----------
-    root
-        The run folder.
-
-    Raises
-    ------
-    ConfigError
-        If there is none in the folder; if its head is not that of the task, by kind, number or
-        names of the outputs; if its numbers go through an activation; if its tokenizer cannot be
-        used; or, where the task tags words, if its tokenizer is another than the checkpoint's or it
-        reads fewer tokens than subnets do.
-    """
+    """Read the teacher that a run file names."""
     path = config.teacher.path
     assert path is not None  # else none is given
     checkpoint = load_checkpoint(path, root, KEY)
@@ -114,13 +83,7 @@ def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
 
 
 def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
-    """Warn where the outputs of a teacher have no names, so that nobody knows their order.
-
-    Raises
-    ------
-    ConfigError
-        If the task tags words: most have no entity, and a wrong order is not seen in the scores.
-    """
+    """Warn where the outputs of a teacher have no names, so that nobody knows their order."""
     if checkpoint.labels or not task.labels:
         return
     if task.kind == "tagging":

@@ -1,8 +1,4 @@
-"""Which files hold the held-out examples of a task that is planned.
-
-In: what the user named, and the columns of the training file. Out: a file for each split that has
-one, and why files that lie beside the training file are not read.
-"""
+"""Which files hold the held-out examples of a task that is planned."""
 
 from pathlib import Path
 from typing import Any

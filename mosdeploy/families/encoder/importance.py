@@ -1,12 +1,4 @@
-"""Which heads and neurons of a network matter most, and the same network with those first.
-
-The measure is DynaBERT's (Hou et al., NeurIPS 2020).
-
-In: a trained `EncoderSubnet` and batches. Out: importances, and weights whose first rows are the
-best, so that slicing keeps them. This file trains nothing.
-
-Shapes: L layers, H heads, F neurons of an FFN.
-"""
+"""Which heads and neurons of a network matter most, and the same network with those first."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,15 +18,7 @@ CONTRAST_TEMPERATURE = 0.05
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the loss depends on each part of each layer.
-
-    Attributes
-    ----------
-    heads
-        float64 (L, H).
-    neurons
-        float64 (L, F).
-    """
+    """How much the loss depends on each part of each layer."""
 
     heads: Tensor
     neurons: Tensor
@@ -42,12 +26,7 @@ class Importance:
 
 @dataclass(frozen=True)
 class ContrastBatch:
-    """A batch of texts without labels, whose loss is how badly their vectors are told apart.
-
-    The distance to the network's own vectors would be 0 with a gradient of 0, and say nothing; the
-    cross-entropy of finding each text among all of the batch by its similarity (as in contrastive
-    learning of sentence vectors, Gao et al., EMNLP 2021) depends on what the vectors hold.
-    """
+    """A batch of texts without labels, whose loss is how badly their vectors are told apart."""
 
     batch: EncoderBatch
 
@@ -79,19 +58,8 @@ class ContrastBatch:
 
 
 def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importance:
-    """Sum over batches of the size of the loss's first-order change when a head or a neuron goes.
-
-    A head's is |dL/dm|, where m multiplies the head's mixed values; a neuron's |w1 . dw1 + b1 db1|
-    + |w2 . dw2|, of its row of fc1 and its column of fc2. The network is run without dropout, and
-    is left as it was.
-
-    Parameters
-    ----------
-    net
-        All its layers have as many heads and neurons as one another, as in the largest
-        architecture.
-    batches
-        On any device.
+    """Sum over batches of the size of the loss's first-order change when a head or a neuron
+    goes.
     """
     parameters = {name: x for name, x in net.named_parameters() if name.startswith("layers.")}
     device = next(iter(parameters.values())).device
@@ -121,11 +89,6 @@ def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importan
 def reorder(weights: StateDict, importance: Importance) -> StateDict:
     """The same network with the heads and neurons of each layer by decreasing importance; equal
     ones keep their order.
-
-    Parameters
-    ----------
-    weights
-        Of the network whose importance was measured; not changed.
     """
     result = dict(weights)
     for i in range(len(importance.heads)):

@@ -1,8 +1,4 @@
-"""The head that a checkpoint was fine-tuned with, as a regression takes it over.
-
-In: a network with the checkpoint's weights, and training texts. Out: the same network, whose
-answers are on the scale of the labels; not what it knows of the texts, which is trained later.
-"""
+"""The head that a checkpoint was fine-tuned with, as a regression takes it over."""
 
 import logging
 
@@ -25,15 +21,8 @@ MIN_CORRELATION = 0.2
 
 def put_on_scale(net: EncoderSubnet, dataset: EncoderDataset, config: EncoderRunConfig) -> None:
     """Where a head that was trained before tells numbers worse than their mean does, map its
-    answers onto the labels by the line of least squares, and say so: training alone would take far
-    more steps. A head whose answers have nothing to do with the labels is drawn anew.
-
-    Parameters
-    ----------
-    net
-        Before `fit_scale`; a network of classes, or with a fresh head, is left as it is.
-    dataset
-        Training texts with their labels.
+    answers onto the labels by the line of least squares, and say so: training alone would take
+    far more steps.
     """
     head = net.head
     if not isinstance(head, PooledHead) or head.scale is None or not head.out.bias.any():

@@ -1,7 +1,5 @@
-"""The scale of a regression's labels, between a head that learns numbers around 0 and its answers.
-
-In: labels, or the weights of a subnet. Out: their center and spread, or the same weights for a head
-without a scale. This file loads no torch.
+"""The scale of a regression's labels, between a head that learns numbers around 0 and its
+answers.
 """
 
 from collections.abc import Mapping
@@ -16,13 +14,7 @@ SCALE = "head.scale"
 
 
 def center_and_spread(labels: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation of labels (N,); no labels have 0 and 1, and equal ones 1.
-
-    Examples
-    --------
-    >>> center_and_spread(np.array([40.0, 60.0]))
-    (50.0, 10.0)
-    """
+    """Mean and standard deviation of labels (N,); no labels have 0 and 1, and equal ones 1."""
     if not len(labels):
         return 0.0, 1.0
     # equal ones need not have a standard deviation of 0: three of 0.1 have one of 1.4e-17
@@ -31,13 +23,7 @@ def center_and_spread(labels: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def folded(weights: Mapping[str, Array]) -> Mapping[str, Array]:
-    """The same function without a scale, which the output layer takes in.
-
-    Parameters
-    ----------
-    weights
-        A subnet's, by name; not changed.
-    """
+    """The same function without a scale, which the output layer takes in."""
     if SCALE not in weights:
         return weights
     center, spread = weights[SCALE]

@@ -1,9 +1,4 @@
-"""Outputs of a teacher for all texts that others learn from.
-
-In: a network and texts as token ids. Out: its outputs, computed where and in the precision that
-[training] names, and kept in files of a part of the texts each, so that a killed run goes on;
-`amp = "auto"` takes the faster precision on a CPU, as a training does, and keeps to it.
-"""
+"""Outputs of a teacher for all texts that others learn from."""
 
 import hashlib
 import io
@@ -43,17 +38,7 @@ Show = Callable[[int, int], None]
 
 
 class Labels:
-    """Outputs for each text: (C,), of its pieces (length, C), or (d,).
-
-    Texts of like length share a part. What was computed before is read; a damaged file is not.
-
-    Parameters
-    ----------
-    folder
-        Where the files of the parts are.
-    ids
-        The texts.
-    """
+    """Outputs for each text: (C,), of its pieces (length, C), or (d,)."""
 
     def __init__(self, folder: Path, ids: Ragged) -> None:
         digest = hashlib.sha256(ids.offsets.tobytes())
@@ -85,13 +70,7 @@ class Labels:
         training: TrainingConfig,
         show: Show | None = None,
     ) -> None:
-        """Compute what is missing. The network is left on the CPU.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full or read-only.
-        """
+        """Compute what is missing. The network is left on the CPU."""
         missing = np.concatenate([*self._missing.values()]) if self._missing else ()
         texts = [self._ids[i].tolist() for i in missing]
         context = _context(network, texts, layout, training, self._trial_path)

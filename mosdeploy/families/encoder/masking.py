@@ -1,10 +1,4 @@
-"""Dynamic masking of pieces, as BERT and RoBERTa are trained.
-
-In: ids of texts. Out: the ids with some hidden, and what was hidden.
-
-Of each text a fixed share of the pieces is hidden, so that the number of targets is known before
-they are drawn: 80% by the mask, 10% by a random piece, 10% stay as they are (Devlin et al. 2019).
-"""
+"""Dynamic masking of pieces, as BERT and RoBERTa are trained."""
 
 import hashlib
 from collections.abc import Sequence
@@ -44,13 +38,7 @@ class Masking:
         return found
 
     def hide(self, texts: Sequence[npt.NDArray[np.int32]], rows: Ids) -> list[tuple[Ids, Ids]]:
-        """Ids with some hidden, and labels: `NO_TARGET` but for the hidden pieces.
-
-        What is hidden follows from the row numbers of the batch and their order. Each epoch deals
-        the rows anew, so most texts are masked otherwise in each (Liu et al. 2019). The same rows
-        in the same order always hide the same: in a run that resumes, in validation, and where a
-        text is so long that it is alone in its batch in every epoch.
-        """
+        """Ids with some hidden, and labels: `NO_TARGET` but for the hidden pieces."""
         seed = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).digest()
         rng = np.random.default_rng(int.from_bytes(seed[:8]))
         return [self._hide(ids.astype(np.int64), rng) for ids in texts]

@@ -1,8 +1,5 @@
 """Metrics of texts' classes, numbers, tags and vectors, in percent; higher is better. (But not of
 the mean absolute error.)
-
-In: answers and references. Out: metrics by name; the first one counts. Metrics of classes
-are scikit-learn's, ranks SciPy's.
 """
 
 from collections.abc import Sequence, Sized
@@ -19,22 +16,7 @@ MAX_PAIRED_TEXTS = 1000
 
 
 def classification_metrics(answers: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-    """Accuracy, macro F1 and Matthews' correlation coefficient.
-
-    Macro F1 is the mean over the classes that are answered or right at least once. Matthews'
-    coefficient, for any number of classes (Gorodkin 2004), is 0 where one side has one class only.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not as many of one as of the other.
-
-    Examples
-    --------
-    >>> scores = classification_metrics([0, 1, 1, 1], [0, 0, 1, 1])
-    >>> {name: round(score, 1) for name, score in scores.items()}
-    {'accuracy': 75.0, 'macro F1': 73.3, 'MCC': 57.7}
-    """
+    """Accuracy, macro F1 and Matthews' correlation coefficient."""
     from sklearn import metrics  # takes a second, which no other task waits for
 
     _check_lengths(answers, references)
@@ -51,16 +33,6 @@ def regression_metrics(answers: Sequence[float], references: Sequence[float]) ->
     concordance, which is lower than Pearson's where answers have another mean or spread than the
     references (Lin, Biometrics 1989); and the mean absolute error (MAE), on the scale of the
     references, of which lower is better.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not as many of one as of the other.
-
-    Examples
-    --------
-    >>> {name: round(x, 1) for name, x in regression_metrics([1, 2, 9], [1, 2, 3]).items()}
-    {'Pearson': 91.8, 'Spearman': 100.0, 'concordance': 30.8, 'MAE': 2.0}
     """
     _check_lengths(answers, references)
     found, wanted = (np.asarray(side, dtype=np.float64) for side in (answers, references))
@@ -77,21 +49,6 @@ def tagging_metrics(
 ) -> dict[str, float]:
     """F1, precision and recall of entities, as the CoNLL script and seqeval count them: an entity
     is right if its type and both its ends are.
-
-    Parameters
-    ----------
-    answers, references
-        Tags `O`, `B-TYPE`, `I-TYPE` of the words of each text.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not as many of one as of the other.
-
-    Examples
-    --------
-    >>> tagging_metrics([["B-UI", "O", "B-UI"]], [["B-UI", "O", "O"]])["precision"]
-    50.0
     """
     _check_lengths(answers, references)
     right = num_found = num_wanted = 0
@@ -112,13 +69,7 @@ def tagging_metrics(
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
-    """Entities in the tags of a text. An I-TYPE that follows no word of its type begins one.
-
-    Examples
-    --------
-    >>> sorted(entities(["B-UI", "I-UI", "B-UI", "O", "I-KEY"]))
-    [('KEY', 4, 5), ('UI', 0, 2), ('UI', 2, 3)]
-    """
+    """Entities in the tags of a text. An I-TYPE that follows no word of its type begins one."""
     found: set[Entity] = set()
     start, current = (0, "")
     for i, tag in enumerate([*tags, "O"]):
@@ -132,17 +83,7 @@ def entities(tags: Sequence[str]) -> set[Entity]:
 
 
 def embedding_metrics(answers: FloatArray, references: FloatArray) -> dict[str, float]:
-    """How well vectors (N, d) keep a teacher's similarities, and how near to its own they are.
-
-    `similarity` is Spearman's correlation between the cosines of all pairs of the first
-    `MAX_PAIRED_TEXTS` texts; `cosine` the mean cosine of a vector with the teacher's of the same
-    text.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not as many of one as of the other.
-    """
+    """How well vectors (N, d) keep a teacher's similarities, and how near to its own they are."""
     _check_lengths(answers, references)
     found, wanted = (
         side / np.linalg.norm(side, axis=1, keepdims=True) for side in (answers, references)

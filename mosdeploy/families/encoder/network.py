@@ -1,10 +1,4 @@
-"""The encoder of one architecture as a plain network: embeddings, post-norm layers, a head.
-
-In: an architecture and sizes. Out: an `EncoderSubnet`, whose weights have the names that the
-exporter reads. This file trains nothing and uses no expert.
-
-Shapes: B texts, S positions, d hidden width, t table width, C outputs of the head, V vocabulary.
-"""
+"""The encoder of one architecture as a plain network: embeddings, post-norm layers, a head."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -40,14 +34,6 @@ def no_scale(num_outputs: int) -> Tensor | None:
 class PooledHead(nn.Module):
     """A dense layer with activation on the first position, then a linear layer; with tanh it is
     BERT's classifier.
-
-    A single output is a number on the scale of a regression's labels. The linear layer gives it in
-    spreads from their center: at the usual learning rates it would not come far from 0.
-
-    Attributes
-    ----------
-    scale
-        Center and spread (2,), which `fit_scale` sets and no training changes; None for classes.
     """
 
     scale: Tensor | None
@@ -138,32 +124,7 @@ def _layer(layer: BertLayerConfig, space: EncoderSpace, stack: StackConfig) -> E
 
 
 class EncoderSubnet(Subnet):
-    """The encoder of one architecture with its head, freshly initialised.
-
-    Parameters
-    ----------
-    arch, space
-        The architecture, and the space it must belong to (head width, activation, tables, head).
-    vocab_size
-        Rows of the embedding table.
-    config
-        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its
-        share, p * width / largest width (HAT).
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> space = load_recipe("minilm-l6").space
-    >>> subnet = EncoderSubnet(space.smallest, space, vocab_size=100).eval()
-    >>> ids = torch.tensor([[2, 7, 8, 3]])
-    >>> subnet(ids, torch.ones_like(ids), torch.zeros_like(ids)).shape
-    torch.Size([1, 2])
-    """
+    """The encoder of one architecture with its head, freshly initialised."""
 
     arch: EncoderArch
 
@@ -212,27 +173,7 @@ class EncoderSubnet(Subnet):
         hidden: Tensor | None = None,
         activation_checkpointing: bool = False,
     ) -> Tensor:
-        """Run the encoder and its head on padded texts.
-
-        Parameters
-        ----------
-        input_ids
-            int64 (B, S), padded on the right.
-        attention_mask
-            int64 (B, S), 1 at real tokens, 0 at padding.
-        token_type_ids
-            int64 (B, S); not read by a space without types.
-        hidden
-            int64 (M,), the places among all B * S for which the head `masked-lm` is to run; None
-            for all.
-
-        Returns
-        -------
-        Tensor
-            Logits (B, C) of the head `pooled`, (B, S, C) of `tokens`, (B, S, V) or (M, V) of
-            `masked-lm`; of `vector` the mean over the real tokens, of `cls-vector` the first token,
-            of length 1, (B, d).
-        """
+        """Run the encoder and its head on padded texts."""
         inputs = (input_ids, attention_mask, token_type_ids)
         states = self.hidden_states(*inputs, activation_checkpointing, self.num_read)
         (x,) = deque(states, maxlen=1)  # (B, S, d)
@@ -257,8 +198,7 @@ class EncoderSubnet(Subnet):
         num_read: int | None = None,
     ) -> Iterator[Tensor]:
         """What goes into the first layer and what comes out of each, every one (B, S, d), of the
-        last only the first `num_read` positions, if given; the inputs are those of `forward`. One
-        at a time, since all of them are kept only where there are gradients.
+        last only the first `num_read` positions, if given; the inputs are those of `forward`.
         """
         real = attention_mask.bool()  # (B, S)
         # attention without a mask is faster, and most batches of one length need none

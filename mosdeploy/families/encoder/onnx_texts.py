@@ -1,16 +1,5 @@
 """The texts of a padded batch: their real tokens in one row, those of one text in a loop body, or
 the batch as it is.
-
-In: a builder, names of the graph's inputs (B, S). Out: names of tensors, and the attention of a
-layer on them. This file uses no layer order and no head.
-
-fp32 packs all texts into a row, so that a large matrix is read once for all of them. int8 takes one
-text after another: activations are quantised with one scale for all that is multiplied together,
-and so a text is answered in any batch as it is alone. Where padding is kept, the graph has neither
-branches nor loops.
-
-Shapes: B texts, S positions of the batch, T tokens: of all texts in `PackedTexts`, of one in
-`OneText`; d width of hidden states. In `PaddedTexts` (B, S) stands in place of (1, T).
 """
 
 from abc import ABC, abstractmethod
@@ -39,17 +28,7 @@ def num_texts(builder: GraphBuilder, ids: str) -> str:
 
 
 class OneText:
-    """The tokens of the text `number` of a batch.
-
-    Parameters
-    ----------
-    builder
-        Of a loop body.
-    number
-        int64 scalar.
-    is_real
-        What `real_tokens` gives.
-    """
+    """The tokens of the text `number` of a batch."""
 
     def __init__(self, builder: GraphBuilder, number: str, is_real: str) -> None:
         self.builder = builder
@@ -87,17 +66,7 @@ class OneText:
 
 
 class _BatchOfTexts(ABC):
-    """All texts of a batch.
-
-    Parameters
-    ----------
-    builder
-        Of the graph.
-    ids
-        Name of an input (B, S).
-    is_real
-        What `real_tokens` gives.
-    """
+    """All texts of a batch."""
 
     def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
         self.builder = builder

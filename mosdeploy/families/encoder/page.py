@@ -1,7 +1,5 @@
 """The encoder's parts of the report: its workload in words, architectures drawn as a stack of
 layers, the settings of its bundle.
-
-In: a `SearchResult` of encoders, and the bundle's manifest. Out: a `FamilyPage`.
 """
 
 from markupsafe import Markup
@@ -28,15 +26,7 @@ _TASKS = {
 
 
 def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
-    """Say what the report needs to know about an encoder.
-
-    Parameters
-    ----------
-    search
-        Its workload is what was timed.
-    manifest
-        Of the bundle; None as long as there is none.
-    """
+    """Say what the report needs to know about an encoder."""
     workload = search.workload
     assert isinstance(workload, EncoderWorkload)
     kind = None if manifest is None else str(manifest.settings["kind"])

@@ -1,8 +1,4 @@
-"""A run file for the user's texts and checkpoint.
-
-In: the name of a table, and of a checkpoint. Out: a `RunPlan` with the reason for each number,
-after both were read. Nothing is written.
-"""
+"""A run file for the user's texts and checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,15 +64,7 @@ class _Found:
 
 
 def plan_run(request: DataRequest) -> RunPlan:
-    """Read a table of labelled texts, or plain lines, and a checkpoint, and size a run for them.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing, is not UTF-8 or is no table; if it cannot be told which column holds
-        what; if there are too few examples; if the checkpoint is missing or not supported; or if
-        something is asked for that an encoder, or plain lines, do not have.
-    """
+    """Read a table of labelled texts, or plain lines, and a checkpoint, and size a run for them."""
     _check(request)
     found = _read(request)
     num_train = len(found.data.train)

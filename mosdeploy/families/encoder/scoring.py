@@ -1,9 +1,4 @@
-"""Texts on which networks are compared by the metrics of their task.
-
-An answer is a flat list of numbers, as a bundle gives it: logits (C), logits of all pieces
-(S * C, row by row), one number, or a vector (d). Of masked pieces it is the likeliest piece at each
-position (S), since the logits of all would be too many.
-"""
+"""Texts on which networks are compared by the metrics of their task."""
 
 import functools
 import itertools
@@ -64,23 +59,7 @@ def scored_examples(
     teacher: Teacher | None = None,
     options: object = None,
 ) -> ScoredExamples:
-    """Texts with their references, cut as a bundle cuts them.
-
-    Parameters
-    ----------
-    limit
-        At most so many, drawn the same way each time: the first ones of a file may all have one
-        label. None takes all.
-    teacher
-        Of an embedding task, what the vectors are held against; not used otherwise.
-    options
-        Of a bundle's graph; they change no answer.
-
-    Raises
-    ------
-    ConfigError
-        If an embedding task comes without a teacher.
-    """
+    """Texts with their references, cut as a bundle cuts them."""
     rows = np.random.default_rng(DRAW_SEED).permutation(len(examples))[:limit]
     chosen = [examples[i] for i in np.sort(rows)]
     limits = config.export
@@ -137,11 +116,7 @@ def outputs_of(
     told: Callable[[int], None] | None = None,
     kept: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tensor]:
-    """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,).
-
-    Texts of like length share a batch. The network comes back in the mode it was in. `told` gets
-    the number of texts that are done; `kept` says what of a text's outputs is, None all.
-    """
+    """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,)."""
     was_training = subnet.training
     device = next(subnet.parameters()).device
     subnet.eval()

@@ -1,8 +1,4 @@
-"""One supernet for many tasks: its body, with a head for another task.
-
-In: a supernet that was trained on unlabelled text, and the run file of a task with labels. Out: a
-supernet of the same layers whose head has random weights.
-"""
+"""One supernet for many tasks: its body, with a head for another task."""
 
 from collections.abc import Sequence
 
@@ -28,24 +24,7 @@ def serve_task(
     seed: int,
     examples: Sequence[Example],
 ) -> Supernet:
-    """Give a supernet the head of another task.
-
-    Parameters
-    ----------
-    net
-        What was trained.
-    trained, config
-        Its run file, and that of the task, with the same space but for the head.
-    seed
-        Draws the head.
-    examples
-        What the task is trained on: the head of a regression starts at their scale.
-
-    Raises
-    ------
-    ConfigError
-        If the supernet was trained for labels, or the task has none.
-    """
+    """Give a supernet the head of another task."""
     kinds = (trained.task.kind, config.task.kind)
     if kinds[0] not in AGNOSTIC:
         raise ConfigError(

@@ -1,8 +1,4 @@
-"""Tables of examples: CSV, TSV, JSON Lines, plain lines, and datasets that others publish.
-
-In: a name as a run file gives it. Out: rows, each with the place where it stands. This file uses
-no task.
-"""
+"""Tables of examples: CSV, TSV, JSON Lines, plain lines, and datasets that others publish."""
 
 import csv
 import json
@@ -48,13 +44,7 @@ class Row:
     cells: Mapping[str, Any]
 
     def cell(self, column: str) -> Any:
-        """What a column holds.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such column; names those there are.
-        """
+        """What a column holds."""
         if column not in self.cells:
             near = [name for name in self.cells if _folded(name) == _folded(column)]
             raise ConfigError(
@@ -75,25 +65,7 @@ def _folded(name: str) -> str:
 
 
 def read_rows(source: str, root: Path) -> Iterator[Row]:
-    """Rows of a table, in its order.
-
-    Parameters
-    ----------
-    source
-        A file, `package:NAME/PATH` for one inside an installed package, or
-        `datasets:PATH/CONFIG/SPLIT`. The ending of a file says what it is: `.csv` (cells in double
-        quotes where they need it), `.tsv` (no quoting, as GLUE's files), `.jsonl`; any other file
-        has a text on each line.
-    root
-        Folder that relative paths start from.
-
-    Raises
-    ------
-    ConfigError
-        If the file, the package or the dataset is missing; if it is a table of another ending; if a
-        line is not UTF-8, has another number of cells than there are columns, quotes that do not
-        pair or that spaces stand before, the names of the columns again, or is no JSON object.
-    """
+    """Rows of a table, in its order."""
     if source.startswith(DATASETS):
         return _published(source)
     path = resolve_path(source, root)

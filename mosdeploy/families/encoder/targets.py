@@ -1,8 +1,4 @@
-"""Targets of a task: from what cells of a table say to numbers of classes and tags.
-
-In: cells with the places where they stand. Out: numbers, or a ConfigError that names the place.
-This file reads no file.
-"""
+"""Targets of a task: from what cells of a table say to numbers of classes and tags."""
 
 import json
 import logging
@@ -65,13 +61,7 @@ def cell_text(cell: Any) -> str:
 
 
 def cell_words(cell: Any, place: str, column: str) -> tuple[str, ...]:
-    """The list in a cell: of JSON, or words separated by spaces.
-
-    Raises
-    ------
-    ConfigError
-        If it is neither, or one of its words is empty.
-    """
+    """The list in a cell: of JSON, or words separated by spaces."""
     if isinstance(cell, str):
         return tuple(cell.split())
     if not isinstance(cell, list | tuple):
@@ -86,35 +76,12 @@ def cell_words(cell: Any, place: str, column: str) -> tuple[str, ...]:
 
 
 def joined_tag(tag: str) -> str:
-    """A tag as it is answered, where spaces are between tags: without any of its own.
-
-    Examples
-    --------
-    >>> joined_tag("B-JOB TITLE")
-    'B-JOB_TITLE'
-    """
+    """A tag as it is answered, where spaces are between tags: without any of its own."""
     return "_".join(tag.split())
 
 
 def output_order(names: Sequence[str], config: TaskConfig) -> list[int] | None:
-    """For each output of the task, which of another head's it is.
-
-    Parameters
-    ----------
-    names
-        Of the other head's outputs. They may differ from the task's in case, and in `_` for a
-        space.
-
-    Returns
-    -------
-    list[int] | None
-        The outputs as they come where one side has no names; None if the names are others.
-
-    Examples
-    --------
-    >>> output_order(["Yes", "No"], TaskConfig(train="a.csv", labels=("no", "yes")))
-    [1, 0]
-    """
+    """For each output of the task, which of another head's it is."""
     wanted = list(config.tag_names)
     if not names or not wanted:
         return list(range(config.num_outputs))
@@ -138,13 +105,7 @@ def warn_of_order(folder: Path, config: TaskConfig) -> None:
 
 
 def warn_of_untaught(numbers: Iterable[int], config: TaskConfig) -> None:
-    """Warn of labels that no training example has.
-
-    Parameters
-    ----------
-    numbers
-        Of the classes or tags that there are.
-    """
+    """Warn of labels that no training example has."""
     names = tuple(config.tag_names[i] for i in numbers)
     taught = PlacedTarget("", names).labels if config.kind == "tagging" else names
     if untaught := [label for label in config.labels if label not in taught]:
@@ -155,15 +116,7 @@ def warn_of_untaught(numbers: Iterable[int], config: TaskConfig) -> None:
 
 
 def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
-    """Warn of a teacher whose loss is that of knowing only how often each class comes.
-
-    Parameters
-    ----------
-    loss
-        On validation, in nats a target.
-    classes
-        The validation targets (N,).
-    """
+    """Warn of a teacher whose loss is that of knowing only how often each class comes."""
     _, counts = np.unique(classes, return_counts=True)
     shares = counts / counts.sum()
     chance = -float(shares @ np.log(shares))
@@ -180,13 +133,7 @@ def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
 
 
 def number_of(cell: Any) -> float:
-    """The number that a cell holds; NaN if it is none, or larger than any answer of a bundle.
-
-    Examples
-    --------
-    >>> [number_of(cell) for cell in ("2.5", 3, "1_000", "1e39", True)]
-    [2.5, 3.0, nan, nan, nan]
-    """
+    """The number that a cell holds; NaN if it is none, or larger than any answer of a bundle."""
     text = str(cell).strip()
     try:
         # Python takes 1_000 and any script's digits for numbers; what wrote the file need not
@@ -198,13 +145,7 @@ def number_of(cell: Any) -> float:
 
 
 def cell_number(cell: Any, place: str, column: str) -> float:
-    """The number in a cell.
-
-    Raises
-    ------
-    ConfigError
-        If it is none, or too large.
-    """
+    """The number in a cell."""
     number = number_of(cell)
     if math.isnan(number):
         raise ConfigError(
@@ -215,16 +156,7 @@ def cell_number(cell: Any, place: str, column: str) -> float:
 
 
 def target_numbers(targets: Iterable[PlacedTarget], config: TaskConfig) -> dict[str, int]:
-    """Number of each class or tag, by what the cells of all files together say.
-
-    Names count if a single cell is one; otherwise all must be numbers from 0.
-
-    Raises
-    ------
-    ConfigError
-        If a cell is no name of the task, and not all of them are numbers, or another is a name;
-        names the first.
-    """
+    """Number of each class or tag, by what the cells of all files together say."""
     names = config.tag_names
     places: dict[str, str] = {}
     for placed in targets:
@@ -249,14 +181,7 @@ def target_numbers(targets: Iterable[PlacedTarget], config: TaskConfig) -> dict[
 def check_targets(
     train: Sequence[PlacedTarget], held_out: Sequence[PlacedTarget], config: TaskConfig
 ) -> None:
-    """Make sure that there is something to tell apart, and that all that is asked was taught.
-
-    Raises
-    ------
-    ConfigError
-        If all training examples have one label, one number or no entity; if a held-out example has
-        a label or a type of entity that no training example has.
-    """
+    """Make sure that there is something to tell apart, and that all that is asked was taught."""
     if config.kind not in ("classification", "regression", "tagging"):
         return
     if config.kind == "regression":

@@ -1,8 +1,4 @@
-"""Examples of a task: texts, pairs of texts or words, and what is to be learned of them.
-
-In: a run file and its folder. Out: `EncoderData`, three splits that share no text, with a count for
-each reason an example was dropped. This file uses no tokens and no tensors.
-"""
+"""Examples of a task: texts, pairs of texts or words, and what is to be learned of them."""
 
 import hashlib
 from collections import Counter
@@ -26,21 +22,7 @@ from .targets import (
 
 @dataclass(frozen=True)
 class EncoderData:
-    """Examples in three splits; no input, case aside, is in two of them. Pairs that are split off
-    the training file are so by their first text.
-
-    Attributes
-    ----------
-    dropped
-        Reason to count: `empty` (a text is empty), `duplicate` (same text and target seen before),
-        `held_out` (text is in another split's file), `filtered` (other values than `task.where`).
-    sha256
-        Digest of the examples, of what the task asks, of the checkpoint's files, of [teacher] and
-        of the files of a teacher that is given: of all that a supernet depends on besides what all
-        families have.
-    checkpoint_folder
-        Where the checkpoint is; None for random weights.
-    """
+    """Examples in three splits; no input, case aside, is in two of them."""
 
     train: tuple[Example, ...]
     valid: tuple[Example, ...]
@@ -54,24 +36,7 @@ _Splits = tuple[list[Found], list[Found], list[Found]]
 
 
 def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
-    """Read, clean and split the examples of a task.
-
-    Files that are named as `valid` or `test` are kept as given but for examples with an empty text;
-    `valid` also loses the texts of `test`, and `train` those of either. What no file is named for
-    is split off `train`.
-
-    Parameters
-    ----------
-    root
-        Folder that relative paths of the run file start from.
-
-    Raises
-    ------
-    ConfigError
-        If a file, a column or the checkpoint is missing or wrong (names file and line), a label is
-        none of the task's, training examples have one label only, held-out ones a label that none
-        of them has, or a split is empty.
-    """
+    """Read, clean and split the examples of a task."""
     task = config.task
     dropped: Counter[str] = Counter()
     splits = _read_splits(task, root, dropped)

@@ -1,10 +1,4 @@
-"""The teacher of an encoder's supernet: what it starts from, and whose outputs all learn.
-
-In: a network of the largest architecture, its heads and neurons ordered by importance, and where a
-teacher was given that one. Out: an `EncoderTeacher`. The supernet's largest subnet starts as the
-network, every smaller one has its most important heads and neurons (DynaBERT, Hou et al., 2020).
-Nothing is trained here.
-"""
+"""The teacher of an encoder's supernet: what it starts from, and whose outputs all learn."""
 
 import logging
 from collections.abc import Sequence
@@ -34,19 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class EncoderTeacher:
-    """A trained encoder of the largest architecture, or one that is given beside it.
-
-    Parameters
-    ----------
-    network
-        What the supernet starts as; its heads and neurons are ordered by importance.
-    task
-        Names the folder where outputs are kept, and the teacher if one is given.
-    is_largest
-        Whether `network` is the teacher itself.
-    weights_sha256
-        Of the network's weights.
-    """
+    """A trained encoder of the largest architecture, or one that is given beside it."""
 
     def __init__(
         self, network: Subnet, task: TeacherTask, is_largest: bool, weights_sha256: str
@@ -70,15 +52,7 @@ class EncoderTeacher:
         return dict(self._network.state_dict())
 
     def label(self, dataset: EncoderDataset, examples: Sequence[Example]) -> EncoderDataset:
-        """The same examples with the teacher's outputs, which are computed once and kept.
-
-        A masked language model has none, since what is masked changes from epoch to epoch.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full or read-only.
-        """
+        """The same examples with the teacher's outputs, which are computed once and kept."""
         if self._config.task.kind == "masked-lm":
             return dataset
         ids = dataset.ids

@@ -1,8 +1,5 @@
 """How an encoder's teacher comes about: the checkpoint is trained on the task, unless a teacher is
 given, and its heads and neurons are ordered by importance.
-
-In: a run file and examples as token ids. Out: an `EncoderTeacher`, kept in a folder; a killed
-training goes on where it stopped.
 """
 
 import logging
@@ -64,11 +61,7 @@ IMPORTANCE_BATCHES = 16
 
 
 class TeacherCard(Record):
-    """What a teacher was made from, and what it came to.
-
-    `is_largest` is false where the weights are the checkpoint's, and another network, which was
-    given, teaches.
-    """
+    """What a teacher was made from, and what it came to."""
 
     version: int = 1
     inputs_sha256: str
@@ -81,14 +74,6 @@ class TeacherCard(Record):
 def open_teacher(task: TeacherTask) -> EncoderTeacher:
     """Train the teacher, or go on where a killed run stopped; a finished one is read, and so is one
     that is given.
-
-    Raises
-    ------
-    ConfigError
-        If the checkpoint or the teacher that is given does not fit the run file.
-    StaleInputError
-        If it is not trained and there are no examples, or an unfinished training was for something
-        else.
     """
     config: EncoderRunConfig = task.config
     training = training_alone(config)
@@ -245,11 +230,6 @@ def _importance(
 def check_checkpoint(config: EncoderRunConfig, root: Path) -> None:
     """Compare the space of a run file with its checkpoint, before anything is measured for it; one
     that is not here yet is left to the training.
-
-    Raises
-    ------
-    ConfigError
-        As `check_fits`, or if the checkpoint is damaged or not supported.
     """
     path = config.checkpoint.path
     if path is not None and not path.startswith(HUB) and resolve_path(path, root).is_dir():

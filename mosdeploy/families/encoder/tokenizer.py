@@ -1,8 +1,4 @@
-"""The subword model of an encoder: that of its checkpoint, or one trained on the texts.
-
-In: examples. Out: a `tokenizer.json`, and the `EncoderTokenizer` that reads it. This file does not
-know where texts come from or how ids are batched.
-"""
+"""The subword model of an encoder: that of its checkpoint, or one trained on the texts."""
 
 import contextlib
 import json
@@ -57,16 +53,7 @@ class TaggedIds:
 
 
 def train_tokenizer(data: EncoderData, config: EncoderRunConfig, path: Path) -> None:
-    """Copy the tokenizer of the checkpoint, or train a WordPiece model on the training texts.
-
-    The same data give the same bytes.
-
-    Raises
-    ------
-    ConfigError
-        If the checkpoint has no tokenizer, or one with ids that the embedding table has no rows
-        for; without a checkpoint, if the texts are too few for `checkpoint.vocab_size` pieces.
-    """
+    """Copy the tokenizer of the checkpoint, or train a WordPiece model on the training texts."""
     vocab_size = config.checkpoint.vocab_size
     if data.checkpoint_folder is None:
         atomic_write(path, _train_wordpieces(_texts(data), vocab_size))
@@ -90,20 +77,7 @@ def train_tokenizer(data: EncoderData, config: EncoderRunConfig, path: Path) -> 
 
 
 class EncoderTokenizer:
-    """A tokenizer in the format of Hugging Face.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing, is no tokenizer, lacks a special token, or puts no special tokens
-        around a text.
-
-    Examples
-    --------
-    >>> tokenizer = EncoderTokenizer(Path("tokenizer.json"))  # doctest: +SKIP
-    >>> tokenizer.encode("the house", max_tokens=8)  # doctest: +SKIP
-    [101, 1996, 2160, 102]
-    """
+    """A tokenizer in the format of Hugging Face."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -132,13 +106,7 @@ class EncoderTokenizer:
     def encode_many(
         self, texts: Sequence[tuple[str, str | None]], max_tokens: int | None = None
     ) -> list[list[int]]:
-        """`encode` for many texts or pairs, in order.
-
-        Raises
-        ------
-        ConfigError
-            If there are pairs, and the tokenizer puts no special tokens around them.
-        """
+        """`encode` for many texts or pairs, in order."""
         if any(pair is not None for _, pair in texts):
             self._check_pairs()
         inputs = [text if pair is None else (text, pair) for text, pair in texts]
@@ -147,11 +115,7 @@ class EncoderTokenizer:
         return [_ids(found, max_tokens) for found in batch]
 
     def encode_words(self, words: Sequence[str], max_tokens: int | None = None) -> TaggedIds:
-        """`encode` of words joined by spaces, and where each word begins.
-
-        The words are not split apart beforehand, so that a device, which is given a line of text,
-        finds the same ids.
-        """
+        """`encode` of words joined by spaces, and where each word begins."""
         found = self._encoded(" ".join(words))
         spans = found.offsets
         owners = [i for i, word in enumerate(words) for _ in range(len(word) + 1)]

@@ -1,8 +1,4 @@
-"""A smaller vocabulary: the pieces that given texts use, and what keeps every word spellable.
-
-In: a tokenizer.json with a WordPiece model, and texts. Out: the same with fewer pieces, and which
-rows of the embedding table they are. Half of a small encoder is its embedding table.
-"""
+"""A smaller vocabulary: the pieces that given texts use, and what keeps every word spellable."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,15 +20,7 @@ TABLE_WEIGHTS = ("embed.weight", "head.bias")
 
 @dataclass(frozen=True)
 class TrimmedVocabulary:
-    """What is left of a vocabulary.
-
-    Attributes
-    ----------
-    tokenizer
-        Content of the new tokenizer.json.
-    ids
-        The old id of each new one, in ascending order.
-    """
+    """What is left of a vocabulary."""
 
     tokenizer: str
     ids: tuple[int, ...]
@@ -60,12 +48,8 @@ class TrimmedVocabulary:
 def trim_to_examples(
     tokenizer_path: Path, examples: Iterable[Example], texts: Iterable[str]
 ) -> TrimmedVocabulary:
-    """`trim_vocabulary` to what examples and further lines of text hold; a tab separates two texts.
-
-    Raises
-    ------
-    ExportError
-        If the tokenizer is no WordPiece.
+    """`trim_vocabulary` to what examples and further lines of text hold; a tab separates two
+    texts.
     """
 
     def single_texts() -> Iterator[str]:
@@ -80,30 +64,7 @@ def trim_to_examples(
 
 
 def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
-    """Keep the pieces that the texts are split into, the special ones and all single characters.
-
-    The texts are split as before. A piece also stays if one of its characters has no piece of its
-    own, so that no other word becomes unknown that was not.
-
-    Parameters
-    ----------
-    content
-        A tokenizer.json.
-    texts
-        All that the pieces should come from; two texts that are judged together count as two.
-
-    Raises
-    ------
-    ExportError
-        If the tokenizer is no WordPiece.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> content = Path("tokenizer.json").read_text()  # doctest: +SKIP
-    >>> len(trim_vocabulary(content, ["a short text"]))  # doctest: +SKIP
-    1997
-    """
+    """Keep the pieces that the texts are split into, the special ones and all single characters."""
     # an older file does not name its type; the library does
     data = json.loads(tokenizers.Tokenizer.from_str(content).to_str())
     if data["model"]["type"] != "WordPiece":

@@ -1,7 +1,4 @@
-"""The names that Hugging Face gives to the weights of encoders, and ours.
-
-In: tensors as a checkpoint's file names them. Out: the same under the names of `EncoderSubnet`.
-"""
+"""The names that Hugging Face gives to the weights of encoders, and ours."""
 
 import re
 from collections.abc import Iterable
@@ -93,27 +90,7 @@ _CLASSES: dict[str, dict[str, tuple[HeadKind, str]]] = {
 def rename_weights(
     kind: str, architectures: Iterable[str], tensors: StateDict, path: Path
 ) -> tuple[StateDict, dict[HeadKind, StateDict]]:
-    """Give weights our names, as float32.
-
-    Parameters
-    ----------
-    kind
-        `model_type` of the checkpoint.
-    architectures
-        As its config.json says: the class that `classifier` belongs to.
-    path
-        Of the weights, for messages.
-
-    Returns
-    -------
-    tuple[StateDict, dict[HeadKind, StateDict]]
-        The body, and what there is of each kind of head. All else is left out.
-
-    Raises
-    ------
-    ConfigError
-        If weights are no floating-point numbers.
-    """
+    """Give weights our names, as float32."""
     stack = r"encoder\.layer"
     layer = BERT_LAYER
     if kind == "distilbert":

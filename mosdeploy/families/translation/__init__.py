@@ -1,8 +1,4 @@
-"""Translation: an encoder-decoder from sentences to sentences.
-
-In: a parallel corpus. Out: `FAMILY`, the record of what the pipeline asks of a family. Naming it
-loads neither torch nor onnx.
-"""
+"""Translation: an encoder-decoder from sentences to sentences."""
 
 from ...family import Family, deferred
 

@@ -1,9 +1,4 @@
-"""One padded batch of sentence pairs, and how outputs for it are judged.
-
-In: token ids of pairs. Out: the inputs of a network, and its loss. This file uses no network.
-
-Shapes: B pairs of a batch, S source positions, T target positions, V vocabulary.
-"""
+"""One padded batch of sentence pairs, and how outputs for it are judged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

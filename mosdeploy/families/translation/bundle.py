@@ -69,15 +69,7 @@ _MODEL_FILES = {
 def bundle_settings(
     config: TranslationRunConfig, workload: TranslationWorkload, *_: object
 ) -> dict[str, int | float | str]:
-    """What the runtime of a translation bundle needs to know beyond what all bundles say.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> config = load_recipe("tiny")
-    >>> bundle_settings(config, config.workload)["eos_id"]
-    3
-    """
+    """What the runtime of a translation bundle needs to know beyond what all bundles say."""
     limits = config.export
     return {
         "source_lang": config.corpus.source_lang,

@@ -1,9 +1,4 @@
-"""Parallel corpora.
-
-In: a `CorpusConfig` and the run folder. Out: a `Corpus` of clean sentence pairs in three splits
-that share no source sentence, with a count for each reason a pair was dropped. This file uses no
-tokens and no tensors.
-"""
+"""Parallel corpora."""
 
 import gettext
 import hashlib
@@ -32,18 +27,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentence pairs (source, target) in three splits; no source, case aside, is in two of them.
-
-    Attributes
-    ----------
-    dropped
-        Reason to count: `empty` (nothing on one side), `control` (control or replacement
-        characters), `identical` (source equals target), `too_long` (cannot fit in `max_tokens`),
-        `length_ratio` (in characters), `duplicate` (same pair seen before), `held_out` (source is
-        in another split's file), `plural` (gettext plural entries).
-    sha256
-        Digest of the three splits: the same pairs in the same order give the same digits.
-    """
+    """Sentence pairs (source, target) in three splits; no source, case aside, is in two of them."""
 
     train: tuple[Pair, ...]
     valid: tuple[Pair, ...]
@@ -53,24 +37,7 @@ class Corpus:
 
 
 def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
-    """Read, clean and split a parallel corpus.
-
-    Training pairs (and what is split off them) are normalised (NFKC, single spaces) and cleaned.
-    Files that are named as `valid` or `test` are kept as given but for pairs with an empty side, so
-    that scores refer to the published references; `valid` also loses what is in `test`, and `train`
-    what is in either.
-
-    Parameters
-    ----------
-    root
-        Folder that relative paths of the config start from.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing, is not UTF-8 (names the line) or is not of the format; if the two
-        sides differ in their number of lines; if the package is not installed; if a split is empty.
-    """
+    """Read, clean and split a parallel corpus."""
     if sum(_shares(config)) >= 1:
         raise ConfigError(
             "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "

@@ -1,10 +1,4 @@
-"""Sentence pairs as token ids.
-
-In: sentence pairs and a `Tokenizer`. Out: a `TranslationDataset`, which makes `TranslationBatch`es
-of its rows. Only they need torch.
-
-Shapes: N pairs.
-"""
+"""Sentence pairs as token ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,11 +55,6 @@ class TranslationDataset:
     def save(self, path: Path) -> None:
         """Write one int32 array: the number of pairs, the lengths of sources and of targets, and
         the ids of both.
-
-        Raises
-        ------
-        MosdeployError
-            If the disk is full or read-only; an older file is then left as it was.
         """
         sides = (self.sources, self.targets)
         lengths = [side.lengths for side in sides]
@@ -100,12 +89,8 @@ class TranslationDataset:
 def tokenize(
     tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], max_tokens: int
 ) -> TranslationDataset:
-    """Turn pairs into token ids and leave out those with more than `max_tokens` tokens on a side.
-
-    Raises
-    ------
-    ConfigError
-        If no pair is left.
+    """Turn pairs into token ids and leave out those with more than `max_tokens` tokens on a
+    side.
     """
     sources: list[Ragged] = []
     targets: list[Ragged] = []
@@ -143,13 +128,7 @@ def made_up_pairs(config: TranslationRunConfig) -> TranslationDataset:
 
 
 def made_up_dataset(vocab_size: int, num_tokens: int, tokens_per_batch: int) -> TranslationDataset:
-    """One full batch of random pairs, always the same, for trials of what a training costs.
-
-    Parameters
-    ----------
-    num_tokens
-        Tokens on each side of each pair, end not counted.
-    """
+    """One full batch of random pairs, always the same, for trials of what a training costs."""
     rng = np.random.default_rng(0)
     num_pairs = max(1, tokens_per_batch // (num_tokens + 1))
     sides = rng.integers(EOS_ID + 1, vocab_size, (2, num_pairs, num_tokens))

@@ -1,9 +1,5 @@
-"""Translating with a torch subnet: greedy and beam search, the reference that bundles are held to.
-
-In: a subnet and token ids. Out: token ids. This file trains nothing and reads no file.
-
-Shapes: B sentences, K hypotheses a sentence (beam), S source positions, T target positions so far,
-V vocabulary.
+"""Translating with a torch subnet: greedy and beam search, the reference that bundles are
+held to.
 """
 
 from collections.abc import Sequence
@@ -34,24 +30,6 @@ def translate(
 ) -> list[list[int]]:
     """Translate token ids into token ids, in the order given; the answer for a sentence does not
     depend on the others.
-
-    `beam = 1` is greedy: from the begin token, the most likely token at each step (the lowest id on
-    ties), up to the end token or `max_steps` tokens. See `_beam_search` for wider beams.
-
-    Parameters
-    ----------
-    sources
-        Token ids as `Tokenizer.encode` gives them: without end, which is added here.
-    length_penalty
-        A finished hypothesis scores sum of log p / length ** length_penalty; the length counts the
-        end token.
-    shortlist
-        What a sentence may use; None bans no token.
-
-    Returns
-    -------
-    list of list of int
-        Token ids without begin and end.
     """
     assert isinstance(subnet, TranslationSubnet)
     device = next(subnet.parameters()).device
@@ -106,13 +84,7 @@ class _Beam:
 def _beam_search(
     subnet: TranslationSubnet, src: Tensor, search: _Beam, penalties: Tensor
 ) -> Tensor:
-    """Ids (B, T) of the best hypothesis of each sentence, filled up with end.
-
-    Each step continues the K live hypotheses by every token and keeps the best 2K. Those that end
-    join the K best finished ones; the K best of the others live on. A sentence is closed, and
-    changes no more, once K finished ones score no less than the best live one would if it were cut
-    here. At `max_steps` the live ones are cut and join.
-    """
+    """Ids (B, T) of the best hypothesis of each sentence, filled up with end."""
     num = len(src)
     beam = search.size
     negative = torch.tensor(-torch.inf, device=src.device)

@@ -1,8 +1,5 @@
 """Models whose translations others are trained on: sequence-level distillation (Kim & Rush, EMNLP
 2016).
-
-In: a subnet in torch, the folder of a bundle, or that of a CTranslate2 model. Out: a teacher, which
-translates the sources of training pairs.
 """
 
 import logging
@@ -79,32 +76,7 @@ def open_teacher(
     beam: int | None = None,
     threads: int | None = None,
 ) -> TranslationTeacher:
-    """Open what is to translate.
-
-    Parameters
-    ----------
-    origin
-        A subnet, or the folder of a bundle (one with a manifest.json) or of
-        a CTranslate2 model (one with a model.bin) with its SentencePiece models.
-    tokenizer
-        The subnet's; a folder has its own.
-    beam
-        None takes 5, or what a bundle was exported for.
-    threads
-        That it may use; None leaves it to what computes.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds neither, ctranslate2 or a SentencePiece model is missing, a multilingual
-        model does not know the target language, or a bundle was exported for another beam.
-    BundleError
-        If a bundle is damaged, or cannot be run here.
-
-    Examples
-    --------
-    >>> open_teacher(Path("opus-mt-en-de"), tokenizer, config).answer(pairs)  # doctest: +SKIP
-    """
+    """Open what is to translate."""
     if isinstance(origin, Subnet):
         assert tokenizer is not None
         if threads is not None:
@@ -211,13 +183,7 @@ def _ctranslate2_teacher(
 
 
 def _readable(translated: Callable[[_Pieces], _Pieces], pieces: _Pieces, folder: Path) -> _Pieces:
-    """Translations, empty for sources with more tokens than the model has positions for.
-
-    Raises
-    ------
-    MosdeployError
-        If that is not why it fails: it translates no source, not even one of one token.
-    """
+    """Translations, empty for sources with more tokens than the model has positions for."""
     try:
         return translated(pieces)
     except RuntimeError as error:

@@ -1,10 +1,4 @@
-"""The largest encoder-decoder of a space, which generates the weights of every smaller one.
-
-In: a space, sizes and a `SupernetConfig`. Out: an `ElasticTranslation`, or a whole `Supernet` or
-subnet with the initial weights of a seed.
-
-Shapes: G length of an architecture's encoding, e and d embed widths of encoder and decoder.
-"""
+"""The largest encoder-decoder of a space, which generates the weights of every smaller one."""
 
 import json
 from typing import cast
@@ -101,18 +95,7 @@ class ElasticTranslation(nn.Module):
 def fresh_supernet(
     space: TranslationSpace, vocab_size: int, config: SupernetConfig, seed: int
 ) -> Supernet:
-    """A supernet with the initial weights of a seed; the global generator is left as it was.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> config = load_recipe("tiny")
-    >>> net = fresh_supernet(config.space, config.vocab_size, config.supernet, seed=1)
-    >>> source_ids = torch.tensor([[5, 6, 3]])
-    >>> previous_ids = torch.tensor([[2, 7]])
-    >>> net((source_ids, previous_ids), net.space.smallest).shape
-    torch.Size([1, 2, 4000])
-    """
+    """A supernet with the initial weights of a seed; the global generator is left as it was."""
     # of the CPU's generator alone: that is where the weights are drawn
     with memory_errors(space), torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -120,13 +103,7 @@ def fresh_supernet(
 
 
 def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
-    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`.
-
-    Raises
-    ------
-    ConfigError
-        If the JSON is not that of a `TranslationSpace` and a `SupernetConfig`.
-    """
+    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`."""
     space = parse(TranslationSpace, json.loads(space_json), "space")
     config = parse(SupernetConfig, json.loads(config_json), "config")
     # any seed will do: the file's weights replace what is drawn

@@ -1,9 +1,5 @@
 """HAT's published latency data (Wang et al., ACL 2020): CSV files of ten averages and four times a
 row.
-
-In: a CSV file. Out: `HatData`, whose rows are samples of a predictor with the aggregated encoding.
-Some of the published rows were taken while the device was throttled; `fit_hat` finds those blocks
-(latency/outliers.py) and leaves them out.
 """
 
 import csv
@@ -61,19 +57,7 @@ Runtime.
 
 @dataclass(frozen=True)
 class HatData:
-    """Rows of one file, in the order of measuring.
-
-    Attributes
-    ----------
-    name
-        Name of the file.
-    rows
-        Means over layers (N, 10), in the order of `TranslationSpace.mean_order`.
-    latency_ms
-        Of the whole translation, shape (N,), in milliseconds.
-    sha256
-        Of the whole file.
-    """
+    """Rows of one file, in the order of measuring."""
 
     name: str
     rows: FloatArray
@@ -86,14 +70,7 @@ class HatData:
 
 
 def read_hat(path: Path) -> HatData:
-    """Read a CSV file in HAT's format.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is not text, lacks a column or holds no rows, or (naming line
-        and column) if a value is not a positive number.
-    """
+    """Read a CSV file in HAT's format."""
     wanted = MEAN_COLUMNS + TIME_COLUMNS
     try:
         # newline="": the csv module finds the ends of lines itself
@@ -145,24 +122,7 @@ def fit_hat(
     source: str = "",
     licence: str = "",
 ) -> LatencyPredictor:
-    """Fit a predictor on HAT's data without the blocks that were measured at another speed.
-
-    Workload and vocabulary of `spec` must be those of the data: 30 tokens, 30 steps, beam 5 and
-    32,768 for HAT's WMT files. The card has the blocks that were left out.
-
-    Parameters
-    ----------
-    spec
-        The model that the predictor will be asked about, of a `TranslationSpace`; the ten averages
-        say nothing of its fixed widths.
-    source, licence
-        Where the file is from, its name by default, and what it may be used for.
-
-    Raises
-    ------
-    ConfigError
-        If there are too few rows, or the space holds widths or depths that no row has.
-    """
+    """Fit a predictor on HAT's data without the blocks that were measured at another speed."""
     if len(data.rows) < MIN_SAMPLES:
         raise ConfigError(
             f"{data.name} holds {len(data.rows)} rows; a fit needs at least {MIN_SAMPLES}"

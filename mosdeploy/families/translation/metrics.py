@@ -9,19 +9,13 @@ _WORDS = dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu"), "zh") | dict.f
     ("ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bur"), "char"
 )
 """By target language that has no spaces between words, as two letters or three, what tells its
-words apart for BLEU: 13a would take a clause for a word. sacrebleu's own choice for Japanese needs
-a package.
+words apart for BLEU: 13a would take a clause for a word. sacrebleu's own choice for Japanese
+needs a package.
 """
 
 
 def words_of(target_lang: str) -> str:
-    """Name sacrebleu's tokeniser of a target language.
-
-    Examples
-    --------
-    >>> words_of("fr"), words_of("zh_CN"), words_of("jpn_Jpan")
-    ('13a', 'zh', 'char')
-    """
+    """Name sacrebleu's tokeniser of a target language."""
     return _WORDS.get(target_lang.replace("-", "_").partition("_")[0].lower(), USUAL_WORDS)
 
 
@@ -30,30 +24,6 @@ def bleu_chrf(
 ) -> dict[str, float]:
     """Corpus BLEU and chrF, 0 to 100, as the sacrebleu command prints them with its default
     options.
-
-    BLEU: case-sensitive, exponential smoothing. chrF: chrF2, character order 6, no word n-grams
-    (the sacrebleu signature chrF2). One reference a hypothesis.
-
-    Parameters
-    ----------
-    words
-        sacrebleu's tokeniser for BLEU.
-
-    Returns
-    -------
-    dict
-        The scores `BLEU` and `chrF`, in this order.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not as many of one as of the other.
-
-    Examples
-    --------
-    >>> scores = bleu_chrf(["the house is small"], ["the house is large"])
-    >>> {name: round(score, 1) for name, score in scores.items()}
-    {'BLEU': 59.5, 'chrF': 61.5}
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")

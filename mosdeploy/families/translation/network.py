@@ -1,11 +1,4 @@
-"""The encoder-decoder of one architecture as a plain network.
-
-In: an architecture and sizes. Out: a `TranslationSubnet`, whose weights have the names that the
-exporter reads. This file trains nothing and uses no expert.
-
-Shapes: B batch, S source length, T target length, V vocabulary, e and d embed widths of encoder and
-decoder, D the embed width of the stack at hand, n encoder outputs that a decoder layer reads.
-"""
+"""The encoder-decoder of one architecture as a plain network."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -33,16 +26,7 @@ from .tokenizer import PAD_ID
 
 
 class Memory(NamedTuple):
-    """What the encoder leaves for the decoder.
-
-    Attributes
-    ----------
-    outputs
-        Of the last encoder layers, as many as the widest cross span reads, deepest last, each (B,
-        S, e).
-    mask
-        Bool (B, 1, 1, S), true at real tokens; None when nothing is padded.
-    """
+    """What the encoder leaves for the decoder."""
 
     outputs: tuple[Tensor, ...]
     mask: Tensor | None
@@ -97,11 +81,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A stack of decoder layers; pre-norm adds a final norm.
-
-    Each layer reads the last `cross_span` encoder outputs, one behind the other (HAT's arbitrary
-    encoder-decoder attention).
-    """
+    """A stack of decoder layers; pre-norm adds a final norm."""
 
     def __init__(
         self, config: StackConfig, memory_dim: int, layers: Sequence[DecoderLayerConfig]
@@ -142,21 +122,7 @@ class Decoder(nn.Module):
         past_kv: Sequence[KeyValues],
         activation_checkpointing: bool = False,
     ) -> tuple[Tensor, tuple[KeyValues, ...]]:
-        """Run the stack on all positions (`past_kv` empty) or on one more.
-
-        Parameters
-        ----------
-        x
-            (B, T, D)
-        mask
-            Bool (B, 1, 1, S), true at real source tokens, or None; repeated here for the layers
-            that read several encoder outputs.
-
-        Returns
-        -------
-        tuple[Tensor, tuple[KeyValues, ...]]
-            (B, T, D), and each layer's self-attention keys and values so far.
-        """
+        """Run the stack on all positions (`past_kv` empty) or on one more."""
         new_kv = []
         for i, layer in enumerate(self._stack):
             span_mask = None
@@ -174,24 +140,7 @@ class Decoder(nn.Module):
 
 
 class TranslationSubnet(Subnet):
-    """The Transformer of one architecture, freshly initialised.
-
-    Parameters
-    ----------
-    arch, space
-        The architecture, and the space it must belong to (q/k/v width, norm, width of the position
-        table).
-    vocab_size
-        Rows of the embedding table that source, target and output share.
-    config
-        Gives the dropout rates; `dropout` is that of the largest network, and this one gets its
-        share, p * width / largest width of the stack (HAT).
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-    """
+    """The Transformer of one architecture, freshly initialised."""
 
     arch: TranslationArch
 

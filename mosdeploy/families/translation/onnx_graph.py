@@ -1,17 +1,4 @@
-"""One ONNX graph for a whole translation: token ids in, token ids out.
-
-In: an architecture of a translation space, trained weights or none, a workload. Out: a
-`ModelProto`: encoder, then cross-attention keys and values, then a decode loop with a key/value
-cache. This file writes no file and uses no bundle.
-
-Graph inputs: `source_ids` int64 (B, S), tokens and end token, padded with 0; `max_steps`,
-`min_steps` int64 scalars. Output: `output_ids` int64 (B, T), without begin token, after the end
-token filled with padding.
-
-Shapes: B sentences, K hypotheses a sentence (1 is greedy), S source length, L attended length
-(cross_span * S), R = B * K rows, P past length, e and d embed widths, q = heads * h the q/k/v
-width, V vocabulary.
-"""
+"""One ONNX graph for a whole translation: token ids in, token ids out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,35 +49,7 @@ def build_graph(
     weights: Mapping[str, Array] | InitializerSource,
     options: GraphOptions | None = None,
 ) -> ModelProto:
-    """Build the graph of one subnet.
-
-    Parameters
-    ----------
-    spec
-        A translation; beam and precision are those of its workload.
-    weights
-        The subnet's `state_dict()` as float32 arrays (`state_arrays`), or `ExternalInitializers`
-        for a graph without them.
-    options
-        By default the graph serves just the lengths of the workload, and a shortlist is made up.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-    ExportError
-        If a weight is missing, of another shape, or not finite; if weights come without the
-        shortlist of the workload.
-
-    Examples
-    --------
-    >>> from mosdeploy.config import load_recipe
-    >>> from mosdeploy.export.onnx.initializers import ExternalInitializers
-    >>> spec = load_recipe("tiny").spec
-    >>> model = build_graph(spec, spec.space.smallest, ExternalInitializers())
-    >>> [value.name for value in model.graph.input]
-    ['source_ids', 'max_steps', 'min_steps']
-    """
+    """Build the graph of one subnet."""
     plan = GraphSpec.of(spec, arch)
     options = options or TranslationGraphOptions(max_positions=plan.longest)
     source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
@@ -192,20 +151,7 @@ class GraphSpec:
 
 
 def encode(builder: GraphBuilder, plan: GraphSpec, mask: str, positions: str) -> list[str]:
-    """Run the encoder on the source.
-
-    Parameters
-    ----------
-    mask
-        int32 (B, S), 1 at real tokens.
-    positions
-        From `GraphSpec.positions`.
-
-    Returns
-    -------
-    What can be attended to, each (B, S, e): the output of every layer that some cross span reaches,
-    deepest last.
-    """
+    """Run the encoder on the source."""
     spec = plan.encoder
     length = builder.op("Shape", SOURCE_IDS, start=1, end=2)
     corner = builder.op("Concat", length, builder.constant([spec.dim]), axis=0)
@@ -252,13 +198,7 @@ class DecoderMemory:
 def prepare_decoder(
     builder: GraphBuilder, plan: GraphSpec, outputs: Sequence[str], mask: str, positions: str
 ) -> DecoderMemory:
-    """Compute, outside the loop, what every step reads.
-
-    Parameters
-    ----------
-    outputs
-        From `encode`.
-    """
+    """Compute, outside the loop, what every step reads."""
     layers = plan.arch.decoder_layers
     # layers of the same span and heads share a bias; a dict keeps them in order, each once
     kinds = dict.fromkeys((layer.cross_span, layer.cross_heads) for layer in layers)
@@ -282,21 +222,7 @@ def prepare_decoder(
 def decode_step(
     builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, x: str, past_kv: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """Run the decoder on one more token of each hypothesis.
-
-    Parameters
-    ----------
-    x
-        From `DecoderMemory.embed`, (B, K, d).
-    past_kv
-        Keys and values of layer 0, of layer 1, ..., each (R, heads, P, h).
-
-    Returns
-    -------
-    rows, new_kv
-        Float (R, d), from which the embedding makes logits, and the keys and values as `past_kv`
-        has them, P + 1 long.
-    """
+    """Run the decoder on one more token of each hypothesis."""
     spec = plan.decoder
     keys = [f"decoder.layers.{i}" for i in range(len(plan.arch.decoder_layers))]
     sublayers = ("self_attn", "cross_attn", "ffn")

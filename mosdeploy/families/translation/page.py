@@ -1,7 +1,5 @@
 """Translation's parts of the report: its workload in words, architectures drawn as two stacks of
 layers, the settings of its bundle.
-
-In: a `SearchResult` of translations, and the bundle's manifest. Out: a `FamilyPage`.
 """
 
 from markupsafe import Markup
@@ -32,15 +30,7 @@ _LINK = Markup('<line x1="{}" y1="{:g}" x2="{}" y2="{:g}" class="link"/>')
 
 
 def describe_page(search: SearchResult, manifest: BundleManifest | None) -> FamilyPage:
-    """Say what the report needs to know about translation.
-
-    Parameters
-    ----------
-    search
-        Its workload is what was timed.
-    manifest
-        Of the bundle; None as long as there is none.
-    """
+    """Say what the report needs to know about translation."""
     workload = search.workload
     assert isinstance(workload, TranslationWorkload)
     return FamilyPage(

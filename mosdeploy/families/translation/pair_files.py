@@ -1,8 +1,4 @@
-"""Files of a parallel corpus: two whose lines translate one another, or one of pairs.
-
-In: paths. Out: pairs as they are written, or a ConfigError that names the file. This file cleans
-nothing.
-"""
+"""Files of a parallel corpus: two whose lines translate one another, or one of pairs."""
 
 from pathlib import Path
 
@@ -22,13 +18,7 @@ LEAST_PAIRS = 10
 
 
 def read_aligned(source_path: Path, target_path: Path) -> list[Pair]:
-    """Lines of two files, of which line n of one translates line n of the other.
-
-    Raises
-    ------
-    ConfigError
-        If a file cannot be read, or one has more lines than the other.
-    """
+    """Lines of two files, of which line n of one translates line n of the other."""
     sources = list(read_text_lines(source_path))
     targets = list(read_text_lines(target_path))
     if len(sources) != len(targets):
@@ -43,13 +33,7 @@ def read_aligned(source_path: Path, target_path: Path) -> list[Pair]:
 
 
 def text_path(prefix: Path, lang: str) -> Path:
-    """The file of one language, plain or packed.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither.
-    """
+    """The file of one language, plain or packed."""
     plain = Path(f"{prefix}.{lang}")
     packed = Path(f"{prefix}.{lang}.gz")
     for path in (plain, packed):
@@ -62,14 +46,7 @@ def text_path(prefix: Path, lang: str) -> Path:
 
 
 def read_table(path: Path, languages: tuple[str, str]) -> list[Pair]:
-    """Lines of source TAB target; nothing is quoted, and there is no header.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, a line has another number of cells, the first names what the
-        columns hold, or nearly all cells stand in double quotes.
-    """
+    """Lines of source TAB target; nothing is quoted, and there is no header."""
     pairs: list[Pair] = []
     for number, line in enumerate(read_text_lines(path), start=1):
         cells = line.split("\t") if line.strip() else ["", ""]

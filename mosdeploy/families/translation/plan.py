@@ -1,8 +1,4 @@
-"""A run file for the user's parallel corpus.
-
-In: the names of its files. Out: a `RunPlan` with the reason for each number, after the corpus was
-read, cleaned and tokenised for a trial. Nothing is written.
-"""
+"""A run file for the user's parallel corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -57,14 +53,7 @@ class _Lengths:
 
 
 def plan_run(request: DataRequest) -> RunPlan:
-    """Read a corpus and size a run for it.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing, is not UTF-8 or is not of its format; if the sides differ in their
-        number of lines; if there are too few pairs; if there is no such size, or columns are named.
-    """
+    """Read a corpus and size a run for it."""
     if request.size is not None:
         choose_size(request.size, 0, request.has_gpu)  # before anything is read
     if request.text or request.label:

@@ -1,9 +1,4 @@
-"""Corpora that others publish, by name: Hugging Face datasets, and the test sets of sacrebleu.
-
-In: `datasets:PATH/CONFIG/SPLIT` or `sacrebleu:SET`, and two languages. Out: sentence pairs. Both
-libraries download what they do not have yet and keep it in their own caches. This file cleans
-nothing.
-"""
+"""Corpora that others publish, by name: Hugging Face datasets, and the test sets of sacrebleu."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +18,7 @@ def is_published(name: str) -> bool:
 
 
 def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
-    """Pairs of a published corpus, in its order.
-
-    Raises
-    ------
-    ConfigError
-        If the library is missing, knows no such corpus or languages, or cannot download it.
-    """
+    """Pairs of a published corpus, in its order."""
     if name.startswith(SACREBLEU):
         return _test_set(name.removeprefix(SACREBLEU), source_lang, target_lang)
     rows = load_published(name, f"{DATASETS}wmt/wmt14/de-en/train")

@@ -29,16 +29,7 @@ def scored_examples(
     limit: int | None = None,
     options: TranslationGraphOptions | None = None,
 ) -> ScoredExamples:
-    """Source sentences with their references, translated at the beam of a workload.
-
-    Parameters
-    ----------
-    limit
-        At most so many pairs, the first whose source is no longer than a bundle takes; None takes
-        all.
-    options
-        Of the bundle that the examples are for; its shortlist then restricts what is predicted.
-    """
+    """Source sentences with their references, translated at the beam of a workload."""
     limits = config.export
     ids = tokenizer.encode_many([source for source, _ in pairs])
     rows = list(range(len(pairs)))

@@ -1,11 +1,4 @@
-"""Lexical shortlists: the target tokens that the tokens of a sentence can give.
-
-In: training pairs, or nothing. Out: a `Shortlist`. A decoder that scores only these, and the most
-frequent ones, reads a small part of its largest matrix in each step; the idea is as old as neural
-translation (Jean et al., ACL 2015), and Marian and CTranslate2 (`vmap`) have it too.
-
-Shapes: B sentences, S source positions, V vocabulary, k tokens listed for each, F frequent ones.
-"""
+"""Lexical shortlists: the target tokens that the tokens of a sentence can give."""
 
 from dataclasses import dataclass
 
@@ -24,15 +17,7 @@ MULTIPLIER = 48_271
 
 @dataclass(frozen=True)
 class Shortlist:
-    """Target tokens of each source token, and those that every sentence may use.
-
-    Attributes
-    ----------
-    table
-        Ids (V, k); a row with fewer is filled up with the end token.
-    frequent
-        Ids (F,), each once, the end token among them.
-    """
+    """Target tokens of each source token, and those that every sentence may use."""
 
     table: npt.NDArray[np.int64]
     frequent: npt.NDArray[np.int64]
@@ -41,19 +26,7 @@ class Shortlist:
     def learn(
         cls, pairs: TranslationDataset, vocab_size: int, num_tokens: int, num_frequent: int
     ) -> "Shortlist":
-        """Take the most frequent tokens, and of all others the likeliest of each source token.
-
-        They are those of IBM model 1 (see `lexicon`).
-
-        A token also lists itself, since names and numbers are copied.
-
-        Parameters
-        ----------
-        num_tokens
-            For each source token, k.
-        num_frequent
-            For all sentences, F, at most V.
-        """
+        """Take the most frequent tokens, and of all others the likeliest of each source token."""
         counts = np.bincount(pairs.targets.flat, minlength=vocab_size)
         counts[EOS_ID] = counts.sum() + 1  # no sentence could end without it
         frequent = np.argsort(-counts, kind="stable")[:num_frequent]

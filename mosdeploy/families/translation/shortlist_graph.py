@@ -1,9 +1,4 @@
-"""A shortlist inside a graph: from the ids of the sources to what scores the tokens to come.
-
-In: a shortlist, or none where a graph is timed without weights. Out: `RestrictedLogits`.
-
-Shapes: B sentences, S source positions, k tokens listed for each, F frequent ones.
-"""
+"""A shortlist inside a graph: from the ids of the sources to what scores the tokens to come."""
 
 import numpy as np
 
@@ -21,13 +16,7 @@ from .tokenizer import EOS_ID
 
 
 def check_shortlist(workload: TranslationWorkload, options: GraphOptions) -> None:
-    """Make sure that a graph with weights is given the shortlist that its workload asks for.
-
-    Raises
-    ------
-    ExportError
-        If it is not.
-    """
+    """Make sure that a graph with weights is given the shortlist that its workload asks for."""
     if workload.shortlist and _shortlist_of(options) is None:
         raise ExportError(
             f"the workload has a shortlist of {workload.shortlist}, the options hold none; give "

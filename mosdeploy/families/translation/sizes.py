@@ -7,21 +7,7 @@ from ...errors import ConfigError
 
 @dataclass(frozen=True)
 class Size:
-    """One size.
-
-    Attributes
-    ----------
-    max_pairs
-        A corpus of more training pairs can feed a larger one.
-    vocab_size, tokens_per_batch, learning_rate
-        Of the run file.
-    epochs, min_steps, max_steps
-        How long the walk trains: so often through the data, within bounds.
-    dims, encoder_layers, decoder_layers, ffn_dims, heads, qkv_dim
-        Choices of the space, of both sides alike where they have no side.
-    profile_budget, population, iterations, eval_examples
-        Subnets to measure, and the sizes of a search.
-    """
+    """One size."""
 
     max_pairs: float
     vocab_size: int
@@ -117,18 +103,7 @@ CPU_LARGEST = "small"
 
 
 def choose_size(name: str | None, num_pairs: int, has_gpu: bool) -> tuple[str, str]:
-    """The size that is asked for, else the smallest that suits so many pairs; and the reason.
-
-    Raises
-    ------
-    ConfigError
-        If there is no size of this name.
-
-    Examples
-    --------
-    >>> choose_size(None, 5000, has_gpu=False)
-    ('tiny', 'for 20,000 training pairs or fewer')
-    """
+    """The size that is asked for, else the smallest that suits so many pairs; and the reason."""
     if name is not None:
         if name not in SIZES:
             raise ConfigError(f"unknown size '{name}'; known: {', '.join(SIZES)}")

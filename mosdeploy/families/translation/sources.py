@@ -1,8 +1,4 @@
-"""Which files a parallel corpus lies in, told from what the user named.
-
-In: names of files. Out: the part of [corpus] that names them, and the two languages. This file
-reads none of them.
-"""
+"""Which files a parallel corpus lies in, told from what the user named."""
 
 import re
 from collections.abc import Callable
@@ -35,13 +31,7 @@ class CorpusFiles:
 
 
 def corpus_files(request: DataRequest) -> CorpusFiles:
-    """Tell format, languages and held-out files from the names of the training files.
-
-    Raises
-    ------
-    ConfigError
-        If it is one file that is no `.tsv`, more than two, twice the same, or a file is missing.
-    """
+    """Tell format, languages and held-out files from the names of the training files."""
     for name in request.files:
         if not (request.root / name).is_file():
             raise ConfigError(f"{name}: no such file; give the files of the corpus: {_EXAMPLE}")

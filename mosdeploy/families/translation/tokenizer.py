@@ -1,8 +1,4 @@
-"""The joint subword model of both languages.
-
-In: sentence pairs. Out: a SentencePiece model file, and the `Tokenizer` that reads it. Ids: pad 0,
-unknown 1, begin 2, end 3. This file does not know where pairs come from or how ids are batched.
-"""
+"""The joint subword model of both languages."""
 
 import io
 import re
@@ -45,26 +41,7 @@ for its characters.
 
 
 def train_tokenizer(pairs: Sequence[tuple[str, str]], vocab_size: int, path: Path) -> None:
-    """Train one unigram model on both sides and write it, whole or not at all.
-
-    The same pairs and size give the same bytes (one thread, no sampling). The text is
-    NFKC-normalised inside the model; where few pairs have joiners, these and other characters
-    without width become spaces. There are no byte tokens: a character without a token is unknown,
-    or passed over if nobody sees it (see `runtime.normaliser`).
-
-    Parameters
-    ----------
-    pairs
-        Training pairs only; held-out text must not shape the tokens.
-    vocab_size
-        Exact number of tokens, the four special ones included.
-
-    Raises
-    ------
-    ConfigError
-        If the text is too little for that many tokens, or has more characters than there are
-        tokens.
-    """
+    """Train one unigram model on both sides and write it, whole or not at all."""
     try:
         model = _train(pairs, vocab_size)
     except RuntimeError as error:
@@ -107,18 +84,7 @@ def _has_joiners(pairs: Sequence[tuple[str, str]]) -> bool:
 def trial_lengths(
     pairs: Sequence[tuple[str, str]], vocab_size: int
 ) -> tuple[int, list[int], list[int]]:
-    """Train a model for a trial, of so many tokens or of as many as the pairs yield.
-
-    Returns
-    -------
-    tuple
-        Its number of tokens, and how many of them each source and each target has.
-
-    Raises
-    ------
-    ConfigError
-        If no model can be trained on the pairs.
-    """
+    """Train a model for a trial, of so many tokens or of as many as the pairs yield."""
     try:
         model = _train(pairs, vocab_size)
     except RuntimeError as error:
@@ -140,13 +106,7 @@ def train_corpus_tokenizer(data: TaskData, config: TranslationRunConfig, path: P
 
 
 class Tokenizer:
-    """A trained SentencePiece model.
-
-    Raises
-    ------
-    StaleInputError
-        If the file is missing, is no SentencePiece model or has other special ids.
-    """
+    """A trained SentencePiece model."""
 
     def __init__(self, path: Path) -> None:
         try:

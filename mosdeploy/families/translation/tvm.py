@@ -1,9 +1,4 @@
-"""A translation subnet compiled with TVM.
-
-In: trained weights, an architecture, a processor. Out: `model.so` with an encoder and a decode
-step, and `weights.bin`. They hold no search: the runtime does that. TVM is imported when a library
-is built, not before.
-"""
+"""A translation subnet compiled with TVM."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,28 +25,7 @@ def build_tvm(
     options: TvmOptions,
     folder: Path,
 ) -> BuiltModel:
-    """Write `model.so` and `weights.bin` of a subnet into a folder.
-
-    A library for another processor cannot be run here: the same kernels, compiled for this machine,
-    are then written into a folder beside it, to be checked in its place. The library itself faces
-    the self-test when it is deployed.
-
-    Parameters
-    ----------
-    spec
-        Beam and precision are those of its workload: fp32; or int8, weights as bytes, computed with
-        in fp32.
-    weights
-        The subnet's state dict as float arrays.
-
-    Raises
-    ------
-    ArchError
-        If the architecture is not in the space.
-    ExportError
-        If a weight is missing, of another shape, or not finite; if the precision is not supported;
-        and as `build_library`.
-    """
+    """Write `model.so` and `weights.bin` of a subnet into a folder."""
     spec.space.check(arch)
     precision = spec.workload.precision
     if precision not in PRECISIONS:

@@ -1,18 +1,5 @@
 """The network of a translation as a Relax module: `encode`, a source to the keys and values of the
 cross-attentions, and `step`.
-
-In: an architecture and the packed weights' shapes. Out: an `IRModule` of unscheduled kernels and
-the two functions. The search over what `step` answers is not here.
-
-    encode(ids (M, 8), length (1,), start (1,), weights)
-        -> keys and values of each decoder layer (span * M, 8, 2Q)
-    step(tokens (1, R), position (1,), parent (R,), length (1,), caches, memories, weights)
-        -> logits (1, R, V'), caches
-
-Integers are int32. M tiles of 8 positions hold the source and its end token, padded with zeros;
-`length` counts what is real, `start` is zero. R is the number of hypotheses. Each layer has two
-caches (R, T, Q), at first T = 0; `parent` says which hypothesis each continues. V' is the
-vocabulary, filled up to a whole panel. D is the width of a stack.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,14 +32,7 @@ class NetworkSpec:
 
 
 def build_module(spec: NetworkSpec, lengths: Sequence[int]) -> Any:
-    """Build the module.
-
-    Parameters
-    ----------
-    lengths
-        Multiples of 8: padded source lengths that get an `encode_LENGTH` of their own, whose
-        kernels know M.
-    """
+    """Build the module."""
     builder = relax.BlockBuilder()
     network = _Network(builder, spec)
     network.encode(None)
@@ -82,11 +62,7 @@ class _StepInputs:
 
 
 class _Network:
-    """Emits the functions; kernels that are the same are stored once.
-
-    Within a function, `_tiles` is the number of tiles, None if only a run tells, and `_tile_rows`
-    the rows of each.
-    """
+    """Emits the functions; kernels that are the same are stored once."""
 
     def __init__(self, builder: Any, spec: NetworkSpec) -> None:
         self._builder = builder
@@ -230,12 +206,6 @@ class _Network:
     def _add(self, stream: _Rows, linear: str, x: Var, *, norms: Sequence[str]) -> None:
         """Add a sublayer's last linear layer to the residual sum, and norm the sum for the next
         sublayer.
-
-        Parameters
-        ----------
-        norms
-            The sublayer's own norm, which is applied after it (post-norm), and the next one's,
-            which is applied before that (pre-norm).
         """
         own, following = norms
         total = self._linear(linear, x, residual=stream.total)

@@ -1,7 +1,4 @@
-"""In which order the compiled functions of a translation take their weights.
-
-In: trained weights by name, an architecture. Out: packed arrays by name. This file uses no TVM.
-"""
+"""In which order the compiled functions of a translation take their weights."""
 
 import torch
 
@@ -19,15 +16,7 @@ TABLE_NAME = "table"
 def pack_weights(
     spec: ModelSpec, arch: TranslationArch, lookup: Lookup, num_positions: int
 ) -> Packed:
-    """Pack all weights of a subnet; at int8, matrices as codes with a scale for each output.
-
-    Parameters
-    ----------
-    lookup
-        Gives a weight by name and shape, or raises ExportError.
-    num_positions
-        Rows of the position table.
-    """
+    """Pack all weights of a subnet; at int8, matrices as codes with a scale for each output."""
     space = spec.space
     assert isinstance(space, TranslationSpace)
     packer = WeightPacker(lookup, quantized=spec.workload.precision == "int8")
