@@ -128,7 +128,6 @@ class AgentJob:
         *,
         threads: int,
         weights_bytes: int = 0,
-        is_whole: bool = False,
         provider: str | None = None,
     ) -> None:
         """Start the agent."""
@@ -138,7 +137,6 @@ class AgentJob:
             "stages": [stage.model_dump(mode="json") for stage in stages],
             "threads": threads,
             "weights_bytes": weights_bytes,
-            "is_whole": is_whole,
             "provider": provider or self._profile.provider,
             "seed": int(hashlib.sha256(self._job_id.encode()).hexdigest()[:8], 16),
             **self._profile.measure.model_dump(),

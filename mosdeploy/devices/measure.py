@@ -71,7 +71,6 @@ def collect(
             task.stages,
             threads=task.threads,
             weights_bytes=task.weights_bytes,
-            is_whole=task.is_whole,
         )
 
     yield from _until_accepted(job, watch, start, profile, hooks)

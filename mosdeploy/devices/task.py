@@ -18,7 +18,6 @@ class MeasurementTask:
     threads: int
     build: Callable[[str], bytes]
     weights_bytes: int = 0
-    is_whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def _measured(run: Run, device: str, statistic: Statistic) -> list[LatencyRecord
     # the further out a figure lies, the more repeats it needs
     for figure in figures[figures.index(statistic) :]:
         with contextlib.suppress(OtherConditionsError):
-            dataset.check(latency_context(run, profile.timed_for(figure), is_whole=True))
+            dataset.check(latency_context(run, profile.timed_for(figure)))
             return dataset.usable
     return []
 

@@ -45,7 +45,6 @@ class CollectRequest:
     renew_noise: bool = False
     look: bool = True
     since: datetime | None = None
-    is_whole: bool = False
 
 
 @dataclass
@@ -60,7 +59,7 @@ class CollectResult:
 def collect(context: Context, request: CollectRequest) -> CollectResult:
     """Measure those of some architectures that a dataset lacks."""
     profiles = _members(request.device, request.hosts)
-    wanted = latency_context(context.run, request.device, is_whole=request.is_whole)
+    wanted = latency_context(context.run, request.device)
     with locked(request.path, _busy(request.device.name, request.path)):
         try:
             return _collect(context, request, wanted, profiles)
@@ -150,7 +149,7 @@ def _collect(
     if request.renew_noise and dataset.records:
         context.progress.say(nothing_to_renew(dataset))
     if missing := _missing(dataset, request):
-        _measure(context, found, missing, profiles, looked, request.is_whole)
+        _measure(context, found, missing, profiles, looked)
     _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
     return found
 
@@ -217,7 +216,6 @@ def _measure(
     missing: Mapping[str, ArchConfig],
     profiles: Sequence[DeviceProfile],
     looked: Mapping[str, DeviceState],
-    is_whole: bool,
 ) -> None:
     """Measure some architectures, and append each to the dataset as soon as it is accepted."""
     from ..devices.fleet import Board, measure_fleet
@@ -236,7 +234,7 @@ def _measure(
         for x in profiles
     ]
     recorder = ProfileRecorder(dataset, missing, context.progress, is_fleet=len(boards) > 1)
-    task = replace(_task(context, dataset, missing), is_whole=is_whole)
+    task = _task(context, dataset, missing)
     with contextlib.closing(measure_fleet(boards, missing, task)) as events:
         for event in events:
             recorder.record(event)

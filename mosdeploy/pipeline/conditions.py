@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..config.device import DeviceProfile
 from ..records import DeviceState, LatencyContext
-from ..storage import sha256_bytes
 from .context import Context
 from .devices import lasting_session, run_profile
 from .run import Run
@@ -16,19 +15,18 @@ if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
 
 
-def latency_context(run: Run, device: DeviceProfile, *, is_whole: bool = False) -> LatencyContext:
+def latency_context(run: Run, device: DeviceProfile) -> LatencyContext:
     """What a dataset that is begun now has in common, with an id of its own."""
     from ..devices.machine import machine_id
     from ..export.candidate import graph_sha256
 
-    graphs = graph_sha256(run.config.spec, run.family.build_graph)
     return LatencyContext(
         dataset_id=uuid.uuid4().hex,
         device=device,
         workload=run.config.workload,
         space_sha256=run.space_sha256,
         vocab_size=run.config.vocab_size,
-        graph_sha256=sha256_bytes(f"whole {graphs}".encode()) if is_whole else graphs,
+        graph_sha256=graph_sha256(run.config.spec, run.family.build_graph),
         machine_id=machine_id() if device.kind == "local" else None,
     )
 

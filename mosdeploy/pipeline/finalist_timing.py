@@ -65,8 +65,6 @@ class FinalistTiming:
             renew=is_first,
             look=is_first,
             since=self.since,
-            # a limit on memory is held against that of the bundle
-            is_whole=True,
         )
         dataset = collect(self.context, request).dataset
         self.noise = max(self.noise, _noise_of(dataset, asked, self.statistic))

@@ -59,7 +59,7 @@ def _measured(
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
     # the winner beside which they stand was timed by the same rule
-    request = CollectRequest(profile, archs, path, renew=True, since=oldest(), is_whole=True)
+    request = CollectRequest(profile, archs, path, renew=True, since=oldest())
     dataset = collect(context, request).dataset
     times_ms = {}
     for arch in archs:

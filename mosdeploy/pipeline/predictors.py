@@ -125,7 +125,7 @@ def _finalists(
         if not current:
             return dataset.usable
         profile = run_profile(run.workspace.root, device)
-        dataset.check(latency_context(run, profile.timed_for(statistic), is_whole=True))
+        dataset.check(latency_context(run, profile.timed_for(statistic)))
         # the device may have been busy then
         first = oldest().isoformat(timespec="seconds")
         return [record for record in dataset.usable if record.measured_at >= first]

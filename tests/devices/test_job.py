@@ -53,7 +53,6 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
         "stages",
         "threads",
         "weights_bytes",
-        "is_whole",
         "provider",
         "seed",
     }

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
 from tiny_onnx import tiny_model
 from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
@@ -64,35 +63,6 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     names = {x.name for x in (Path(profile.work_dir) / "jobs" / "job").iterdir()}
     assert "results.jsonl" in names
     assert "candidates" not in names
-
-
-def test_a_whole_model_takes_the_memory_that_it_will_take(make_profile):
-    """Of external data, what a run does not read takes none."""
-    num_bytes = 32 << 20
-
-    def table(_):
-        values = onnx.TensorProto(name="table", data_type=onnx.TensorProto.FLOAT)
-        values.dims[:] = (num_bytes // 4, 1)
-        values.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", num_bytes)):
-            values.external_data.add(key=key, value=str(value))
-        model = onnx.load_from_string(tiny_model())
-        model.graph.initializer.append(values)
-        row = onnx.helper.make_node("Gather", ["table", "max_steps"], ["row"])
-        model.graph.node.insert(0, row)
-        total = onnx.helper.make_tensor_value_info("row", onnx.TensorProto.FLOAT, [1])
-        model.graph.output.append(total)
-        return model.SerializeToString()
-
-    found = {}
-    for is_whole in (False, True):
-        task = MeasurementTask(f"job{is_whole}", STAGES, 1, table, num_bytes, is_whole)
-        ((_, measured),) = collect(LocalSession(), make_profile(), task, ["a"])
-        assert measured.error is None
-        found[is_whole] = measured.memory_bytes
-        # of its size, nothing stays while the next one is written
-        assert not list(Path(make_profile().work_dir).rglob("whole.onnx"))
-    assert found[True] - found[False] > num_bytes / 2
 
 
 def test_a_round_that_failed_takes_no_good_one_along(make_profile):

@@ -21,10 +21,10 @@ from typing import Any
 from . import ARCHIVE, PARENT
 from .files import open_own, read_text, write_whole
 from .locks import busy, folder_holder, machine_holder, take_lock, take_machine_lock
-from .whole_model import check_space, write_with_weights
 
 CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20
+SPARE_DISK_BYTES = 8 << 20  # left free for results and logs
 NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
 """Errors of a work folder that another one would not have."""
 # that of Linux runs on while the device sleeps
@@ -119,7 +119,8 @@ def measure_all(job_dir: Path) -> None:
         if key in failed:
             continue
         log(f"measuring {key}")
-        measurement = measure(job_dir, job, key)
+        words = ["benchmark", "measure", str(job_dir), key]
+        measurement = in_child(words, job["candidate_timeout_s"])
         if not works and "error" in measurement:
             # the model's fault, or the runtime's, with which each would fail
             log(f"checking {job['provider']}")
@@ -140,22 +141,6 @@ def measure_all(job_dir: Path) -> None:
             os.fsync(file.fileno())
         if "error" in measurement and key != REFERENCE:
             failed.add(key)
-
-
-def measure(job_dir: Path, job: dict[str, Any], key: str) -> dict[str, Any]:
-    """Time one model, with its weights inside if the job says so."""
-    words = ["benchmark", "measure", str(job_dir), key]
-    if not job.get("is_whole") or key == REFERENCE:
-        return in_child(words, job["candidate_timeout_s"])
-    candidate = job_dir / job["models"][key]
-    whole = candidate.with_name("whole.onnx")
-    whole.unlink(missing_ok=True)  # of an agent that was killed
-    try:
-        write_with_weights(candidate, candidate.with_name("weights.bin"), whole)
-        log(f"its weights are inside: {whole}")
-        return in_child([*words, str(whole)], job["candidate_timeout_s"])
-    finally:
-        whole.unlink(missing_ok=True)  # also the part that a full disk took
 
 
 def rounds(missing: Counter[str], rng: random.Random) -> list[str]:
@@ -242,7 +227,12 @@ def make_weights(path: Path, num_bytes: int) -> None:
 
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
-    check_space(path, num_bytes)
+    free_bytes = shutil.disk_usage(path.parent).free
+    if free_bytes < num_bytes + SPARE_DISK_BYTES:
+        need_mib = (num_bytes + SPARE_DISK_BYTES) / 2**20
+        raise RuntimeError(
+            f"disk full: {path} needs {need_mib:,.1f} MiB, {free_bytes / 2**20:,.1f} MiB free"
+        )
     rng = np.random.default_rng(0)
     with part.open("wb") as file:
         for begin in range(0, num_bytes, WEIGHTS_BLOCK_BYTES):

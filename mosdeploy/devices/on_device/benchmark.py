@@ -81,10 +81,8 @@ def check(provider: str) -> dict[str, Any]:
 # -- timing ----------------------------------------------------------------------------------------
 
 
-def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
-    """Time one model, or the file in which it is with its weights: load it, warm up, then run its
-    stages in turn, repeat by repeat.
-    """
+def measure(job_dir: str, key: str) -> dict[str, Any]:
+    """Time one model: load it, warm up, then run its stages in turn, repeat by repeat."""
     die_with_parent()
     die_first_without_memory()
     job = json.loads(Path(job_dir, "job.json").read_text())
@@ -92,7 +90,7 @@ def measure(job_dir: str, key: str, whole: str = "") -> dict[str, Any]:
         set_cpu_affinity(job["threads"])
     import numpy as np
 
-    path = Path(whole or Path(job_dir, job["models"][key]))
+    path = Path(job_dir, job["models"][key])
     load = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
     base_bytes = memory_bytes("VmRSS")
     begin = time.perf_counter()
