@@ -53,9 +53,9 @@ from walk_cells import check_options, judged, kept, step_seconds, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import atomic_write, write_record
 

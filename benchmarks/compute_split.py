@@ -20,10 +20,10 @@ from walk_cells import write_run_file
 
 import mosdeploy
 from mosdeploy.cli.printing import table
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.recipes import read_recipe
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import trained_run
 
 MAX_PARAMETERS = 900_000
 BUDGET = 1740

@@ -22,10 +22,10 @@ from provenance import Provenance, provenance
 from walk_cells import Scores, judged, kept, markdown, write_run_file
 
 import mosdeploy
-from mosdeploy.pipeline.distilled import distilled
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
+from mosdeploy.run_folder.distilled import distilled
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import write_record
 
 HERE = Path(__file__).parent

@@ -22,10 +22,10 @@ from walk_cells import Scores, check_options, judged, kept, markdown, write_run_
 
 import mosdeploy
 from mosdeploy.data.batches import Batches
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from mosdeploy.data.batches import ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.trained_run import TrainedRun
 from mosdeploy.record import Record
+from mosdeploy.run_folder.trained_run import TrainedRun
 from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.training.distributed import SINGLE_PROCESS
 from mosdeploy.training.validation import validation_loss

@@ -38,13 +38,13 @@ from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.data.batches import ordered_batches
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import atomic_write, fingerprint, write_record

@@ -30,9 +30,9 @@ from walk_cells import markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.config.lookup import resolve_path
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.families.encoder.metrics import classification_metrics
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.trained_run import TrainedRun
+from mosdeploy.run_folder.trained_run import TrainedRun
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
 from mosdeploy.storage import fingerprint

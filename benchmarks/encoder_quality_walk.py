@@ -37,13 +37,13 @@ from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
 from mosdeploy.families.encoder.teacher_training import TeacherCard
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.spaces.genes import ArchConfig

@@ -41,11 +41,11 @@ from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.families.encoder.importance import Importance, reorder
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.subnet_teaching import Teaching, teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.storage import fingerprint, write_record
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.training.distributed import SINGLE_PROCESS

@@ -19,9 +19,9 @@ from provenance import Provenance, provenance
 from walk_cells import Scores, check_options, judged, kept, markdown, write_run_file
 
 import mosdeploy
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import atomic_write, write_record
 from mosdeploy.supernet import layers
 

@@ -32,10 +32,10 @@ from walk_cells import kept, markdown, write_run_file
 
 import mosdeploy
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.training.schedule import ArchSource, sandwich

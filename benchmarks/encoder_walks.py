@@ -30,8 +30,8 @@ from mosdeploy.cli.printing import table
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline.demo import demo
-from mosdeploy.pipeline.summaries import DemoSummary
 from mosdeploy.recipes import read_recipe
+from mosdeploy.run_folder.summaries import DemoSummary
 from mosdeploy.storage import atomic_write
 
 RESULT = Path(__file__).with_suffix(".json")

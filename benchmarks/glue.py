@@ -31,10 +31,10 @@ import mosdeploy
 from mosdeploy.config import parse_run_config
 from mosdeploy.data.batches import Batches
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.record import read_toml
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import atomic_write
 
 PACKAGES = ("torch", "tokenizers", "datasets")

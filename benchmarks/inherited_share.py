@@ -25,9 +25,9 @@ from walk_cells import check_options, kept
 from mosdeploy.config.sections import FinetuneConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import write_record
 from mosdeploy.training.perturb import shrink_and_perturb

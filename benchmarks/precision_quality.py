@@ -32,11 +32,11 @@ from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.exported import ExportedSubnet
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import SelectedSubnet, select_subnet
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import SelectedSubnet, select_subnet
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record

@@ -39,10 +39,10 @@ from walk_cells import write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import ordered_batches
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.recipes import read_recipe
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import append_line, write_record
 from mosdeploy.training.log import LogLine

@@ -30,10 +30,10 @@ from mosdeploy.config.sections import SearchConfig
 from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache, Losses
 from mosdeploy.evaluation.predictor import QualityPredictor
 from mosdeploy.evaluation.proxy import ProxyEvaluator
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import VALID_SEED, TrainedRun, trained_run
 from mosdeploy.record import Record
 from mosdeploy.records import Candidate, Limits, QualityCard
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import VALID_SEED, TrainedRun, trained_run
 from mosdeploy.search import Cost, SearchOracle, SearchProgress, evolve, evolve_predicted
 from mosdeploy.search.oracle import FloatArray
 from mosdeploy.search.surrogate import PredictLoss

@@ -24,12 +24,12 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.data.protocols import Batch
 from mosdeploy.pipeline.collect import CollectRequest, collect
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
-from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import Record
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
+from mosdeploy.run_folder.workloads import changed_workload
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import atomic_write, read_record, write_record
 from mosdeploy.supernet.elastic import Subnet

@@ -14,9 +14,9 @@ from synthetic import search_result, timing
 import mosdeploy
 from mosdeploy.cli.app import VERBS, app
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
-from mosdeploy.pipeline.context import SilentProgress
-from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
 from mosdeploy.records import Measurement
+from mosdeploy.run_folder.context import SilentProgress
+from mosdeploy.run_folder.summaries import ComparedBundle, Comparison
 
 HEAVY = """
 import sys

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..config.units import parse_budget_s
 from ..errors import ConfigError
-from ..pipeline.context import SSH_CONFIG, Context, Progress
-from ..pipeline.run import open_run as _open_run
+from ..run_folder.context import SSH_CONFIG, Context, Progress
+from ..run_folder.run import open_run as _open_run
 from .arguments import checked, several
 from .charts import compare_chart, front_chart
 from .progress import default_progress

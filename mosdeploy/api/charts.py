@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigError
-from ..pipeline.summaries import Comparison
 from ..records import SearchResult
+from ..run_folder.summaries import Comparison
 
 if TYPE_CHECKING:
     from altair import LayerChart

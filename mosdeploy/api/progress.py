@@ -5,8 +5,8 @@ import sys
 import time
 from typing import Any
 
-from ..pipeline.context import Progress, SilentProgress
 from ..printable import printable
+from ..run_folder.context import Progress, SilentProgress
 
 REDRAW_S = 0.25
 """Between two pictures of a stage that goes on."""

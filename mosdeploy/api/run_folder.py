@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config import RunConfig
 from ..config.sections import ParameterCount
 from ..config.units import Statistic, parse_budget_s, parse_duration_ms
-from ..pipeline.context import Context
 from ..records import (
     Deployment,
     DistilledCard,
@@ -17,14 +16,15 @@ from ..records import (
     SubnetCard,
     SupernetCard,
 )
+from ..run_folder.context import Context
 from .arguments import Pick, several, with_checked_arguments
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
-    from ..pipeline import summaries
     from ..pipeline.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
+    from ..run_folder import summaries
 
 
 @with_checked_arguments
@@ -107,8 +107,9 @@ class RunFolder:
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from ..pipeline.limits import TrainOptions, asked_limits
+        from ..pipeline.limits import asked_limits
         from ..pipeline.train import train
+        from ..run_folder.options import TrainOptions
 
         given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
@@ -150,7 +151,7 @@ class RunFolder:
         PredictorError
             If it was fitted for another space, vocabulary or workload.
         """
-        from ..pipeline.predictors import predictor
+        from ..run_folder.predictors import predictor
 
         return predictor(self._context.run, self._context.run.profiled_device_name(device))
 

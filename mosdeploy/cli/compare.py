@@ -12,7 +12,7 @@ from .options import DeviceCommon, HostOption, SearchedDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..pipeline.summaries import Comparison
+    from ..run_folder.summaries import Comparison
 
 CHART_FORMATS = ("html", "svg", "png")
 

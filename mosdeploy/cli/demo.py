@@ -13,7 +13,7 @@ from .progress import PROGRESS
 from .walk import bundle_rows, metric_values, winner_rows
 
 if TYPE_CHECKING:
-    from ..pipeline.summaries import DemoSummary
+    from ..run_folder.summaries import DemoSummary
 
 
 def demo(

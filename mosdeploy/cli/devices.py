@@ -10,15 +10,15 @@ from .printing import table
 from .progress import PROGRESS
 
 if TYPE_CHECKING:
-    from ..pipeline.summaries import DeviceCheck
     from ..records import DeviceState
+    from ..run_folder.summaries import DeviceCheck
 
 DeviceName = Annotated[str, typer.Argument(help="Device profile, as `devices list` shows it.")]
 
 
 def devices_list(common: Common) -> None:
     """List the known device profiles."""
-    from ..pipeline.devices import list_devices
+    from ..run_folder.devices import list_devices
 
     known = list_devices(common.directory)
     rows = [(x.name, x.kind, x.host or "-", x.description) for x in known.devices]
@@ -27,7 +27,7 @@ def devices_list(common: Common) -> None:
 
 def devices_show(common: Common, name: DeviceName) -> None:
     """Show one device profile."""
-    from ..pipeline.devices import run_profile
+    from ..run_folder.devices import run_profile
 
     profile = run_profile(common.directory, name)
     common.show(profile, profile.model_dump_json(indent=2))
@@ -54,7 +54,7 @@ def devices_add(
 
 def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
     """See whether a device can measure, and what to do first. Exit code 5 if it cannot."""
-    from ..pipeline.devices import check_device, resolve_profile
+    from ..run_folder.devices import check_device, resolve_profile
 
     profile = resolve_profile(common.directory, name, host)
     checked = check_device(profile, common.ssh_config)
@@ -68,7 +68,7 @@ def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = Non
 
 def devices_setup(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
     """Make a virtual environment with the runtime on a device."""
-    from ..pipeline.devices import resolve_profile, setup_device
+    from ..run_folder.devices import resolve_profile, setup_device
 
     profile = resolve_profile(common.directory, name, host)
     made = setup_device(profile, common.ssh_config, PROGRESS)
@@ -86,7 +86,7 @@ def devices_clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
 ) -> None:
     """List what nothing needs any more on a device. With --yes, remove it."""
-    from ..pipeline.devices import clean_device, resolve_profile
+    from ..run_folder.devices import clean_device, resolve_profile
 
     profile = resolve_profile(common.directory, name, host)
     found = clean_device(profile, common.ssh_config, remove=yes, with_earlier=earlier)

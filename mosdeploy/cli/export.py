@@ -12,8 +12,8 @@ from .printing import table, timing
 if TYPE_CHECKING:
     from ..config.units import Statistic
     from ..pipeline.export_job import ExportResult
-    from ..pipeline.summaries import FormatSummary, RuntimeTiming
     from ..records import PrecisionChoice
+    from ..run_folder.summaries import FormatSummary, RuntimeTiming
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def finetune(
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
     from ..pipeline.status import following
-    from ..pipeline.subnets import losses_of
+    from ..run_folder.subnets import losses_of
 
     options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
     if task is not None:
@@ -68,8 +68,8 @@ def finetune(
 
 
 def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> None:
-    from ..pipeline.subnets import spread_of
     from ..pipeline.tasks import finetune_task
+    from ..run_folder.subnets import spread_of
 
     done = finetune_task(common.context(), task, options)
     card = done.subnet

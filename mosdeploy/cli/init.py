@@ -13,7 +13,7 @@ from .progress import PROGRESS
 
 if TYPE_CHECKING:
     from ..pipeline.init import InitOptions
-    from ..pipeline.summaries import NewRun
+    from ..run_folder.summaries import NewRun
 
 
 @dataclass(frozen=True)

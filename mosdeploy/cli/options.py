@@ -17,9 +17,9 @@ from .progress import PROGRESS, tell
 
 if TYPE_CHECKING:
     from ..config.sections import LimitsConfig
-    from ..pipeline.context import Context
     from ..record import Record
     from ..records import Limits
+    from ..run_folder.context import Context
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
 
@@ -127,8 +127,8 @@ class Common:
 
     def context(self) -> "Context":
         """Open the run folder."""
-        from ..pipeline.context import Context
-        from ..pipeline.run import open_run
+        from ..run_folder.context import Context
+        from ..run_folder.run import open_run
 
         return Context(open_run(self.directory), PROGRESS)
 

@@ -9,7 +9,7 @@ from .options import DeviceCommon, DeviceOption
 from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
-    from ..pipeline.summaries import ProfileSummary
+    from ..run_folder.summaries import ProfileSummary
 
 
 def profile(

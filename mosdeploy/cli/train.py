@@ -9,8 +9,8 @@ from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..pipeline.context import Context
     from ..records import DryRun, SupernetCard
+    from ..run_folder.context import Context
 
 
 def train(
@@ -33,14 +33,14 @@ def train(
 ) -> None:
     """Train the supernet, under limits only the part that keeps them. The same command resumes."""
     from ..config.units import parse_budget_s
-    from ..pipeline.limits import TrainOptions
+    from ..run_folder.options import TrainOptions
 
     time_s = parse_budget_s(time) if time is not None else None
     context = common.context()
     asked = TrainOptions(device, limits.limits(context.config.training), time_s)
     if dry_run:
         from ..pipeline.dry_run import dry_run as try_training
-        from ..pipeline.train_command import asked_command
+        from ..run_folder.train_command import asked_command
 
         tried = try_training(context, asked)
         common.show(tried, _cost_table(tried), asked_command(asked, context.config))

@@ -8,8 +8,8 @@ from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..pipeline.summaries import WalkSummary
     from ..records import Candidate
+    from ..run_folder.summaries import WalkSummary
 
 
 def walk(
@@ -82,7 +82,7 @@ def _milliseconds(value_ms: float | None) -> str:
 
 def _size_kept(outcome: "WalkSummary", limit: str, most: float) -> str:
     """Whether the files keep a limit on their size, which the search only estimates."""
-    from ..pipeline.bundles import limited_bytes
+    from ..run_folder.bundles import limited_bytes
 
     if limit != "max_size_bytes":
         return ""

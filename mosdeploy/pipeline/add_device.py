@@ -9,11 +9,11 @@ from ..family import Setting
 from ..printable import byte_size, printable
 from ..record import parse
 from ..records import DeviceState
+from ..run_folder.context import SSH_CONFIG
+from ..run_folder.devices import connector
+from ..run_folder.summaries import AddedDevice
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .context import SSH_CONFIG
-from .devices import connector
-from .summaries import AddedDevice
 
 CUDA = "CUDAExecutionProvider"
 GPU_RUNTIME = "onnxruntime-gpu"

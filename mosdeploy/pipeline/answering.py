@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..family import BundleModel, ScoredExamples
-from .context import Progress
+from ..run_folder.context import Progress
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleOpener

@@ -9,9 +9,9 @@ from pydantic import JsonValue
 from ..config.sections import TrainingConfig
 from ..errors import StaleInputError
 from ..record import Record
+from ..run_folder.trained_run import TrainedRun
+from ..run_folder.trained_settings import changed, flat
 from ..storage import disk_errors, readable_record, write_record
-from .trained_run import TrainedRun
-from .trained_settings import changed, flat
 
 BEGUN = "begun.json"
 SUPERNET = "the supernet"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, get_args
 from ..config.units import Statistic
 from ..errors import MosdeployError, OtherConditionsError
 from ..records import Candidate, LatencyRecord, ScoreTable, SearchResult
+from ..run_folder.conditions import latency_context
+from ..run_folder.devices import run_profile
+from ..run_folder.predictors import predictor, tail_ratio
+from ..run_folder.run import Run
 from ..spaces.genes import ArchConfig
-from .conditions import latency_context
-from .devices import run_profile
-from .predictors import predictor, tail_ratio
-from .run import Run
 
 if TYPE_CHECKING:
     from ..report import Choice

@@ -18,13 +18,13 @@ from ..errors import (
 )
 from ..locks import locked
 from ..records import DeviceState, LatencyContext, Measurement
+from ..run_folder.conditions import board_state, latency_context
+from ..run_folder.context import Context
+from ..run_folder.devices import connector, lasting_session
+from ..run_folder.enough_measured import excess_noise, nothing_to_renew
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors
 from ..workspace import PREDICTOR_NAME
-from .conditions import board_state, latency_context
-from .context import Context
-from .devices import connector, lasting_session
-from .enough_measured import excess_noise, nothing_to_renew
 
 if TYPE_CHECKING:
     from ..devices.task import MeasurementTask

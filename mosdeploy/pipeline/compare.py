@@ -8,15 +8,15 @@ from pathlib import Path
 from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
+from ..run_folder.bundles import bundle_spec, folder_bytes, require_bundle
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session, resolve_profile
+from ..run_folder.summaries import ComparedBundle, Comparison
+from ..run_folder.trained_run import TrainedRun, trained_run
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
-from .bundles import bundle_spec, folder_bytes, require_bundle
-from .context import Context
-from .devices import lasting_session, resolve_profile
 from .predict import predict
-from .summaries import ComparedBundle, Comparison
-from .trained_run import TrainedRun, trained_run
 
 ASKED = frozenset(("kind", "labels", "takes_pairs"))
 """Settings of a bundle that say what it answers, where its family has them."""

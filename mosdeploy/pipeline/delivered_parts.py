@@ -10,17 +10,17 @@ from ..errors import MosdeployError, StaleInputError
 from ..folders import listed
 from ..printable import byte_size, figure_note, kept, memory_kept, milliseconds
 from ..records import BundleManifest, Deployment
+from ..run_folder.bundles import bundle_manifests, folder_bytes, newest_bundle
+from ..run_folder.channels import channel_of
+from ..run_folder.context import Context
+from ..run_folder.devices import resolve_profile
+from ..run_folder.subnets import ALONE, subnet_card
+from ..run_folder.summaries import Part
+from ..run_folder.trained_run import TrainedRun
 from ..runtime.manifest import MANIFEST_NAME
 from ..storage import read_record, sha256_file
-from .bundles import bundle_manifests, folder_bytes, newest_bundle
-from .channels import channel_of
-from .context import Context
-from .devices import resolve_profile
 from .parts import look_at
 from .proposed_commands import deploy_command, named_board
-from .subnets import ALONE, subnet_card
-from .summaries import Part
-from .trained_run import TrainedRun
 
 
 def delivered_parts(context: Context, trained: Callable[[], TrainedRun]) -> Iterator[Part]:

@@ -9,15 +9,15 @@ from packaging.utils import canonicalize_name
 from ..errors import ConfigError, DeviceError
 from ..printable import latency, milliseconds, three_digits
 from ..records import Limits
+from ..run_folder.context import Context, Progress, SilentProgress
+from ..run_folder.run import open_run
+from ..run_folder.summaries import DemoSummary
 from ..workspace import Workspace
-from .context import Context, Progress, SilentProgress
 from .finetune import finetune
 from .hand_picked import hand_picked_path, pick_by_hand
 from .init import init
 from .profile import ProfileOptions, profile
-from .run import open_run
 from .search import SearchOptions, search
-from .summaries import DemoSummary
 from .train import train
 from .walk import deliver
 

@@ -15,15 +15,15 @@ from ..errors import ConfigError, ExportError, InfeasibleError, MosdeployError, 
 from ..printable import latency
 from ..record import Record
 from ..records import BundleManifest, Deployment, SearchResult
+from ..run_folder.bundles import bundle_spec, note_newest, require_bundle
+from ..run_folder.channels import channel_of
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session, other_host, resolve_profile, sole_deployment
+from ..run_folder.subnets import UNASKED, VERBS
 from ..storage import read_record, sha256_file, write_record
-from .bundles import bundle_spec, note_newest, require_bundle
-from .channels import channel_of
-from .context import Context
-from .devices import lasting_session, other_host, resolve_profile, sole_deployment
 from .missed_limit import what_helps
 from .other_finalists import export_in_place_of, has_weights, other_finalists
 from .proposed_commands import named_board
-from .subnets import UNASKED, VERBS
 
 if TYPE_CHECKING:
     from ..devices.release import LatencyLimit

@@ -26,12 +26,10 @@ from ..family import OutputTeacher, TaskData
 from ..folders import listed
 from ..locks import locked
 from ..records import DistilledCard
-from ..storage import append_line, fingerprint, sha256_file, write_record
-from .answering import num_cores
-from .bundles import named_bundle
-from .context import Context
-from .devices import check_named
-from .distilled import (
+from ..run_folder.bundles import named_bundle
+from ..run_folder.context import Context
+from ..run_folder.devices import check_named
+from ..run_folder.distilled import (
     LARGEST,
     BegunDistilling,
     begun_command,
@@ -39,9 +37,11 @@ from .distilled import (
     finished,
     read_answered,
 )
-from .run import Run, open_run
-from .subnets import select_subnet, subnet_card
-from .trained_run import trained_run
+from ..run_folder.run import Run, open_run
+from ..run_folder.subnets import select_subnet, subnet_card
+from ..run_folder.trained_run import trained_run
+from ..storage import append_line, fingerprint, sha256_file, write_record
+from .answering import num_cores
 
 CHUNK = 256
 """Examples that are handed to a process at a time, and that a kill costs at most."""

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from ..errors import PredictorError, StaleInputError
 from ..records import DryRun
-from .budget import busy, tried_budget, with_budget
-from .context import Context
-from .devices import check_named
-from .limits import TrainOptions, feasible_space
+from ..run_folder.budget import busy, tried_budget, with_budget
+from ..run_folder.context import Context
+from ..run_folder.devices import check_named
+from ..run_folder.options import TrainOptions
+from .limits import feasible_space
 
 ROUTINGS = ("none", "layer", "neuron")
 

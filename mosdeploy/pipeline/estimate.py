@@ -6,11 +6,11 @@ from functools import cached_property
 from ..config import RunConfig
 from ..config.device import DeviceProfile
 from ..family import DataSizes
-from .budget import tried_budget, with_budget
-from .context import Context
+from ..run_folder.budget import tried_budget, with_budget
+from ..run_folder.context import Context
+from ..run_folder.summaries import StepTimes, WalkEstimate
 from .finetune import CURVE_POINTS
 from .same_time import MAX_TIME_S, NUM_TIMED, TURNS
-from .summaries import StepTimes, WalkEstimate
 from .time_loss import MOST_SUPERNET_STEPS, NUM_SHAPES
 
 START_S = 1.5

@@ -11,22 +11,22 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
 from ..locks import locked
 from ..records import Scores, ScoreTable
-from ..spaces.genes import ArchConfig
-from ..spaces.spec import Workload
-from ..storage import fingerprint, readable_record, write_record
-from ..version import __version__
-from .answering import scored_in_parts
-from .context import Context, Progress
-from .picking import pick
-from .subnets import (
+from ..run_folder.context import Context, Progress
+from ..run_folder.picking import pick
+from ..run_folder.subnets import (
     SelectedSubnet,
     are_current,
     select_subnet,
     teacher_subnet,
     trained_alone,
 )
-from .trained_run import TrainedRun, trained_run
-from .workloads import changed_workload
+from ..run_folder.trained_run import TrainedRun, trained_run
+from ..run_folder.workloads import changed_workload
+from ..spaces.genes import ArchConfig
+from ..spaces.spec import Workload
+from ..storage import fingerprint, readable_record, write_record
+from ..version import __version__
+from .answering import scored_in_parts
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset

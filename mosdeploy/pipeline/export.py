@@ -10,12 +10,17 @@ from ..errors import ConfigError
 from ..printable import byte_size, told_apart
 from ..record import parse
 from ..records import PrecisionChoice, Runtime, SearchResult
+from ..run_folder.bundles import folder_bytes, limited_bytes, note_newest
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.picking import Picked, pick
+from ..run_folder.subnets import is_trained, select_subnet
+from ..run_folder.summaries import FormatSummary
+from ..run_folder.trained_run import TrainedRun, trained_run
+from ..run_folder.workloads import changed_workload
 from ..spaces.spec import Workload
 from ..storage import sha256_file
 from .answering import opened_in_parts
-from .bundles import folder_bytes, limited_bytes, note_newest
-from .context import Context
-from .devices import run_profile
 from .export_job import (
     ExportOptions,
     ExportResult,
@@ -25,11 +30,6 @@ from .export_job import (
     runtime_errors,
 )
 from .exported import ExportedSubnet, smaller_vocabulary
-from .picking import Picked, pick
-from .subnets import is_trained, select_subnet
-from .summaries import FormatSummary
-from .trained_run import TrainedRun, trained_run
-from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleJob, ModelBuilder

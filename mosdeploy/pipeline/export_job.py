@@ -13,9 +13,9 @@ from ..config.sections import ExportConfig
 from ..errors import ExportError
 from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
+from ..run_folder.summaries import RuntimeChoice
 from .answering import in_parts
 from .exported import ExportedSubnet
-from .summaries import RuntimeChoice
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleJob, ModelBuilder

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.sections import ExportConfig
 from ..errors import ConfigError
+from ..run_folder.subnets import SelectedSubnet
+from ..run_folder.trained_run import TrainedRun
+from ..run_folder.workloads import changed_workload
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import atomic_write, sha256_bytes
-from .subnets import SelectedSubnet
-from .trained_run import TrainedRun
-from .workloads import changed_workload
 
 if TYPE_CHECKING:
     from ..family import SmallerVocabulary

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.units import Statistic
 from ..records import Candidate
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.predictors import recent_cutoff
 from .collect import CollectRequest, collect
-from .context import Context
-from .devices import run_profile
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -19,15 +20,6 @@ MIN_NOISE = 0.03
 """What timings at different times differ by at least, as a share, whatever the spread within a few
 minutes says: of 60 later ones of 30 winners (docs/reliability.md) 55 lay below it.
 """
-RECENT = timedelta(hours=1)
-"""For how long a timing counts in later searches: the device may have been busy, but what a killed
-search has just measured is not measured again.
-"""
-
-
-def oldest() -> datetime:
-    """When the oldest timing was made that counts in what begins now."""
-    return datetime.now(UTC) - RECENT
 
 
 @dataclass
@@ -38,7 +30,7 @@ class FinalistTiming:
     device: str
     statistic: Statistic = "median"
     noise: float = MIN_NOISE
-    since: datetime = field(default_factory=oldest)
+    since: datetime = field(default_factory=recent_cutoff)
     _asked: dict[Path, list[str]] = field(default_factory=dict)
 
     @property

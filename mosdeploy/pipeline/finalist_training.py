@@ -9,16 +9,16 @@ from ..errors import StaleInputError
 from ..folders import listed
 from ..record import Record
 from ..records import Candidate
+from ..run_folder.context import Progress
+from ..run_folder.token_files import training_progress
+from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, readable_record, write_record
 from ..workspace import CHECKPOINT_NAME, LOG_NAME
-from .context import Progress
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
 from .subnet_teaching import Teaching, remedy, teaching
 from .subnet_training import SubnetTraining
-from .token_files import training_progress
-from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset

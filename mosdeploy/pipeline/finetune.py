@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
-from .context import SILENT, Context
-from .distilled import LARGEST
-from .picking import pick
+from ..run_folder.context import SILENT, Context
+from ..run_folder.distilled import LARGEST
+from ..run_folder.picking import pick
+from ..run_folder.subnets import STARTS, losses_of
+from ..run_folder.trained_run import trained_run
 from .same_time import own_steps
 from .subnet_teaching import teaching
 from .subnet_training import SubnetTraining
-from .subnets import STARTS, losses_of
-from .trained_run import trained_run
 
 if TYPE_CHECKING:
     from ..training.distributed import DistributedContext

@@ -10,16 +10,16 @@ from ..errors import MosdeployError
 from ..folders import listed
 from ..locks import is_locked
 from ..records import SubnetCard
+from ..run_folder.context import SILENT, Context
+from ..run_folder.picking import pick
+from ..run_folder.subnets import UNASKED, is_trained, subnet_card
+from ..run_folder.summaries import Part
+from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
 from ..storage import read_record
 from ..workspace import SUBNET_CARD_NAME, SUBNET_NAME
 from .begun_subnet import BEGUN, BegunSubnet, read_begun
-from .context import SILENT, Context
 from .parts import RUNS, look_at
-from .picking import pick
-from .subnets import UNASKED, is_trained, subnet_card
-from .summaries import Part
-from .trained_run import TrainedRun
 
 Trained = Callable[[], TrainedRun]
 

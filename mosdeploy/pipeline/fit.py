@@ -2,8 +2,8 @@
 
 from ..config.device import load_profile
 from ..records import PredictorCard
-from .context import Context
-from .predictors import fit_again
+from ..run_folder.context import Context
+from ..run_folder.predictors import fit_again
 
 
 def fit(context: Context, device: str | None = None, source: str | None = None) -> PredictorCard:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from ..errors import DeviceError, InfeasibleError
 from ..printable import latency, milliseconds
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.predictors import recent_cutoff
+from ..run_folder.run import Run
+from ..run_folder.summaries import HandPicked
+from ..run_folder.workloads import changed_workload
 from ..spaces import Workload
 from ..spaces.depths import all_depths, largest_of_depths
 from ..spaces.genes import ArchConfig
 from ..storage import atomic_write
 from .collect import CollectRequest, collect
-from .context import Context
-from .devices import run_profile
-from .finalist_timing import oldest
 from .finetune import FinetuneOptions, finetune
-from .run import Run
-from .summaries import HandPicked
-from .workloads import changed_workload
 
 
 def hand_picked_path(context: Context) -> Path:
@@ -59,7 +59,7 @@ def _measured(
     profile = run_profile(context.files.root, device)
     path = context.files.verified_path(device, f"{workload.name}-{workload.precision}-by-hand")
     # the winner beside which they stand was timed by the same rule
-    request = CollectRequest(profile, archs, path, renew=True, since=oldest())
+    request = CollectRequest(profile, archs, path, renew=True, since=recent_cutoff())
     dataset = collect(context, request).dataset
     times_ms = {}
     for arch in archs:

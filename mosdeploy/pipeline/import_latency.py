@@ -6,8 +6,8 @@ from pathlib import Path
 from ..config.device import load_profile
 from ..errors import ConfigError
 from ..records import PredictorCard
-from .context import Context
-from .predictors import has_measurements
+from ..run_folder.context import Context
+from ..run_folder.predictors import has_measurements
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from ..families import load_family
 from ..family import DataRequest, RunPlan, Setting
 from ..printable import likely, plain
 from ..recipes import list_recipes, read_recipe
+from ..run_folder.budget import LEAST_STEPS, MARGIN, TIMING_SHARE, step_times
+from ..run_folder.context import SILENT, Context, Progress
+from ..run_folder.run import Run
+from ..run_folder.summaries import NewRun, RunFile, WalkEstimate
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .budget import LEAST_STEPS, MARGIN, TIMING_SHARE, step_times
-from .context import SILENT, Context, Progress
 from .estimate import estimate_walk
-from .run import Run
 from .settings import with_settings
-from .summaries import NewRun, RunFile, WalkEstimate
 
 SAME_TIME = Setting("same_time", True, "a winner whose steps take less time has more of them")
 NUM_TRIED = 3

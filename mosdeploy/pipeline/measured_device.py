@@ -10,18 +10,18 @@ from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInp
 from ..locks import is_locked
 from ..printable import milliseconds, plain, three_digits
 from ..records import Limits, TrainingLimits
+from ..run_folder.conditions import check_current
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.enough_measured import further_command, profile_command, too_small
+from ..run_folder.measured_folders import has_records
+from ..run_folder.predictors import lost_its_measurements
+from ..run_folder.summaries import Part
+from ..run_folder.train_command import limit_options
 from ..spaces import ModelSpec
 from ..storage import fingerprint
 from ..workspace import PREDICTOR_NAME
-from .conditions import check_current
-from .context import Context
-from .devices import run_profile
-from .enough_measured import further_command, profile_command, too_small
-from .measured_folders import has_records
 from .parts import RUNS_NOW, require, subnets
-from .predictors import lost_its_measurements
-from .summaries import Part
-from .train_command import limit_options
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset

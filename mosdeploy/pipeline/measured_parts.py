@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from ..folders import listed
 from ..locks import is_locked
-from .context import Context
-from .enough_measured import excess_noise, profile_command, too_small
+from ..run_folder.context import Context
+from ..run_folder.enough_measured import excess_noise, profile_command, too_small
+from ..run_folder.measured_folders import device_of, has_records
+from ..run_folder.summaries import Part
 from .measured_device import MeasuredDevice, profile_of
-from .measured_folders import device_of, has_records
 from .parts import look_at
-from .summaries import Part
 
 
 def measured_parts(context: Context) -> Iterator[Part]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from ..printable import latency
 from ..records import BundleManifest
-from .context import Context
+from ..run_folder.context import Context
+from ..run_folder.subnets import VERBS
+from ..run_folder.workloads import changed_workload
 from .other_finalists import fast_member
-from .subnets import VERBS
-from .workloads import changed_workload
 
 
 def what_helps(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ..errors import StaleInputError
 from ..records import BundleManifest, Candidate
+from ..run_folder.context import Context
+from ..run_folder.subnets import ALONE, subnet_card
+from ..run_folder.trained_run import trained_run
 from ..storage import sha256_file
-from .context import Context
 from .export import export
 from .export_job import ExportOptions
-from .subnets import ALONE, subnet_card
-from .trained_run import trained_run
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import MosdeployError
-from .summaries import Part
+from ..run_folder.summaries import Part
 
 RUNS_NOW = "runs now; wait for it, or stop it"
 """How the detail of a part ends that a command makes at the moment."""

@@ -16,15 +16,15 @@ from ..folders import remove_scratch
 from ..locks import locked
 from ..printable import milliseconds
 from ..records import DeviceState, PrecisionCandidate, PrecisionChoice
+from ..run_folder.conditions import board_state
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces import ModelSpec
 from ..spaces.spec import Precision
 from ..storage import disk_errors, fingerprint, readable_record, write_record
 from ..version import __version__
 from .answering import opened_in_parts
-from .conditions import board_state
-from .context import Context
-from .devices import lasting_session
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
 from .exported import ExportedSubnet
 from .precision_verdicts import decide, needs_likeness

@@ -11,12 +11,12 @@ import numpy as np
 
 from ..errors import BundleError, ConfigError
 from ..families import load_family
+from ..run_folder.bundles import require_bundle
+from ..run_folder.context import SILENT, Progress
+from ..run_folder.summaries import Predictions, VectorFile
 from ..storage import atomic_write
 from ..workspace import Workspace
 from .answering import in_parts
-from .bundles import require_bundle
-from .context import SILENT, Progress
-from .summaries import Predictions, VectorFile
 
 if TYPE_CHECKING:
     from ..family import BundleModel

@@ -9,13 +9,13 @@ from ..config.device import DeviceProfile
 from ..config.sections import MAX_BUDGET, MIN_BUDGET
 from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.enough_measured import further_command, max_noise_percent, too_small
+from ..run_folder.predictors import fitted
+from ..run_folder.summaries import ProfileSummary
 from ..spaces.genes import ArchConfig
 from .collect import CollectRequest, CollectResult, collect, put_away
-from .context import Context
-from .devices import run_profile
-from .enough_measured import further_command, max_noise_percent, too_small
-from .predictors import fitted
-from .summaries import ProfileSummary
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset

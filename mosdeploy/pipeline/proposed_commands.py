@@ -5,18 +5,18 @@ import contextlib
 from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..records import NO_LIMITS, BegunSearch, BegunTraining, SearchResult, SupernetCard
+from ..run_folder.begun_search import begun_search
+from ..run_folder.budget import tried_budget, with_budget
+from ..run_folder.context import Context
+from ..run_folder.devices import run_profile
+from ..run_folder.options import with_defaults
+from ..run_folder.train_command import TRAIN, limit_options, train_command
+from ..run_folder.trained_run import trained_run
+from ..run_folder.trained_settings import names_data, setting_differences
 from ..spaces import ModelSpec
 from ..storage import readable_record
-from .begun_search import begun_search
-from .budget import tried_budget, with_budget
-from .context import Context
-from .devices import run_profile
-from .limits import with_defaults
 from .measured_device import has_other_predictor, middle_limit, middle_size, middle_times_ms
 from .replacing import OTHER_DATA, begun_teacher, last_begun, stopped_state
-from .train_command import TRAIN, limit_options, train_command
-from .trained_run import trained_run
-from .trained_settings import names_data, setting_differences
 
 NO_VERIFY = " --no-verify"
 

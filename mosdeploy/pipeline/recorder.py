@@ -26,8 +26,8 @@ from ..latency.dataset import LatencyDataset
 from ..latency.sessions import ProfilingSession
 from ..printable import milliseconds
 from ..records import DeviceState, LatencyRecord, Measurement
+from ..run_folder.context import Progress
 from ..spaces.genes import ArchConfig
-from .context import Progress
 
 
 class ProfileRecorder:

@@ -8,10 +8,10 @@ from ..config import RunConfig
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
+from ..run_folder.train_command import TRAIN, train_command
+from ..run_folder.trained_settings import limit_differences, names_data, setting_differences
 from ..storage import read_record, readable_record
 from ..workspace import SUBNET_CARD_NAME, Workspace
-from .train_command import TRAIN, train_command
-from .trained_settings import limit_differences, names_data, setting_differences
 
 OTHER_DATA = "the data are others"
 

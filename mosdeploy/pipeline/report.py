@@ -19,16 +19,16 @@ from ..records import (
     SearchResult,
     SessionRecord,
 )
+from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle
+from ..run_folder.context import Context
+from ..run_folder.enough_measured import excess_noise, profile_command
+from ..run_folder.predictors import predictor, tail_ratio
+from ..run_folder.subnets import are_current, is_trained
+from ..run_folder.trained_run import TrainedRun, trained_run
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
-from .bundles import folder_bytes, limited_bytes, newest_bundle
 from .choices import candidates, choices, prices_elsewhere
-from .context import Context
-from .enough_measured import excess_noise, profile_command
 from .evaluate import scored_inputs
-from .predictors import predictor, tail_ratio
-from .subnets import are_current, is_trained
-from .trained_run import TrainedRun, trained_run
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..records import Deployment
+from ..run_folder.channels import channel_of
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session, resolve_profile, sole_deployment
 from ..storage import readable_record, write_record
-from .channels import channel_of
-from .context import Context
 from .deploy import DeployOptions, deployed_to, say_provider
-from .devices import lasting_session, resolve_profile, sole_deployment
 
 
 def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:

@@ -13,14 +13,14 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
 from ..folders import remove_scratch
 from ..records import Measurement, Runtime
+from ..run_folder.bundles import bundle_spec, note_newest
+from ..run_folder.channels import channel_of
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session, run_profile, sole_deployment
+from ..run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ..storage import disk_errors
-from .bundles import bundle_spec, note_newest
-from .channels import channel_of
-from .context import Context
-from .devices import lasting_session, run_profile, sole_deployment
 from .export_job import ExportOptions, ExportResult
 from .exported import ExportedSubnet
-from .summaries import RuntimeChoice, RuntimeTiming
 
 if TYPE_CHECKING:
     from ..export.bundle import BuiltModel, ModelBuilder

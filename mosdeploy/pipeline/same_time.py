@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..record import Record
+from ..run_folder.budget import busy
+from ..run_folder.context import Progress
+from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
 from ..storage import fingerprint, readable_record, write_record
-from .budget import busy
-from .context import Progress
-from .trained_run import TrainedRun
 
 TURNS = 5
 NUM_TIMED = 5

@@ -11,19 +11,19 @@ from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputErro
 from ..evaluation.distributed import DistributedEvaluator
 from ..locks import locked
 from ..records import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
+from ..run_folder.begun_search import noted
+from ..run_folder.context import Context
+from ..run_folder.devices import check_reachable, check_real
+from ..run_folder.predictors import predictor, tail_ratio
+from ..run_folder.trained_run import VALID_SEED, TrainedRun, trained_run
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
-from .begun_search import noted
-from .context import Context
-from .devices import check_reachable, check_real
 from .finalist_timing import FinalistTiming
 from .finalist_training import FinalistTraining
 from .limits import check_trained_for, cost_of, search_limits, with_less_memory
-from .predictors import predictor, tail_ratio
 from .shown_search import ShownSearch
 from .time_loss import TimeLoss, time_loss
-from .trained_run import VALID_SEED, TrainedRun, trained_run
 from .verified import FinalistVerification, first_evolution
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import Any
 from ..errors import MosdeployError
 from ..record import Record, read_json
 from ..records import SearchResult
+from ..run_folder.bundles import newest_bundle
+from ..run_folder.context import Context
+from ..run_folder.predictors import RUNTIME, has_measurements, tail_ratio
+from ..run_folder.run import Run
+from ..run_folder.subnets import is_trained
+from ..run_folder.trained_run import TrainedRun
 from ..storage import read_record
-from .bundles import newest_bundle
 from .choices import candidates
-from .context import Context
-from .predictors import RUNTIME, has_measurements, tail_ratio
 from .report import current_scores, measured_for, readable_deployments, told_noise
-from .run import Run
-from .subnets import is_trained
-from .trained_run import TrainedRun
 
 
 def changed_since(context: Context, trained: Callable[[], TrainedRun]) -> list[str]:

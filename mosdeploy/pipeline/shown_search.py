@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..run_folder.context import Progress
 from ..spaces.genes import ArchConfig
-from .context import Progress
 
 if TYPE_CHECKING:
     from ..evaluation.cache import Losses

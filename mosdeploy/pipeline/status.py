@@ -16,17 +16,21 @@ from ..records import (
     ScoreTable,
     SupernetCard,
 )
+from ..run_folder.begun_search import begun_search
+from ..run_folder.context import Context
+from ..run_folder.devices import check_named
+from ..run_folder.distilled import begun_command
+from ..run_folder.predictors import has_ready_made
+from ..run_folder.subnets import are_current, trained_weights
+from ..run_folder.summaries import Part, RunStatus
+from ..run_folder.train_command import TRAIN, train_command
+from ..run_folder.trained_run import TrainedRun, trained_run
 from ..storage import read_record, readable_record
-from .begun_search import begun_search
-from .context import Context
 from .delivered_parts import delivered_parts, verify_command
-from .devices import check_named
-from .distilled import begun_command
 from .evaluate import scored_inputs
 from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
 from .parts import RUNS, RUNS_NOW, look_at, require, subnets
-from .predictors import has_ready_made
 from .proposed_commands import (
     first_training,
     last_training,
@@ -35,11 +39,7 @@ from .proposed_commands import (
 )
 from .replacing import last_begun, stopped_beside, stopped_state
 from .shown_report import changed_since
-from .subnets import are_current, trained_weights
-from .summaries import Part, RunStatus
 from .tokenizing import has_tokenizer_of
-from .train_command import TRAIN, train_command
-from .trained_run import TrainedRun, trained_run
 
 SEARCH = "mosdeploy search"
 

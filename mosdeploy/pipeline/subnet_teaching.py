@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import StaleInputError
 from ..records import SubnetCard, WeightOrigin
+from ..run_folder.context import Progress
+from ..run_folder.distilled import LARGEST, Distilled, check_has_teachers, check_teacher, distilled
+from ..run_folder.subnets import select_subnet, subnet_card
+from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
-from .context import Progress
-from .distilled import LARGEST, Distilled, check_has_teachers, check_teacher, distilled
-from .subnets import select_subnet, subnet_card
-from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
     from ..training.distillation import Distillation

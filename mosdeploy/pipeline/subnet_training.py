@@ -13,21 +13,21 @@ from ..errors import MosdeployError, StaleInputError
 from ..locks import locked
 from ..record import Record, parse
 from ..records import SeedLoss, SubnetCard, WeightOrigin
-from ..spaces.genes import ArchConfig
-from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
-from ..workspace import LOG_NAME
-from .begun_subnet import BEGUN, SUPERNET, begin, begun
-from .context import Progress
-from .subnet_teaching import Teaching, remedy
-from .subnets import made_from_sha256, subnet_card
-from .token_files import (
+from ..run_folder.context import Progress
+from ..run_folder.subnets import made_from_sha256, subnet_card
+from ..run_folder.token_files import (
     read_tokens,
     remove_tokens,
     training_progress,
     validated_seldom,
     write_tokens,
 )
-from .trained_run import TrainedRun
+from ..run_folder.trained_run import TrainedRun
+from ..spaces.genes import ArchConfig
+from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
+from ..workspace import LOG_NAME
+from .begun_subnet import BEGUN, SUPERNET, begin, begun
+from .subnet_teaching import Teaching, remedy
 
 if TYPE_CHECKING:
     from ..training.distributed import DistributedContext

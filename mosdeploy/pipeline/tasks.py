@@ -11,6 +11,12 @@ from ..config import RunConfig, parse_run_config
 from ..errors import ConfigError
 from ..record import read_toml
 from ..records import NO_LIMITS, Candidate, ScoreTable, SearchResult, SupernetCard
+from ..run_folder.context import Context
+from ..run_folder.picking import Picked, pick
+from ..run_folder.run import Run, open_run
+from ..run_folder.summaries import TaskSummary
+from ..run_folder.trained_run import TrainedRun, trained_run, training_inputs
+from ..run_folder.trained_settings import trained_settings
 from ..spaces.genes import ArchConfig
 from ..storage import (
     atomic_write,
@@ -21,16 +27,10 @@ from ..storage import (
     write_record,
 )
 from ..workspace import Workspace
-from .context import Context
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
 from .limits import cost_of
-from .picking import Picked, pick
-from .run import Run, open_run
-from .summaries import TaskSummary
 from .tokenizing import data_card
-from .trained_run import TrainedRun, trained_run, training_inputs
-from .trained_settings import trained_settings
 
 if TYPE_CHECKING:
     from ..data.protocols import Batch

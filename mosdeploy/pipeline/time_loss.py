@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import StaleInputError
+from ..run_folder.context import Progress
+from ..run_folder.distilled import distilled
+from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
-from .context import Progress
-from .distilled import distilled
 from .same_time import LEAST, MOST, reference, step_ratios
-from .trained_run import TrainedRun
 
 if TYPE_CHECKING:
     from ..evaluation.step_time import StepTime

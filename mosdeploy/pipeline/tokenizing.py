@@ -2,15 +2,15 @@
 
 from ..family import TaskData, Tokenizer
 from ..records import BegunTraining, DataCard
+from ..run_folder.context import Context
+from ..run_folder.distilled import Distilled
+from ..run_folder.run import Run
+from ..run_folder.teacher import keep_teacher, train_teacher
+from ..run_folder.token_files import write_tokens
 from ..storage import atomic_copy, readable_record, sha256_file, write_record
 from ..workspace import Workspace
-from .context import Context
-from .distilled import Distilled
 from .limits import told_training
 from .replacing import begun_teacher, telling_differences
-from .run import Run
-from .teacher import keep_teacher, train_teacher
-from .token_files import write_tokens
 
 
 def tokenize(

@@ -13,13 +13,19 @@ from ..folders import replace_folder, restore_folder
 from ..locks import locked
 from ..record import Record, parse
 from ..records import BegunTraining, SupernetCard
+from ..run_folder.budget import training_budget, with_budget
+from ..run_folder.context import Context
+from ..run_folder.devices import check_named
+from ..run_folder.distilled import Distilled, check_no_circle, distilled
+from ..run_folder.options import TrainOptions
+from ..run_folder.run import Run
+from ..run_folder.teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
+from ..run_folder.token_files import read_tokens, remove_tokens, training_progress
+from ..run_folder.trained_run import training_inputs
+from ..run_folder.trained_settings import trained_settings
 from ..storage import disk_errors, sha256_file, write_record
 from ..workspace import Workspace
-from .budget import training_budget, with_budget
-from .context import Context
-from .devices import check_named
-from .distilled import Distilled, check_no_circle, distilled
-from .limits import TrainOptions, feasible_space, training_limits
+from .limits import feasible_space, training_limits
 from .replacing import (
     begun_training,
     replacement_words,
@@ -27,12 +33,7 @@ from .replacing import (
     stopped_state,
     telling_differences,
 )
-from .run import Run
-from .teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
-from .token_files import read_tokens, remove_tokens, training_progress
 from .tokenizing import ensure_card, tokenize
-from .trained_run import training_inputs
-from .trained_settings import trained_settings
 
 if TYPE_CHECKING:
     from ..search.feasible import FeasibleSpace

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..errors import InfeasibleError
 from ..printable import byte_size
 from ..records import Candidate, Limits
+from ..run_folder.context import Context
 from ..spaces.genes import ArchConfig
-from .context import Context
 from .finalist_timing import FinalistTiming
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ import os
 
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import Deployment
+from ..run_folder.bundles import bundle_spec
+from ..run_folder.channels import channel_of
+from ..run_folder.context import Context
+from ..run_folder.devices import lasting_session, resolve_profile, sole_deployment
+from ..run_folder.summaries import Verification
 from ..storage import read_record
-from .bundles import bundle_spec
-from .channels import channel_of
-from .context import Context
 from .deploy import DeployOptions, deployed_to
-from .devices import lasting_session, resolve_profile, sole_deployment
 from .proposed_commands import named_board
-from .summaries import Verification
 
 
 def verify(

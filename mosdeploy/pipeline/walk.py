@@ -10,32 +10,26 @@ from ..config.units import told_limit
 from ..errors import ConfigError, StaleInputError
 from ..printable import quantity
 from ..records import NO_LIMITS, BegunSearch, Limits, SearchResult
+from ..run_folder.begun_search import noted
+from ..run_folder.context import Context
+from ..run_folder.devices import check_named, check_real
+from ..run_folder.distilled import distilled
+from ..run_folder.options import TrainOptions, with_defaults
+from ..run_folder.summaries import WalkSummary
+from ..run_folder.teacher import is_taught
+from ..run_folder.trained_run import trained_run
 from ..training.launch import Launch
-from .begun_search import noted
-from .context import Context
 from .deploy import DeployOptions, deploy
-from .devices import check_named, check_real
-from .distilled import distilled
 from .evaluate import evaluate
 from .export import export
 from .export_job import ExportOptions
 from .finetune import finetune
-from .limits import (
-    TrainOptions,
-    check_trained_for,
-    search_limits,
-    tell_lowered,
-    with_defaults,
-    within_trained,
-)
+from .limits import check_trained_for, search_limits, tell_lowered, within_trained
 from .profile import ProfileOptions, profile
 from .replacing import last_begun
 from .report import report
 from .search import SearchOptions, search
-from .summaries import WalkSummary
-from .teacher import is_taught
 from .train import train
-from .trained_run import trained_run
 
 
 @dataclass(frozen=True)

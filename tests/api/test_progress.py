@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import mosdeploy
 from mosdeploy.api.progress import NotebookProgress, default_progress
-from mosdeploy.pipeline.context import SilentProgress
+from mosdeploy.run_folder.context import SilentProgress
 
 
 class Notebook:

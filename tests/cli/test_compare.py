@@ -10,7 +10,7 @@ from answers import ARCH, timed
 
 from mosdeploy.errors import ConfigError, MosdeployError
 from mosdeploy.pipeline.compare import CompareOptions
-from mosdeploy.pipeline.summaries import ComparedBundle, Comparison
+from mosdeploy.run_folder.summaries import ComparedBundle, Comparison
 
 FIRST = ComparedBundle(
     name="large",

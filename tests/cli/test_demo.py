@@ -8,7 +8,7 @@ from typing import Any
 
 from answers import ARCH, deployment, score_table, search_result
 
-from mosdeploy.pipeline.summaries import DemoSummary
+from mosdeploy.run_folder.summaries import DemoSummary
 
 SUMMARY = DemoSummary(
     search=search_result(),

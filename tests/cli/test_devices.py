@@ -11,8 +11,8 @@ from command_line import mosdeploy
 
 from mosdeploy.cli import main
 from mosdeploy.config.lookup import shipped_dir
-from mosdeploy.pipeline.summaries import AddedDevice, DeviceCheck
 from mosdeploy.records import DeviceState, Problem
+from mosdeploy.run_folder.summaries import AddedDevice, DeviceCheck
 
 NAMES = sorted(path.stem for path in shipped_dir("device_profiles").glob("*.toml"))
 

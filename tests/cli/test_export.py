@@ -9,9 +9,9 @@ from typing import Any, get_args
 from answers import manifest, timed
 
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
-from mosdeploy.pipeline.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.records.training import WeightOrigin
+from mosdeploy.run_folder.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 EXPORT = "export.export"

@@ -8,8 +8,8 @@ import pytest
 from answers import ARCH, subnet_card
 
 from mosdeploy.pipeline.finetune import FinetuneOptions
-from mosdeploy.pipeline.summaries import TaskSummary
 from mosdeploy.records import Scores, ScoreTable, SeedLoss
+from mosdeploy.run_folder.summaries import TaskSummary
 
 FINETUNE = "finetune.finetune"
 

@@ -10,9 +10,9 @@ from command_line import mosdeploy
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.init import InitOptions, init
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import NewRun, StepTimes, WalkEstimate
 from mosdeploy.recipes import list_recipes
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.summaries import NewRun, StepTimes, WalkEstimate
 
 
 def test_a_run_file_is_written_once(tmp_path: Path) -> None:

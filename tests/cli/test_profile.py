@@ -7,8 +7,8 @@ import pytest
 from answers import CARD_LINE, predictor_card
 
 from mosdeploy.pipeline.profile import ProfileOptions
-from mosdeploy.pipeline.summaries import ProfileSummary
 from mosdeploy.records import BoardCalibration
+from mosdeploy.run_folder.summaries import ProfileSummary
 
 PROFILE = "profile.profile"
 SUMMARY = ProfileSummary(

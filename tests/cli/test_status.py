@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mosdeploy.pipeline.summaries import Part, RunStatus
+from mosdeploy.run_folder.summaries import Part, RunStatus
 
 FOUND = RunStatus(
     root=".",

@@ -8,8 +8,8 @@ import pytest
 from command_line import run_folder
 from example_spaces import SMALL
 
-from mosdeploy.pipeline.limits import TrainOptions
 from mosdeploy.records import DryRun, Limits, SupernetCard, TrainingCost, TrainingLimits
+from mosdeploy.run_folder.options import TrainOptions
 
 CARD = SupernetCard(
     inputs_sha256="inputs",

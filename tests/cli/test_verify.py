@@ -7,7 +7,7 @@ import pytest
 from answers import deployment
 
 from mosdeploy.pipeline.deploy import DeployOptions
-from mosdeploy.pipeline.summaries import Verification
+from mosdeploy.run_folder.summaries import Verification
 
 VERIFY = "verify.verify"
 

@@ -10,9 +10,9 @@ import pytest
 from answers import ARCH, candidate, deployment, score_table, search_result
 from example_spaces import SMALL
 
-from mosdeploy.pipeline.summaries import WalkSummary
 from mosdeploy.pipeline.walk import WalkOptions
 from mosdeploy.records import Limits
+from mosdeploy.run_folder.summaries import WalkSummary
 
 SUMMARY = WalkSummary(
     search=search_result(),

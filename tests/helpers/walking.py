@@ -8,10 +8,10 @@ from pathlib import Path
 
 import mosdeploy
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.context import Progress, SilentProgress
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import Part
 from mosdeploy.records import Deployment, Limits, SupernetCard, TrainingLimits
+from mosdeploy.run_folder.context import Progress, SilentProgress
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.summaries import Part
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 

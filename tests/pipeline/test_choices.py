@@ -12,9 +12,9 @@ from walking import add_device, edit, opened
 from mosdeploy.config.units import Statistic
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.choices import choices
-from mosdeploy.pipeline.predictors import tail_ratio
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import LatencyContext, SearchResult
+from mosdeploy.run_folder.predictors import tail_ratio
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 

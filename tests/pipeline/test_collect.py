@@ -24,12 +24,12 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.locks import locked
 from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
-from mosdeploy.pipeline.context import Context, Progress, SilentProgress
-from mosdeploy.pipeline.devices import run_profile
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import ProfileSummary
 from mosdeploy.printable import milliseconds
 from mosdeploy.records import SessionRecord
+from mosdeploy.run_folder.context import Context, Progress, SilentProgress
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.summaries import ProfileSummary
 from mosdeploy.workspace import Workspace
 
 HOSTS = ("pi1", "pi2", "pi3")

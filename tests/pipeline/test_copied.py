@@ -17,7 +17,7 @@ from watching import is_alive, wait_for
 
 from mosdeploy.errors import DeviceBusyError
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline.devices import clean_device, run_profile
+from mosdeploy.run_folder.devices import clean_device, run_profile
 from mosdeploy.workspace import Workspace
 
 pytestmark = pytest.mark.slow

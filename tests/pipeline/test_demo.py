@@ -11,10 +11,10 @@ from mosdeploy.cli import main
 from mosdeploy.config.lookup import resolve_path
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import demo as demo_module
-from mosdeploy.pipeline.channels import channel_of
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
 from mosdeploy.pipeline.init import init
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.channels import channel_of
+from mosdeploy.run_folder.run import open_run
 
 SHORT_TEXTS = {
     "task.max_tokens": 12,

@@ -20,11 +20,11 @@ from mosdeploy.errors import (
 )
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import deploy, missed_limit, rollback
-from mosdeploy.pipeline.bundles import require_bundle
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions
 from mosdeploy.pipeline.rollback import roll_back
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.bundles import require_bundle
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
 

@@ -17,13 +17,13 @@ from mosdeploy.errors import (
 )
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import deploy
-from mosdeploy.pipeline.bundles import require_bundle
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.deploy import DeployOptions
 from mosdeploy.pipeline.other_finalists import OtherFinalist, has_weights
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.walk import deliver
 from mosdeploy.records import Measurement, SearchResult, Timing
+from mosdeploy.run_folder.bundles import require_bundle
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.search.front import front_members, needed_ms
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace

@@ -17,10 +17,10 @@ from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.family import TaskData
 from mosdeploy.pipeline import distill, time_loss
 from mosdeploy.pipeline.distill import DistillOptions
-from mosdeploy.pipeline.distilled import distilled
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.distilled import distilled
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.workspace import Workspace
 
 pytestmark = pytest.mark.slow  # trains teachers
@@ -308,7 +308,7 @@ def test_a_family_without_teachers_says_so(root: Path, monkeypatch: pytest.Monke
 
     run = open_run(root)
     bare = dataclasses.replace(run.family, distill=None)
-    monkeypatch.setattr("mosdeploy.pipeline.run.load_family", lambda name: bare)
+    monkeypatch.setattr("mosdeploy.run_folder.run.load_family", lambda name: bare)
     with pytest.raises(ConfigError, match="no other model answers the examples"):
         opened(root).distill()
     wish(root, '[finetune]\nteacher = "largest"')

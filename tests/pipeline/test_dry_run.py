@@ -10,16 +10,16 @@ from walking import KeptProgress, edit, make_run_folder
 from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import InfeasibleError
-from mosdeploy.pipeline import budget
-from mosdeploy.pipeline.budget import split_steps, split_time
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.dry_run import dry_run
-from mosdeploy.pipeline.limits import TrainOptions
-from mosdeploy.pipeline.run import Run, open_run
-from mosdeploy.pipeline.summaries import StepTimes
 from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.record import parse
 from mosdeploy.records import Limits, TrainingCost
+from mosdeploy.run_folder import budget
+from mosdeploy.run_folder.budget import split_steps, split_time
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.options import TrainOptions
+from mosdeploy.run_folder.run import Run, open_run
+from mosdeploy.run_folder.summaries import StepTimes
 from mosdeploy.training import cost
 
 

@@ -8,10 +8,10 @@ from walking import edit, make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.family import DataSizes
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.estimate import START_S, WRITING_S, estimate_walk
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import StepTimes
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.summaries import StepTimes
 
 TIMES = StepTimes(supernet_s=3.0, winner_s=0.9)
 BOARD = DeviceProfile(

@@ -13,12 +13,12 @@ from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder import formats
 from mosdeploy.families.translation import scoring
 from mosdeploy.family import FormatJob
-from mosdeploy.pipeline.bundles import folder_bytes, limited_bytes, newest_bundle
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.export import export_format
 from mosdeploy.pipeline.export_job import ExportOptions
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.bundles import folder_bytes, limited_bytes, newest_bundle
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import sha256_file, write_record
 from mosdeploy.workspace import Workspace
 

@@ -7,10 +7,10 @@ import pytest
 
 from mosdeploy.pipeline.export_job import bundle_job, onnx_builder, parity_examples
 from mosdeploy.pipeline.exported import ExportedSubnet
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
-from mosdeploy.pipeline.workloads import changed_workload
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
+from mosdeploy.run_folder.workloads import changed_workload
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline import collect, finalist_timing, hand_picked
 from mosdeploy.pipeline.collect import CollectRequest
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.init import init
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import SearchResult
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.spaces.depths import largest_of_depths
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace

@@ -10,8 +10,8 @@ from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.finalist_training import FinalistTraining
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.workspace import Workspace
 

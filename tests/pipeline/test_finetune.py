@@ -12,8 +12,8 @@ from walking import KeptProgress, edit, opened
 from mosdeploy.config.sections import FinetuneConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.workspace import Workspace
 
 

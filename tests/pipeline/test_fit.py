@@ -15,11 +15,11 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.pipeline.collect import put_away
-from mosdeploy.pipeline.conditions import latency_context
-from mosdeploy.pipeline.devices import run_profile
-from mosdeploy.pipeline.predictors import fitted, predictor
-from mosdeploy.pipeline.run import Run, open_run
 from mosdeploy.records import DeviceState, LatencyRecord, Measurement, Timing
+from mosdeploy.run_folder.conditions import latency_context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.predictors import fitted, predictor
+from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import fingerprint
 

@@ -10,13 +10,13 @@ import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.hat import MEAN_COLUMNS, TIME_COLUMNS
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline.conditions import latency_context
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.import_latency import ImportOptions, import_latency
-from mosdeploy.pipeline.predictors import predictor
-from mosdeploy.pipeline.run import Run, open_run
 from mosdeploy.records import PredictorCard
+from mosdeploy.run_folder.conditions import latency_context
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.predictors import predictor
+from mosdeploy.run_folder.run import Run, open_run
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_search_without_the_board_warns_once(
     # the limit is that of one decoder layer, not two
     result = opened(folder).search("170ms", device="rpi", verify=False)
     (warning,) = caplog.records
-    assert warning.name == "mosdeploy.pipeline.predictors"
+    assert warning.name == "mosdeploy.run_folder.predictors"
     assert "'rpi' was fitted on PyTorch eager" in warning.getMessage()
     assert (result.verified, result.winner.measured_ms, result.finalists) == (False, None, ())
     assert result.winner.predicted_ms == pytest.approx(150, rel=0.01)

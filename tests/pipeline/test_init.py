@@ -10,10 +10,10 @@ from walking import make_run_folder, write_corpus
 import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import init as module
-from mosdeploy.pipeline.context import Context, SilentProgress
 from mosdeploy.pipeline.init import InitOptions, _named_from, init_from_data
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.summaries import StepTimes
+from mosdeploy.run_folder.context import Context, SilentProgress
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.summaries import StepTimes
 
 
 def test_a_new_run_file_is_written_once(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from mosdeploy.export.bundle import read_manifest
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
-from mosdeploy.pipeline.bundles import newest_bundle
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import subnet_card
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.record import parse_json
 from mosdeploy.records import Deployment, SearchResult
 from mosdeploy.report import Report
+from mosdeploy.run_folder.bundles import newest_bundle
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import subnet_card
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import read_lines, read_record
 from mosdeploy.supernet.checkpoint import load_subnet
 from mosdeploy.workspace import Workspace

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from walking import edit, make_run_folder, opened
 
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.run import open_run
 
 pytestmark = pytest.mark.slow
 

@@ -13,19 +13,18 @@ from walking import KeptProgress, edit, limit_supernet, make_run_folder, opened
 
 from mosdeploy.config.sections import SearchConfig, TrainingConfig
 from mosdeploy.errors import ConfigError, StaleInputError
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.limits import (
-    TrainOptions,
     asked_limits,
     check_trained_for,
     cost_of,
     feasible_space,
     search_limits,
     told_training,
-    with_defaults,
 )
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Limits, TrainingLimits
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.options import TrainOptions, with_defaults
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.training import trainer
 from mosdeploy.training.schedule import ArchSource, sandwich
 

@@ -8,15 +8,15 @@ from walking import KeptProgress, edit, opened
 from mosdeploy.devices import acceptance
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.other_finalists import (
     FastMember,
     export_in_place_of,
     fast_member,
     other_finalists,
 )
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Limits, Measurement, SearchResult, Timing
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 

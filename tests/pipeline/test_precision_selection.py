@@ -13,15 +13,15 @@ from mosdeploy.devices import measure
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.pipeline import precision_selection
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.export_job import parity_examples
 from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored
 from mosdeploy.pipeline.precision_verdicts import decide
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Measurement, PrecisionCandidate, PrecisionChoice
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 

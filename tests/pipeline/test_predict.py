@@ -11,8 +11,8 @@ from walking import KeptProgress, opened
 
 from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.pipeline.answering import PART
-from mosdeploy.pipeline.bundles import require_bundle
 from mosdeploy.pipeline.predict import check_vectors, predict
+from mosdeploy.run_folder.bundles import require_bundle
 from mosdeploy.workspace import Workspace
 
 

@@ -14,9 +14,9 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline import profile
 from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.profile import _parts
 from mosdeploy.records import Measurement
+from mosdeploy.run_folder.context import Context
 from mosdeploy.storage import atomic_write
 from mosdeploy.workspace import Workspace
 

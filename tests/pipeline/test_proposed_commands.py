@@ -9,10 +9,10 @@ import pytest
 from walking import edit, limit_supernet, opened, part
 
 from mosdeploy.errors import PredictorError
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.measured_device import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from walking import edit, opened
 
-from mosdeploy.pipeline.bundles import limited_bytes, newest_bundle
 from mosdeploy.records import ScoreTable
 from mosdeploy.report import Report
+from mosdeploy.run_folder.bundles import limited_bytes, newest_bundle
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 

@@ -13,12 +13,8 @@ from mosdeploy.devices import deploy
 from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import runtime_selection
-from mosdeploy.pipeline.bundles import note_newest, require_bundle
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import run_profile
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
 from mosdeploy.pipeline.exported import ExportedSubnet
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.runtime_selection import (
     RuntimeCandidate,
     TvmTask,
@@ -26,10 +22,14 @@ from mosdeploy.pipeline.runtime_selection import (
     select_fastest,
     tvm_builder,
 )
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.summaries import RuntimeTiming
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Measurement, Timing
+from mosdeploy.run_folder.bundles import note_newest, require_bundle
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.summaries import RuntimeTiming
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.workspace import Workspace
 
 

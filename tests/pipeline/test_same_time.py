@@ -10,9 +10,9 @@ from walking import KeptProgress, edit, opened
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline import same_time as module
 from mosdeploy.pipeline.finalist_training import FinalistTraining
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.same_time import own_steps, step_ratios
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.genes import ArchConfig
 
 

@@ -14,12 +14,12 @@ from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, Stale
 from mosdeploy.evaluation import proxy
 from mosdeploy.evaluation.proxy import ProxyEvaluator
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.pipeline.verified import FinalistVerification
 from mosdeploy.records import Candidate, Limits, SearchResult
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.search import inherited_quality
 from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finalist_training import FinalistTraining
-from mosdeploy.pipeline.predictors import predictor
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.search import _SearchTask
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import Limits, TrainingLimits
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.predictors import predictor
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.spaces.genes import ArchConfig
 
 Make = Callable[..., _SearchTask]

@@ -9,10 +9,10 @@ import pytest
 from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConnectionLostError, InfeasibleError
-from mosdeploy.pipeline import devices
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import Candidate
+from mosdeploy.run_folder import devices
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.spaces.genes import ArchConfig
 
 

@@ -12,10 +12,10 @@ import torch
 from walking import change_data, edit, opened
 
 from mosdeploy.errors import PredictorError, StaleInputError
-from mosdeploy.pipeline.budget import split_steps
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import SearchResult
+from mosdeploy.run_folder.budget import split_steps
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import read_record, sha256_file, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
 

@@ -21,9 +21,9 @@ from walking import (
 )
 
 from mosdeploy.cli import main
-from mosdeploy.pipeline.bundles import folder_bytes
 from mosdeploy.printable import byte_size
 from mosdeploy.records import DataCard, Deployment, ScoreTable, SearchResult
+from mosdeploy.run_folder.bundles import folder_bytes
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 

@@ -8,8 +8,8 @@ from walking import KeptProgress, change_workload, edit, opened, part
 
 from mosdeploy.errors import DeviceBusyError, OtherConditionsError, StaleInputError
 from mosdeploy.locks import locked
-from mosdeploy.pipeline.predictors import predictor
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.predictors import predictor
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
 

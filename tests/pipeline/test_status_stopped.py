@@ -8,8 +8,8 @@ from encoder_walking import make_encoder_folder
 from walking import KeptProgress, change_data, damage, edit, make_run_folder, opened, part
 
 from mosdeploy.errors import InfeasibleError, StaleInputError
-from mosdeploy.pipeline.summaries import RunStatus
 from mosdeploy.records import SearchResult
+from mosdeploy.run_folder.summaries import RunStatus
 from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 

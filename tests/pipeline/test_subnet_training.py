@@ -9,8 +9,8 @@ from walking import KeptProgress, damage, opened
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.locks import locked
-from mosdeploy.pipeline.subnets import losses_of, spread_of
 from mosdeploy.records import SeedLoss
+from mosdeploy.run_folder.subnets import losses_of, spread_of
 from mosdeploy.supernet.checkpoint import save_training_state
 from mosdeploy.workspace import Workspace
 

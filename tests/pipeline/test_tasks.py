@@ -12,8 +12,8 @@ from walking import damage, edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline import same_time
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import sha256_file
 
 TAGS = TASK.replace("classification", "tagging").replace('"bad", "good"', '"BAD", "GOOD"')

@@ -13,10 +13,10 @@ from walking import KeptProgress, edit, lines_of, opened
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline import same_time
 from mosdeploy.pipeline import time_loss as module
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.time_loss import TimeLoss, time_loss
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import Candidate
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.search import Evolution
 from mosdeploy.spaces.genes import ArchConfig
 

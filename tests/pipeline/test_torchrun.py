@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from walking import edit, make_run_folder, opened
 
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.records import SupernetCard
+from mosdeploy.run_folder.run import open_run
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from walking import NUMBERS, KeptProgress, damage, edit, lines_of, make_run_fold
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.locks import locked
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.teacher import is_taught
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import DataCard
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.teacher import is_taught
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.storage import read_record, sha256_file
 from mosdeploy.supernet.checkpoint import save_training_state
 from mosdeploy.workspace import Workspace

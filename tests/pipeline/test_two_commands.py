@@ -6,10 +6,10 @@ import pytest
 from walking import opened
 
 from mosdeploy.errors import DeviceBusyError
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import resolve_profile, sole_deployment
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.runtime_selection import RuntimeCandidate, select_fastest
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import resolve_profile, sole_deployment
+from mosdeploy.run_folder.run import open_run
 
 
 @pytest.mark.slow

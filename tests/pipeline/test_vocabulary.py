@@ -10,9 +10,9 @@ from mosdeploy.errors import ConfigError, ExportError, StaleInputError
 from mosdeploy.export.bundle import build_draft
 from mosdeploy.pipeline.export_job import bundle_job, onnx_builder
 from mosdeploy.pipeline.exported import ExportedSubnet, smaller_vocabulary
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.runtime import open_model
 from mosdeploy.runtime.self_test import run_self_test
 

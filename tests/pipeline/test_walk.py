@@ -9,10 +9,10 @@ from walking import KeptProgress, edit, limit_supernet, lines_of, make_run_folde
 
 import mosdeploy
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError, PredictorError
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.walk import _is_trained_for, _limits
 from mosdeploy.records import NO_LIMITS, Limits
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
 

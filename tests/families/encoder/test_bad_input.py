@@ -16,8 +16,8 @@ from walking import KeptProgress, edit
 
 import mosdeploy
 from mosdeploy.cli import main
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
 
 LONG = "the film is bright " * 20
 

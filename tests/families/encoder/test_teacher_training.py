@@ -25,8 +25,8 @@ from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.importance import Importance, measure_importance
 from mosdeploy.families.encoder.teacher_training import TeacherCard, open_teacher, training_alone
 from mosdeploy.family import TeacherTask
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import fingerprint, read_record, write_record
 
 slow = pytest.mark.slow

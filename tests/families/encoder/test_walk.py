@@ -15,10 +15,10 @@ from walking import edit
 import mosdeploy
 from mosdeploy.config.pooling import read_vector_modules
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.hand_picked import hand_picked_path, pick_by_hand
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 
 KINDS = [
     pytest.param(kind, marks=pytest.mark.slow)

@@ -7,7 +7,7 @@ import pytest
 from walking import edit, make_run_folder
 
 from mosdeploy.errors import ConfigError, StaleInputError
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.run import open_run
 
 
 def test_a_folder_without_a_run_file_names_init(tmp_path: Path) -> None:

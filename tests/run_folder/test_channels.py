@@ -7,8 +7,8 @@ import pytest
 from walking import edit, make_run_folder
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.channels import channel_of
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.channels import channel_of
+from mosdeploy.run_folder.run import open_run
 
 
 @pytest.mark.parametrize(

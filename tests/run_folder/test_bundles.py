@@ -8,8 +8,8 @@ import pytest
 from walking import opened
 
 from mosdeploy.errors import StaleInputError
-from mosdeploy.pipeline.bundles import folder_bytes, newest_bundle, require_bundle
 from mosdeploy.pipeline.predict import predict
+from mosdeploy.run_folder.bundles import folder_bytes, newest_bundle, require_bundle
 from mosdeploy.workspace import Workspace
 
 

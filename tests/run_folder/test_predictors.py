@@ -12,15 +12,15 @@ import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.config.units import Statistic
 from mosdeploy.errors import PredictorError, StaleInputError
-from mosdeploy.pipeline.predictors import (
+from mosdeploy.records import LatencyContext
+from mosdeploy.run_folder.predictors import (
     _warn_of_few_repeats,
     fit_again,
     fitted,
     predictor,
     tail_ratio,
 )
-from mosdeploy.pipeline.run import Run, open_run
-from mosdeploy.records import LatencyContext
+from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.spaces.translation_arch import (
     DecoderLayerConfig,
     EncoderLayerConfig,

@@ -8,7 +8,7 @@ from decimal import Decimal
 from ..config import RunConfig
 from ..config.sections import ParameterCount
 from ..records import NO_LIMITS, BegunTraining, Limits, SupernetCard
-from .limits import TrainOptions, with_defaults
+from .options import TrainOptions, with_defaults
 
 TRAIN = "mosdeploy train"
 PARAMETERS = {"max_parameters", "max_body_parameters"}

@@ -8,10 +8,10 @@ import pytest
 from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError
-from mosdeploy.pipeline.picking import pick
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import SearchResult
+from mosdeploy.run_folder.picking import pick
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 
 
 @dataclasses.dataclass(frozen=True)

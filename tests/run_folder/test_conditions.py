@@ -18,12 +18,12 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline import collect as collecting
 from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
-from mosdeploy.pipeline.conditions import latency_context
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import run_profile
-from mosdeploy.pipeline.predictors import predictor
-from mosdeploy.pipeline.run import Run, open_run
 from mosdeploy.records import DeviceState, LatencyRecord, Measurement, SearchResult, Timing
+from mosdeploy.run_folder.conditions import latency_context
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.predictors import predictor
+from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 

@@ -16,7 +16,7 @@ from ..records import BegunTraining, SupernetCard, TrainingBudget
 from ..storage import fingerprint, readable_record, write_record
 from ..workspace import Workspace
 from .context import Context
-from .limits import TrainOptions
+from .options import TrainOptions
 from .run import Run
 from .summaries import StepTimes
 

@@ -9,9 +9,9 @@ from mosdeploy.cli.options import LimitOptions
 from mosdeploy.config import RunConfig, load_recipe
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.config.units import parse_budget_s
-from mosdeploy.pipeline.budget import split_steps
-from mosdeploy.pipeline.train_command import train_command
 from mosdeploy.records import BegunTraining, Limits, SupernetCard, TrainingLimits
+from mosdeploy.run_folder.budget import split_steps
+from mosdeploy.run_folder.train_command import train_command
 
 CONFIG = load_recipe("tiny")
 

@@ -8,8 +8,8 @@ import pytest
 from walking import damage, edit, make_run_folder, opened
 
 from mosdeploy.errors import ArchError, ConfigError, StaleInputError
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 
 
 def test_a_name_means_an_architecture(walked: Path, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.enough_measured import profile_command
 from mosdeploy.pipeline.proposed_commands import search_command
-from mosdeploy.pipeline.run import open_run
 from mosdeploy.pipeline.status import status
 from mosdeploy.records import DeviceState, SessionRecord
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.enough_measured import profile_command
+from mosdeploy.run_folder.run import open_run
 
 TOO_SMALL = r"holds only 4 of the 8 architectures that a predictor needs; .*--max-parameters"
 

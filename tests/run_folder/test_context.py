@@ -4,8 +4,8 @@ from pathlib import Path
 
 from walking import make_run_folder
 
-from mosdeploy.pipeline.context import SSH_CONFIG, Context, SilentProgress
-from mosdeploy.pipeline.run import open_run
+from mosdeploy.run_folder.context import SSH_CONFIG, Context, SilentProgress
+from mosdeploy.run_folder.run import open_run
 
 
 def test_a_context_gives_what_stands_in_the_run_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from ..workspace import LATENCY_NAME, PREDICTOR_NAME, PREDICTORS
 from .conditions import check_current, latency_context
 from .devices import run_profile
 from .enough_measured import excess_noise, profile_command, too_small, untimed_ends
-from .finalist_timing import oldest
 from .measured_folders import has_records
 from .run import Run
 
@@ -30,6 +30,16 @@ RUNTIME = "onnxruntime"
 """What runs the bundles, and what `mosdeploy profile` measures."""
 
 _log = logging.getLogger(__name__)
+
+RECENT = timedelta(hours=1)
+"""For how long a timing counts in later searches: the device may have been busy, but what a killed
+search has just measured is not measured again.
+"""
+
+
+def recent_cutoff() -> datetime:
+    """Return the time before which timings no longer count, so that they are measured again."""
+    return datetime.now(UTC) - RECENT
 
 
 def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
@@ -127,7 +137,7 @@ def _finalists(
         profile = run_profile(run.workspace.root, device)
         dataset.check(latency_context(run, profile.timed_for(statistic)))
         # the device may have been busy then
-        first = oldest().isoformat(timespec="seconds")
+        first = recent_cutoff().isoformat(timespec="seconds")
         return [record for record in dataset.usable if record.measured_at >= first]
     return ()
 

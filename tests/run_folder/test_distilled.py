@@ -10,7 +10,7 @@ import pytest
 from mosdeploy.config.sections import TrainingData
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline import distill
-from mosdeploy.pipeline.distilled import Distilled, read_answered
+from mosdeploy.run_folder.distilled import Distilled, read_answered
 from mosdeploy.storage import sha256_file
 
 

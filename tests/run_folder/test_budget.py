@@ -11,12 +11,12 @@ from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.config.shares import supernet_share
 from mosdeploy.errors import ConfigError, StaleInputError
-from mosdeploy.pipeline import budget as module
-from mosdeploy.pipeline.budget import split_steps, split_time, with_budget
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
 from mosdeploy.records import TrainingBudget
+from mosdeploy.run_folder import budget as module
+from mosdeploy.run_folder.budget import split_steps, split_time, with_budget
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import write_record
 from mosdeploy.training import cost
 from mosdeploy.training.cost import CostTask

@@ -3,8 +3,8 @@
 import pytest
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.workloads import changed_workload
 from mosdeploy.record import parse
+from mosdeploy.run_folder.workloads import changed_workload
 from mosdeploy.spaces.encoder_workload import EncoderWorkload
 from mosdeploy.spaces.spec import Workload
 from mosdeploy.spaces.translation_workload import TranslationWorkload

@@ -11,8 +11,11 @@ from watching import other_agent
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError, ConnectionLostError, DeviceBusyError
-from mosdeploy.pipeline.context import Context
-from mosdeploy.pipeline.devices import (
+from mosdeploy.pipeline.distill import distill
+from mosdeploy.pipeline.dry_run import dry_run
+from mosdeploy.pipeline.train import train
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.devices import (
     check_device,
     lasting_session,
     list_devices,
@@ -20,10 +23,7 @@ from mosdeploy.pipeline.devices import (
     run_profile,
     setup_device,
 )
-from mosdeploy.pipeline.distill import distill
-from mosdeploy.pipeline.dry_run import dry_run
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.train import train
+from mosdeploy.run_folder.run import open_run
 
 
 @pytest.fixture

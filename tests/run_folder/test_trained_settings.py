@@ -11,16 +11,16 @@ from walking import KeptProgress, edit, make_run_folder, opened
 from mosdeploy.config import RunConfig, load_recipe
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.replacing import telling_differences
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.trained_run import trained_run
-from mosdeploy.pipeline.trained_settings import (
+from mosdeploy.records import BegunTraining, Limits, TrainingLimits
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import trained_run
+from mosdeploy.run_folder.trained_settings import (
     because,
     limit_differences,
     names_data,
     setting_differences,
     trained_settings,
 )
-from mosdeploy.records import BegunTraining, Limits, TrainingLimits
 from mosdeploy.storage import fingerprint
 from mosdeploy.workspace import Workspace
 

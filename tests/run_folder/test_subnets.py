@@ -6,12 +6,12 @@ import pytest
 from walking import KeptProgress, damage, edit, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
-from mosdeploy.pipeline.context import Context
 from mosdeploy.pipeline.finetune import FinetuneOptions, finetune
-from mosdeploy.pipeline.run import open_run
-from mosdeploy.pipeline.subnets import select_subnet, subnet_card, trained_alone
-from mosdeploy.pipeline.trained_run import TrainedRun, trained_run
 from mosdeploy.records import SubnetCard
+from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import select_subnet, subnet_card, trained_alone
+from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.storage import write_record
 
 

@@ -1,0 +1,1 @@
+"""A run folder: its artifacts, what they were made from, and whether they still count."""
