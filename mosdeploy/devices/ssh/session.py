@@ -4,7 +4,9 @@ import contextlib
 import io
 import logging
 import posixpath
+import re
 import secrets
+import select
 import shlex
 import threading
 import time
@@ -25,7 +27,6 @@ from ...printable import printable
 from ...storage import read_errors, sha256_bytes, sha256_file
 from .. import answers
 from ..session import CommandResult, Session, last_lines, no_space
-from .output import CHUNK_BYTES, PRINT_GROUP, CommandOutput
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ MAX_READ_BACK_BYTES = 1 << 16
 """Larger files are checked by a command on the device, which costs more than a few reads: these
 wait for one another, each for as long as the link takes to and fro.
 """
+CHUNK_BYTES = 32 * 1024  # one large send is fifty times slower than many of this size
+# what a command prints first: its process group
+_PRINT_GROUP = "echo mosdeploy-group:$$"
+_GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
 _GRACE_S = 5.0  # for ending a command that ran into its time-out, or was interrupted
 
 
@@ -63,7 +68,7 @@ class SSHSession(Session):
         _log.debug("running on the device: %s", text[:200])
         # The braces keep `sh` running under the command, so that a signal becomes an exit status
         # and -1 means that the connection was cut.
-        script = f"{PRINT_GROUP}; {{ {text}\n}}; exit $?"
+        script = f"{_PRINT_GROUP}; {{ {text}\n}}; exit $?"
         self._known_dirs.clear()  # it may remove some
         with self._bounded(f"`{text[:200]}`", limit_s + _GRACE_S):
             channel = self._open_channel()
@@ -317,3 +322,50 @@ class SSHSession(Session):
     def close(self) -> None:
         for client in reversed(self._clients):
             client.close()
+
+
+class CommandOutput:
+    """What a command has printed so far."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self._stdout) + len(self._stderr)
+
+    @property
+    def group(self) -> int | None:
+        """The command's process group; None until its line has arrived."""
+        found = _GROUP.search(self._stdout)
+        # group 1 in `kill -9 -1` would be every process of the user
+        return int(found[1]) if found and int(found[1]) > 1 else None
+
+    def text(self) -> tuple[str, str]:
+        """Both streams; undecodable bytes are replaced."""
+        found = _GROUP.search(self._stdout)
+        stdout = self._stdout[found.end() :] if found else self._stdout
+        return stdout.decode(errors="replace"), self._stderr.decode(errors="replace")
+
+    def collect(self, deadline: float, *, until_group: bool = False) -> bool:
+        """Read until the command has ended or has printed too much; False when the deadline
+        (monotonic seconds) came first.
+        """
+        channel = self._channel
+        while True:
+            if self.num_bytes > answers.MAX_READ_BYTES or (until_group and self.group):
+                return True
+            # looked at first: what arrives with the end, or before it, is then seen to be there
+            is_over = channel.eof_received or channel.closed
+            if channel.recv_ready():
+                self._stdout += channel.recv(CHUNK_BYTES)
+            elif channel.recv_stderr_ready():
+                self._stderr += channel.recv_stderr(CHUNK_BYTES)
+            elif is_over:
+                return channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+            elif (rest_s := deadline - time.monotonic()) <= 0:
+                return False
+            else:
+                select.select([channel], [], [], min(rest_s, 1.0))

@@ -1,18 +1,14 @@
-"""What an alias stands for."""
+"""An alias stands for what `ssh` takes it for."""
 
 import getpass
-import re
-from pathlib import Path
-from types import SimpleNamespace
 
-import paramiko.config
 import pytest
 from fuzzing import damage, fuzzed, only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosdeploy.devices.ssh.config import make_target, parse_jump
-from mosdeploy.devices.ssh.login import way_to
+from mosdeploy.devices.ssh import config
+from mosdeploy.devices.ssh.config import config_words, hops_to
 from mosdeploy.errors import ConfigError
 
 IN_THE_WILD = b"""\
@@ -23,157 +19,116 @@ Host gate 10.0.0.? !bad
 Host dev
     ProxyJump me@gate:22, inner
     IdentityFile "~/.ssh/id ed"
-    UserKnownHostsFile ~/.ssh/%h none
+    UserKnownHostsFile ~/.ssh/%h
     ServerAliveInterval 7
-Match host dev exec "false"
-    Port 23
 Host *
     IdentitiesOnly yes
 """
 WORDS = (
-    *(b"Include ", b"Match all\n", b'Match exec "true"\n', b"Host dev\n", b"ProxyCommand x\n"),
     *(
-        b"%d",
-        b"%%",
-        b"~nobody/x",
-        b"**",
-        b"[",
-        b"\x00",
-        b"/",
-        b"../",
-        b"Port 70000\n",
-        b"Port -1\n",
+        b"Include ",
+        b"Match all\n",
+        b"Host dev\n",
+        b"ProxyCommand x\n",
+        b"ProxyJump ssh://[::1]:2\n",
     ),
-    *(b"Hostname %h.%%.%x\n", b"CanonicalizeHostname yes\n", b"ProxyJump ssh://[::1]:22\n"),
+    *(b"%d", b"%%", b"~nobody/x", b"**", b"[", b"\x00", b"/", b"../", b"Port 70000\n"),
 )
 """Pieces that an ssh_config means something by."""
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Reads the hops to an alias of the given text."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".ssh").mkdir()
-    return tmp_path
+
+    def hops(text, alias="dev"):
+        path = tmp_path / "config"
+        path.write_text(text)
+        return hops_to(alias, path)
+
+    return hops
 
 
-def test_without_options_the_defaults_of_openssh_hold(home):
-    target = make_target("board", {})
+def test_without_options_the_defaults_of_openssh_hold(read):
+    (target,) = read("", "board")
     assert (target.hostname, target.port, target.user) == ("board", 22, getpass.getuser())
-    assert home / ".ssh" / "known_hosts" in target.known_hosts_paths
+    assert "known_hosts" in {path.name for path in target.known_hosts_paths}
     assert (target.jumps, target.identity_paths, target.use_whole_agent) == ((), (), True)
 
 
-def test_every_option_is_honoured(home):
-    key = home / "key"
+def test_options_count_as_ssh_counts_them(read, tmp_path):
+    """An included file, a Match, tokens; the first value of an option holds."""
+    key = tmp_path / "a key-10.0.0.7"
     key.touch()
-    target = make_target(
-        "board",
-        {
-            "hostname": "10.0.0.7",
-            "port": "2222",
-            "user": "pi",
-            "identityfile": ["~/key", "~/not-there"],
-            "identitiesonly": "yes",
-            "userknownhostsfile": "~/a ~/b",
-            "globalknownhostsfile": "none",
-            "hostkeyalias": "my-board",
-            "serveraliveinterval": "7",
-            "proxyjump": "me@gate:2200, inner",
-        },
+    (tmp_path / "more").write_text("Host dev\n  Port 2222\nHost *\n  User pi\n")
+    (target,) = read(
+        f"Include {tmp_path}/more\n"
+        f'Host dev\n  Port 1\n  HostName 10.0.0.7\n  IdentityFile "~/a key-%h"\n'
+        "  IdentityFile ~/not-there\n  IdentitiesOnly yes\n  HostKeyAlias my-board\n"
+        "  UserKnownHostsFile /a /b-%k\n  GlobalKnownHostsFile none\n  ServerAliveInterval 7\n"
+        "Match host 10.0.0.7\n  User nobody\n  CertificateFile /x\n"
     )
     assert (target.hostname, target.port, target.user) == ("10.0.0.7", 2222, "pi")
     assert target.identity_paths == (key,)
     assert not target.use_whole_agent
-    assert target.known_hosts_paths == (home / "a", home / "b")
-    assert (target.host_key_name, target.keepalive_s) == ("my-board", 7)
-    assert target.jumps == ("me@gate:2200", "inner")
+    assert [str(path) for path in target.known_hosts_paths] == ["/a", "/b-my-board"]
+    assert (target.key_names, target.keepalive_s) == (("my-board",), 7)
+    assert target.ignored_options == ("CertificateFile",)
 
 
-def known_hosts(home, value, **options):
-    options = {"userknownhostsfile": value, "globalknownhostsfile": "none", **options}
-    return make_target("board", options).known_hosts_paths
-
-
-def test_files_of_host_keys_may_have_spaces_and_tokens(home, monkeypatch):
-    monkeypatch.setenv("WHERE", "/etc")
-    assert known_hosts(home, '"/tmp/with space/known" ~/b') == (
-        Path("/tmp/with space/known"),
-        home / "b",
+def test_each_jump_is_looked_up_with_its_user_and_port(read):
+    hops = read(
+        "Host dev\n  ProxyJump me@gate:2200,[::1]:23\n"
+        "Host gate\n  HostName gate.example\n  ProxyJump first\n  Port 1\n  User you\n"
     )
-    assert known_hosts(home, "%d/%h-%k ${WHERE}/%n-%p-%%", hostname="10.0.0.7") == (
-        home / "10.0.0.7-board",
-        Path("/etc/board-22-%"),
-    )
-    assert known_hosts(home, "/%k-%r-%u", hostkeyalias="mine", user="pi") == (
-        Path(f"/mine-pi-{getpass.getuser()}"),
-    )
-    # OpenSSH takes the system's as they stand
-    assert known_hosts(home, "none", globalknownhostsfile='"/x y/%h"') == (Path("/x y/%h"),)
-
-
-@pytest.mark.parametrize("token", ["%C", "%j", "%", "${NO_SUCH_VARIABLE}"])
-def test_tokens_that_stand_for_nothing_are_told(home, token):
-    with pytest.raises(ConfigError, match=rf"has {re.escape(token)}, which stands .*: write the"):
-        known_hosts(home, f"/tmp/{token}")
-    with pytest.raises(ConfigError, match=r"userknownhostsfile: .* No closing quotation"):
-        known_hosts(home, '"/tmp/a')
-
-
-def test_what_makes_no_sense_is_said():
-    with pytest.raises(ConfigError, match="ProxyCommand is not supported; use ProxyJump"):
-        make_target("board", {"proxycommand": "nc %h %p"})
-    with pytest.raises(ConfigError, match="Port must be a whole number, got 'ssh'"):
-        make_target("board", {"port": "ssh"})
-    with pytest.raises(ConfigError, match="Port must be from 1 to 65535, got 70000"):
-        make_target("board", {"port": "70000"})
-    with pytest.raises(ConfigError, match="'gate': Port must be from 1 to 65535, got 0"):
-        parse_jump("me@gate:0")
-    with pytest.raises(ConfigError, match=r"IdentityFile .*missing does not exist"):
-        make_target("board", {"identityfile": ["~/missing"]})
-    assert make_target("board", {"proxyjump": "none", "proxycommand": "none"}).jumps == ()
+    found = [(hop.hostname, hop.port) for hop in hops]
+    assert found == [("first", 22), ("gate.example", 2200), ("::1", 23), ("dev", 22)]
+    assert hops[1].user == "me"
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    ("text", "word"),
     [
-        ("gate", ("gate", None, None)),
-        ("me@gate", ("gate", "me", None)),
-        ("me@gate:22", ("gate", "me", 22)),
-        ("[::1]:2200", ("::1", None, 2200)),
-        ("ssh://me@gate:1", ("gate", "me", 1)),
+        ("Host dev\n  ProxyCommand nc %h %p\n", "ProxyCommand"),
+        ("Host dev\n  RevokedHostKeys /etc/revoked\n", "RevokedHostKeys"),
+        ("Host dev\n  ProxyJump gate\nHost gate\n  ProxyJump dev\n", "circle"),
+        ("Host dev\n  Port x\n", "line 2"),
+        ('Host "dev\n', "config"),
+        ("Host dev\n  ProxyJump none\n  ProxyCommand none\n", None),
     ],
 )
-def test_a_jump_is_user_host_port(text, parts):
-    assert parse_jump(text) == parts
+def test_what_is_not_supported_is_refused(read, text, word):
+    if word is None:
+        assert len(read(text)) == 1
+        return
+    with pytest.raises(ConfigError, match=word):
+        read(text)
 
 
-def test_a_jump_spelt_otherwise_is_refused():
-    with pytest.raises(ConfigError, match="is not"):
-        parse_jump("gate:port")
+def test_a_file_that_is_missing_and_a_machine_without_ssh(read, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="No such file"):
+        hops_to("dev", tmp_path / "missing")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="openssh-client"):
+        read("")
 
 
-@pytest.fixture
-def no_commands(monkeypatch):
-    """What `Match exec` names is not run."""
-    run = SimpleNamespace(run=lambda command, **_: SimpleNamespace(ok=len(command) % 2 == 0))
-    monkeypatch.setattr(paramiko.config, "invoke", run)
+def test_the_file_is_named_where_openssh_needs_it(tmp_path):
+    assert config_words(config.DEFAULT_PATH) == config_words(config.DEFAULT_PATH.expanduser()) == []
+    assert config_words(tmp_path / "my config") == ["-F", f"{tmp_path}/my config"]
 
 
-@pytest.mark.usefixtures("no_commands")
-@fuzzed(50)
+@fuzzed(30)
 @given(data=st.data())
-def test_any_ssh_config_is_used_or_refused(home, data):
-    folder = home / ".ssh" / "conf.d"
-    folder.mkdir(exist_ok=True)
-    (folder / "1").write_text("Host inner\n  Port 24\n")
-    (home / ".ssh" / "id ed").touch()
+def test_any_ssh_config_is_used_or_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("fuzzed") / "config"
     content = damage(IN_THE_WILD, data)
     for _ in range(data.draw(st.integers(0, 2))):
         place = data.draw(st.integers(0, len(content)))
         content = content[:place] + data.draw(st.sampled_from(WORDS)) + content[place:]
-    path = home / ".ssh" / "config"
     path.write_bytes(content)
     with only(ConfigError):
-        hops = way_to("dev", path)
+        hops = hops_to("dev", path)
         assert hops[-1].alias == "dev"
         assert all(0 < hop.port < 65536 for hop in hops)

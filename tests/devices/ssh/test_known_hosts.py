@@ -1,6 +1,7 @@
 """A host key is accepted where OpenSSH accepts it, and refused for the same reason."""
 
 import base64
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from openssh import SSHD
 
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.ssh.known_hosts import load_known_hosts
+from mosdeploy.devices.ssh.known_hosts import KnownHosts
 from mosdeploy.errors import HostKeyError
 
 OTHER = paramiko.ECDSAKey.generate()
@@ -37,6 +38,7 @@ LINES = (
     ("HASHED KEY", None),
     ("HASHED OTHER", "changed"),
     ("|1|x|y KEY\n|1|==|= KEY\n|2 KEY", "unknown"),
+    ("# comment\N{LINE SEPARATOR}HOST KEY\n# comment\vHOST KEY\n# comment\rHOST KEY", "unknown"),
     ("@cert-authority * KEY", "unknown"),
     ("@cert-authority * OTHER\n127.0.0.1 KEY", None),
     ("@revoked * KEY\n127.0.0.1 KEY", "revoked"),
@@ -51,9 +53,8 @@ def write_lines(files, server, lines):
     words = {"HOST": name, "PORT": str(server.port), "HASHED": paramiko.HostKeys.hash_host(name)}
     keys = {"KEY": server.host_key, "OTHER": OTHER, "RSA": RSA}
     words |= {word: f"{key.get_name()} {key.get_base64()}" for word, key in keys.items()}
-    for word, text in words.items():
-        lines = lines.replace(word, text)
-    files.known_hosts.write_text(lines + "\n")
+    found = re.sub("|".join(words), lambda word: words[word[0]], lines)
+    files.known_hosts.write_text(found + "\n", newline="")
 
 
 def refused(make_profile, files):
@@ -109,5 +110,5 @@ def test_names_are_of_any_case_and_hashed_names_of_small_letters(tmp_path):
     for number, name in enumerate(names):
         path = tmp_path / str(number)
         path.write_text(f"{name} {OTHER.get_name()} {key}\n")
-        assert load_known_hosts([path]).keys("Pi5.Local") == [OTHER]
-        assert load_known_hosts([path, Path("/nowhere")]).keys("pi7.local") == []
+        assert KnownHosts(path).keys("Pi5.Local") == [OTHER]
+        assert KnownHosts(path, Path("/nowhere")).keys("pi7.local") == []

@@ -12,8 +12,6 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.ssh import known_hosts
-from mosdeploy.devices.ssh.config import DEFAULT_PATH
-from mosdeploy.devices.ssh.login import _by_hand
 from mosdeploy.errors import AuthError, CommandError, ConfigError, ConnectError, HostKeyError
 
 
@@ -94,11 +92,6 @@ def test_host_key_alias_names_the_key(make_profile, client_files, double):
         assert session.run("true").returncode == 0
 
 
-def test_the_command_by_hand_names_a_config_only_where_openssh_needs_it(tmp_path):
-    assert _by_hand("pi", DEFAULT_PATH) == _by_hand("pi", DEFAULT_PATH.expanduser()) == "ssh pi"
-    assert _by_hand("pi", tmp_path / "my config") == f"ssh -F '{tmp_path}/my config' pi"
-
-
 def test_keys_that_the_config_gives_to_openssh_alone_are_told(make_profile, client_files, double):
     double.allowed.clear()
     client_files.write(double.port, extra="  IdentityAgent ~/.1password/agent.sock\n")
@@ -114,7 +107,7 @@ def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
     double.allowed.clear()
     with pytest.raises(
         AuthError,
-        match=r"let user tester in with none of these keys: .*/id\. Not tried.*ssh-copy-id",
+        match=r"let user tester in with none of these keys: .*/id\. Not tried",
     ):
         login(make_profile, client_files)
     assert double.num_logins == 1
@@ -122,9 +115,7 @@ def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
 
 def test_a_locked_key_asks_for_ssh_add(make_profile, client_files, double):
     client_files.key.write_private_key_file(str(client_files.key_path), password="secret")
-    with pytest.raises(
-        AuthError, match=r"keys: none found; .*/id is locked with a passphrase: run `ssh-add .*/id`"
-    ):
+    with pytest.raises(AuthError, match=r"locked with a passphrase: run `ssh-add .*/id`"):
         login(make_profile, client_files)
 
 
@@ -188,11 +179,12 @@ def test_a_key_on_a_token_is_named_and_the_next_one_tried(
 ):
     fido = tmp_path / "id_ed25519_sk"
     fido.write_text(fido_key())
+    fido.chmod(0o600)
     client_files.write(double.port, double.host_key, f"  IdentityFile {fido}\n")
     with login(make_profile, client_files):
         pass
     client_files.key_path.unlink()
-    with pytest.raises(AuthError, match=r"id_ed25519_sk \(not usable here: a key on a security"):
+    with pytest.raises(AuthError, match=r"id_ed25519_sk \(on a security token"):
         login(make_profile, client_files)
 
 
@@ -236,7 +228,7 @@ def agent(client_files, double, tmp_path, monkeypatch):
 
 def test_an_agent_that_never_answers(make_profile, client_files, agent):
     with pytest.raises(
-        AuthError, match=r"none found; the agent in SSH_AUTH_SOCK did not tell its keys within 0.5"
+        AuthError, match=r"keys: the agent in SSH_AUTH_SOCK did not tell its keys within 0.5"
     ):
         login(make_profile, client_files, connect_timeout_s=0.5)
 
@@ -254,7 +246,7 @@ def test_an_agent_that_speaks_otherwise(make_profile, client_files, double, monk
 
     monkeypatch.setattr(paramiko, "Agent", refuse)
     client_files.key_path.write_text(f"{key_line(client_files.key)} me\n")
-    with pytest.raises(ConnectError, match="could not get keys from ssh-agent"):
+    with pytest.raises(AuthError, match="could not get keys from ssh-agent"):
         login(make_profile, client_files)
 
 
@@ -278,9 +270,22 @@ def test_a_server_that_hangs_up_has_not_judged_the_keys_behind(
     assert client_files.key.fingerprint not in told
 
 
-def test_a_file_that_is_no_key(make_profile, client_files, double):
-    client_files.key_path.write_text("not a key")
-    with pytest.raises(AuthError, match=r"/id is not a private key that can be read"):
+def test_a_key_that_openssh_would_not_use_hides_no_other(
+    make_profile, client_files, double, tmp_path
+):
+    """Neither what is no key, nor a private key that others may read."""
+    broken, open_to_all = tmp_path / "broken", tmp_path / "open"
+    broken.write_text("not a key")
+    broken.chmod(0o600)
+    open_to_all.write_bytes(client_files.key_path.read_bytes())
+    open_to_all.chmod(0o644)
+    good = client_files.config.read_text()
+    named = f"  IdentityFile {broken}\n  IdentityFile {open_to_all}\n"
+    client_files.config.write_text(good.replace("  IdentityFile", f"{named}  IdentityFile", 1))
+    with login(make_profile, client_files):
+        pass
+    client_files.key_path.unlink()
+    with pytest.raises(AuthError, match=r"broken \(no private key.*run `chmod 600 .*/open`"):
         login(make_profile, client_files)
 
 
@@ -298,7 +303,7 @@ def test_an_unknown_host_name(make_profile, client_files):
 def test_a_refused_connection(make_profile, client_files, free_port):
     client_files.write(free_port)
     with pytest.raises(
-        ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) refused the connection"
+        ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) is unreachable: .*refused"
     ):
         login(make_profile, client_files)
 
@@ -326,15 +331,3 @@ def test_a_link_that_stalls_in_the_middle_of_the_login(make_profile, client_file
         client_files.write(proxy.port, double.host_key)
         with pytest.raises(ConnectError):
             login(make_profile, client_files, connect_timeout_s=0.5)
-
-
-def test_jump_hosts_in_a_circle(make_profile, client_files):
-    client_files.config.write_text("Host dev\n  ProxyJump gate\nHost gate\n  ProxyJump dev\n")
-    with pytest.raises(ConfigError, match="circle"):
-        login(make_profile, client_files)
-
-
-def test_an_ssh_config_that_cannot_be_parsed(make_profile, client_files):
-    client_files.config.write_text('Host "dev\n')
-    with pytest.raises(ConfigError, match="ssh config"):
-        login(make_profile, client_files)

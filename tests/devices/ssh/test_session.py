@@ -9,8 +9,7 @@ import pytest
 from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.devices.ssh.output import CommandOutput
-from mosdeploy.devices.ssh.session import MAX_READ_BACK_BYTES
+from mosdeploy.devices.ssh.session import MAX_READ_BACK_BYTES, CommandOutput
 from mosdeploy.errors import (
     CommandError,
     CommandTimeoutError,
@@ -69,6 +68,15 @@ def test_what_arrives_with_the_end_is_read():
     output = CommandOutput(LateChannel())
     assert output.collect(time.monotonic() + 10)
     assert output.text() == ("the answer", "")
+
+
+@pytest.mark.parametrize(("line", "group"), [(b":12\n", 12), (b":1\n", None), (b":0\n", None)])
+def test_no_device_names_a_group_that_is_everybody_s(line, group):
+    channel = LateChannel()
+    channel.chunks.append(b"mosdeploy-group" + line)
+    output = CommandOutput(channel)
+    output.collect(time.monotonic() + 10)
+    assert output.group == group
 
 
 @pytest.mark.slow
