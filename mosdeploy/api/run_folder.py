@@ -305,8 +305,7 @@ class RunFolder:
         strict: bool = True,
     ) -> Deployment:
         """Put the bundle on a device, test and time it there, then switch to it; or go back."""
-        from ..pipeline.deploy import DeployOptions, deploy
-        from ..pipeline.rollback import roll_back
+        from ..pipeline.deploy import DeployOptions, deploy, roll_back
 
         folder = Path(bundle) if bundle is not None else None
         options = DeployOptions(device, host, folder, strict)

@@ -21,16 +21,14 @@ def deploy(
         bool,
         typer.Option(
             "--strict/--no-strict",
-            help="Switch only if the bundle keeps its limit there; else try the next finalists of "
-            "the search; of one that was trained on, those that were too.",
+            help="Switch only if the bundle keeps its limits there.",
         ),
     ] = True,
 ) -> None:
     """Put the bundle on the device, test and time it, then switch."""
-    from ..pipeline.deploy import DeployOptions
+    from ..pipeline.deploy import DeployOptions, roll_back
     from ..pipeline.deploy import deploy as put
     from ..pipeline.proposed_commands import report_command
-    from ..pipeline.rollback import roll_back
 
     options = DeployOptions(device, host, bundle, strict)
     context = common.context()

@@ -55,11 +55,8 @@ class BundleOrigin:
     device: str | None
     provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
-    picked: bool = False
-    limit_ms: float | None = None
-    search_limits: Limits | None = None
+    limits: Limits | None = None
     statistic: Statistic = "median"
-    max_score_drop: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from ..folders import listed
 from ..printable import byte_size, figure_note, kept, memory_kept, milliseconds
 from ..records import BundleManifest, Deployment
 from ..run_folder.bundles import bundle_manifests, folder_bytes, newest_bundle
-from ..run_folder.channels import channel_of
 from ..run_folder.context import Context
+from ..run_folder.deployments import deployment_slot, device_option
 from ..run_folder.devices import resolve_profile
 from ..run_folder.subnets import ALONE, subnet_card
 from ..run_folder.summaries import Part
@@ -20,7 +20,7 @@ from ..run_folder.trained_run import TrainedRun
 from ..runtime.manifest import MANIFEST_NAME
 from ..storage import read_record, sha256_file
 from .parts import look_at
-from .proposed_commands import deploy_command, named_board
+from .proposed_commands import deploy_command
 
 
 def delivered_parts(context: Context, trained: Callable[[], TrainedRun]) -> Iterator[Part]:
@@ -58,7 +58,7 @@ def verify_command(context: Context) -> str:
             has_limit = found.limit_ms is not None or found.max_memory_bytes is not None
             if has_limit and not found.device.emulated:
                 is_meant = len(places) == 1 and context.config.device in (None, device)
-                option = "" if is_meant else f" --device {named_board(device, host)}"
+                option = "" if is_meant else f" --device {device_option(device, host)}"
                 return f"mosdeploy verify{option}"
     return "mosdeploy report"
 
@@ -109,7 +109,7 @@ class _Delivered:
     def deployments(self) -> Iterator[Part]:
         deployed = self.context.files.deployed_to()
         for device, host in deployed:
-            place = named_board(device, host)
+            place = device_option(device, host)
             path = self.context.files.deployment_path(device, host)
             command = f"mosdeploy deploy --device {place}{self._bundle_option(path)}"
             yield look_at("deployment", place, partial(self._deployment, path), command)
@@ -140,7 +140,7 @@ class _Delivered:
         from ..export.bundle import read_manifest
 
         found = read_record(Deployment, path, "mosdeploy deploy")
-        channel = channel_of(self.context.run).name
+        channel = deployment_slot(self.context.run).name
         if found.channel != channel:
             if is_of_0_1_0(found):
                 raise StaleInputError("mosdeploy 0.1.0 deployed it, into another place there")

@@ -1,262 +1,192 @@
 """The verb `deploy`: put a bundle on a device, or go back to the one before."""
 
-import contextlib
-import logging
 import math
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pydantic import ConfigDict
-
 from ..config.device import DeviceProfile
-from ..errors import ConfigError, ExportError, InfeasibleError, MosdeployError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..printable import latency
-from ..record import Record
-from ..records import BundleManifest, Deployment, SearchResult
-from ..run_folder.bundles import bundle_spec, note_newest, require_bundle
-from ..run_folder.channels import channel_of
+from ..records import NO_LIMITS, BundleManifest, Candidate, Deployment
+from ..run_folder.bundles import bundle_spec, require_bundle
 from ..run_folder.context import Context
+from ..run_folder.deployments import deployed_to, deployment_slot
 from ..run_folder.devices import lasting_session, other_host, resolve_profile, sole_deployment
-from ..run_folder.subnets import UNASKED, VERBS
-from ..storage import read_record, sha256_file, write_record
-from .missed_limit import what_helps
-from .other_finalists import export_in_place_of, has_weights, other_finalists
-from .proposed_commands import named_board
+from ..run_folder.subnets import VERBS
+from ..run_folder.trained_run import trained_run
+from ..storage import readable_record, sha256_file, write_record
 
 if TYPE_CHECKING:
-    from ..devices.release import LatencyLimit
     from ..devices.session import Session
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """What goes where."""
+    """Which bundle goes where."""
 
     device: str | None = None
     host: str | None = None
     bundle: Path | None = None
     strict: bool = True
-    train: bool = False
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
-    """Put a bundle on a device, run its self-test there, measure it there, and record it."""
+    """Put a bundle on a device, run its self-test there, time it there, and record it."""
+    from ..devices.deploy import deploy as put_on_device
+    from ..devices.release import LatencyLimit, Release
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
-    folder = require_bundle(context.files, options.bundle)
-    manifest = read_manifest(folder)
-    try:
-        return _deploy(context, options, folder, manifest)
-    except InfeasibleError as error:
-        missed = error
-    return _deploy_another(context, options, manifest, missed)
-
-
-def _deploy_another(
-    context: Context, options: DeployOptions, manifest: BundleManifest, missed: InfeasibleError
-) -> Deployment:
-    """Export and deploy the first of the other finalists that keeps the limit, and train one if
-    that is wanted; none in place of a bundle that was named.
-    """
-    from ..export.bundle import read_manifest
-    from .finetune import FinetuneOptions, finetune
-
-    fastest = missed
-    may_train = options.train and manifest.weights in UNASKED
-    to_train = []
-    taken_ms = {manifest.arch.key: missed.fastest_latency_ms}
-    others = [] if options.bundle else other_finalists(context, manifest, missed.fastest_latency_ms)
-    for other in others:
-        key = other.candidate.arch.key
-        if not has_weights(context, manifest, other):
-            if manifest.weights not in VERBS or other.is_too_slow:
-                continue
-            if not may_train:
-                to_train.append(key)
-                continue
-            may_train = False
-            context.progress.say(f"{fastest}. Training the finalist {key[:8]} too")
-            try:
-                finetune(context, FinetuneOptions(key))
-            except MosdeployError as error:
-                context.progress.say(f"the finalist {key[:8]} could not be trained: {error}")
-                to_train.append(key)
-                continue
-        context.progress.say(f"{fastest}. Trying the finalist {key[:8]} in its place")
-        try:
-            folder = export_in_place_of(context, manifest, other)
-            deployment = _deploy(context, options, folder, read_manifest(folder))
-            note_newest(context.files, folder)
-            return deployment
-        except (ExportError, StaleInputError) as error:
-            taken_ms[key] = None
-            context.progress.say(f"the finalist {key[:8]} has no bundle: {error}")
-        except InfeasibleError as error:
-            taken_ms[key] = error.fastest_latency_ms
-            fastest = min(fastest, error, key=lambda e: e.fastest_latency_ms or math.inf)
-    name = context.run.device_name(options.device, manifest.device)
-    is_told = options.host or name != context.run.device_name(None, manifest.device)
-    board = named_board(name, options.host) if is_told else None
-    told = what_helps(context, manifest, to_train, taken_ms, board)
-    rest = "If other programs slow it down, let it rest and deploy again before all else"
-    raise InfeasibleError(f"{fastest}. {rest}. {told}", fastest.fastest_latency_ms)
-
-
-def _deploy(
-    context: Context, options: DeployOptions, folder: Path, manifest: BundleManifest
-) -> Deployment:
-    """Put one bundle on the device that the options mean, and record it."""
-    from ..devices.deploy import deploy as put_on_device
-    from ..devices.release import Release
-
     files = context.files
+    folder = require_bundle(files, options.bundle)
+    manifest = read_manifest(folder)
     name = context.run.device_name(options.device, manifest.device)
     target = resolve_profile(files.root, name, options.host)
     context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
-    limit, max_memory_bytes = _limits(context, manifest, options.bundle is not None)
-    if limit is not None and manifest.device not in (None, name):
+    _tell_other_search(context, manifest)
+    limits = manifest.limits or NO_LIMITS
+    limit_ms = limits.max_latency_ms
+    if limit_ms is not None and manifest.device not in (None, name):
         context.progress.say(
             f"{folder.name} was searched for {manifest.device}; {name} is held to that limit, "
-            f"{latency(limit.ms)}"
+            f"{latency(limit_ms)}"
         )
-    target = target.timed_for("median" if limit is None else limit.statistic)
+    target = target.timed_for(manifest.statistic if limit_ms else "median")
     release = Release(
         bundle_dir=folder,
         manifest=manifest,
         stages=bundle_spec(context, manifest).timing_stages(),
-        limit=limit,
-        max_memory_bytes=max_memory_bytes,
+        limit=LatencyLimit(limit_ms, manifest.statistic) if limit_ms else None,
+        max_memory_bytes=limits.max_memory_bytes,
         strict=options.strict,
     )
+    slot = deployment_slot(context.run)
     with sole_deployment(context, target), lasting_session(context, target) as session:
-        deployment = put_on_device(
-            session,
-            target,
-            channel_of(context.run),
-            release,
-            context.config.deploy,
-            context.progress.say,
-        )
+        try:
+            deployment = put_on_device(
+                session, target, slot, release, context.config.deploy, context.progress.say
+            )
+        except InfeasibleError as error:
+            fixes = suggest_fixes(context, manifest, error.fastest_latency_ms)
+            raise InfeasibleError(f"{error}. {fixes}", error.fastest_latency_ms) from error
         host = other_host(files.root, name, options.host)
         write_record(files.deployment_path(target.name, host), deployment)
         files.begun_rollback_path(target.name, host).unlink(missing_ok=True)
-        say_provider(context, session, target, deployment)
+        if command := _provider_command(session, target, manifest, deployment):
+            context.progress.say(f"to run it on {target.host_alias} as it was timed: {command}")
     return deployment
 
 
-class _Runtime(Record):
-    """What is read of the manifest that a device holds."""
+def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
+    """Make the version current again that was current on a device before, and record it."""
+    from ..devices.channel import LastTwo
+    from ..devices.rollback import roll_back as roll_back_there
 
-    model_config = ConfigDict(extra="ignore")
+    options = options or DeployOptions()
+    if options.bundle is not None:
+        raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
+    if not options.strict:
+        raise ConfigError("--rollback holds the bundle to no limit; it takes no --no-strict")
+    files = context.files
+    name, host = deployed_to(context, options.device, options.host)
+    target = resolve_profile(files.root, name, host)
+    context.progress.say(f"rolling back {host or target.name}")
+    path = files.deployment_path(target.name, host)
+    # notes the two versions before the switch: after a kill, the same command goes back only once
+    begun_path = files.begun_rollback_path(target.name, host)
+    with sole_deployment(context, target), lasting_session(context, target) as session:
+        deployment = roll_back_there(
+            session,
+            target,
+            deployment_slot(context.run),
+            readable_record(LastTwo, begun_path),
+            partial(write_record, begun_path),
+        )
+        before = readable_record(Deployment, path)
+        left: tuple[str, ...] = ()
+        if before is not None:
+            left = before.rolled_back_from
+            # equal where a killed rollback has written the record already
+            if before.bundle_sha256 != deployment.bundle_sha256:
+                left = (*left, before.bundle_sha256)
+        deployment = deployment.model_copy(update={"rolled_back_from": left})
+        write_record(path, deployment)
+        begun_path.unlink(missing_ok=True)
+    return deployment
 
-    runtime: str = "onnxruntime"
+
+def fallback_candidates(
+    context: Context, manifest: BundleManifest, deployed_ms: float | None
+) -> list[Candidate]:
+    """List the candidates that should keep the limit that a bundle missed, best first."""
+    from ..search import best_first
+    from ..search.front import front_members
+
+    try:
+        result = trained_run(context.run).search_result()
+    except StaleInputError:  # another supernet is here now
+        return []
+    found = {x.arch.key: x for x in (*front_members(result), *result.finalists, result.winner)}
+    missed = found.pop(manifest.arch.key, None)
+    if missed is None or result.device != manifest.device:
+        return []
+    limit_ms = (manifest.limits or NO_LIMITS).max_latency_ms or math.inf
+    searched_ms = missed.measured_ms or missed.predicted_ms
+    others = []
+    for candidate in found.values():
+        candidate_ms = candidate.measured_ms or candidate.predicted_ms
+        if deployed_ms is None or deployed_ms <= limit_ms:  # it takes too much memory
+            taken_bytes = candidate.measured_memory_bytes
+            is_better = taken_bytes and taken_bytes < (missed.measured_memory_bytes or 0)
+        else:
+            # a deployed bundle takes somewhat longer than its graph took in the search
+            growth = deployed_ms / searched_ms if searched_ms else math.inf
+            is_better = candidate_ms is not None and candidate_ms * growth <= limit_ms
+        if is_better:
+            others.append(candidate)
+    return [others[i] for i in best_first(others)]
 
 
-def say_provider(
-    context: Context, session: "Session", target: DeviceProfile, deployment: Deployment
-) -> None:
-    """Say how what was deployed runs as it was timed, where the runtime would take the CPU unless
-    it is told.
-    """
+def suggest_fixes(context: Context, manifest: BundleManifest, deployed_ms: float | None) -> str:
+    """Suggest what to do where a bundle missed its limit as deployed."""
+    rest = "If other programs slow the device down, let it rest and deploy again"
+    anyway = f"deploy {manifest.name} beyond its limit with --no-strict"
+    others = fallback_candidates(context, manifest, deployed_ms)
+    if not others:
+        return f"{rest}; or {anyway}"
+    pick = f"--pick {others[0].arch.key}"
+    command = f"`mosdeploy export {pick}`"
+    if manifest.weights in VERBS:
+        command = f"`{VERBS[manifest.weights]} {pick}` and {command}"
+    return f"{rest}; or take a faster subnet with {command}, or {anyway}"
+
+
+def _tell_other_search(context: Context, manifest: BundleManifest) -> None:
+    """Say that the newest search is not the one that a bundle was exported for."""
+    path = context.files.search_result_path
+    known = manifest.provenance.get("search")
+    if known is not None and path.exists() and sha256_file(path) != known:
+        context.progress.say(
+            f"{manifest.name} was exported for another search than the newest one, and is held to "
+            "the limits of that; `mosdeploy export` takes the winner of the newest"
+        )
+
+
+def _provider_command(
+    session: "Session", target: DeviceProfile, manifest: BundleManifest, deployment: Deployment
+) -> str | None:
+    """Return the command that runs a bundle on the provider that it was timed on."""
     from ..devices.acceptance import CPU_PROVIDER
-    from ..devices.answers import parse_answer
     from ..devices.interpreter import python_path
-    from ..devices.release import MANIFEST_PATH, RUNTIME_NAME
+    from ..devices.release import RUNTIME_NAME
 
-    if target.provider == CPU_PROVIDER:
-        return
-    path = f"{deployment.remote_dir}/{MANIFEST_PATH}"
-    if parse_answer(_Runtime, session.read(path), path).runtime == "tvm":  # for CPUs alone
-        return
+    # the runtime takes the CPU unless it is told otherwise, and TVM knows CPUs alone
+    if target.provider == CPU_PROVIDER or manifest.runtime == "tvm":
+        return None
     current = PurePosixPath(deployment.remote_dir).parent / "current"
     words = (python_path(session, target), "-m", RUNTIME_NAME, "bundle")
     command = shlex.join((*words, "--provider", target.provider))
-    context.progress.say(
-        f"to run it on {target.host_alias} as it was timed: "
-        f"cd {shlex.quote(str(current))} && {command}"
-    )
-
-
-def deployed_to(context: Context, options: DeployOptions) -> tuple[str, str | None]:
-    """Device and host that the options mean among those that were deployed to from here."""
-    root = context.files.root
-    name = options.device or context.config.device
-
-    def is_meant(device: str, host: str | None) -> bool:
-        if name not in (None, device):
-            return False
-        if options.host in (None, host):
-            return True
-        with contextlib.suppress(ConfigError):  # its profile may be gone
-            return host is None and other_host(root, device, options.host) is None
-        return False
-
-    found = [place for place in context.files.deployed_to() if is_meant(*place)]
-    if len(found) == 1:
-        return found[0]
-    if name is not None and (not found or (name, None) in found):
-        return name, other_host(root, name, options.host)
-    if not found:
-        raise StaleInputError(
-            "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"
-        )
-    names = ", ".join(named_board(*place) for place in found)
-    raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
-
-
-def _limits(
-    context: Context, manifest: BundleManifest, is_named: bool
-) -> "tuple[LatencyLimit | None, int | None]":
-    """The limits on latency and memory that a bundle which was searched for is held to: those of
-    its search, or, unless the bundle `is_named` or was picked, of a newer one for the same device.
-    """
-    from ..devices.release import LatencyLimit
-
-    limits = manifest.search_limits
-    limit_ms = manifest.limit_ms
-    statistic = manifest.statistic
-    path = context.files.search_result_path
-    known = manifest.provenance.get("search")
-    if known is not None and path.exists():
-        result = read_record(SearchResult, path, "mosdeploy search")
-        # older manifests do not tell their limits
-        is_told = limits is not None or limit_ms is not None
-        is_wanted = is_named or manifest.is_pick
-        is_own = limit_ms is not None or (is_wanted and limits is not None)
-        is_newest = sha256_file(path) == known
-        is_alike = is_newest or _is_of(result, manifest)
-        is_held = result.device == manifest.device and is_alike and not is_own
-        if not is_newest and (is_held or is_told):
-            held = "the limits of that one hold" if is_held else "its own limits hold"
-            context.progress.say(
-                f"{manifest.name} was exported for another search than the one at hand: {held}; "
-                "`mosdeploy export` takes the winner of that one"
-            )
-        if is_held:
-            limits = result.limits
-            statistic = result.statistic
-    if limit_ms is None and limits is not None:
-        limit_ms = limits.max_latency_ms
-    elif limit_ms is None and known is not None:
-        _log.warning(
-            "%s was exported by an older mosdeploy, which did not write the limits of its search "
-            "into it, and the search at hand does not tell them: they are not known, and none is "
-            "checked; `mosdeploy verify --max-latency` checks one",
-            manifest.name,
-        )
-    limit = LatencyLimit(limit_ms, statistic) if limit_ms is not None else None
-    return limit, limits.max_memory_bytes if limits is not None else None
-
-
-def _is_of(result: SearchResult, manifest: BundleManifest) -> bool:
-    """Whether a search was for the workload of a bundle, but for what an export may change of it:
-    a limit on other work says nothing of this one.
-    """
-    free = {"name", "precision", "beam", "shortlist"}
-    searched = result.workload.model_dump(exclude=free)
-    return searched == manifest.workload.model_dump(exclude=free)
+    return f"cd {shlex.quote(str(current))} && {command}"

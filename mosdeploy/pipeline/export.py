@@ -127,8 +127,6 @@ class _Export:
             choice = choose_precision(task)
             exported = exported.at(choice.precision)
         limit_ms = picked.limit_ms
-        if result is not None and limit_ms is None and _is_pick(options):
-            limit_ms = result.limits.max_latency_ms
         return cls(context, options, exported, limits, device, result, sha256, limit_ms, choice)
 
     def run(self) -> ExportResult:
@@ -154,8 +152,7 @@ class _Export:
                 examples=parity_examples(self.exported, num_examples),
                 out_dir=out_dir,
             )
-        # in place of a winner it is one try of several: the newest is what is deployed in the end
-        if self.options.is_newest and not self.options.replaces_winner:
+        if self.options.is_newest:
             note_newest(self.context.files, out_dir)
         most = self.search.limits.max_size_bytes if self.search is not None else None
         if most is not None and (taken_bytes := limited_bytes(out_dir)) > most:
@@ -238,20 +235,12 @@ class _Export:
             provenance["search"] = self.search_sha256
             if self.search.predictor_sha256 is not None:
                 provenance["predictor"] = self.search.predictor_sha256
-        origin = dataclasses.replace(
-            job.origin,
-            device=self.device,
-            picked=_is_pick(self.options),
-            provenance=provenance,
-            max_score_drop=self.options.max_score_drop,
-        )
+        origin = dataclasses.replace(job.origin, device=self.device, provenance=provenance)
         if self.search is not None:
-            origin = dataclasses.replace(
-                origin,
-                limit_ms=self.limit_ms,
-                search_limits=self.search.limits,
-                statistic=self.search.statistic,
-            )
+            limits = self.search.limits
+            if self.limit_ms is not None:
+                limits = limits.model_copy(update={"max_latency_ms": self.limit_ms})
+            origin = dataclasses.replace(origin, limits=limits, statistic=self.search.statistic)
         return dataclasses.replace(job, origin=origin)
 
 
@@ -262,11 +251,6 @@ def _picked(state: TrainedRun, options: ExportOptions, context: Context) -> Pick
     if options.weights == "teacher" and options.pick == "largest":
         return Picked(context.config.space.largest, options.pick)
     return pick(state, options.pick, context.progress)
-
-
-def _is_pick(options: ExportOptions) -> bool:
-    """Whether the user asked for this very subnet."""
-    return options.pick != "winner" and not options.replaces_winner
 
 
 def _device_name(context: Context, options: ExportOptions, searched: str | None) -> str:

@@ -36,7 +36,6 @@ class ExportOptions:
     runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
     tune_s: float = 0.0
     trim_vocabulary: bool | None = None
-    replaces_winner: bool = False
     is_newest: bool = True
 
 

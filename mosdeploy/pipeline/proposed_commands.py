@@ -212,11 +212,6 @@ def refused_training(context: Context, begun: BegunTraining, *, read_data: bool)
     return f"a training was stopped, and {', '.join(found)}: restore that, or delete {path}"
 
 
-def named_board(device: str, host: str | None) -> str:
-    """What stands behind --device: `rpi`, or `rpi --host pi2` for one board of several."""
-    return device if host is None else f"{device} --host {host}"
-
-
 def deploy_command(context: Context, device: str | None) -> str:
     """What deploys the newest bundle."""
     is_meant = device is None or context.config.device in (None, device)

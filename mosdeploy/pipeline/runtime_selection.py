@@ -14,8 +14,8 @@ from ..errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError,
 from ..folders import remove_scratch
 from ..records import Measurement, Runtime
 from ..run_folder.bundles import bundle_spec, note_newest
-from ..run_folder.channels import channel_of
 from ..run_folder.context import Context
+from ..run_folder.deployments import deployment_slot
 from ..run_folder.devices import lasting_session, run_profile, sole_deployment
 from ..run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ..storage import disk_errors
@@ -225,7 +225,7 @@ def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate)
                 measurement = stage_and_benchmark(
                     session,
                     profile.timed_for(manifest.statistic),
-                    channel_of(context.run),
+                    deployment_slot(context.run),
                     release,
                     context.progress.say,
                 )

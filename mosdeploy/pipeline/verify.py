@@ -6,13 +6,12 @@ import os
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import Deployment
 from ..run_folder.bundles import bundle_spec
-from ..run_folder.channels import channel_of
 from ..run_folder.context import Context
+from ..run_folder.deployments import deployed_to, deployment_slot, device_option
 from ..run_folder.devices import lasting_session, resolve_profile, sole_deployment
 from ..run_folder.summaries import Verification
 from ..storage import read_record
-from .deploy import DeployOptions, deployed_to
-from .proposed_commands import named_board
+from .deploy import DeployOptions
 
 
 def verify(
@@ -26,14 +25,15 @@ def verify(
     from ..devices.deploy import time_current
     from ..devices.release import LatencyLimit
 
-    name, host = deployed_to(context, options or DeployOptions())
+    options = options or DeployOptions()
+    name, host = deployed_to(context, options.device, options.host)
     target = resolve_profile(context.files.root, name, host)
     if target.emulated:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, and no limit can be verified"
         )
     path = context.files.deployment_path(target.name, host)
-    command = f"mosdeploy deploy --device {named_board(name, host)}"
+    command = f"mosdeploy deploy --device {device_option(name, host)}"
     deployment = read_record(Deployment, path, command)
     bound_ms = deployment.limit_ms if limit_ms is None else limit_ms
     most = deployment.max_memory_bytes if max_memory_bytes is None else max_memory_bytes
@@ -52,7 +52,7 @@ def verify(
         measurement = time_current(
             session,
             target,
-            channel_of(context.run),
+            deployment_slot(context.run),
             deployment,
             lambda manifest: bundle_spec(context, manifest).timing_stages(),
             limit,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config.units import told_limit
-from ..errors import ConfigError, StaleInputError
+from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..printable import quantity
-from ..records import NO_LIMITS, BegunSearch, Limits, SearchResult
+from ..records import NO_LIMITS, BegunSearch, Deployment, Limits, SearchResult
 from ..run_folder.begun_search import noted
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named, check_real
@@ -19,17 +19,20 @@ from ..run_folder.summaries import WalkSummary
 from ..run_folder.teacher import is_taught
 from ..run_folder.trained_run import trained_run
 from ..training.launch import Launch
-from .deploy import DeployOptions, deploy
+from .deploy import DeployOptions, deploy, fallback_candidates
 from .evaluate import evaluate
 from .export import export
 from .export_job import ExportOptions
-from .finetune import finetune
+from .finetune import FinetuneOptions, finetune
 from .limits import check_trained_for, search_limits, tell_lowered, within_trained
 from .profile import ProfileOptions, profile
 from .replacing import last_begun
 from .report import report
 from .search import SearchOptions, search
 from .train import train
+
+MAX_DEPLOYMENTS = 3
+"""How many candidates a walk deploys, one after another, until one keeps the limit."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,7 @@ def deliver(
     names = ("winner", *rivals)
     has_test = bool(trained_run(context.run).data.test)
     scores = evaluate(context, names) if has_test else None
-    export(context, ExportOptions(device=result.device))
-    # of the newest bundle; if that breaks the limit, other finalists are tried
-    options = DeployOptions(device=result.device, strict=strict, train=True)
-    deployment = deploy(context, options)
+    deployment = _deploy(context, result.device, strict=strict)
     bundle = context.files.bundles_dir / deployment.bundle
     delivered = read_manifest(bundle)
     if has_test and delivered.arch != result.winner.arch:
@@ -88,6 +88,28 @@ def deliver(
         bundle=str(bundle),
         page=str(report(context).page),
     )
+
+
+def _deploy(context: Context, device: str, *, strict: bool) -> Deployment:
+    """Export and deploy the winner or, while one misses its limit, the next finalist."""
+    pick = "winner"
+    tried = set[str]()
+    while True:
+        manifest = export(context, ExportOptions(pick, device=device)).manifest
+        tried.add(manifest.arch.key)
+        try:
+            return deploy(context, DeployOptions(device, strict=strict))
+        except InfeasibleError as error:
+            others = fallback_candidates(context, manifest, error.fastest_latency_ms)
+            measured = [x.arch.key for x in others if x.measured_ms is not None]
+            left = [key for key in measured if key not in tried]
+            if not left or len(tried) == MAX_DEPLOYMENTS:
+                raise
+            pick = left[0]
+            context.progress.say(
+                f"{manifest.name} misses its limit as deployed: finalist {pick[:8]} takes its place"
+            )
+        finetune(context, FinetuneOptions(pick))
 
 
 def _limits(context: Context, asked: Limits, device: str) -> Limits:

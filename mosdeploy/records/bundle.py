@@ -54,21 +54,13 @@ class BundleManifest(Record):
     num_parameters: int
     workload: AnyWorkload
     device: str | None
-    picked: bool = Field(False, exclude_if=lambda picked: not picked)
-    limit_ms: float | None = Field(None, gt=0, exclude_if=lambda limit_ms: limit_ms is None)
-    search_limits: Limits | None = Field(None, exclude_if=lambda limits: limits is None)
+    limits: Limits | None = Field(None, exclude_if=lambda limits: limits is None)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
-    max_score_drop: float | None = Field(None, ge=0, exclude_if=lambda drop: drop is None)
     provenance: dict[str, str]
     weights: WeightOrigin = "inherited"
     parity: ParityReport
     self_test: tuple[SelfTest, ...]
     sha256: dict[str, str]
-
-    @property
-    def is_pick(self) -> bool:
-        """Whether it was picked; of an older manifest its limit alone tells it."""
-        return self.picked or self.limit_ms is not None
 
 
 class Deployment(Record):

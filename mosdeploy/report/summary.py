@@ -137,8 +137,7 @@ def delivered(inputs: ReportInputs) -> Candidate:
     manifest = inputs.manifest
     if manifest is None or not _deployments(inputs):
         return search.winner
-    possible = search.deliverable if manifest.is_pick else search.kept
-    return next((x for x in possible if x.arch == manifest.arch), search.winner)
+    return next((x for x in search.deliverable if x.arch == manifest.arch), search.winner)
 
 
 def delivered_bundle(inputs: ReportInputs) -> BundleManifest | None:

@@ -24,7 +24,7 @@ def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
 
 
 def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> None:
-    done = ask("rollback.roll_back", deployment(limit_ms=100.0), "deploy", "--rollback")
+    done = ask("deploy.roll_back", deployment(limit_ms=100.0), "deploy", "--rollback")
     assert done.arguments[1] == DeployOptions()
     assert "en-de-small on rpi:" in done.stdout
     assert "limit 100 ms NOT kept" in done.stdout

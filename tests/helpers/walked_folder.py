@@ -9,7 +9,7 @@ from power import Disk
 from walking import make_run_folder, opened
 
 from mosdeploy.records import Deployment
-from mosdeploy.run_folder.channels import channel_of
+from mosdeploy.run_folder.deployments import deployment_slot
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record, write_record
 
@@ -62,7 +62,7 @@ def folder(walked: Path, tmp_path: Path) -> Path:
     deployment = read_record(Deployment, path, "mosdeploy deploy")
     there = PurePosixPath(deployment.remote_dir)
     # as if it had been deployed under that name
-    remote_dir = there.parent.with_name(channel_of(run).name) / there.name
+    remote_dir = there.parent.with_name(deployment_slot(run).name) / there.name
     write_record(path, deployment.model_copy(update={"remote_dir": str(remote_dir)}))
     return root
 

@@ -13,7 +13,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import demo as demo_module
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
 from mosdeploy.pipeline.init import init
-from mosdeploy.run_folder.channels import channel_of
+from mosdeploy.run_folder.deployments import deployment_slot
 from mosdeploy.run_folder.run import open_run
 
 SHORT_TEXTS = {
@@ -58,7 +58,7 @@ def test_demos_in_several_folders_share_a_place_on_this_machine(
     with pytest.raises(ZeroDivisionError):
         demo(tmp_path / "first", recipe)
     run = open_run(tmp_path / "first")
-    channel = channel_of(run)
+    channel = deployment_slot(run)
     assert (channel.name, channel.is_shared) == (f"demo-{recipe}", True)
     if recipe == "minilm-l6":
         assert run.config.export.max_score_drop == 1.0

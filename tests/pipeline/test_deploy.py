@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import pytest
 from walking import KeptProgress, damage, deployment_of, edit, opened
 
-from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices.channel import Channel
 from mosdeploy.errors import (
     BundleError,
@@ -18,12 +17,11 @@ from mosdeploy.errors import (
     PredictorError,
     StaleInputError,
 )
-from mosdeploy.export.bundle import read_manifest
-from mosdeploy.pipeline import deploy, missed_limit, rollback
-from mosdeploy.pipeline.deploy import DeployOptions
-from mosdeploy.pipeline.rollback import roll_back
+from mosdeploy.pipeline import deploy
+from mosdeploy.pipeline.deploy import DeployOptions, roll_back
 from mosdeploy.run_folder.bundles import require_bundle
 from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.deployments import deployed_to
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
@@ -68,9 +66,9 @@ def test_a_killed_rollback_goes_back_once(
         if killed_at == "switch":
             patched.setattr(Channel, "roll_back", killed)
         elif killed_at == "record":
-            real = rollback.write_record
+            real = deploy.write_record
             fails = {".json": killed, ".rollback": real}
-            patched.setattr(rollback, "write_record", lambda p, x: fails[p.suffix](p, x))
+            patched.setattr(deploy, "write_record", lambda p, x: fails[p.suffix](p, x))
         else:
             unlink = Path.unlink
             patched.setattr(
@@ -107,32 +105,17 @@ def test_the_command_takes_the_provider_that_was_timed(
 ) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)
-    first = run.deploy()
+    run.deploy()
     said = "to run it on local as it was timed: "
     assert not any(message.startswith(said) for message in progress.messages)
     profile = folder / "device_profiles" / "local.toml"
     # every ONNX Runtime has it, and leaves to the CPU what it cannot do
     edit(profile, 'kind = "local"\n', 'kind = "local"\nprovider = "AzureExecutionProvider"\n')
-    second = run.deploy(bundle=run.export(precision="int8").path)
-    taken_away = {"rolled_back_from": (second.bundle_sha256,)}
-    assert run.deploy(rollback=True) == first.model_copy(update=taken_away)
-    forwards, back = (x.removeprefix(said) for x in progress.messages if x.startswith(said))
-    assert forwards == back
-    assert "-m mosdeploy_runtime bundle --provider AzureExecutionProvider" in back
-    done = subprocess.run(back, shell=True, input="one two", capture_output=True, text=True)
+    run.deploy(bundle=run.export(precision="int8").path)
+    (command,) = (x.removeprefix(said) for x in progress.messages if x.startswith(said))
+    assert "-m mosdeploy_runtime bundle --provider AzureExecutionProvider" in command
+    done = subprocess.run(command, shell=True, input="one two", capture_output=True, text=True)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
-
-
-def test_what_runs_on_cpus_alone_has_no_provider(walked: Path) -> None:
-    class Session:
-        def read(self, path: str) -> bytes:
-            return b'{"runtime": "tvm"}'
-
-    progress = KeptProgress()
-    context = Context(open_run(walked), progress)
-    target = DeviceProfile(name="gpu", provider="CUDAExecutionProvider")
-    deploy.say_provider(context, Session(), target, deployment_of(walked))
-    assert progress.messages == []
 
 
 def test_a_rollback_has_to_know_the_device(folder: Path) -> None:
@@ -156,7 +139,7 @@ def test_the_host_of_a_profile_names_the_same_board(folder: Path) -> None:
     context = Context(open_run(folder))
 
     def meant(host: str | None, device: str | None = "rpi") -> tuple[str, str | None]:
-        return deploy.deployed_to(context, DeployOptions(device, host))
+        return deployed_to(context, device, host)
 
     assert (meant("pi1"), meant("pi2")) == (("rpi", None), ("rpi", "pi2"))
     shutil.copy(deployments / "local.json", deployments / "rpi@pi2.json")
@@ -167,9 +150,6 @@ def test_the_host_of_a_profile_names_the_same_board(folder: Path) -> None:
         ("rpi", None),
         ("rpi", "pi2"),
     )
-    # an earlier mosdeploy may have made two records of one board
-    shutil.copy(deployments / "local.json", deployments / "rpi@pi1.json")
-    assert meant("pi1") == ("rpi", None)
 
 
 def test_a_board_has_one_record_however_it_is_named(
@@ -179,7 +159,7 @@ def test_a_board_has_one_record_however_it_is_named(
     found = deployment_of(folder)
     monkeypatch.setattr("mosdeploy.devices.deploy.deploy", lambda *_: found)
     monkeypatch.setattr(deploy, "lasting_session", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(deploy, "say_provider", lambda *_: None)
+    monkeypatch.setattr(deploy, "_provider_command", lambda *_: None)
     for host in ("pi1", "pi2"):
         opened(folder).deploy(device="rpi", host=host)
     names = sorted(path.name for path in (folder / "deployments").glob("[!.]*"))
@@ -272,16 +252,3 @@ def test_without_a_bundle_export_is_named(folder: Path) -> None:
     for verb in (run.deploy, lambda: run.predict(["one"])):
         with pytest.raises(StaleInputError, match="run `mosdeploy export` first"):
             verb()
-
-
-def test_a_bundle_is_exported_again_with_what_it_was_exported_with(folder: Path) -> None:
-    run = opened(folder)
-    context = Context(open_run(folder))
-    plain = read_manifest(run.export().path)
-    assert missed_limit._as_exported(context, plain) == []
-    changed = run.export(precision="int8", beam=2, max_score_drop=99.0).path
-    options = ["--precision int8", "--beam 2", "--max-score-drop 99"]
-    assert missed_limit._as_exported(context, read_manifest(changed)) == options
-    trimmed = {"vocab_size": plain.vocab_size - 1, "device": "rpi", "runtime": "tvm"}
-    options = ["--trim-vocabulary", "--runtime tvm", "--device rpi"]
-    assert missed_limit._as_exported(context, plain.model_copy(update=trimmed)) == options

@@ -81,7 +81,7 @@ def test_what_was_not_searched_for_is_for_the_device_of_the_search(folder: Path)
     path = folder / "search" / "result.json"
     path.write_text(path.read_text().replace('"device": "local"', '"device": "rpi"'))
     manifest = opened(folder).export("largest").manifest
-    assert (manifest.device, manifest.limit_ms) == ("rpi", None)
+    assert (manifest.device, manifest.limits) == ("rpi", None)
 
 
 @pytest.mark.slow

@@ -72,16 +72,6 @@ def test_settings_keep_whole_numbers_whole(tmp_path):
     assert [type(value) for value in settings.values()] == [int, float, str]
 
 
-def test_a_pick_is_known_by_its_limit_too(tmp_path):
-    path = tmp_path / "manifest.json"
-    older = MANIFEST.model_copy(update={"limit_ms": 12.0})
-    picked = MANIFEST.model_copy(update={"picked": True})
-    for record, is_pick in ((MANIFEST, False), (older, True), (picked, True)):
-        write_record(path, record)
-        assert read_record(BundleManifest, path, "mosdeploy export").is_pick is is_pick
-        assert ("picked" in json.loads(path.read_text())) is record.picked
-
-
 def test_a_manifest_of_0_1_0_says_what_to_run_again(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(MANIFEST.model_dump(mode="json") | {"version": 1, "beam": 4}))

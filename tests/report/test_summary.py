@@ -70,10 +70,9 @@ def test_a_picked_bundle_without_a_latency_limit_stands_there() -> None:
     search = full.search.model_copy(update={"limits": Limits(max_memory_bytes=10**9)})
     beyond = beyond_the_finalists(search)
     held = deployment(11.4).model_copy(update={"limit_ms": None})
-    for picked, subnet in ((True, beyond), (False, search.winner)):
-        bundle = manifest(beyond.arch).model_copy(update={"picked": picked})
-        inputs = dataclasses.replace(full, search=search, manifest=bundle, deployments=(held,))
-        assert summarise(inputs).headline.winner == subnet.arch.key
+    bundle = manifest(beyond.arch)
+    inputs = dataclasses.replace(full, search=search, manifest=bundle, deployments=(held,))
+    assert summarise(inputs).headline.winner == beyond.arch.key
 
 
 @pytest.mark.parametrize("limit_ms", [LIMIT_MS - 4.0, None])
@@ -93,7 +92,7 @@ def test_a_picked_bundle_is_held_to_its_own_limit(limit_ms: float, kept: bool) -
     full = dataclasses.replace(full, deployments=(held,))
     beyond = beyond_the_finalists(full.search)
     for subnet in (winner, beyond):
-        picked = manifest(subnet.arch).model_copy(update={"limit_ms": limit_ms})
+        picked = manifest(subnet.arch)
         headline = summarise(dataclasses.replace(full, manifest=picked)).headline
         assert (headline.winner, headline.measured) == (subnet.arch.key, "bundle")
         assert (headline.measured_ms, headline.limit_ms) == (11.4, limit_ms)
@@ -107,7 +106,7 @@ def test_a_picked_bundle_is_held_to_its_own_limit(limit_ms: float, kept: bool) -
 def test_a_picked_bundle_is_judged_by_its_own_figure() -> None:
     full = full_inputs(bundle_ms=10.0)
     picked = {"limit_ms": 10.5, "statistic": "p90"}
-    bundle = manifest(full.search.winner.arch).model_copy(update=picked)
+    bundle = manifest(full.search.winner.arch)
     held = deployment(10.0).model_copy(update=picked)
     inputs = dataclasses.replace(full, manifest=bundle, deployments=(held,))
     headline = summarise(inputs).headline
@@ -195,7 +194,7 @@ def test_what_scores_another_finalist_than_the_winner_names_it() -> None:
     assert summarise(inputs).headline.unscored == "run mosdeploy evaluate"
     other = next(x for x in inputs.search.front if x.arch != inputs.search.winner.arch)
     assert inputs.manifest is not None
-    bundle = inputs.manifest.model_copy(update={"arch": other.arch, "limit_ms": 20.0})
+    bundle = inputs.manifest.model_copy(update={"arch": other.arch})
     found = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
     assert found.unscored == f"run mosdeploy evaluate --pick {other.arch.key}"
 

@@ -7,7 +7,7 @@ import pytest
 from walking import edit, make_run_folder
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.run_folder.channels import channel_of
+from mosdeploy.run_folder.deployments import deployment_slot
 from mosdeploy.run_folder.run import open_run
 
 
@@ -25,11 +25,11 @@ from mosdeploy.run_folder.run import open_run
 )
 def test_the_name_is_that_of_the_folder(tmp_path: Path, folder: str, name: str) -> None:
     root = make_run_folder(tmp_path / folder)
-    channel = channel_of(open_run(root))
+    channel = deployment_slot(open_run(root))
     assert (channel.name, channel.is_shared) == (name, False)
     assert channel.owner == f"{platform.node()}:{root}"
     edit(root / "mosdeploy.toml", "[workload]", f'[deploy]\nname = "{name}"\n\n[workload]')
-    named = channel_of(open_run(root))  # the names that are made up are allowed ones
+    named = deployment_slot(open_run(root))  # the names that are made up are allowed ones
     assert (named.name, named.is_shared) == (name, True)
 
 

@@ -1,0 +1,69 @@
+"""Deployments of a run folder: where they stand, and which of them a command means."""
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..config.sections import RESERVED_CHANNELS
+from ..errors import ConfigError, StaleInputError
+from ..folders import listed
+from ..records import Deployment
+from ..storage import read_record
+from ..workspace import Workspace
+from .context import Context
+from .devices import other_host
+from .run import Run
+
+if TYPE_CHECKING:
+    from ..devices.channel import Channel
+
+_log = logging.getLogger(__name__)
+
+
+def deployment_slot(run: Run) -> "Channel":
+    """Return the folder on a device that `[deploy] name` names, else that of the run folder."""
+    from ..devices.channel import Channel
+
+    name = run.config.deploy.name
+    if name is not None:
+        return Channel(name, run.origin, is_shared=True)
+    words = re.findall("[A-Za-z0-9._]+", run.workspace.root.resolve().name)
+    name = "-".join(words).lstrip("._-")[:64].rstrip("-") or "run"
+    return Channel(f"{name}-run" if name in RESERVED_CHANNELS else name, run.origin)
+
+
+def device_option(device: str, host: str | None) -> str:
+    """Name a board as options do: `rpi`, or `rpi --host pi2` for one of several."""
+    return device if host is None else f"{device} --host {host}"
+
+
+def deployed_to(context: Context, device: str | None, host: str | None) -> tuple[str, str | None]:
+    """Return device and host of the deployment that the options mean."""
+    device = device or context.config.device
+    if device is not None and host is not None:
+        return device, other_host(context.files.root, device, host)
+    found = [
+        (name, at)
+        for name, at in context.files.deployed_to()
+        if device in (None, name) and host in (None, at)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if device is not None and (not found or (device, None) in found):
+        return device, None
+    if not found:
+        raise StaleInputError(
+            "nothing was deployed from this folder; run `mosdeploy deploy`, or say --device"
+        )
+    names = ", ".join(device_option(*place) for place in found)
+    raise ConfigError(f"several devices were deployed to ({names}): say which one with --device")
+
+
+def readable_deployments(files: Workspace) -> Iterator[Deployment]:
+    """Yield each deployment whose record can be read; warn of the others."""
+    for path in listed(files.deployments_dir, "*.json"):
+        try:
+            yield read_record(Deployment, path, "mosdeploy deploy")
+        except StaleInputError as error:
+            _log.warning("left out: %s", error)
