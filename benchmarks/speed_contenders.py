@@ -171,12 +171,18 @@ class Tvm:
         return f"TVM {self.width}"
 
     def build(self, subnet: TranslationSubnet, task: Task, folder: Path) -> None:
-        from mosdeploy.export.tvm import TvmOptions
+        from mosdeploy.export.tvm import Processor
         from mosdeploy.families.translation.tvm import build_tvm
 
         arrays = state_arrays(subnet.state_dict())
-        options = TvmOptions(max_positions=task.num_positions)
-        build_tvm(task.spec(self.width), subnet.arch, arrays, options, folder)
+        build_tvm(
+            task.spec(self.width),
+            subnet.arch,
+            arrays,
+            folder,
+            max_positions=task.num_positions,
+            processor=Processor(),
+        )
 
     def open(self, task: Task, folder: Path) -> Translate:
         from mosdeploy.runtime.manifest import Manifest

@@ -184,10 +184,6 @@ class Workspace:
         return self.root / "precisions" / f"{name}.json"
 
     @property
-    def tuning_dir(self) -> Path:
-        return self.root / "tuning"
-
-    @property
     def deployments_dir(self) -> Path:
         return self.root / "deployments"
 

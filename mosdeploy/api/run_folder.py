@@ -258,7 +258,6 @@ class RunFolder:
         workload: Mapping[str, Any] | None = None,
         device: str | None = None,
         max_score_drop: float | None = None,
-        tune_s: float = 0.0,
         trim_vocabulary: bool | None = None,
     ) -> "ExportResult":
         """Build the bundle, after checking that it answers as the trained network does.
@@ -269,14 +268,12 @@ class RunFolder:
             Fields of the workload that differ from the run file's: `{"shortlist": 50}`.
         device
             Where `precision="auto"` measures, and what TVM compiles for.
-        tune_s
-            For TVM, at most so many seconds of tuning in all.
         """
         from ..pipeline.export import export
         from ..pipeline.export_job import ExportOptions
 
         subnet = (str(pick), precision, beam, workload or {}, weights)
-        options = ExportOptions(*subnet, device, max_score_drop, runtime, tune_s, trim_vocabulary)
+        options = ExportOptions(*subnet, device, max_score_drop, runtime, trim_vocabulary)
         return export(self._context, options)
 
     def export_format(

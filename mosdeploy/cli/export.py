@@ -73,13 +73,6 @@ class ExportArguments:
         Literal["onnxruntime", "tvm", "auto"],
         typer.Option(help="auto: build both, time both on the device, keep the faster."),
     ] = "onnxruntime"
-    tune: Annotated[
-        str | None,
-        typer.Option(
-            help="Time for TVM to search for faster schedules, over all runs: 30m.",
-            show_default="no search",
-        ),
-    ] = None
     device: SearchedDeviceOption = None
     format: Annotated[
         Literal["optimum", "hf"] | None,
@@ -99,7 +92,6 @@ class ExportArguments:
 
 def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     """Build the bundle, and check that it answers as the network does."""
-    from ..config.units import parse_budget_s
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format
     from ..pipeline.export_job import ExportOptions
@@ -114,7 +106,6 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
         device=arguments.device,
         max_score_drop=arguments.max_score_drop,
         runtime=arguments.runtime,
-        tune_s=parse_budget_s(arguments.tune) if arguments.tune is not None else 0.0,
         trim_vocabulary=arguments.trim_vocabulary,
     )
     if arguments.format is not None:

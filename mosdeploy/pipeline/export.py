@@ -43,8 +43,6 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     known = (*get_args(Runtime), "auto")
     if options.runtime not in known:
         raise ConfigError(f"unknown runtime '{options.runtime}'; known: {', '.join(known)}")
-    if options.tune_s and options.runtime == "onnxruntime":
-        raise ConfigError("--tune is about TVM; add --runtime tvm or --runtime auto")
     if options.runtime == "auto":
         state = trained_run(context.run, context.progress)
         device = _device_name(context, options, state.searched_device)
@@ -66,7 +64,6 @@ def export_format(
             "export writes a bundle"
         )
     about_bundles = {
-        "--tune": options.tune_s,
         "--runtime": options.runtime != "onnxruntime",
         "--max-score-drop": options.max_score_drop is not None,
     }
@@ -218,12 +215,12 @@ class _Export:
         return name + (f"-tvm-{self.device}" if self.options.runtime == "tvm" else "")
 
     def _builder(self) -> "ModelBuilder":
-        from .runtime_selection import TvmTask, tvm_builder
+        from .runtime_selection import tvm_builder
 
         if self.options.runtime == "onnxruntime":
             return onnx_builder(self.exported)
         profile = run_profile(self.context.files.root, self.device)
-        return tvm_builder(TvmTask(self.context, self.exported, profile, self.options.tune_s))
+        return tvm_builder(self.exported, profile)
 
     def _with_origin(self, job: "BundleJob") -> "BundleJob":
         """Say in the manifest what the bundle was made from."""

@@ -34,7 +34,6 @@ class ExportOptions:
     device: str | None = None
     max_score_drop: float | None = None
     runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
-    tune_s: float = 0.0
     trim_vocabulary: bool | None = None
     is_newest: bool = True
 

@@ -24,7 +24,7 @@ from .exported import ExportedSubnet
 
 if TYPE_CHECKING:
     from ..export.bundle import BuiltModel, ModelBuilder
-    from ..export.tvm import Processor, TvmOptions
+    from ..export.tvm import Processor
 
 
 ROUNDS = 3
@@ -51,54 +51,24 @@ def processor_of(profile: DeviceProfile) -> "Processor":
     return Processor(profile.machine, profile.llvm_cpu)
 
 
-@dataclass(frozen=True)
-class TvmTask:
-    """A subnet to compile for a device, with at most so many seconds of tuning in all."""
-
-    context: Context
-    exported: ExportedSubnet
-    profile: DeviceProfile
-    tune_s: float
-
-    @property
-    def options(self) -> "TvmOptions":
-        """What to compile for, and with which tuning records."""
-        from ..export.tvm import Tuning, TvmOptions
-
-        workload = self.exported.workload
-        processor = processor_of(self.profile)
-        if self.tune_s and not processor.is_this_one:
-            raise ConfigError(
-                f"--tune times layers on this machine; it cannot tune for '{self.profile.name}'"
-            )
-        tuning = None
-        folder = self.context.files.tuning_dir
-        if self.tune_s or (processor.is_this_one and folder.is_dir()):
-            input_len = self.exported.spec.timing_stages()[0].inputs[0].shape[-1]
-            tuning = Tuning(folder, input_len, workload.threads, self.tune_s)
-        limits = self.exported.state.graph_options(workload)
-        return TvmOptions(
-            max_positions=limits.max_positions,
-            processor=processor,
-            tuning=tuning,
-            notify=self._notify,
-        )
-
-    def _notify(self, seconds: float, found: str) -> None:
-        self.context.progress.update("tune", round(seconds), round(self.tune_s), found)
-
-
-def tvm_builder(task: TvmTask) -> "ModelBuilder":
-    """What writes a TVM model into a bundle's folder."""
-    exported = task.exported
+def tvm_builder(exported: ExportedSubnet, profile: DeviceProfile) -> "ModelBuilder":
+    """What writes a TVM model for a device into a bundle's folder."""
     family = exported.state.family
     build_tvm = family.build_tvm
     if build_tvm is None:
         raise ConfigError(f"'{family.name}' has no TVM export; choose --runtime onnxruntime")
-    options = task.options
+    processor = processor_of(profile)
+    max_positions = exported.state.graph_options(exported.workload).max_positions
 
     def build(folder: Path) -> "BuiltModel":
-        return build_tvm(exported.spec, exported.arch, exported.arrays(), options, folder)
+        return build_tvm(
+            exported.spec,
+            exported.arch,
+            exported.arrays(),
+            folder,
+            max_positions=max_positions,
+            processor=processor,
+        )
 
     return build
 
@@ -130,10 +100,8 @@ def select_runtime(
     precision_choice = None
     candidates = []
     for runtime in get_args(Runtime):
-        tune_s = options.tune_s if runtime == "tvm" else 0.0
-        one = dataclasses.replace(options, runtime=runtime, tune_s=tune_s)
         try:
-            result = export(context, one)
+            result = export(context, dataclasses.replace(options, runtime=runtime))
             options = dataclasses.replace(options, precision=result.manifest.precision)
             precision_choice = precision_choice or result.precision_choice
             candidates.append(RuntimeCandidate(runtime, result, None))

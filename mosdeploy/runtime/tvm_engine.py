@@ -123,7 +123,7 @@ class TvmEngine:
         library = tvm.runtime.load_module(str(folder / LIBRARY_NAME))
         self._machine = VirtualMachine(library, tvm.cpu())
         self._step = self._machine["step"]
-        self._encoders: dict[int, Any] = {}
+        self._encode = self._machine["encode"]
         weights = _read_weights(folder / WEIGHTS_NAME)
         # sinusoids (positions, width), then the table in panels (V / P, width, P)
         positions = weights[0].shape
@@ -138,9 +138,8 @@ class TvmEngine:
         source = np.full(num_tiles * TILE_ROWS, self._settings.pad_id, np.int32)
         source[: len(ids) + 1] = [*ids, self._settings.eos_id]
         length = _tensor([len(ids) + 1])
-        encode = self._encoder(num_tiles * TILE_ROWS)
         tiles = _tensor(source.reshape(num_tiles, TILE_ROWS))
-        memories = encode(tiles, length, _tensor([0]), self._weights)
+        memories = self._encode(tiles, length, _tensor([0]), self._weights)
         # keys and values of each layer's self-attention, (K, 0, Q) before the first step
         empty = np.zeros((self._settings.beam, 0, memories[0].shape[2] // 2), np.float32)
         caches = [tvm.runtime.tensor(empty)] * (2 * len(memories))
@@ -162,15 +161,6 @@ class TvmEngine:
             return np.asarray(logits.numpy()[0, :, : self._vocab_size], np.float32)  # (K, V)
 
         return step
-
-    def _encoder(self, length: int) -> Any:
-        """The function that was tuned for this padded length, or the one for all."""
-        if length not in self._encoders:
-            try:
-                self._encoders[length] = self._machine[f"encode_{length}"]
-            except AttributeError:
-                self._encoders[length] = self._machine["encode"]
-        return self._encoders[length]
 
 
 def _tensor(values: npt.ArrayLike) -> Any:

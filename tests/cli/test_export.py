@@ -36,7 +36,7 @@ PRECISIONS = PrecisionChoice(
 
 def test_options(ask: Callable[..., Any]) -> None:
     words = "--pick largest --precision auto --beam 4 --weights scratch --device rpi"
-    words += " --max-score-drop 0.5 --runtime tvm --tune 30m --shortlist 50"
+    words += " --max-score-drop 0.5 --runtime tvm --shortlist 50"
     done = ask(EXPORT, RESULT, "export", *words.split())
     assert done.arguments[1] == ExportOptions(
         pick="largest",
@@ -47,7 +47,6 @@ def test_options(ask: Callable[..., Any]) -> None:
         device="rpi",
         max_score_drop=0.5,
         runtime="tvm",
-        tune_s=1800.0,
         trim_vocabulary=None,
     )
     trimmed = ask(EXPORT, RESULT, "export", "--trim-vocabulary").arguments[1]

@@ -93,7 +93,6 @@ RECIPES = ", ".join(list_recipes())
         (("search",), 3, "a search needs a limit"),
         (("search", "--max-latency", "150ms"), 4, TRAIN_FIRST),
         (("export",), 4, TRAIN_FIRST),
-        (("export", "--tune", "30"), 3, "'30' is not a time to spend"),
         (("export", "--runtime", "tf"), 2, "'--runtime': 'tf' is not one of 'onnxruntime', "),
         (("export", "--precision", "fp8"), 2, "--precision"),
         (("export", "--weights", "stolen"), 2, "--weights"),

@@ -203,7 +203,7 @@ def test_options_of_0_1_0_are_still_known() -> None:
         ("search",): "--device --max-latency --max-parameters --max-size --verify --ssh-config",
         ("finetune",): "--arch --from-scratch",
         ("evaluate",): "--arch --beam",
-        ("export",): "--arch --weights --precision --beam --max-bleu-drop --runtime --tune",
+        ("export",): "--arch --weights --precision --beam --max-bleu-drop --runtime",
         ("deploy",): "--device --host --bundle --rollback --ssh-config",
         ("translate",): "--bundle --threads",
         ("devices", "check"): "--host --ssh-config",

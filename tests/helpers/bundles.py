@@ -22,7 +22,7 @@ from mosdeploy.export.bundle import (
 from mosdeploy.export.onnx.initializers import Array
 from mosdeploy.export.onnx.model import GraphOptions, state_arrays, write_model
 from mosdeploy.export.parity import ParityExamples
-from mosdeploy.export.tvm import TvmOptions
+from mosdeploy.export.tvm import Processor
 from mosdeploy.families.translation.bundle import (
     bundle_readme,
     bundle_settings,
@@ -190,11 +190,16 @@ def export_tvm(folder: Path) -> Path:
     """Write a TVM bundle of the same subnet, compiled for this machine; give its folder."""
     spec = spec_of(SPACE)
     subnet = lively_subnet(SPACE)
-    options = TvmOptions(GRAPH_OPTIONS.max_positions)
 
     def build(place: Path) -> BuiltModel:
-        weights = arrays_of(subnet)
-        return build_tvm(spec, subnet.arch, weights=weights, options=options, folder=place)
+        return build_tvm(
+            spec,
+            subnet.arch,
+            arrays_of(subnet),
+            place,
+            max_positions=GRAPH_OPTIONS.max_positions,
+            processor=Processor(),
+        )
 
     return _export(folder, spec, subnet=subnet, build=build)
 

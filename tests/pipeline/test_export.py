@@ -190,8 +190,6 @@ def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
     run = opened(walked)
     with pytest.raises(ConfigError, match="unknown precision 'int3'"):
         run.export(precision="int3")
-    with pytest.raises(ConfigError, match="--tune is about TVM; add --runtime tvm"):
-        run.export(tune_s=60.0)
     with pytest.raises(ConfigError, match="unknown runtime 'onnx'; known: onnxruntime, tvm, auto"):
         run.export(runtime="onnx")
 

@@ -14,22 +14,17 @@ from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError, ExportEr
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.pipeline import runtime_selection
 from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
-from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.pipeline.runtime_selection import (
     RuntimeCandidate,
-    TvmTask,
     processor_of,
     select_fastest,
-    tvm_builder,
 )
 from mosdeploy.records import Measurement, Timing
 from mosdeploy.run_folder.bundles import note_newest, require_bundle
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.run import open_run
-from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.summaries import RuntimeTiming
-from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.workspace import Workspace
 
 
@@ -61,32 +56,6 @@ def test_the_profile_says_what_to_compile_for() -> None:
         processor_of(board(machine="aarch64"))
     with pytest.raises(ConfigError, match="CUDAExecutionProvider; TVM bundles run on CPUs"):
         processor_of(board(provider="CUDAExecutionProvider"))
-
-
-def tvm_task(root: Path, profile: DeviceProfile, tune_s: float) -> TvmTask:
-    run = open_run(root)
-    state = trained_run(run)
-    chosen = select_subnet(state, run.config.space.largest, "inherited")
-    exported = ExportedSubnet(state, chosen, run.config.workload)
-    return TvmTask(Context(run), exported, profile=profile, tune_s=tune_s)
-
-
-def test_tuning_for_another_machine_is_refused(walked: Path) -> None:
-    profile = board(machine="aarch64", llvm_cpu="cortex-a72")
-    task = tvm_task(walked, profile, tune_s=60.0)
-    with pytest.raises(ConfigError, match="cannot tune for 'board'"):
-        tvm_builder(task)
-
-
-def test_tuning_records_count_on_this_machine_alone(folder: Path) -> None:
-    here = DeviceProfile(name="here", kind="local")
-    assert tvm_task(folder, here, tune_s=0.0).options.tuning is None
-    (folder / "tuning").mkdir()
-    tuning = tvm_task(folder, here, tune_s=0.0).options.tuning
-    assert tuning is not None
-    assert (tuning.folder, tuning.threads, tuning.budget_s) == (folder / "tuning", 1, 0.0)
-    profile = board(machine="aarch64", llvm_cpu="cortex-a72")
-    assert tvm_task(folder, profile, tune_s=0.0).options.tuning is None
 
 
 def test_times_of_an_emulated_device_choose_no_runtime(folder: Path) -> None:

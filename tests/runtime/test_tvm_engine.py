@@ -19,7 +19,7 @@ from bundles import (
     spec_of,
 )
 
-from mosdeploy.export.tvm import TvmOptions
+from mosdeploy.export.tvm import Processor
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import ModelError, open_model
 from mosdeploy.runtime.self_test import run_self_test
@@ -34,9 +34,14 @@ MAX_POSITIONS = 40
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a small subnet."""
     folder = tmp_path_factory.mktemp("small")
-    weights = arrays_of(lively_subnet(SPACE))
-    options = TvmOptions(MAX_POSITIONS)
-    build_tvm(spec_of(SPACE), SPACE.largest, weights=weights, options=options, folder=folder)
+    build_tvm(
+        spec_of(SPACE),
+        SPACE.largest,
+        arrays_of(lively_subnet(SPACE)),
+        folder,
+        max_positions=MAX_POSITIONS,
+        processor=Processor(),
+    )
     return folder
 
 

@@ -1,43 +1,45 @@
 """A subnet compiled with TVM: functions in a library, weights in a file beside it."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+import platform
+from dataclasses import dataclass
 
 from ...errors import ExportError
-from ...runtime.manifest import LIBRARY_NAME, WEIGHTS_NAME
 from ...runtime.threads import leave_tvm_threads_unbound
-from .options import (
-    PRECISIONS,
-    TILE_ROWS,
-    Processor,
-    Tuning,
-    TvmOptions,
-    fill_tiles,
-)
-from .packing import Packed
 
-__all__ = [
-    "PRECISIONS",
-    "TILE_ROWS",
-    "Processor",
-    "Tuning",
-    "TvmOptions",
-    "build_library",
-    "fill_tiles",
-    "import_tvm",
-]
+PRECISIONS = ("fp32", "int8")
 
-ModuleBuilder = Callable[[Sequence[int]], Any]
-"""Padded input lengths that get functions of their own, to a Relax module."""
+# as in runtime/tvm_engine.py, which imports nothing from here
+TILE_ROWS = 8
+"""Positions of an input that are computed together; the runtime fills inputs up to a multiple."""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What to compile for: `machine` as `uname -m` says it, `cpu` as LLVM calls it; None means this
+    machine's.
+    """
+
+    machine: str = platform.machine()
+    cpu: str | None = None
+
+    @property
+    def is_this_one(self) -> bool:
+        """Whether what is compiled runs here for certain."""
+        # a processor with a name counts as another one, even where it is the same
+        return self == Processor()
+
+    def __str__(self) -> str:
+        return f"{self.machine} {self.cpu}" if self.cpu else f"{self.machine} (where it was built)"
+
+
+def fill_tiles(num_positions: int) -> int:
+    """The next multiple of `TILE_ROWS`."""
+    # `//` rounds down, and so up between two minus signs
+    return -(-num_positions // TILE_ROWS) * TILE_ROWS
 
 
 def import_tvm() -> None:
-    """Make sure that TVM is there, and leaves this process on all processors, before anything is
-    made for it.
-    """
+    """Make sure that TVM is there, and leaves this process on all processors."""
     try:
         import tvm  # noqa: F401
     except ImportError as error:
@@ -45,38 +47,3 @@ def import_tvm() -> None:
             f"TVM cannot be imported ({error}); run: pip install 'mosdeploy[tvm]'"
         ) from error
     leave_tvm_threads_unbound()
-
-
-def build_library(
-    build_module: ModuleBuilder, packed: Packed, options: TvmOptions, folder: Path
-) -> None:
-    """Write `model.so` and `weights.bin` into a folder."""
-    import_tvm()
-    # these modules import TVM themselves
-    from .library import compile_module, find_linker, link, make_target
-
-    processor = options.processor
-    tuning = options.tuning
-    # both before anything is compiled, since either may raise
-    target = make_target(processor.machine, processor.cpu)
-    linker = find_linker(processor.machine)
-    # without tuning one `encode` serves every length
-    if tuning is None:
-        executable = compile_module(build_module(()), target)
-    elif not processor.is_this_one:
-        raise ExportError(
-            f"tuning times layers on this machine, which is not the {processor} that is compiled "
-            "for; leave tuning out"
-        )
-    else:
-        from .tuning import Tuned, tune
-
-        # only layers whose sizes are all known are tuned: this length gets an `encode` of its own
-        module = build_module((tuning.padded_len,))
-        database = tune(module, target=target, run=tuning, notify=options.notify)
-        executable = compile_module(module, target, [Tuned(database)])
-    link(executable, linker, folder / LIBRARY_NAME)
-    with (folder / WEIGHTS_NAME).open("wb") as file:
-        for array in packed.values():
-            # one after the other: the runtime reads arrays until the file ends
-            np.save(file, array, allow_pickle=False)

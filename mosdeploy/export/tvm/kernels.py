@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from .options import TILE_ROWS
+from . import TILE_ROWS
 
 Expr = Any
 Tensor = Any
@@ -60,16 +60,9 @@ def linear(
         return y + next(extra)[i, j, n] if residual else y
 
     result = te.compute(result_shape, finish, "result")
-    # for the schedules and the tuning; tiles is 0 where only a run tells
-    return te.create_prim_func([*inputs, result]).with_attrs(
-        {
-            "panel": shape.panel,
-            "tiles": shape.tiles or 0,
-            "rows": shape.rows,
-            "inputs": shape.num_inputs,
-            "outputs": shape.num_outputs,
-        }
-    )
+    # the attributes are for the schedule
+    attributes = {"panel": shape.panel, "rows": shape.rows}
+    return te.create_prim_func([*inputs, result]).with_attrs(attributes)
 
 
 def layer_norm(tiles: int | None, rows: int, dim: int, epsilon: float) -> tirx.PrimFunc:

@@ -1,16 +1,12 @@
 """A translation subnet compiled with TVM."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...errors import ExportError
 from ...export.bundle import BuiltModel
 from ...export.onnx.initializers import Array, InlineInitializers
-from ...export.tvm import PRECISIONS, Processor, TvmOptions, build_library, fill_tiles, import_tvm
-from ...export.tvm.packing import Packed
+from ...export.tvm import PRECISIONS, Processor, fill_tiles, import_tvm
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import TranslationArch
@@ -22,8 +18,10 @@ def build_tvm(
     spec: ModelSpec,
     arch: TranslationArch,
     weights: Mapping[str, Array],
-    options: TvmOptions,
     folder: Path,
+    *,
+    max_positions: int,
+    processor: Processor,
 ) -> BuiltModel:
     """Write `model.so` and `weights.bin` of a subnet into a folder."""
     spec.space.check(arch)
@@ -38,30 +36,21 @@ def build_tvm(
             "a TVM bundle scores the whole vocabulary; use --shortlist 0, or --runtime onnxruntime"
         )
     import_tvm()
+    from ...export.tvm.library import write_library
+    from .tvm_network import NetworkSpec, build_module
+
+    assert isinstance(spec.space, TranslationSpace)
+    assert isinstance(spec.workload, TranslationWorkload)
     # the encoder's last tile is always full, and compiled code checks no index
-    num_positions = fill_tiles(options.max_positions)
+    num_positions = fill_tiles(max_positions)
     lookup = InlineInitializers(weights).lookup
     # packed once: libraries of all processors read the same weights
     packed = pack_weights(spec, arch, lookup=lookup, num_positions=num_positions)
-    build_module = partial(_build_module, spec, arch, packed)
-    build_library(build_module, packed, options=options, folder=folder)
-    processor = options.processor
+    network = NetworkSpec(arch, spec.space, packed=packed, beam=spec.workload.beam)
+    write_library(build_module(network), packed, processor, folder)
     if processor.is_this_one:
         return BuiltModel("tvm", str(processor))
     native = folder.with_name("for-this-machine")
     native.mkdir(exist_ok=True)
-    # `tuning` is None here, since it is refused for a processor that is not this one
-    here = replace(options, processor=Processor())
-    build_library(build_module, packed, options=here, folder=native)
+    write_library(build_module(network), packed, Processor(), native)
     return BuiltModel("tvm", str(processor), native)
-
-
-def _build_module(
-    spec: ModelSpec, arch: TranslationArch, packed: Packed, lengths: Sequence[int]
-) -> Any:
-    from .tvm_network import NetworkSpec, build_module  # imports TVM
-
-    assert isinstance(spec.space, TranslationSpace)
-    assert isinstance(spec.workload, TranslationWorkload)
-    network = NetworkSpec(arch, spec.space, packed=packed, beam=spec.workload.beam)
-    return build_module(network, lengths)

@@ -31,13 +31,11 @@ class NetworkSpec:
     beam: int
 
 
-def build_module(spec: NetworkSpec, lengths: Sequence[int]) -> Any:
+def build_module(spec: NetworkSpec) -> Any:
     """Build the module."""
     builder = relax.BlockBuilder()
     network = _Network(builder, spec)
-    network.encode(None)
-    for length in lengths:
-        network.encode(length // TILE_ROWS)
+    network.encode()
     network.step()
     return builder.finalize()
 
@@ -78,18 +76,16 @@ class _Network:
 
     # -- the two functions -------------------------------------------------------------------------
 
-    def encode(self, tiles: int | None) -> None:
-        """Emit `encode`, or, for a known number of tiles, `encode_LENGTH`."""
-        self._tiles = tiles
-        # a symbol stands for a number of tiles that only a run tells
-        self._shape_tiles = tirx.Var("tiles", "int64") if tiles is None else tiles
+    def encode(self) -> None:
+        """Emit `encode`, for a number of tiles that only a run tells."""
+        self._tiles = None
+        self._shape_tiles = tirx.Var("tiles", "int64")
         self._rows = TILE_ROWS
         ids = relax.Var("ids", relax.TensorType((self._shape_tiles, TILE_ROWS), "int32"))
         length = _integer("length")
         start = _integer("start")
         weights = self._weights_var()
-        name = "encode" if tiles is None else f"encode_{tiles * TILE_ROWS}"
-        with self._builder.function(name, [ids, length, start, weights]):
+        with self._builder.function("encode", [ids, length, start, weights]):
             self._read_weights(weights)
             outputs = self._encoder_layers(ids, length, start)
             # each decoder layer reads the outputs of the last `cross_span` encoder layers

@@ -17,8 +17,7 @@ def run(kernel: object, *inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarr
     """Schedule and compile one kernel, and run it."""
     from tvm.s_tir import dlight
 
-    from mosdeploy.export.tvm.library import make_target
-    from mosdeploy.export.tvm.schedules import PackedLinear, RowByRow
+    from mosdeploy.export.tvm.library import PackedLinear, RowByRow, make_target
 
     target = make_target(platform.machine(), None)
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})

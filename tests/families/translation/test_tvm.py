@@ -22,8 +22,7 @@ from torch import nn
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.bundle import BuiltModel
 from mosdeploy.export.quantize import LARGEST_CODE, quantize_columns
-from mosdeploy.export.tvm import Processor, Tuning, TvmOptions
-from mosdeploy.families.translation import tvm
+from mosdeploy.export.tvm import Processor, fill_tiles
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime.errors import ModelError
 from mosdeploy.spaces.translation import TranslationSpace
@@ -35,6 +34,7 @@ pytest.importorskip("tvm")
 LENGTHS = (1, 2, 7, 8, 9, 15, 23)
 MAX_POSITIONS = 40
 MAX_STEPS = 30
+HERE = Processor()
 
 
 @pytest.fixture(params=["pre", "post"])
@@ -48,14 +48,16 @@ def build(
     folder: Path,
     precision: str = "fp32",
     beam: int = 1,
-    **options: object,
+    max_positions: int = MAX_POSITIONS,
+    processor: Processor = HERE,
 ) -> BuiltModel:
     return build_tvm(
         spec_of(space, precision, beam),
         subnet.arch,
-        weights=arrays_of(subnet),
-        options=TvmOptions(**{"max_positions": MAX_POSITIONS, **options}),
-        folder=folder,
+        arrays_of(subnet),
+        folder,
+        max_positions=max_positions,
+        processor=processor,
     )
 
 
@@ -83,18 +85,6 @@ def test_every_span_and_the_wider_encoder(tmp_path: Path) -> None:
     build(subnet, space, tmp_path)
     found = open_library(tmp_path).translate(sources)
     assert found == in_torch(subnet, sources, 1, MAX_STEPS)
-
-
-def test_a_function_for_sources_of_one_tile_places_each_token(
-    space: TranslationSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A tuned library has functions for single lengths, 8 among them where inputs are short."""
-    build_module = tvm._build_module
-    monkeypatch.setattr(tvm, "_build_module", lambda *given: build_module(*given[:3], (8,)))
-    subnet = lively_subnet(space, seed=5)
-    sources = random_sources((5, 6, 7, 12), 5)
-    build(subnet, space, tmp_path, beam=8)
-    assert open_library(tmp_path, 8).translate(sources) == in_torch(subnet, sources, 8, MAX_STEPS)
 
 
 def test_a_limit_that_fills_no_tile(space: TranslationSpace, tmp_path: Path) -> None:
@@ -195,9 +185,6 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         build(subnet, space, tmp_path, precision="int4")
     with pytest.raises(ExportError, match="not for 'riscv64'"):
         build(subnet, space, tmp_path, processor=Processor("riscv64"))
-    tuning = Tuning(tmp_path, 8, threads=1)
-    with pytest.raises(ExportError, match=r"not the x86_64 skylake .* leave tuning out"):
-        build(subnet, space, tmp_path, processor=Processor("x86_64", "skylake"), tuning=tuning)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     message = rf"for {platform.machine()}; run: sudo apt-get install g\+\+"
     with pytest.raises(ExportError, match=message):
@@ -207,6 +194,10 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_architecture_of_another_space(tmp_path: Path) -> None:
     space = uneven_space("pre")
     wide: TranslationArch = space.smallest.model_copy(update={"encoder_embed_dim": 24})
-    options = TvmOptions(max_positions=9)
     with pytest.raises(ArchError, match="encoder_embed_dim is 24"):
-        build_tvm(spec_of(space), wide, weights={}, options=options, folder=tmp_path)
+        build_tvm(spec_of(space), wide, {}, tmp_path, max_positions=9, processor=HERE)
+
+
+@pytest.mark.parametrize(("length", "filled"), [(1, 8), (8, 8), (9, 16), (30, 32)])
+def test_tiles_are_filled(length: int, filled: int) -> None:
+    assert fill_tiles(length) == filled
