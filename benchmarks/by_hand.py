@@ -15,8 +15,7 @@ longest. What trains faster has more steps:
   best subnet of each limit has its part of the rest, from --inherited-share of its weights. That
   of one limit is of what keeps it (--whole: of all nets); its steps count as those of one of all;
 - HAT's way: the winner for as many steps from scratch;
-- ours, taught: as ours, with the largest subnet as teacher, whose training and translations come on
-  top. It teaches by both, by its distributions on the originals, or by its translations alone.
+- ours, taught: as ours, with the largest subnet as teacher, whose training comes on top.
 
 Compute is counted in steps, each weighed by its time in short trials that take turns, which a quiet
 machine should run: delete DIR/seed-*/costs to have them measured again, and cells of which others
@@ -62,12 +61,8 @@ from mosdeploy.storage import atomic_write, write_record
 HERE = Path(__file__).parent
 CATALOG = "jupyterlab-language-pack-fr-FR"
 PACKAGES = ("torch", "onnxruntime", "numpy", "sacrebleu", CATALOG)
-TAUGHT: dict[str, dict[str, object]] = {
-    "ours, taught": {"teacher": "largest", "data": "both"},
-    "ours, taught by distributions": {"teacher": "largest", "data": "original"},
-    "ours, taught by translations": {"data": "distilled"},
-}
-WAYS = (*BY_HAND, "ours", "HAT", *TAUGHT)
+TAUGHT = "ours, taught"
+WAYS = (*BY_HAND, "ours", "HAT", TAUGHT)
 TRIAL_STEPS = 12
 TRIALS = 7
 STEPS_TOLERANCE = 0.02
@@ -137,9 +132,8 @@ class Walk:
         for way in [way for way in WAYS[len(BY_HAND) :] if way in self.options.ways]:
             path = run.root / "cells" / f"{way.replace(' ', '-')}-{limit_ms:.2f}.json"
             chosen, shared_s = run, supernet_s
-            if way in TAUGHT:
+            if way == TAUGHT:
                 chosen, teacher_s = self.taught(run)
-                chosen = self.taught_by(way, arch, run.root, chosen)
                 shared_s += teacher_s
             cell = self.cell(path, way, limit_ms, num_limits, chosen, arch, steps_of(arch))
             seconds = cell.seconds + shared_s / num_limits
@@ -233,26 +227,15 @@ class Walk:
         """A copy of a run folder in which the largest subnet teaches; CPU seconds of that."""
         folder = run.root.with_name(f"{run.root.name}-taught")
         others = ("cells", "winners", "archs", "subnets")
-        _copy(run.root, folder, others, run.root, TAUGHT["ours, taught"])
+        _copy(run.root, folder, others, run.root, {"teacher": "largest"})
         taught = mosdeploy.open_run(folder)
 
         def teach() -> Seconds:
             start = cpu_seconds()
             taught.finetune("largest")
-            taught.distill()
             return Seconds(seconds=cpu_seconds() - start)
 
         return taught, kept(folder / "teacher-seconds.json", Seconds, teach).seconds
-
-    def taught_by(
-        self, way: str, arch: TranslationArch, root: Path, taught: mosdeploy.RunFolder
-    ) -> mosdeploy.RunFolder:
-        """A copy of a taught folder, of that in `root`, in which its teacher teaches otherwise."""
-        if way == "ours, taught":
-            return taught
-        folder = taught.root.with_name(f"{taught.root.name}-{way.split()[-1]}")
-        _copy(taught.root, folder, ("cells", f"{arch.key}-*"), root, TAUGHT[way])
-        return mosdeploy.open_run(folder)
 
     def cells(self, limits: Limits) -> list[Cell]:
         """All trainings of this seed."""

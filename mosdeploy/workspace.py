@@ -86,18 +86,6 @@ class Workspace:
         return self.supernet_dir / LOG_NAME
 
     @property
-    def distilled_path(self) -> Path:
-        return self.root / "distilled" / "examples.jsonl"
-
-    @property
-    def begun_distilling_path(self) -> Path:
-        return self.distilled_path.with_name("begun.json")
-
-    @property
-    def distilled_card_path(self) -> Path:
-        return self.distilled_path.with_name("distilled.json")
-
-    @property
     def predictors_dir(self) -> Path:
         return self.root / PREDICTORS
 

@@ -14,7 +14,6 @@ from page_folders import (
     in_an_untrained_folder,
     make_readers_home,
     make_searched,
-    taught,
     with_two_bundles,
 )
 from pages import CONTENT, PAGES, PYTHON_PAGES, ROOT, SHELL, Block, Hook, Typist, blocks, make_home
@@ -240,7 +239,6 @@ WALKS = {
             "mosdeploy profile": in_an_untrained_folder,
             "mosdeploy finetune --task": in_a_folder_of_texts,
         },
-        after={"mosdeploy distill": taught},
         shows={
             "mosdeploy profile": "^rpi: 12 measured now",
             "mosdeploy train --max-latency": "^supernet: 120 steps",
@@ -250,7 +248,6 @@ WALKS = {
             "mosdeploy finetune --from-scratch": r"^scratch \w+: 160 steps",
             "mosdeploy finetune --pick largest": r"^finetuned \w+: 40 steps",
             "mosdeploy finetune --seeds": "the best of 3 seeds",
-            "mosdeploy distill": "^[1-9][0-9]+ of [0-9]+ examples by largest, beam 5",
             "mosdeploy finetune --task": "^ +winner, finetuned: accuracy ",
             "mosdeploy export": "^bundle runs/sst2/bundles/classification-.* finetuned weights$",
         },

@@ -9,7 +9,6 @@ from ..config.sections import ParameterCount
 from ..config.units import Statistic, parse_budget_s, parse_duration_ms
 from ..records import (
     Deployment,
-    DistilledCard,
     PredictorCard,
     ScoreTable,
     SearchResult,
@@ -179,21 +178,6 @@ class RunFolder:
         given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         limits = asked_limits(self.config.search, *given)
         return search(self._context, SearchOptions(device, limits, verify, statistic))
-
-    def distill(self, teacher: str | Path = "largest", *, beam: int | None = None) -> DistilledCard:
-        """Have a teacher answer the training inputs anew, to train on.
-
-        Parameters
-        ----------
-        teacher
-            `largest`: the largest subnet of this supernet, after `finetune("largest")`; a bundle;
-            or the folder of a CTranslate2 model.
-        beam
-            Hypotheses of its beam search, from 1; None takes 5, or what a bundle was exported for.
-        """
-        from ..pipeline.distill import DistillOptions, distill
-
-        return distill(self._context, DistillOptions(str(teacher), beam))
 
     def finetune(
         self,

@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 RESUMED = (
-    *("walk", "train", "profile", "search", "distill", "finetune"),
+    *("walk", "train", "profile", "search", "finetune"),
     *("evaluate", "export", "deploy", "demo"),
 )
 """Verbs that go on where they were interrupted; the others are begun anew."""

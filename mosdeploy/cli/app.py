@@ -22,7 +22,6 @@ from .devices import (
     devices_setup,
     devices_show,
 )
-from .distill import distill
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
@@ -50,7 +49,6 @@ VERBS = (
     profile,
     fit,
     search,
-    distill,
     finetune,
     evaluate,
     export,

@@ -301,12 +301,6 @@ class EncoderRunConfig(RunConfig):
                 "finetune.teacher: the subnets of an encoder learn from the teacher of [teacher] "
                 "already; leave it out"
             )
-        for name, section in (("training", self.training), ("finetune", self.finetune)):
-            if section.data not in (None, "original"):
-                raise ValueError(
-                    f'{name}.data: "{section.data}", but only translations are distilled into '
-                    "examples; leave it out"
-                )
         return self
 
     @property

@@ -15,9 +15,6 @@ from .units import Count, Duration, Fraction, Size, Statistic, Steps, Timeout
 MAX_SEED = 2**62
 """What every generator of random numbers takes."""
 
-TrainingData = Literal["original", "distilled", "both"]
-"""What is trained on: the user's examples, a teacher's answers to their inputs, or all of them."""
-
 
 class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
@@ -68,11 +65,11 @@ class TrainingConfig(LimitsConfig):
     warms up, then follows `schedule`; with "constant" it stays, and decays in the training of a
     winner, which goes on from there. `budget` stands for the steps of the whole walk, in place of
     both their numbers: the supernet's, and those of `num_winners` subnets that are found in it and
-    trained on. `data`: the examples of the corpus, those of `mosdeploy distill`, or both. `log`:
+    trained on. `log`:
     JSON Lines alone, or TensorBoard's events too (extra `tensorboard`). `weight_decay` shrinks
     matrices alone, apart from the gradient (AdamW), and `adam_betas` are of that. A gradient's norm
     is clipped to `clip_norm`, 0 for not at all. `compute`: on what is trained; "auto" takes a GPU
-    if there is one. `threads` of the processor, and processes of `mosdeploy distill`; None takes
+    if there is one. `threads` of the processor; None takes
     all that are allowed.
     """
 
@@ -111,7 +108,6 @@ class TrainingConfig(LimitsConfig):
         "both", exclude_if=lambda which: which == "both"
     )
     num_random_archs: int = Field(1, ge=0, le=1000)
-    data: TrainingData = Field("original", exclude_if=lambda which: which == "original")
     seed: int = Field(1, ge=-MAX_SEED, le=MAX_SEED)
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
@@ -156,7 +152,7 @@ class FinetuneConfig(Record):
     of the reference architecture, of median work, and any other has as many as take as long.
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
-    distributions of the largest subnet, trained alone before. `data`: None is as in [training].
+    distributions of the largest subnet, trained alone before.
 
     Of several `seeds`, from that of [training] up, each trains the subnet anew for all the steps;
     the one with the lowest validation loss is kept.
@@ -167,7 +163,6 @@ class FinetuneConfig(Record):
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
     same_time: bool = Field(False, exclude_if=operator.not_)
-    data: TrainingData | None = None
     teacher: Literal["largest"] | None = None
     teacher_weight: float = Field(0.5, gt=0, le=1)
 

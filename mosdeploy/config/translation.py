@@ -39,6 +39,18 @@ class CorpusConfig(Record):
     vocab_size: int = Field(4000, ge=32, le=256_000)
 
 
+class TranslationTeacherConfig(Record):
+    """A model whose translations of the training sources are learned.
+
+    `path`: the folder of a bundle or of a CTranslate2 model; None: no teacher. `beam`: None is a
+    bundle's own, or 5. `data`: the translations alone, or the references too.
+    """
+
+    path: str | None = None
+    beam: int | None = Field(None, ge=1)
+    data: Literal["distilled", "both"] = "distilled"
+
+
 class TranslationExportConfig(ExportConfig):
     """Longest source and longest translation of a bundle, in tokens, the length penalty of its beam
     search, and its shortlist.
@@ -77,12 +89,19 @@ class TranslationRunConfig(RunConfig):
     """All of `mosdeploy.toml` for a translation."""
 
     packages: ClassVar[tuple[str, ...]] = ("sentencepiece>=0.2.2",)
+    data_note: ClassVar[str] = " (files of a teacher count too)"
 
     family: Literal["translation"] = "translation"
     corpus: CorpusConfig
+    teacher: TranslationTeacherConfig = TranslationTeacherConfig()
     space: TranslationSpace
     workload: TranslationWorkload = TranslationWorkload()
     export: TranslationExportConfig = TranslationExportConfig()
+
+    @property
+    def data_sections(self) -> dict[str, Record]:
+        # the content of the teacher's files counts, not their name
+        return {"teacher": self.teacher.model_copy(update={"path": None})}
 
     @property
     def vocab_size(self) -> int:

@@ -1,10 +1,10 @@
 """Family: what a kind of model offers to the pipeline, as one record of callables."""
 
-from .bundles import BundleModel, FormatJob, SmallerVocabulary
+from .bundles import BundleModel, FormatJob, SmallerVocabulary, num_cores
 from .examples import ScoredExamples, TaskData, Tokenizer
 from .plan import DataRequest, DataSizes, RunPlan, Setting
 from .record import Family, deferred
-from .teachers import OutputTeacher, Teacher, TeacherTask
+from .teachers import Teacher, TeacherTask
 
 __all__ = [
     "BundleModel",
@@ -12,7 +12,6 @@ __all__ = [
     "DataSizes",
     "Family",
     "FormatJob",
-    "OutputTeacher",
     "RunPlan",
     "ScoredExamples",
     "Setting",
@@ -22,4 +21,5 @@ __all__ = [
     "TeacherTask",
     "Tokenizer",
     "deferred",
+    "num_cores",
 ]

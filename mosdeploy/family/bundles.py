@@ -1,5 +1,6 @@
 """What a family exports, and what is opened again."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +77,10 @@ class BundleModel(Protocol):
 
     def line_of(self, answer: Mapping[str, Any]) -> str:
         """One of these as a line of text."""
+
+
+def num_cores() -> int:
+    """Processors that this process may run on or, where the system does not tell (macOS), all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .bundles import BundleModel, FormatJob, SmallerVocabulary
 from .examples import ScoredExamples, TaskData, Tokenizer
 from .plan import DataRequest, RunPlan
-from .teachers import OutputTeacher, Teacher, TeacherTask
+from .teachers import Teacher, TeacherTask
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
@@ -91,9 +91,9 @@ class Family:
         By name, what reads a published file of latencies and fits a predictor to it: (path, spec,
         facts).
     distill
-        (folder, or subnet in torch; the subnet's tokenizer or None; config; beam and threads or
-        None) to an `OutputTeacher`; None for a family whose examples no model answers anew. Raises
-        ConfigError for a folder that holds none.
+        (data, config, run folder, the teacher's folder, show) to the training examples: those of
+        the data or, if the run file names a teacher, with its answers as targets. None for a
+        family whose teacher labels examples.
     plan_run
         (`DataRequest`) to a `RunPlan`: a run file for the user's data; None for a family whose run
         files are written by hand. Raises ConfigError for data that is wrong.
@@ -125,7 +125,7 @@ class Family:
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"
     latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
-    distill: Callable[..., OutputTeacher] | None = None
+    distill: Callable[..., Sequence[Any]] | None = None
     plan_run: Callable[[DataRequest], RunPlan] | None = None
     check_checkpoint: Callable[..., None] | None = None
 

@@ -86,16 +86,3 @@ class TeacherTask:
     valid: "Dataset | None" = None
     show: "Callable[[LogLine, int, float], None] | None" = None
     show_labels: "Callable[[int, int], None] | None" = None
-
-
-class OutputTeacher(Protocol):
-    """A model whose answers a family's networks can be trained on."""
-
-    @property
-    def setup(self) -> str:
-        """How it answers, in all that its answers depend on: `beam 5, ...`."""
-
-    def answer(self, examples: Sequence[Any]) -> list[tuple[str, ...]]:
-        """Training examples with the same inputs, and its answers for targets; without those that
-        are not worth training on.
-        """

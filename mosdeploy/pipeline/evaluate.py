@@ -26,7 +26,7 @@ from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import fingerprint, readable_record, write_record
 from ..version import __version__
-from .answering import scored_in_parts
+from .chunked import scored_in_chunks
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
@@ -104,7 +104,7 @@ class _Evaluation:
                 key = _key(chosen)  # a winner may be the largest too
                 if key not in known:
                     told = partial(self._tell, done, len(judged), name)
-                    known[key] = self._score(chosen, scored_in_parts(self.examples, told))
+                    known[key] = self._score(chosen, scored_in_chunks(self.examples, told))
                 scores[name] = known[key]
                 self._add(scores)
         self.context.progress.update("evaluate", len(judged), len(judged))

@@ -20,7 +20,7 @@ from ..run_folder.trained_run import TrainedRun, trained_run
 from ..run_folder.workloads import changed_workload
 from ..spaces.spec import Workload
 from ..storage import sha256_file
-from .answering import opened_in_parts
+from .chunked import opened_in_chunks
 from .export_job import (
     ExportOptions,
     ExportResult,
@@ -145,7 +145,9 @@ class _Export:
             manifest = export_bundle(
                 job,
                 build=self._builder(),
-                open_bundle=opened_in_parts(self.context.family.open_bundle, self.context.progress),
+                open_bundle=opened_in_chunks(
+                    self.context.family.open_bundle, self.context.progress
+                ),
                 examples=parity_examples(self.exported, num_examples),
                 out_dir=out_dir,
             )

@@ -14,7 +14,7 @@ from ..errors import ExportError
 from ..notebook import HtmlTable
 from ..records import BundleManifest, PrecisionChoice
 from ..run_folder.summaries import RuntimeChoice
-from .answering import in_parts
+from .chunked import in_chunks
 from .exported import ExportedSubnet
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def parity_examples(exported: ExportedSubnet, limit: int) -> "ParityExamples":
         def answer(ids: list[list[int]]) -> Any:
             return predict(exported.chosen.subnet, exported.trained_ids(ids))
 
-        return in_parts(answer, partial(state.progress.update, "answer in torch"))
+        return in_chunks(answer, partial(state.progress.update, "answer in torch"))
 
     shortcut = scored.shortcut
     if shortcut is not None:

@@ -1,7 +1,8 @@
 """What the finalists of a search come to when each is trained alone for a few steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from ..storage import disk_errors, readable_record, write_record
 from ..workspace import CHECKPOINT_NAME, LOG_NAME
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
-from .subnet_teaching import Teaching, remedy, teaching
+from .subnet_teaching import remedy, teaching
 from .subnet_training import SubnetTraining
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ class FinalistTraining:
     state: TrainedRun
     steps: int
     progress: Progress
-    _datasets: "dict[tuple[str | float, ...], tuple[Dataset, Dataset]]" = field(
-        default_factory=dict
-    )
 
     def losses(self, archs: Sequence[ArchConfig]) -> list[float]:
         """Train those that were not trained yet; the losses of all."""
@@ -64,14 +62,11 @@ class FinalistTraining:
                     path.unlink(missing_ok=True)
                     path.with_name(LOG_NAME).unlink(missing_ok=True)
 
-    def _dataset(self, taught: Teaching) -> "tuple[Dataset, Dataset]":
-        """Training and validation examples, tokenized once for all that learn from the same."""
+    @cached_property
+    def _dataset(self) -> "tuple[Dataset, Dataset]":
+        """Training and validation examples, tokenized once."""
         state = self.state
-        if taught.source.sha256 not in self._datasets:
-            examples = taught.source.examples(state.run, state.data)
-            both = state.tokenized(examples), state.tokenized(state.data.valid)
-            self._datasets[taught.source.sha256] = both
-        return self._datasets[taught.source.sha256]
+        return state.tokenized(state.training_examples), state.tokenized(state.data.valid)
 
     def _remove_other(self, path: Path, inputs_sha256: str, steps: int) -> None:
         """Remove a state that cannot be gone on from: of another training, or of as many steps or
@@ -101,7 +96,7 @@ class FinalistTraining:
         # the same part of all steps, and of a schedule
         steps = max(1, round(self.steps * own_total / state.config.finetune.steps))
         config = alone(state.config.training, own, FinetuneOptions())
-        taught = teaching(state, arch, self.progress)
+        taught = teaching(state, arch)
         training = SubnetTraining(state, arch, "finetuned", config, taught)
         inputs_sha256 = training.inputs_sha256
         path = state.files.finalist_checkpoint_path(arch.key)
@@ -110,7 +105,7 @@ class FinalistTraining:
         if card and (card.inputs_sha256, card.steps) == (inputs_sha256, steps):
             return card.loss
         self._remove_other(path, inputs_sha256, steps)
-        train_set, valid_set = self._dataset(taught)
+        train_set, valid_set = self._dataset
         job = TrainingJob(
             # the schedule of the whole training, of which these are the first steps; TensorBoard's
             # events could not be moved to where `finetune` goes on

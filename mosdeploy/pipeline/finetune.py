@@ -10,12 +10,11 @@ from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from ..run_folder.context import SILENT, Context
-from ..run_folder.distilled import LARGEST
 from ..run_folder.picking import pick
 from ..run_folder.subnets import STARTS, losses_of
 from ..run_folder.trained_run import trained_run
 from .same_time import own_steps
-from .subnet_teaching import teaching
+from .subnet_teaching import LARGEST, teaching
 from .subnet_training import SubnetTraining
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def finetune_together(
         steps = distributed.first("steps", lambda: str(own_steps(state, arch, context.progress)))
         own = own.model_copy(update={"steps": int(steps)})
     config = alone(state.config.training, own, options)
-    taught = teaching(state, arch, context.progress)
+    taught = teaching(state, arch)
     num_seeds = state.config.finetune.seeds if options.seeds is None else options.seeds
     if num_seeds < 1:
         raise ConfigError(f"seeds is {num_seeds}; at least 1 is needed")
@@ -127,7 +126,5 @@ def alone(
             "warmup_steps": steps // (RESUMED_WARMUP if resumes else WARMUP),
             "schedule": "cosine" if stays else training.schedule,
             "validate_every": max(1, steps // CURVE_POINTS),
-            # which examples are read is part of the teaching, not of the schedule
-            "data": "original",
         }
     )

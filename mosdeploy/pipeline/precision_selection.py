@@ -24,7 +24,7 @@ from ..spaces import ModelSpec
 from ..spaces.spec import Precision
 from ..storage import disk_errors, fingerprint, readable_record, write_record
 from ..version import __version__
-from .answering import opened_in_parts
+from .chunked import opened_in_chunks
 from .export_job import bundle_job, onnx_builder, parity_examples, runtime_errors
 from .exported import ExportedSubnet
 from .precision_verdicts import decide, needs_likeness
@@ -284,7 +284,7 @@ def _answers(
         f"another `mosdeploy export --precision auto` scores {task.exported.arch.key[:8]}; wait "
         "for it, or stop it"
     )
-    open_bundle = opened_in_parts(task.exported.state.family.open_bundle, task.context.progress)
+    open_bundle = opened_in_chunks(task.exported.state.family.open_bundle, task.context.progress)
     with locked(scratch_dir, busy), disk_errors(scratch_dir.parent):
         remove_scratch(scratch_dir)
         for precision in precisions:

@@ -16,7 +16,7 @@ from ..run_folder.context import SILENT, Progress
 from ..run_folder.summaries import Predictions, VectorFile
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .answering import in_parts
+from .chunked import in_chunks
 
 if TYPE_CHECKING:
     from ..family import BundleModel
@@ -106,7 +106,7 @@ def predict(
     try:
         family = load_family(read_manifest(folder).family)
         model: BundleModel = family.open_bundle(folder, threads, long)
-        answers = in_parts(model.answer, partial(progress.update, "predict"))(lines)
+        answers = in_chunks(model.answer, partial(progress.update, "predict"))(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
     except LineError as error:

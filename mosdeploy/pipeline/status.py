@@ -19,7 +19,6 @@ from ..records import (
 from ..run_folder.begun_search import begun_search
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
-from ..run_folder.distilled import begun_command
 from ..run_folder.predictors import has_ready_made
 from ..run_folder.subnets import are_current, trained_weights
 from ..run_folder.summaries import Part, RunStatus
@@ -72,7 +71,6 @@ class _Look:
         yield look_at("tokenizer", "", self._tokenizer, self._train_command)
         train = None if self._refused else self._train_command
         yield look_at("supernet", "", self._supernet, train)
-        yield from self._distilled()
         yield from measured_parts(self.context)
         yield look_at("search", "", self._search, self._search_command)
         yield from finetuned_parts(self.context, lambda: self._trained)
@@ -231,16 +229,6 @@ class _Look:
         card = state.card
         losses = f"{card.largest_loss:.3f} (largest), {card.smallest_loss:.3f} (smallest)"
         return f"{card.steps:,} steps, validation loss {losses}"
-
-    def _distilled(self) -> Iterator[Part]:
-        """Answers of a teacher that is not done with all."""
-        files = self.context.files
-        command = begun_command(files)
-        if command is not None:
-            detail = f"`{command}` was stopped; it goes on while teacher and data are the same"
-            if is_locked(files.distilled_path):
-                detail = f"`{command}` runs now"
-            yield Part(what="distilled", state="unused", detail=detail)
 
     # -- what was found, and what became of it
 

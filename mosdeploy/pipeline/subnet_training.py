@@ -164,7 +164,7 @@ class SubnetTraining:
 
         held.enter_context(locked(self.path, self._busy))
         state = self.state
-        data = state.data  # refuses a changed run file, before anything is begun
+        state.data  # noqa: B018  refuses a changed run file, before anything is begun
         card = self._kept()
         if self.seed is not None and (card is None or card.inputs_sha256 != self.inputs_sha256):
             card = self._take_over_single() or card
@@ -177,8 +177,8 @@ class SubnetTraining:
         if self.weights == "finetuned":
             self._take_over_steps(state.files.finalist_checkpoint_path(self.arch.key))
         self._begin(progress)
-        train_set = state.tokenized(self.teaching.source.examples(state.run, data))
-        valid_set = state.tokenized(data.valid)
+        train_set = state.tokenized(state.training_examples)
+        valid_set = state.tokenized(state.data.valid)
         write_tokens(self.path.parent, train_set, valid_set)
         loss = validation_loss(self.source(), ordered_batches(valid_set))
         share = self.inherited_share

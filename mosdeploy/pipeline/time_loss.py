@@ -1,6 +1,5 @@
 """What the time of a training step is worth in loss, where winners are trained for a time."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ import numpy as np
 
 from ..errors import StaleInputError
 from ..run_folder.context import Progress
-from ..run_folder.distilled import distilled
 from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
 from .same_time import LEAST, MOST, reference, step_ratios
@@ -107,16 +105,11 @@ def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
 
 
 def _epoch_steps(state: TrainedRun) -> float:
-    """Steps of a winner that read each of its examples once; of the original ones where those that
-    it is to read are not distilled yet.
-    """
+    """Return the steps of a winner that reads each of its examples once."""
     from ..data.batches import Batches
 
     training = state.config.training
-    examples = state.data.train
-    with contextlib.suppress(StaleInputError):
-        source = distilled(state.run, state.config.finetune.data or training.data)
-        examples = source.examples(state.run, state.data)
+    examples = state.training_examples
     stride = -(-len(examples) // SAMPLE_EXAMPLES)
     sample = state.tokenized(examples[::stride])
     batches = Batches(sample, training.tokens_per_batch, training.seed)

@@ -3,9 +3,8 @@
 from ..family import TaskData, Tokenizer
 from ..records import BegunTraining, DataCard
 from ..run_folder.context import Context
-from ..run_folder.distilled import Distilled
 from ..run_folder.run import Run
-from ..run_folder.teacher import keep_teacher, train_teacher
+from ..run_folder.teacher import keep_teacher, train_teacher, training_examples
 from ..run_folder.token_files import write_tokens
 from ..storage import atomic_copy, readable_record, sha256_file, write_record
 from ..workspace import Workspace
@@ -16,17 +15,18 @@ from .replacing import begun_teacher, telling_differences
 def tokenize(
     context: Context,
     data: TaskData,
-    source: Distilled,
     begun: BegunTraining,
     old: Context,
 ) -> None:
     """Write tokenizer, card and token ids, after the teacher has labelled the examples."""
     config = context.config
     files = context.files
+    if old is not context:
+        keep_teacher(old.run, context.run, data.sha256)
     tokenizer = _tokenizer(context, data, old.files)
     # at once: of a tokenizer without a card nothing says that it is of this data
     write_record(files.data_card_path, data_card(context.run, data, 0))
-    examples = source.examples(context.run, data)
+    examples = training_examples(context.run, data, context.progress)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)
     valid_set = context.family.tokenize(tokenizer, data.valid, config)
@@ -49,8 +49,6 @@ def tokenize(
             f"the learning rate rises to the very end: training.warmup_steps = {rising} of {steps} "
             f"steps; about {max(1, steps // 10)} are usual"
         )
-    if old is not context:
-        keep_teacher(old.run, context.run, data.sha256)
     # what a stopped training resumes from is of what that was begun with
     if context.family.open_teacher is not None and not files.teacher_checkpoint_path.exists():
         write_record(files.teacher_begun_path, begun)
@@ -62,14 +60,14 @@ def tokenize(
     write_tokens(files.supernet_dir, train_set, valid_set)
 
 
-def ensure_card(context: Context, data: TaskData, source: Distilled) -> None:
+def ensure_card(context: Context, data: TaskData) -> None:
     """Write the card of a finished supernet's data again if it was lost."""
     path = context.files.data_card_path
     if readable_record(DataCard, path):
         return
     context.progress.say(f"{path} was lost or damaged: tokenizing again to write it")
     tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
-    examples = source.examples(context.run, data)
+    examples = training_examples(context.run, data, context.progress)
     num_read = len(context.family.tokenize(tokenizer, examples, context.config))
     write_record(path, data_card(context.run, data, len(examples) - num_read))
 

@@ -16,7 +16,6 @@ from ..records import BegunTraining, SupernetCard
 from ..run_folder.budget import training_budget, with_budget
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
-from ..run_folder.distilled import Distilled, check_no_circle, distilled
 from ..run_folder.options import TrainOptions
 from ..run_folder.run import Run
 from ..run_folder.teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
@@ -92,8 +91,6 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     budget = training_budget(context, options, feasible, files.beside if standing else None)
     context = replace(context, run=with_budget(context.run, budget))
     config = context.config
-    source = distilled(context.run, config.training.data)
-    check_no_circle(source.card)
     prepared = PreparedData(
         begun=BegunTraining(
             inputs_sha256=training_inputs(context.run, data, limits),
@@ -113,9 +110,9 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         standing = made
     if standing is not None and standing.inputs_sha256 == prepared.begun.inputs_sha256:
         _remove_leftovers(files)
-        ensure_teacher(context, data, source)
+        ensure_teacher(context, data)
         remove_teacher_state(files)
-        ensure_card(context, data, source)
+        ensure_card(context, data)
         context.progress.say("already trained from this data and configuration")
         if stopped_state(files.beside) is not None:
             context.progress.say(stopped_beside(files))
@@ -125,13 +122,11 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
             f"the supernet of this task is that of {context.run.data_root}; run `mosdeploy "
             "finetune --task` there again"
         )
-    _write_data(context, data, source, prepared)
+    _write_data(context, data, prepared)
     return prepared.model_dump_json()
 
 
-def _write_data(
-    context: Context, data: TaskData, source: Distilled, prepared: PreparedData
-) -> None:
+def _write_data(context: Context, data: TaskData, prepared: PreparedData) -> None:
     """Write tokenizer, card and token ids, after the teacher has labelled the examples."""
     from ..training.trainer import check_inputs
 
@@ -145,7 +140,7 @@ def _write_data(
     with telling_differences(begun_training(files), context.config, prepared.begun):
         check_inputs(files.checkpoint_path, prepared.begun.inputs_sha256)
     write_record(files.begun_path, prepared.begun)
-    tokenize(context, data, source, prepared.begun, old)
+    tokenize(context, data, prepared.begun, old)
 
 
 def _train(

@@ -13,7 +13,6 @@ from ..records import NO_LIMITS, BegunSearch, Deployment, Limits, SearchResult
 from ..run_folder.begun_search import noted
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named, check_real
-from ..run_folder.distilled import distilled
 from ..run_folder.options import TrainOptions, with_defaults
 from ..run_folder.summaries import WalkSummary
 from ..run_folder.teacher import is_taught
@@ -164,7 +163,6 @@ def _check_ends(context: Context, device: str) -> None:
     data = context.family.load_data(config, context.run.data_root)
     # a family whose networks answer nothing says so here
     context.family.bundle_settings(config, config.workload, data)
-    distilled(context.run, config.training.data)
 
 
 def _is_begun(context: Context, device: str) -> bool:

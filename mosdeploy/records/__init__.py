@@ -29,7 +29,6 @@ from .search import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, Sear
 from .training import (
     BegunTraining,
     DataCard,
-    DistilledCard,
     DryRun,
     Scores,
     ScoreTable,
@@ -52,7 +51,6 @@ __all__ = [
     "DataCard",
     "Deployment",
     "DeviceState",
-    "DistilledCard",
     "DryRun",
     "LatencyContext",
     "LatencyRecord",

@@ -37,22 +37,6 @@ class TrainingLimits(Record):
     smallest: AnyArch
 
 
-class DistilledCard(Record):
-    """Training examples whose targets are a teacher's answers: which teacher, and how it
-    answered.
-    """
-
-    version: Literal[2] = 2
-    inputs_sha256: str
-    data_sha256: str
-    teacher: str
-    teacher_sha256: str
-    setup: str
-    num_inputs: int
-    num_examples: int
-    examples_sha256: str
-
-
 class TrainingBudget(Record):
     """How the steps of a walk are shared between the supernet and each of its winners."""
 

@@ -3,20 +3,32 @@
 import functools
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import StaleInputError
 from ..family import TaskData, Teacher, TeacherTask
 from ..storage import disk_errors
 from ..workspace import Workspace
 from .context import SILENT, Context, Progress
-from .distilled import Distilled
 from .run import Run
 from .token_files import training_progress
 
 if TYPE_CHECKING:
     from ..data.protocols import Dataset
+
+
+def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[Any]:
+    """Return the examples of the data or, of a family that distills, its teacher's answers to them.
+
+    Answers that are missing in the run folder are made.
+    """
+    if run.family.distill is None:
+        return data.train
+    show = functools.partial(progress.update, "teacher")
+    folder = run.workspace.teacher_dir
+    return run.family.distill(data, run.config, run.data_root, folder, show)
 
 
 def train_teacher(
@@ -30,7 +42,7 @@ def train_teacher(
     return run.family.open_teacher(task)
 
 
-def ensure_teacher(context: Context, data: TaskData, source: Distilled) -> None:
+def ensure_teacher(context: Context, data: TaskData) -> None:
     """Train the teacher of a supernet that is finished again if it was lost."""
     if is_taught(context.run, data.sha256):
         return
@@ -38,7 +50,7 @@ def ensure_teacher(context: Context, data: TaskData, source: Distilled) -> None:
     tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
     train, valid = (
         context.family.tokenize(tokenizer, part, context.config)
-        for part in (source.examples(context.run, data), data.valid)
+        for part in (training_examples(context.run, data, context.progress), data.valid)
     )
     train_teacher(context.run, data.sha256, train, valid, context.progress)
 

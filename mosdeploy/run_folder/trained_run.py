@@ -21,9 +21,8 @@ from ..storage import fingerprint, read_errors, read_record, sha256_file
 from ..workspace import Workspace
 from .budget import budget_differences, current_budget, with_budget
 from .context import SILENT, Progress
-from .distilled import distilled
 from .run import Run
-from .teacher import finished_teacher
+from .teacher import finished_teacher, training_examples
 from .train_command import train_command
 from .trained_settings import because, names_data, setting_differences
 
@@ -100,6 +99,11 @@ class TrainedRun:
             )
         return data
 
+    @cached_property
+    def training_examples(self) -> Sequence[Any]:
+        """What the supernet was trained on: the data's examples, or a teacher's answers to them."""
+        return training_examples(self.run, self.data, self.progress)
+
     @property
     def _train_command(self) -> str:
         """What makes the supernet again, for what it was trained for."""
@@ -114,8 +118,6 @@ class TrainedRun:
         # a budget is told as such, not by the steps that come of it
         found = budget_differences(then, written.config.training)
         found += setting_differences(self.card.settings, with_budget(written, then).config)
-        if not found and self.config.training.data != "original":
-            found = ["the distilled examples have changed"]
         return found
 
     @cached_property
@@ -292,5 +294,4 @@ def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> 
         config.supernet,
         config.training.unlimited.fingerprinted,
         *more,
-        *distilled(run, config.training.data).sha256,
     )

@@ -115,8 +115,6 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ("export", {"precision": "int4"}, "int4 is not possible with this .* possible: auto, fp32"),
         ("finetune", {"inherited_share": 0.4}, "0.4, but an encoder keeps all that its checkpoint"),
         ("finetune", {"teacher": "largest"}, "finetune.teacher: the subnets of an encoder learn"),
-        ("finetune", {"data": "both"}, 'finetune.data: "both", but only translations'),
-        ("training", {"data": "distilled"}, 'training.data: "distilled", but only translations'),
         ("task", {"tokens": "words", "tags": "x"}, "tags: of classification .* tags and tokens"),
         (
             "task",

@@ -10,7 +10,6 @@ from mosdeploy.records import (
     Candidate,
     Deployment,
     DeviceState,
-    DistilledCard,
     Limits,
     Measurement,
     ParityReport,
@@ -98,20 +97,6 @@ def score_table(**subnets: float) -> ScoreTable:
             for name, metric in subnets.items()
         },
     )
-
-
-def distilled_card(**changes: Any) -> DistilledCard:
-    card = DistilledCard(
-        inputs_sha256="inputs",
-        data_sha256="data",
-        teacher="largest",
-        teacher_sha256="teacher",
-        setup="beam 5",
-        num_inputs=1000,
-        num_examples=990,
-        examples_sha256="examples",
-    )
-    return card.model_copy(update=changes)
 
 
 def subnet_card(**changes: Any) -> SubnetCard:

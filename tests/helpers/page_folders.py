@@ -69,11 +69,6 @@ def in_a_folder_of_texts(folder: Path) -> Path:
     return root
 
 
-def taught(folder: Path) -> None:
-    """The winner learns from the teacher's answers."""
-    shorten(folder, {"finetune.data": "distilled"})
-
-
 def with_two_bundles(folder: Path) -> None:
     """Bundles of the winner under the names that the page gives them."""
     type_also(folder, "mosdeploy export", "mosdeploy export --precision int8")

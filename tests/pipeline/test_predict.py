@@ -10,7 +10,7 @@ from encoder_bundles import export_encoder
 from walking import KeptProgress, opened
 
 from mosdeploy.errors import BundleError, ConfigError
-from mosdeploy.pipeline.answering import PART
+from mosdeploy.pipeline.chunked import CHUNK
 from mosdeploy.pipeline.predict import check_vectors, predict
 from mosdeploy.run_folder.bundles import require_bundle
 from mosdeploy.workspace import Workspace
@@ -50,7 +50,7 @@ def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> Non
 
 
 def test_many_lines_are_answered_in_parts(walked: Path) -> None:
-    lines = [" ".join(["one", "two", "three"][: i % 4]) for i in range(2 * PART + 1)]
+    lines = [" ".join(["one", "two", "three"][: i % 4]) for i in range(2 * CHUNK + 1)]
     progress = KeptProgress()
     done = predict(walked, lines, threads=1, progress=progress)
     alone = {line: predict(walked, [line], threads=1).outputs[0] for line in lines[:4]}

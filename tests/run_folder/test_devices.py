@@ -11,7 +11,6 @@ from watching import other_agent
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError, ConnectionLostError, DeviceBusyError
-from mosdeploy.pipeline.distill import distill
 from mosdeploy.pipeline.dry_run import dry_run
 from mosdeploy.pipeline.train import train
 from mosdeploy.run_folder.context import Context
@@ -99,7 +98,7 @@ def test_families_ask_for_what_mosdeploy_itself_asks_for() -> None:
         assert set(config.packages) <= set(own)
 
 
-@pytest.mark.parametrize("verb", [train, dry_run, distill])
+@pytest.mark.parametrize("verb", [train, dry_run])
 def test_a_device_that_is_mistyped_is_told_before_long_work(
     root: Path, verb: Callable[[Context], object]
 ) -> None:

@@ -8,13 +8,15 @@ import struct
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...config.lookup import PACKAGE, expand_home
+from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...data.splits import split_by_hash, told_held_out
 from ...errors import ConfigError
+from ...folders import listed
+from ...storage import fingerprint, sha256_file
 from .pair_files import Pair, read_aligned, read_table, text_path
 from .published import is_published, read_published
 
@@ -68,8 +70,31 @@ def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
 
 
 def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
-    """`load_corpus` with the corpus of a run file."""
-    return load_corpus(config.corpus, root)
+    """Read the corpus of a run file; its digest covers the teacher that the run file names."""
+    corpus = load_corpus(config.corpus, root)
+    if config.teacher.path is None:
+        return corpus
+    settings = config.teacher.model_copy(update={"path": None})
+    sha256 = fingerprint(corpus.sha256, teacher_sha256(config, root), settings)
+    return replace(corpus, sha256=sha256)
+
+
+def teacher_folder(config: TranslationRunConfig, root: Path) -> Path:
+    """Return the folder that `teacher.path` names."""
+    assert config.teacher.path is not None
+    folder = resolve_path(config.teacher.path, root)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"teacher.path: there is no folder {folder}; name that of a bundle or of a CTranslate2 "
+            "model"
+        )
+    return folder
+
+
+def teacher_sha256(config: TranslationRunConfig, root: Path) -> str:
+    """Return the digest of the teacher's files."""
+    files = [path for path in listed(teacher_folder(config, root), "*") if path.is_file()]
+    return fingerprint(*(part for path in files for part in (path.name, sha256_file(path))))
 
 
 def normalise(text: str) -> str:

@@ -8,13 +8,13 @@ import pytest
 from walking import KeptProgress
 
 from mosdeploy.family import ScoredExamples
-from mosdeploy.pipeline import answering
-from mosdeploy.pipeline.answering import in_parts, opened_in_parts, scored_in_parts
+from mosdeploy.pipeline import chunked
+from mosdeploy.pipeline.chunked import in_chunks, opened_in_chunks, scored_in_chunks
 
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "PART", 2)
+    monkeypatch.setattr(chunked, "CHUNK", 2)
 
 
 INPUTS = [[1], [1, 2, 3], [], [4, 5], [7, 8, 9, 10]]
@@ -32,7 +32,7 @@ def test_answers_keep_their_order_and_parts_are_of_like_length() -> None:
         parts.append([len(ids) for ids in inputs])
         return sums(inputs)
 
-    assert in_parts(answer, lambda *x: told.append(x))(INPUTS) == sums(INPUTS)
+    assert in_chunks(answer, lambda *x: told.append(x))(INPUTS) == sums(INPUTS)
     assert parts == [[4, 3], [2, 1], [0]]
     assert told == [(2, 5), (4, 5)]
 
@@ -48,7 +48,7 @@ def test_examples_are_scored_as_at_once() -> None:
         setup="",
     )
     told: list[tuple[int, int]] = []
-    found = scored_in_parts(examples, lambda *x: told.append(x)).evaluate(100)
+    found = scored_in_chunks(examples, lambda *x: told.append(x)).evaluate(100)
     assert found == examples.evaluate(100) == {"first": 101.0, "all": 550.0}
     assert len(told) == 2
 
@@ -56,7 +56,7 @@ def test_examples_are_scored_as_at_once() -> None:
 def test_a_bundle_tells_how_far_it_is() -> None:
     progress = KeptProgress()
     model = cast("Any", SimpleNamespace(predict_ids=sums))
-    opened = opened_in_parts(lambda folder, threads: model, progress)(Path("bundle"))
+    opened = opened_in_chunks(lambda folder, threads: model, progress)(Path("bundle"))
     assert opened.predict_ids(INPUTS) == sums(INPUTS)
     assert opened.predict_ids([[3]]) == [3]
     assert progress.updates == [("answer with the bundle", "")] * 2

@@ -1,4 +1,4 @@
-"""Teachers of a translation: a subnet, a bundle, a CTranslate2 model."""
+"""Teachers of a translation: a bundle, a CTranslate2 model."""
 
 import importlib.util
 import json
@@ -10,21 +10,23 @@ from typing import Any
 
 import pytest
 import torch
-from walking import edit, make_run_folder, opened
+from walking import make_run_folder
 
 from mosdeploy.config import load_run_config
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import BundleError, ConfigError, MosdeployError
 from mosdeploy.families.translation.corpus import load_data
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.distillation import (
+from mosdeploy.families.translation.elastic import fresh_subnet
+from mosdeploy.families.translation.teacher import (
+    TranslationTeacher,
     _adds_end,
     _bundle_teacher,
     _language_token,
     _readable,
+    answered_pairs,
     open_teacher,
 )
-from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.tokenizer import (
     EOS_ID,
     Tokenizer,
@@ -86,53 +88,42 @@ def subnet(config: TranslationRunConfig, tokenizer: Tokenizer) -> Subnet:
     return subnet.eval()
 
 
-def test_a_subnet_answers_with_beam_5(
-    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig, pairs: Any
-) -> None:
-    teacher = open_teacher(subnet, tokenizer, config)
-    assert teacher.setup == "beam 5, length penalty 0.6, at most 16 tokens"
-    sources = [source for source, _ in pairs]
-    ids = translate(subnet, tokenizer.encode_many(sources), 5, 16, 0.6)
-    assert {len(row) < 16 for row in ids} == {True, False}
-    # of what was cut there is no answer: it has no end to be learned
-    texts = [tokenizer.decode(row) if len(row) < 16 else "" for row in ids]
-    assert teacher.translate(sources) == texts
-    answered = teacher.answer(pairs)
-    assert set(answered) <= set(zip(sources, map(str.strip, texts), strict=True))
+def opened(folder: Path, config: TranslationRunConfig, **settings: Any) -> TranslationTeacher:
+    """The teacher in a folder."""
+    asked = config.teacher.model_copy(update={"path": str(folder), **settings})
+    return open_teacher(config.model_copy(update={"teacher": asked}), folder, threads=1)
 
 
-def test_answers_are_cleaned_as_training_pairs_are(
-    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig
-) -> None:
-    teacher = open_teacher(subnet, tokenizer, config, beam=1)
-    outputs = iter(["", "one  two", "x" * 400, "zwei", "eins\u00a0zwei", "a \u2047 "])
-    told = type(teacher)("by hand", lambda sources: [next(outputs) for _ in sources], config)
-    inputs = ("zero", "one two", "three", "two", "1 2", "b")
-    examples = [(text, "") for text in inputs]
-    assert told.answer(examples) == [("two", "zwei"), ("1 2", "eins zwei")]
+def test_answers_are_cleaned_as_training_pairs_are(config: TranslationRunConfig) -> None:
+    sources = ["zero", "one two", "three", "two", "1 2", "b"]
+    outputs = ["", "one  two", "x" * 400, "zwei", "eins\u00a0zwei", "a \u2047 "]
+    assert answered_pairs(sources, outputs, config) == [("two", "zwei"), ("1 2", "eins zwei")]
 
 
 def test_a_folder_that_holds_no_model_is_refused(
-    tmp_path: Path, tokenizer: Tokenizer, config: TranslationRunConfig
+    tmp_path: Path, config: TranslationRunConfig
 ) -> None:
-    with pytest.raises(ConfigError, match=r"with manifest.json\) or of a CTranslate2 model"):
-        open_teacher(tmp_path, tokenizer, config)
+    with pytest.raises(ConfigError, match=r"manifest\.json"):
+        opened(tmp_path, config)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(BundleError, match=r"manifest\.json"):
-        open_teacher(tmp_path, tokenizer, config)
+        opened(tmp_path, config)
 
 
-def test_a_bundle_has_no_answer_where_a_part_was_cut(config: TranslationRunConfig) -> None:
+def test_a_bundle_has_no_answer_where_a_part_was_cut() -> None:
     """Each number of a source is a part, whose translation has so many tokens."""
     translator: Any = SimpleNamespace(
         settings=SimpleNamespace(beam=1, max_decode_steps=3),
         predict_parts=lambda lines: [[[7] * int(x) for x in line.split()] for line in lines],
         text_of=lambda parts: " ".join("x" * len(ids) for ids in parts if ids),
     )
-    teacher = _bundle_teacher(translator, config, beam=None)
-    assert teacher.setup == "beam 1"
     sources = ["2", "3", "2 1", "1 3 2", "1 0 2", ""]
-    assert teacher.translate(sources) == ["xx", "", "xx x", "", "x xx", ""]
+    for num_threads in (1, 2, 7):
+        teacher = _bundle_teacher([translator] * num_threads, beam=None)
+        assert teacher.setup == "beam 1"
+        assert teacher.translate(sources) == ["xx", "", "xx x", "", "x xx", ""]
+    with pytest.raises(ConfigError, match="--beam 5"):
+        _bundle_teacher([translator], beam=5)
 
 
 # -- CTranslate2
@@ -176,7 +167,7 @@ def test_ctranslate2_answers_as_the_same_weights_in_torch(
     settings = json.loads((ct2_folder / "config.json").read_text())
     (ct2_folder / "config.json").write_text(json.dumps({**settings, "add_source_eos": adds_end}))
     sources = [source for source, _ in pairs]
-    theirs = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    theirs = opened(ct2_folder, config, beam=1)
     assert theirs.setup == "beam 1, at most 16 tokens"
     ids = translate(subnet, tokenizer.encode_many(sources), 1, 16, 0.0)
     assert {len(row) < 16 for row in ids} == {True, False}
@@ -191,7 +182,7 @@ def test_ctranslate2_leaves_out_what_is_too_long_for_it(
     pairs: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    teacher = opened(ct2_folder, config, beam=1)
     sources = [source for source, _ in pairs]
     alone = teacher.translate(sources)
     too_long = "one " * 80  # the model has 64 positions
@@ -209,7 +200,7 @@ def test_ctranslate2_translates_no_part_of_a_source(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Of its own accord it leaves out what is behind the first 1,024 tokens."""
-    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    teacher = opened(ct2_folder, config, beam=1)
     assert teacher.translate(["one " * 1050, "one"])[0] == ""
     assert "left out 1 of 2 sources, which" in caplog.text
 
@@ -220,21 +211,6 @@ def test_a_ctranslate2_that_always_fails_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(MosdeployError, match=r"CTranslate2 failed: no memory"):
         _readable(fail, [["one"], ["two"]], tmp_path)
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_after_what_is_too_long(
-    ct2_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    root = make_run_folder(tmp_path / "run")
-    for path, word in ((root / "data/train.en", "one "), (root / "data/train.de", "eins ")):
-        # some are for validation or the test
-        path.write_text(path.read_text() + "".join(word * (70 + i) + "\n" for i in range(3)))
-    edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 100")
-    card = opened(root).distill(ct2_folder, beam=1)
-    assert 0 < card.num_examples < card.num_inputs
-    # from the process that translated
-    assert "sources, which it cannot translate: No position encodings" in caplog.text
 
 
 def with_tokens(folder: Path, tokens: list[str]) -> None:
@@ -251,7 +227,7 @@ def test_a_multilingual_model_is_told_the_language(
     pairs: Any,
 ) -> None:
     with_tokens(ct2_folder, [">>fra<<", ">>deu<<"])
-    teacher = open_teacher(ct2_folder, tokenizer, config, beam=1, threads=1)
+    teacher = opened(ct2_folder, config, beam=1)
     assert teacher.setup == "beam 1, at most 16 tokens, >>deu<<"
     sources = [source for source, _ in pairs]
     # the token has the last id
@@ -299,7 +275,7 @@ def test_a_multilingual_model_without_the_language_is_refused(
 ) -> None:
     with_tokens(ct2_folder, tokens)
     with pytest.raises(ConfigError, match=message):
-        open_teacher(ct2_folder, tokenizer, config)
+        opened(ct2_folder, config, beam=1)
 
 
 def test_ctranslate2_models_come_with_their_tokenizers(
@@ -307,10 +283,10 @@ def test_ctranslate2_models_come_with_their_tokenizers(
 ) -> None:
     (ct2_folder / "sentencepiece.model").write_text("no model")
     with pytest.raises(ConfigError, match="is no SentencePiece model"):
-        open_teacher(ct2_folder, tokenizer, config)
+        opened(ct2_folder, config, beam=1)
     (ct2_folder / "sentencepiece.model").unlink()
     with pytest.raises(ConfigError, match=r"copy it there as source\.spm, or as sentencepiece"):
-        open_teacher(ct2_folder, tokenizer, config)
+        opened(ct2_folder, config, beam=1)
 
 
 def test_without_ctranslate2_the_extra_is_named(
@@ -322,7 +298,7 @@ def test_without_ctranslate2_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     (tmp_path / "model.bin").touch()
     with pytest.raises(ConfigError, match=r"run: pip install 'mosdeploy\[teacher\]'"):
-        open_teacher(tmp_path, tokenizer, config)
+        opened(tmp_path, config, beam=1)
 
 
 @pytest.mark.parametrize(

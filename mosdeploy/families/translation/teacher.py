@@ -1,30 +1,28 @@
-"""Models whose translations others are trained on: sequence-level distillation (Kim & Rush, EMNLP
-2016).
-"""
+"""A model whose translations are trained on (sequence-level distillation, Kim & Rush 2016)."""
 
 import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece
-import torch
 
 from ...config.translation import TranslationRunConfig
-from ...errors import BundleError, ConfigError, MosdeployError
-from ...record import read_json
+from ...errors import BundleError, ConfigError, MosdeployError, StaleInputError
+from ...family import TaskData, num_cores
+from ...record import load_json, read_json
 from ...runtime import BundleError as RuntimeBundleError
 from ...runtime import Translator
 from ...runtime.manifest import MANIFEST_NAME
-from ...supernet.elastic import Subnet
-from ...training.device import DeviceContext
-from .corpus import clean
-from .decoding import translate
+from ...storage import append_line, fingerprint, read_lines, sha256_bytes
+from .corpus import clean, teacher_folder, teacher_sha256
 from .pair_files import Pair
-from .tokenizer import Tokenizer
 
+CHUNK = 512
+"""Sources that are translated at a time, and that a kill costs at most."""
 DEFAULT_BEAM = 5
 CTRANSLATE2_FILE = "model.bin"
 SOURCE_MODELS = ("source.spm", "source.model", "sentencepiece.model", "spm.model")
@@ -39,12 +37,11 @@ LANGUAGE = re.compile(r">>([^<>\s]+)<<")
 OTHER_LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{3}_[A-Z][a-z]{3}|[a-z]{2}_XX")
 """A token for a language of M2M-100, NLLB or mBART: `__fr__`, `fra_Latn`, `fr_XX`."""
 
-MAX_BATCH_TOKENS = 2048
+MAX_BATCH_TOKENS = 1024
 """Source tokens that CTranslate2 translates at a time."""
 UNKNOWN = "\u2047"
 """What SentencePiece writes for an unknown token."""
 
-Translate = Callable[[Sequence[str]], Sequence[str]]
 _Pieces = list[list[str]]
 
 _log = logging.getLogger(__name__)
@@ -52,96 +49,139 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TranslationTeacher:
-    """Something that translates, and how it does."""
+    """A model that translates, and its settings in words."""
 
     setup: str
-    translate: Translate
-    config: TranslationRunConfig
-
-    def answer(self, examples: Sequence[Pair]) -> list[Pair]:
-        """Pairs of the same sources with its translations, cleaned as training pairs are; without
-        those in which a token is unknown.
-        """
-        sources = [source for source, _ in examples]
-        answers = zip(sources, self.translate(sources), strict=True)
-        # normalising would make question marks of the unknown token's mark
-        pairs = [pair for pair in answers if UNKNOWN not in pair[1]]
-        return clean(pairs, self.config.corpus, Counter())
+    translate: Callable[[Sequence[str]], Sequence[str]]
 
 
-def open_teacher(
-    origin: Subnet | Path,
-    tokenizer: Tokenizer | None,
+def distill(
+    data: TaskData,
     config: TranslationRunConfig,
-    beam: int | None = None,
-    threads: int | None = None,
-) -> TranslationTeacher:
-    """Open what is to translate."""
-    if isinstance(origin, Subnet):
-        assert tokenizer is not None
-        if threads is not None:
-            torch.set_num_threads(threads)
-        origin.to(DeviceContext.of(config.training).device)
-        return _subnet_teacher(origin, tokenizer, config, beam or DEFAULT_BEAM)
-    if (origin / MANIFEST_NAME).is_file():
+    root: Path,
+    folder: Path,
+    show: Callable[[int, int], None],
+) -> Sequence[Pair]:
+    """Return the training pairs, whose targets are the teacher's translations if there is one.
+
+    The answers are kept in `folder`, so that a killed run goes on and later commands read them.
+    """
+    if config.teacher.path is None:
+        return data.train
+    sources = [source for source, _ in data.train]
+    answers = _answers(sources, config, root, folder, show)
+    if not answers:
+        raise ConfigError(
+            f"teacher.path '{config.teacher.path}': none of its translations is worth training on; "
+            "is it trained, and for these languages?"
+        )
+    originals = data.train if config.teacher.data == "both" else ()
+    return list(dict.fromkeys([*originals, *answers]))
+
+
+def _answers(
+    sources: Sequence[str],
+    config: TranslationRunConfig,
+    root: Path,
+    folder: Path,
+    show: Callable[[int, int], None],
+) -> list[Pair]:
+    """Translate the chunks that are not yet in the file of these sources and this teacher."""
+    name = fingerprint(
+        sha256_bytes("\n".join(sources).encode()),
+        teacher_sha256(config, root),
+        config.teacher.beam,
+        config.corpus.max_tokens,
+        config.corpus.max_length_ratio,
+        config.export.max_decode_steps,
+    )
+    path = folder / f"answers-{name[:16]}.jsonl"
+    answered = _read_answers(path)
+    starts = range(0, len(sources), CHUNK)
+    if len(answered) < len(starts):
+        teacher = open_teacher(config, root, config.training.threads or num_cores())
+        show(min(len(answered) * CHUNK, len(sources)), len(sources))
+        for start in starts[len(answered) :]:
+            chunk = sources[start : start + CHUNK]
+            answered.append(answered_pairs(chunk, teacher.translate(chunk), config))
+            append_line(path, answered[-1])
+            show(start + len(chunk), len(sources))
+        num_pairs = sum(map(len, answered))
+        text = "%s, %s: %d of %d sources translated well enough to train on"
+        _log.info(text, config.teacher.path, teacher.setup, num_pairs, len(sources))
+    return [pair for chunk in answered for pair in chunk]
+
+
+def _read_answers(path: Path) -> list[list[Pair]]:
+    """Read the pairs of each chunk, in order."""
+    try:
+        chunks = [load_json(line) for line in read_lines(path)[0]]
+        return [[(source, target) for source, target in chunk] for chunk in chunks]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StaleInputError(
+            f"{path} is corrupt ({error}); delete it and run the same command again"
+        ) from error
+
+
+def answered_pairs(
+    sources: Sequence[str], translations: Sequence[str], config: TranslationRunConfig
+) -> list[Pair]:
+    """Pair sources with translations and clean them as training pairs are; leave out translations
+    with an unknown token.
+    """
+    answers = zip(sources, translations, strict=True)
+    # normalising would make question marks of the unknown token's mark
+    pairs = [pair for pair in answers if UNKNOWN not in pair[1]]
+    return clean(pairs, config.corpus, Counter())
+
+
+def open_teacher(config: TranslationRunConfig, root: Path, threads: int) -> TranslationTeacher:
+    """Open the bundle or the CTranslate2 model that `teacher.path` names."""
+    folder = teacher_folder(config, root)
+    if (folder / MANIFEST_NAME).is_file():
         try:
-            return _bundle_teacher(Translator(origin, threads), config, beam)
+            translators = [Translator(folder, 1) for _ in range(threads)]
         except RuntimeBundleError as error:
             raise BundleError(str(error)) from error
-    if (origin / CTRANSLATE2_FILE).is_file():
-        return _ctranslate2_teacher(origin, config, beam or DEFAULT_BEAM, threads)
+        return _bundle_teacher(translators, config.teacher.beam)
+    if (folder / CTRANSLATE2_FILE).is_file():
+        return _ctranslate2_teacher(folder, config, threads)
     raise ConfigError(
-        f"{origin} is no teacher: name `largest`, the folder of a bundle (with {MANIFEST_NAME}) or "
-        f"of a CTranslate2 model (with {CTRANSLATE2_FILE})"
+        f"teacher.path: {folder} is no teacher; name the folder of a bundle (with {MANIFEST_NAME}) "
+        f"or of a CTranslate2 model (with {CTRANSLATE2_FILE})"
     )
 
 
-def _subnet_teacher(
-    subnet: Subnet, tokenizer: Tokenizer, config: TranslationRunConfig, beam: int
-) -> TranslationTeacher:
-    limits = config.export
-
-    def run(sources: Sequence[str]) -> list[str]:
-        ids = translate(
-            subnet,
-            tokenizer.encode_many(sources),
-            beam,
-            limits.max_decode_steps,
-            limits.length_penalty,
-        )
-        # one of so many tokens has no end: to learn it would be to learn to stop there
-        return [tokenizer.decode(row) if len(row) < limits.max_decode_steps else "" for row in ids]
-
-    setup = (
-        f"beam {beam}, length penalty {limits.length_penalty}, at most {limits.max_decode_steps} "
-        "tokens"
-    )
-    return TranslationTeacher(setup, run, config)
-
-
-def _bundle_teacher(
-    translator: Translator, config: TranslationRunConfig, beam: int | None
-) -> TranslationTeacher:
-    found = translator.settings.beam
-    if beam not in (None, found):
+def _bundle_teacher(translators: Sequence[Translator], beam: int | None) -> TranslationTeacher:
+    """Translate with one translator a thread; Python's lock is free while a graph runs."""
+    settings = translators[0].settings
+    if beam not in (None, settings.beam):
         raise ConfigError(
-            f"the bundle '{translator.manifest.name}' translates with beam {found}, not {beam}: "
-            f"leave --beam out, or make another one with `mosdeploy export --beam {beam}`"
+            f"teacher.beam: {beam}, but the bundle translates with beam {settings.beam}; leave it "
+            f"out, or make another bundle with `mosdeploy export --beam {beam}`"
         )
-    longest = translator.settings.max_decode_steps
 
-    def run(sources: Sequence[str]) -> list[str]:
-        return [
-            # a part that is as long was cut
-            translator.text_of(parts) if all(len(ids) < longest for ids in parts) else ""
-            for parts in translator.predict_parts(sources)
-        ]
+    def part(translator: Translator, sources: Sequence[str]) -> list[str]:
+        found = []
+        for parts in translator.predict_parts(sources):
+            was_cut = any(len(ids) >= settings.max_decode_steps for ids in parts)
+            found.append("" if was_cut else translator.text_of(parts))
+        return found
 
-    return TranslationTeacher(f"beam {found}", run, config)
+    def translate(sources: Sequence[str]) -> list[str]:
+        count = len(translators)
+        shares = [sources[i::count] for i in range(count)]
+        found = [""] * len(sources)
+        with ThreadPoolExecutor(count) as executor:
+            for i, texts in enumerate(executor.map(part, translators, shares)):
+                found[i::count] = texts
+        return found
+
+    return TranslationTeacher(f"beam {settings.beam}", translate)
 
 
 def _ctranslate2_teacher(
-    folder: Path, config: TranslationRunConfig, beam: int, threads: int | None
+    folder: Path, config: TranslationRunConfig, threads: int
 ) -> TranslationTeacher:
     try:
         import ctranslate2
@@ -154,12 +194,13 @@ def _ctranslate2_teacher(
     source_model = _pieces(folder, SOURCE_MODELS)
     target_model = _pieces(folder, TARGET_MODELS)
     try:
-        translator = ctranslate2.Translator(str(folder), intra_threads=threads or 0)
+        translator = ctranslate2.Translator(str(folder), inter_threads=threads, intra_threads=1)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"CTranslate2 cannot open {folder}: {error}") from error
     # models of Marian add the end themselves; what came by way of Transformers leaves it to us
     end = [] if _adds_end(folder) else ["</s>"]
     limit = config.export.max_decode_steps
+    beam = config.teacher.beam or DEFAULT_BEAM
 
     def translated(pieces: _Pieces) -> _Pieces:
         results = translator.translate_batch(
@@ -179,7 +220,7 @@ def _ctranslate2_teacher(
         return [str(target_model.decode(row)) if len(row) < limit else "" for row in found]
 
     setup = ", ".join([f"beam {beam}", f"at most {limit} tokens", *language])
-    return TranslationTeacher(setup, run, config)
+    return TranslationTeacher(setup, run)
 
 
 def _readable(translated: Callable[[_Pieces], _Pieces], pieces: _Pieces, folder: Path) -> _Pieces:

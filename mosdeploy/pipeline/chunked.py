@@ -1,38 +1,37 @@
-"""Answers to many inputs, a part at a time, so that progress can be told in between."""
+"""Answer many inputs a chunk at a time, with progress in between."""
 
-import os
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..family import BundleModel, ScoredExamples
+from ..family import BundleModel, ScoredExamples, num_cores
 from ..run_folder.context import Progress
 
 if TYPE_CHECKING:
     from ..export.bundle import BundleOpener
     from ..export.parity import PredictsIds
 
-PART = 128
-"""Inputs of a part: a few seconds for a large network that searches with a beam on a CPU."""
+CHUNK = 128
+"""Inputs of a chunk: a few seconds for a large network that searches with a beam on a CPU."""
 
 Inputs = list[list[int]]
 T = TypeVar("T", bound=Sized)
 
 
-def in_parts(
+def in_chunks(
     answers: Callable[[list[T]], Sequence[Any]], told: Callable[[int, int], None]
 ) -> Callable[[Sequence[T]], list[Any]]:
-    """Answer parts of inputs of like length, longest first."""
+    """Answer chunks of inputs of like length, longest first."""
 
     def answer(inputs: Sequence[T]) -> list[Any]:
         order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
         found: list[Any] = [None] * len(inputs)
-        for start in range(0, len(order), PART):
+        for start in range(0, len(order), CHUNK):
             if start:
                 told(start, len(order))
-            rows = order[start : start + PART]
+            rows = order[start : start + CHUNK]
             for i, output in zip(rows, answers([inputs[i] for i in rows]), strict=True):
                 found[i] = output
         return found
@@ -40,17 +39,17 @@ def in_parts(
     return answer
 
 
-def scored_in_parts(examples: ScoredExamples, told: Callable[[int, int], None]) -> ScoredExamples:
+def scored_in_chunks(examples: ScoredExamples, told: Callable[[int, int], None]) -> ScoredExamples:
     """The same examples, with progress while a network answers them."""
 
     def predict(subnet: Any, inputs: Inputs) -> Sequence[Any]:
-        return in_parts(partial(examples.predict, subnet), told)(inputs)
+        return in_chunks(partial(examples.predict, subnet), told)(inputs)
 
     return replace(examples, predict=predict)
 
 
 @dataclass(frozen=True)
-class _ModelInParts:
+class _ModelInChunks:
     model: BundleModel
     progress: Progress
 
@@ -60,20 +59,13 @@ class _ModelInParts:
 
     def predict_ids(self, inputs: Inputs, /) -> Sequence[Any]:
         told = partial(self.progress.update, "answer with the bundle")
-        return in_parts(self.model.predict_ids, told)(inputs)
+        return in_chunks(self.model.predict_ids, told)(inputs)
 
 
-def opened_in_parts(open_bundle: Callable[..., BundleModel], progress: Progress) -> "BundleOpener":
+def opened_in_chunks(open_bundle: Callable[..., BundleModel], progress: Progress) -> "BundleOpener":
     """What opens a bundle on all cores here, whose model tells how far it is."""
 
     def open_told(folder: Path) -> "PredictsIds":
-        return _ModelInParts(open_bundle(folder, num_cores()), progress)
+        return _ModelInChunks(open_bundle(folder, num_cores()), progress)
 
     return open_told
-
-
-def num_cores() -> int:
-    """Processors that this process may run on or, where the system does not tell (macOS), all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
