@@ -28,8 +28,8 @@ from speed_contenders import Translate, open_session, run_onnx
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.export.onnx.model import write_model
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.metrics import bleu_chrf
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.scoring import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.exported import ExportedSubnet
 from mosdeploy.record import Record

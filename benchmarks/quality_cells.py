@@ -24,7 +24,7 @@ from mosdeploy.families.translation.corpus import Corpus, load_corpus
 from mosdeploy.families.translation.dataset import tokenize
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
-from mosdeploy.families.translation.metrics import bleu_chrf
+from mosdeploy.families.translation.scoring import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.locks import locked
 from mosdeploy.record import Record, parse, read_toml

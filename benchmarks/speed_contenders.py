@@ -16,9 +16,9 @@ from speed_task import Task
 
 from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.families.translation.graph_options import TranslationGraphOptions
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.shortlist import TranslationGraphOptions
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from mosdeploy.spaces.spec import Precision
 from mosdeploy.spaces.translation_workload import TranslationWorkload

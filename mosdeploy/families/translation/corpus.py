@@ -10,15 +10,146 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
+from ...data.published import DATASETS, load_published
 from ...data.splits import split_by_hash, told_held_out
+from ...data.text_files import read_text_lines
 from ...errors import ConfigError
 from ...folders import listed
 from ...storage import fingerprint, sha256_file
-from .pair_files import Pair, read_aligned, read_table, text_path
-from .published import is_published, read_published
+
+Pair = tuple[str, str]
+
+HEADERS = ({"source", "target"}, {"src", "tgt"}, {"src", "trg"})
+"""What a line of names says where it does not say the languages."""
+
+QUOTED_SHARE = 0.9
+"""More cells in double quotes are a way to write the file, and no texts."""
+
+LEAST_PAIRS = 10
+"""Of fewer pairs, all may be quotations."""
+
+
+def read_aligned(source_path: Path, target_path: Path) -> list[Pair]:
+    """Lines of two files, of which line n of one translates line n of the other."""
+    sources = list(read_text_lines(source_path))
+    targets = list(read_text_lines(target_path))
+    if len(sources) != len(targets):
+        longer = (source_path, sources) if len(sources) > len(targets) else (target_path, targets)
+        is_blank = not longer[1][-1].strip()
+        raise ConfigError(
+            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
+            f"{len(targets)}; line n of one must translate line n of the other"
+            + (f"; the last line of {longer[0]} is blank: remove it" if is_blank else "")
+        )
+    return list(zip(sources, targets, strict=True))
+
+
+def text_path(prefix: Path, lang: str) -> Path:
+    """The file of one language, plain or packed."""
+    plain = Path(f"{prefix}.{lang}")
+    packed = Path(f"{prefix}.{lang}.gz")
+    for path in (plain, packed):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
+        "language"
+    )
+
+
+def read_table(path: Path, languages: tuple[str, str]) -> list[Pair]:
+    """Lines of source TAB target; nothing is quoted, and there is no header."""
+    pairs: list[Pair] = []
+    for number, line in enumerate(read_text_lines(path), start=1):
+        cells = line.split("\t") if line.strip() else ["", ""]
+        if len(cells) != 2:
+            raise ConfigError(
+                f"{path}, line {number}: {len(cells)} columns; a line is source TAB target"
+            )
+        pairs.append((cells[0], cells[1]))
+    if pairs and _is_header(pairs[0], languages):
+        raise ConfigError(
+            f"{path}, line 1: '{pairs[0][0]}' and '{pairs[0][1]}' name the columns, and would be "
+            "learned as a translation; remove this line"
+        )
+    cells = [cell for pair in pairs for cell in map(str.strip, pair) if cell]
+    num_quoted = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    if len(pairs) >= LEAST_PAIRS and num_quoted > QUOTED_SHARE * len(cells):
+        raise ConfigError(
+            f"{path}: {num_quoted:,} of {len(cells):,} cells stand in double quotes, which would "
+            "be learned with the texts; save it without quoting, for example with: python -c "
+            "\"import csv, sys; [print(*x, sep='\\t') for x in csv.reader(sys.stdin, "
+            f"delimiter='\\t')]\" < {path.name} > unquoted.tsv"
+        )
+    return pairs
+
+
+def _is_header(pair: Pair, languages: tuple[str, str]) -> bool:
+    names = {cell.strip().strip('"').casefold() for cell in pair}
+    return names in ({x.casefold() for x in languages}, *HEADERS)
+
+
+SACREBLEU = "sacrebleu:"
+ROWS = 10_000  # rows read at a time
+
+
+def is_published(name: str) -> bool:
+    """Whether a corpus entry means something published, not a file."""
+    return name.startswith((DATASETS, SACREBLEU))
+
+
+def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a published corpus, in its order."""
+    if name.startswith(SACREBLEU):
+        return _test_set(name.removeprefix(SACREBLEU), source_lang, target_lang)
+    rows = load_published(name, f"{DATASETS}wmt/wmt14/de-en/train")
+    return _pairs(name, rows, (source_lang, target_lang))
+
+
+def _pairs(name: str, rows: Any, langs: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    for part in rows.iter(batch_size=ROWS):
+        for pair in part.get("translation") or [{}]:
+            if not set(langs) <= set(pair or ()):
+                found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
+                raise ConfigError(
+                    f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; "
+                    f"it has: {found}"
+                )
+            # a missing translation counts as empty
+            yield pair[langs[0]] or "", pair[langs[1]] or ""
+
+
+def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
+    from sacrebleu.dataset import DATASETS as KNOWN
+    from sacrebleu.utils import get_reference_files, get_source_file
+
+    pair = f"{source_lang}-{target_lang}"
+    if name not in KNOWN or pair not in KNOWN[name].langpairs:
+        having = ", ".join(
+            sorted(known for known, test_set in KNOWN.items() if pair in test_set.langpairs)
+        )
+        raise ConfigError(
+            f"sacrebleu has no test set '{name}' for {pair}; for {pair} it has: {having or 'none'}"
+        )
+    try:
+        paths = get_source_file(name, pair), get_reference_files(name, pair)[0]
+    except (Exception, SystemExit) as error:  # it ends the process when a download fails
+        raise ConfigError(
+            f"sacrebleu cannot get '{name}' ({error}); fetch it where there is a network with "
+            f"`sacrebleu -t {name} -l {pair} --echo src`, and copy ~/.sacrebleu here"
+        ) from error
+    sources, targets = (list(read_text_lines(Path(path))) for path in paths)
+    if len(sources) != len(targets):
+        raise ConfigError(
+            f"sacrebleu's '{name}' for {pair} has {len(sources)} lines and {len(targets)} "
+            "references; delete it below ~/.sacrebleu, and it is fetched again"
+        )
+    return zip(sources, targets, strict=True)
+
 
 MAX_CHARS_PER_TOKEN = 16
 """SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.

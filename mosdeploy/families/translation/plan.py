@@ -1,7 +1,10 @@
 """A run file for the user's parallel corpus."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,13 +13,243 @@ from ...config.shares import supernet_share
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
-from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
+from ...family.plan import HELD_OUT, dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
-from .corpus import Corpus, load_corpus
-from .pair_files import Pair
-from .sizes import SIZES, Size, choose_size
-from .sources import CorpusFiles, corpus_files
+from .corpus import Corpus, Pair, load_corpus
 from .tokenizer import trial_lengths
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size."""
+
+    max_pairs: float
+    vocab_size: int
+    tokens_per_batch: int
+    learning_rate: float
+    epochs: int
+    min_steps: int
+    max_steps: int
+    dims: tuple[int, ...]
+    encoder_layers: tuple[int, ...]
+    decoder_layers: tuple[int, ...]
+    ffn_dims: tuple[int, ...]
+    heads: tuple[int, ...]
+    qkv_dim: int
+    profile_budget: int = 30
+    population: int = 125
+    iterations: int = 30
+    eval_examples: int = 256
+
+
+SIZES = {
+    "tiny": Size(
+        max_pairs=20_000,
+        vocab_size=4000,
+        tokens_per_batch=512,
+        learning_rate=4e-3,
+        epochs=20,
+        min_steps=1500,
+        max_steps=5000,
+        dims=(96, 128),
+        encoder_layers=(1, 2, 3),
+        decoder_layers=(1, 2, 3),
+        ffn_dims=(96, 192, 384),
+        heads=(2, 4),
+        qkv_dim=128,
+        profile_budget=20,
+        population=32,
+        iterations=5,
+        eval_examples=96,
+    ),
+    "small": Size(
+        max_pairs=200_000,
+        vocab_size=8000,
+        tokens_per_batch=2048,
+        learning_rate=2e-3,
+        epochs=20,
+        min_steps=5000,
+        max_steps=40_000,
+        dims=(192, 256),
+        encoder_layers=(2, 3, 4),
+        decoder_layers=(1, 2, 3, 4),
+        ffn_dims=(256, 512, 1024),
+        heads=(2, 4),
+        qkv_dim=256,
+        population=64,
+        iterations=15,
+    ),
+    "base": Size(
+        max_pairs=2_000_000,
+        vocab_size=16_000,
+        tokens_per_batch=8192,
+        learning_rate=1e-3,
+        epochs=20,
+        min_steps=20_000,
+        max_steps=100_000,
+        dims=(384, 512),
+        encoder_layers=(6,),
+        decoder_layers=(1, 2, 3, 4, 5, 6),
+        ffn_dims=(512, 1024, 2048),
+        heads=(4, 8),
+        qkv_dim=512,
+    ),
+    "large": Size(
+        max_pairs=float("inf"),
+        vocab_size=32_000,
+        tokens_per_batch=16_384,
+        learning_rate=1e-3,
+        epochs=10,
+        min_steps=40_000,
+        max_steps=200_000,
+        dims=(512, 640),
+        encoder_layers=(6,),
+        decoder_layers=(1, 2, 3, 4, 5, 6),
+        ffn_dims=(1024, 2048, 3072),
+        heads=(4, 8),
+        qkv_dim=512,
+    ),
+}
+"""By name, smallest first. `tiny` is the space of the recipe of that name, `large` that of HAT."""
+
+CPU_LARGEST = "small"
+"""What a corpus chooses at most where no GPU trains: larger ones would take weeks there."""
+
+
+def choose_size(name: str | None, num_pairs: int, has_gpu: bool) -> tuple[str, str]:
+    """The size that is asked for, else the smallest that suits so many pairs; and the reason."""
+    if name is not None:
+        if name not in SIZES:
+            raise ConfigError(f"unknown size '{name}'; known: {', '.join(SIZES)}")
+        return name, "as asked"
+    found = next(name for name, size in SIZES.items() if num_pairs <= size.max_pairs)
+    names = list(SIZES)
+    if not has_gpu and names.index(found) > names.index(CPU_LARGEST):
+        return CPU_LARGEST, "the largest that a CPU can train; --size decides otherwise"
+    most = SIZES[found].max_pairs
+    if most == float("inf"):
+        return found, "for more than 2,000,000 training pairs"
+    return found, f"for {int(most):,} training pairs or fewer"
+
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})?")
+_PAIR = re.compile(r"(?<![A-Za-z])([a-z]{2,3})-([a-z]{2,3})(?![A-Za-z])")
+_NO_LANGUAGES = ("txt", "tsv", "csv", "src", "tgt", "gz", "tok", "raw", "bpe")
+_EXAMPLE = "--train data/train.en data/train.de, or --train pairs.tsv"
+
+Source = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class CorpusFiles:
+    """Names for [corpus], the languages, and what told them."""
+
+    format: Literal["text", "tsv"]
+    languages: tuple[str, str]
+    told_by: str
+    train: Source
+    valid: Source | None
+    test: Source | None
+
+
+def corpus_files(request: DataRequest) -> CorpusFiles:
+    """Tell format, languages and held-out files from the names of the training files."""
+    for name in request.files:
+        if not (request.root / name).is_file():
+            raise ConfigError(f"{name}: no such file; give the files of the corpus: {_EXAMPLE}")
+    if len(request.files) == 1:
+        return _table(request, request.files[0])
+    if len(request.files) > 2 or len(set(request.files)) == 1:
+        raise ConfigError(
+            f"a parallel corpus is two files, one a language, or one .tsv, got "
+            f"{', '.join(request.files)}; give them like {_EXAMPLE}"
+        )
+    first, second = request.files
+    if request.languages is not None and _suffixes(second, first) == request.languages:
+        first, second = second, first  # the source first, as asked
+    stem, languages = _stem(first, second)
+    told_by = "from the suffixes"
+    if request.languages is not None or languages is None:
+        languages = request.languages or ("source", "target")
+        told_by = "as asked" if request.languages else "unknown: say --languages en-de"
+    is_prefix = stem is not None and languages == _suffixes(first, second)
+    # a prefix means the plain files where there are both
+    is_prefix = is_prefix and not any(
+        name.endswith(".gz") and (request.root / name.removesuffix(".gz")).exists()
+        for name in (first, second)
+    )
+    train: Source = stem if stem is not None and is_prefix else (first, second)
+
+    def exists(name: str) -> bool:
+        return all(
+            any((request.root / f"{name}.{x}{end}").is_file() for end in ("", ".gz"))
+            for x in languages
+        )
+
+    held_out = {}
+    for split in HELD_OUT:
+        named: str | None = getattr(request, split)
+        if named is not None:
+            # either file of the two, plain or not
+            stem_of_it, _, suffix = named.removesuffix(".gz").rpartition(".")
+            named = stem_of_it if suffix in languages else named
+        held_out[split] = named or (_beside(train, split, exists) if train == stem else None)
+    return CorpusFiles("text", languages, told_by, train, held_out["valid"], held_out["test"])
+
+
+def _table(request: DataRequest, name: str) -> CorpusFiles:
+    if not name.removesuffix(".gz").endswith(".tsv"):
+        raise ConfigError(
+            f"{name}: one file of a parallel corpus is a .tsv of lines source TAB target; "
+            f"give two files or a .tsv: {_EXAMPLE}. Labelled texts want --family encoder "
+            "--checkpoint FOLDER"
+        )
+    found = _PAIR.findall(Path(name).name)
+    languages, told_by = ("source", "target"), "unknown: say --languages en-de"
+    if request.languages is not None:
+        languages = request.languages
+        told_by = "as asked"
+    elif len(found) == 1:  # of red-hat.en-de.tsv nobody knows which are languages
+        languages = found[0]
+        told_by = "from the file's name"
+
+    def exists(other: str) -> bool:
+        return (request.root / other).is_file()
+
+    valid = request.valid or _beside(name, "valid", exists)
+    return CorpusFiles(
+        "tsv", languages, told_by, name, valid, request.test or _beside(name, "test", exists)
+    )
+
+
+def _stem(first: str, second: str) -> tuple[str | None, tuple[str, str] | None]:
+    """What two names share before their suffixes, and the suffixes if they are languages."""
+    suffixes = _suffixes(first, second)
+    if suffixes is None:
+        return None, None
+    stems = [name.removesuffix(".gz").rpartition(".")[0] for name in (first, second)]
+    return (stems[0] if stems[0] == stems[1] else None), suffixes
+
+
+def _suffixes(first: str, second: str) -> tuple[str, str] | None:
+    one, other = (Path(name.removesuffix(".gz")).suffix[1:] for name in (first, second))
+    if one == other or any(
+        not _LANGUAGE.fullmatch(suffix) or suffix in _NO_LANGUAGES for suffix in (one, other)
+    ):
+        return None
+    return one, other
+
+
+def _beside(train: Source, split: str, exists: Callable[[str], bool]) -> str | None:
+    """The held-out file that lies beside a training file of the usual name."""
+    assert isinstance(train, str)
+    folder, slash, name = train.rpartition("/")
+    for other in HELD_OUT[split]:
+        found = f"{folder}{slash}{name.replace('train', other)}"
+        if "train" in name and exists(found):
+            return found
+    return None
+
 
 MIN_PAIRS = 100
 MAX_TOKENS = 256

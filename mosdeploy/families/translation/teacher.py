@@ -18,8 +18,7 @@ from ...runtime import BundleError as RuntimeBundleError
 from ...runtime import Translator
 from ...runtime.manifest import MANIFEST_NAME
 from ...storage import append_line, fingerprint, read_lines, sha256_bytes
-from .corpus import clean, teacher_folder, teacher_sha256
-from .pair_files import Pair
+from .corpus import Pair, clean, teacher_folder, teacher_sha256
 
 CHUNK = 512
 """Sources that are translated at a time, and that a kill costs at most."""

@@ -14,7 +14,10 @@ from ...export.tvm.kernels import LinearShape
 from ...export.tvm.packing import Packed
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import DecoderLayerConfig, TranslationArch
-from .tvm_packing import POSITIONS_NAME, TABLE_NAME
+
+POSITIONS_NAME = "sinusoids"
+TABLE_NAME = "table"
+"""As `tvm.pack_weights` calls them."""
 
 Var = Any
 

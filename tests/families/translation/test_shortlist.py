@@ -1,9 +1,23 @@
 import numpy as np
 import pytest
+from bundles import sentences
+from scipy import sparse
 from word_pairs import WORDS_VOCAB_SIZE, word_pairs
 
-from mosdeploy.families.translation.shortlist import Shortlist
-from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID
+from mosdeploy.config import load_recipe
+from mosdeploy.config.translation import TranslationExportConfig
+from mosdeploy.data.ragged import Ragged
+from mosdeploy.families.translation import shortlist as lexicon
+from mosdeploy.families.translation.corpus import Corpus
+from mosdeploy.families.translation.dataset import TranslationDataset
+from mosdeploy.families.translation.shortlist import (
+    Shortlist,
+    TranslationGraphOptions,
+    graph_options,
+    largest_of_rows,
+    lexical_probabilities,
+)
+from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID, Tokenizer, train_tokenizer
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 
@@ -43,3 +57,69 @@ def test_a_made_up_one_is_as_large_as_is_reckoned_with() -> None:
     num_allowed = made_up.allowed(source).sum()
     assert workload.num_scored(32_000) == 40 + 10 * 10
     assert workload.num_scored(32_000) - 3 <= num_allowed <= workload.num_scored(32_000)
+
+
+def test_each_word_finds_its_translation() -> None:
+    table = lexical_probabilities(word_pairs(300, 0), WORDS_VOCAB_SIZE).toarray()
+    assert table[4:20].argmax(axis=1).tolist() == list(range(24, 40))
+    sums = table.sum(axis=1)
+    assert sums[3:20] == pytest.approx(1)  # 3: the end of every source, the empty word
+    assert not sums[20:].any() and not sums[:3].any()
+
+
+def test_one_iteration_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 5 is 24 25, and 4 is 24; at first each of a word's candidates is as likely."""
+    monkeypatch.setattr(lexicon, "NUM_ITERATIONS", 1)
+    pairs = TranslationDataset(Ragged.of([[4, 5], [4]]), Ragged.of([[24, 25], [24]]))
+    table = lexical_probabilities(pairs, WORDS_VOCAB_SIZE).toarray()
+    # 24 is shared by 4, 5 and the empty word, 1/3 each, then by two of them, 1/2 each; 25 in thirds
+    assert table[4, [24, 25]] == pytest.approx([5 / 7, 2 / 7])
+    assert table[5, [24, 25]] == pytest.approx([1 / 2, 1 / 2])
+
+
+def test_parts_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = word_pairs(50, 1)
+    whole = lexical_probabilities(pairs, WORDS_VOCAB_SIZE).toarray()
+    monkeypatch.setattr(lexicon, "_PAIRS_AT_A_TIME", 7)
+    monkeypatch.setattr(lexicon, "_TOKENS_AT_A_TIME", 3)
+    assert lexical_probabilities(pairs, WORDS_VOCAB_SIZE).toarray() == pytest.approx(
+        whole, abs=1e-6
+    )
+
+
+def test_of_equal_values_the_lower_columns_are_kept() -> None:
+    matrix = sparse.csr_matrix(np.array([[1.0, 3, 1, 2], [0, 0, 5, 0]]))
+    kept = largest_of_rows(matrix, 3).toarray()
+    assert kept.tolist() == [[1, 3, 0, 2], [0, 0, 5, 0]]
+
+
+PAIRS = tuple((text, text) for text in sentences(200, 0))
+
+
+SHORT = TranslationWorkload(source_len=8, decode_steps=8)
+
+
+def options_of(
+    tokenizer: Tokenizer, workload: TranslationWorkload = SHORT, **limits: float
+) -> TranslationGraphOptions:
+    config = load_recipe("tiny").model_copy(update={"export": TranslationExportConfig(**limits)})
+    corpus = Corpus(PAIRS, PAIRS[:1], (), {}, "")
+    return graph_options(config, workload, corpus, tokenizer)
+
+
+def test_positions_penalty_and_shortlist_follow_the_config_and_workload(tmp_path) -> None:
+    train_tokenizer(PAIRS, 64, tmp_path / "tokenizer.model")
+    tokenizer = Tokenizer(tmp_path / "tokenizer.model")
+    # positions serve the end token too
+    assert options_of(tokenizer, max_source_len=20, max_decode_steps=20).max_positions == 21
+    assert options_of(tokenizer, max_source_len=20, max_decode_steps=30).max_positions == 30
+    # a bundle is timed with as many tokens as the workload has
+    limits = {"max_source_len": 20, "max_decode_steps": 20}
+    for update in ({"source_len": 40}, {"decode_steps": 40}):
+        workload = SHORT.model_copy(update=update)
+        assert options_of(tokenizer, workload, **limits).max_positions == 40
+    assert options_of(tokenizer, length_penalty=1.5).length_penalty == 1.5
+    assert options_of(tokenizer).shortlist is None
+    learned = options_of(tokenizer, SHORT.model_copy(update={"shortlist": 5})).shortlist
+    assert learned is not None
+    assert learned.table.shape == (64, 5) and learned.frequent.shape == (10,)

@@ -6,7 +6,7 @@ from example_spaces import uneven_space
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.tvm.packing import PANEL, Packed
-from mosdeploy.families.translation.tvm_packing import pack_weights
+from mosdeploy.families.translation.tvm import pack_weights
 from mosdeploy.spaces.translation import TranslationSpace
 
 NUM_POSITIONS = 40
