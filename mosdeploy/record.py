@@ -7,7 +7,7 @@ import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,8 +21,6 @@ class Record(HtmlTable, BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    renamed: ClassVar[dict[str, str]] = {}
-    """From keys of 0.1.0 to their names now, for the message about an unknown key."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy with changes, as pydantic does, but without what `cached_property` computed from the
@@ -162,11 +160,6 @@ def _explain(model: type[BaseModel], location: tuple[int | str, ...], items: lis
     if item["type"] == "extra_forbidden":
         owner = _owner(model, location[:-1])
         known = list(owner.model_fields) if owner else []
-        new_name = getattr(owner, "renamed", {}).get(location[-1])
-        if new_name is not None:
-            return f"unknown key '{key}'; it was renamed to '{new_name}' after 0.1.0"
-        if location[-1] in getattr(owner, "removed", ()):
-            return f"unknown key '{key}'; it was removed after 0.1.0"
         near = [] if len(location) > 1 else _sections_with(model, str(location[0]))
         near = near or difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = (

@@ -130,19 +130,17 @@ class Workspace:
     def subnets_dir(self) -> Path:
         return self.root / "subnets"
 
-    def subnet_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        """With a seed, where that one's subnet lies beside those of others."""
-        folder = self.subnets_dir / f"{arch_key}-{weights}"
-        return (folder if seed is None else folder / f"seed-{seed}") / SUBNET_NAME
+    def subnet_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnets_dir / f"{arch_key}-{weights}" / SUBNET_NAME
 
-    def subnet_card_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name(SUBNET_CARD_NAME)
+    def subnet_card_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name(SUBNET_CARD_NAME)
 
-    def subnet_checkpoint_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name(CHECKPOINT_NAME)
+    def subnet_checkpoint_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name(CHECKPOINT_NAME)
 
-    def subnet_log_path(self, arch_key: str, weights: str, seed: int | None = None) -> Path:
-        return self.subnet_path(arch_key, weights, seed).with_name(LOG_NAME)
+    def subnet_log_path(self, arch_key: str, weights: str) -> Path:
+        return self.subnet_path(arch_key, weights).with_name(LOG_NAME)
 
     @property
     def scores_path(self) -> Path:

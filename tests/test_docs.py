@@ -17,7 +17,6 @@ import mosdeploy
 from mosdeploy.cli.app import app
 from mosdeploy.config import RUN_CONFIGS
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
-from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.family import Family
 from mosdeploy.workspace import CONFIG_NAME
 
@@ -151,11 +150,6 @@ def test_every_command_and_option_exists(page: str, words: str) -> None:
 @pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=ids((*PAGES, *NOTEBOOKS)))
 def test_a_step_of_training_has_one_name_on_pages(page: Path) -> None:
     assert "updates" not in page.read_text(encoding="utf-8").lower()
-
-
-def test_a_step_of_training_has_one_name_in_messages(source: str) -> None:
-    words = set(re.findall(r"\b\w*updates\b", source.lower()))
-    assert words == {x for x in TrainingConfig.renamed if x.endswith("updates")}
 
 
 def test_sizes_have_binary_units_in_messages(source: str) -> None:

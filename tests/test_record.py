@@ -1,6 +1,6 @@
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 from pydantic import Field
@@ -31,15 +31,11 @@ class Tree(Record):
 
 
 class Section(Record):
-    renamed: ClassVar[dict[str, str]] = {"updates": "steps"}
-
     steps: int = 2000
     rate: float = 0.1
 
 
 class Config(Record):
-    renamed: ClassVar[dict[str, str]] = {"optimiser": "training"}
-
     device: Name | None = None
     training: Section = Section()
     sections: tuple[Section, ...] = ()
@@ -168,32 +164,6 @@ def test_message_holds_every_problem_and_stays_short() -> None:
     assert "'leaf.width'" in message
     assert "unknown key 'colour'" in message
     assert len(message) < 500
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (
-            {"training": {"updates": 600}},
-            "unknown key 'training.updates'; it was renamed to 'steps' after 0.1.0",
-        ),
-        (
-            {"sections": [{"steps": 1}, {"updates": 600}]},
-            "unknown key 'sections.1.updates'; it was renamed to 'steps' after 0.1.0",
-        ),
-        ({"optimiser": {}}, "unknown key 'optimiser'; it was renamed to 'training' after 0.1.0"),
-        ({"updates": 600}, "unknown key 'updates'; known keys: device, sections, training"),
-    ],
-)
-def test_a_renamed_key_names_the_new_one(data: object, expected: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(Config, data, "run.toml")
-    assert str(caught.value) == f"run.toml: {expected}"
-
-
-def test_names_that_were_renamed_are_no_fields() -> None:
-    assert "renamed" not in Config.model_fields
-    assert Section().model_dump() == {"steps": 2000, "rate": 0.1}
 
 
 def test_a_copy_computes_anew() -> None:

@@ -9,6 +9,7 @@ from ..config.sections import ParameterCount
 from ..config.units import Statistic, parse_budget_s, parse_duration_ms
 from ..records import (
     Deployment,
+    Limits,
     PredictorCard,
     ScoreTable,
     SearchResult,
@@ -80,40 +81,25 @@ class RunFolder:
     ) -> "summaries.WalkSummary":
         """Go from here to a deployed bundle and its report, through all the verbs between.
 
-        Limits are those of `search`; what is not given is that of [search], else of [training].
+        Limits are those of `search`; what is not given is that of [search].
         """
-        from ..pipeline.limits import asked_limits
         from ..pipeline.walk import WalkOptions, walk
 
         given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
-        return walk(self._context, WalkOptions(device, asked_limits(self.config.search, *given)))
+        return walk(self._context, WalkOptions(device, self._limits(*given)))
 
-    def train(
-        self,
-        max_latency: str | None = None,
-        *,
-        max_parameters: int | None = None,
-        count: ParameterCount | None = None,
-        max_size_bytes: int | None = None,
-        max_memory_bytes: int | None = None,
-        device: str | None = None,
-        time: str | None = None,
-    ) -> SupernetCard:
-        """Train the supernet; with limits, those of `search`, only what is predicted to keep them.
+    def train(self, *, time: str | None = None) -> SupernetCard:
+        """Train the supernet.
 
         Parameters
         ----------
         time
             For the training of the supernet and, after the search, of its winner: `30m`, `2h`.
         """
-        from ..pipeline.limits import asked_limits
-        from ..pipeline.train import train
-        from ..run_folder.options import TrainOptions
+        from ..pipeline.train import TrainOptions, train
 
-        given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
         time_s = parse_budget_s(time) if time is not None else None
-        limits = asked_limits(self.config.training, *given)
-        return train(self._context, TrainOptions(device, limits, time_s))
+        return train(self._context, TrainOptions(time_s))
 
     def profile(
         self,
@@ -172,12 +158,23 @@ class RunFolder:
         what the process takes beyond the runtime without a model; `statistic` says which figure of
         the times the latency limit is about: `median`, `p90` or `p99`.
         """
-        from ..pipeline.limits import asked_limits
         from ..pipeline.search import SearchOptions, search
 
         given = (max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
-        limits = asked_limits(self.config.search, *given)
-        return search(self._context, SearchOptions(device, limits, verify, statistic))
+        options = SearchOptions(device, self._limits(*given), verify, statistic)
+        return search(self._context, options)
+
+    def _limits(
+        self,
+        max_latency: str | None,
+        max_parameters: int | None,
+        count: ParameterCount | None,
+        max_size_bytes: int | None,
+        max_memory_bytes: int | None,
+    ) -> Limits:
+        if count is None and max_parameters is not None:
+            count = self.config.search.count
+        return Limits.read(max_latency, max_parameters, count, max_size_bytes, max_memory_bytes)
 
     def finetune(
         self,
@@ -185,7 +182,6 @@ class RunFolder:
         *,
         steps: int | None = None,
         from_scratch: bool = False,
-        seeds: int | None = None,
         task: str | Path | None = None,
     ) -> SubnetCard:
         """Train one subnet alone, from its inherited weights or from scratch.
@@ -196,8 +192,6 @@ class RunFolder:
             `winner`; `3`, the third of the search's front; `18ms`, the best of the front within 18
             ms, as measured or, where it was not, as predicted; a finalist's key; `largest`,
             `smallest`; or a JSON file with an architecture.
-        seeds
-            How many trainings, of which the best by validation is kept; None takes [finetune]'s.
         task
             The TOML of another task that the supernet serves: the subnet gets a fresh head and is
             trained in a folder of its own, `task(NAME)`, which holds its scores.
@@ -205,7 +199,7 @@ class RunFolder:
         from ..pipeline.finetune import FinetuneOptions, finetune
         from ..pipeline.tasks import finetune_task
 
-        options = FinetuneOptions(str(pick), steps, from_scratch, seeds=seeds)
+        options = FinetuneOptions(str(pick), steps, from_scratch)
         if task is not None:
             return finetune_task(self._context, Path(task), options).subnet
         return finetune(self._context, options)

@@ -29,15 +29,6 @@ def finetune(
         bool,
         typer.Option("--from-scratch", help="Start from random weights, for comparison."),
     ] = False,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            help="Train with so many seeds and keep the best by validation.",
-            min=1,
-            max=100,
-            show_default="[finetune].seeds",
-        ),
-    ] = None,
     task: Annotated[
         Path | None,
         typer.Option(help="TOML of another task, which gets a fresh head and a folder in runs/."),
@@ -49,7 +40,7 @@ def finetune(
     from ..pipeline.status import following
     from ..run_folder.subnets import losses_of
 
-    options = FinetuneOptions(pick, steps, from_scratch, seeds=seeds)
+    options = FinetuneOptions(pick, steps, from_scratch)
     if task is not None:
         _finetune_task(common, task, options)
         return
@@ -69,11 +60,10 @@ def finetune(
 
 def _finetune_task(common: Common, task: Path, options: "FinetuneOptions") -> None:
     from ..pipeline.tasks import finetune_task
-    from ..run_folder.subnets import spread_of
 
     done = finetune_task(common.context(), task, options)
     card = done.subnet
-    lines = [f"{_trained(card)}, validation loss {card.loss:.4f}{spread_of(card)}"]
+    lines = [f"{_trained(card)}, validation loss {card.loss:.4f}"]
     rows = done.scores.subnets.items() if done.scores is not None else ()
     for name, scores in rows:
         metrics = ", ".join(f"{metric} {score(value)}" for metric, value in scores.metrics.items())

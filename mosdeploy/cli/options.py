@@ -16,7 +16,7 @@ from ..errors import MosdeployError
 from .progress import PROGRESS, tell
 
 if TYPE_CHECKING:
-    from ..config.sections import LimitsConfig
+    from ..config.sections import SearchConfig
     from ..record import Record
     from ..records import Limits
     from ..run_folder.context import Context
@@ -177,22 +177,16 @@ class LimitOptions:
     max_size: MaxSizeOption = None
     max_memory: MaxMemoryOption = None
 
-    def limits(self, config: "LimitsConfig") -> "Limits":
-        """The limits as a record; what is counted, unless said, as a section of the run file has
-        it.
+    def limits(self, config: "SearchConfig") -> "Limits":
+        """The limits as a record; what is counted, unless said, as [search] has it."""
+        from ..records import Limits
 
-        Raises
-        ------
-        ConfigError
-            If one is no duration or no count.
-        """
-        from ..config.units import parse_count, parse_size
-        from ..pipeline.limits import asked_limits
-
-        most = None if self.max_parameters is None else parse_count(self.max_parameters)
-        size = None if self.max_size is None else parse_size(self.max_size)
-        memory = None if self.max_memory is None else parse_size(self.max_memory)
-        return asked_limits(config, self.max_latency, most, self.count, size, memory)
+        count = self.count
+        if count is None and self.max_parameters is not None:
+            count = config.count
+        return Limits.read(
+            self.max_latency, self.max_parameters, count, self.max_size, self.max_memory
+        )
 
 
 NO_LIMITS = LimitOptions()

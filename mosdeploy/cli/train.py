@@ -5,18 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..printable import byte_size, duration
-from .options import NO_LIMITS, Common, LimitOptions, ProfiledDeviceOption
+from .options import Common
 from .printing import table
 
 if TYPE_CHECKING:
-    from ..records import DryRun, SupernetCard
-    from ..run_folder.context import Context
+    from ..records import DryRun
 
 
 def train(
     common: Common,
-    limits: LimitOptions = NO_LIMITS,
-    device: ProfiledDeviceOption = None,
     time: Annotated[
         str | None,
         typer.Option(
@@ -31,20 +28,21 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train the supernet, under limits only the part that keeps them. The same command resumes."""
+    """Train the supernet. The same command resumes."""
     from ..config.units import parse_budget_s
-    from ..run_folder.options import TrainOptions
+    from ..pipeline.train import TrainOptions
 
     time_s = parse_budget_s(time) if time is not None else None
     context = common.context()
-    asked = TrainOptions(device, limits.limits(context.config.training), time_s)
+    asked = TrainOptions(time_s)
     if dry_run:
         from ..pipeline.dry_run import dry_run as try_training
-        from ..run_folder.train_command import asked_command
 
         tried = try_training(context, asked)
-        common.show(tried, _cost_table(tried), asked_command(asked, context.config))
+        again = "mosdeploy train" if time is None else f"mosdeploy train --time {time}"
+        common.show(tried, _cost_table(tried), again)
         return
+    from ..pipeline.status import following
     from ..pipeline.train import train as train_supernet
 
     card = train_supernet(context, asked)
@@ -52,19 +50,8 @@ def train(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
-        _following(context, card),
+        following(context),
     )
-
-
-def _following(context: "Context", card: "SupernetCard") -> str | None:
-    """What comes next; of a training within limits a search, on the device that they are of."""
-    if card.limits is None:
-        from ..pipeline.status import following
-
-        return following(context)
-    from ..pipeline.proposed_commands import limited_search
-
-    return limited_search(context, card.limits.device)
 
 
 def _cost_table(tried: "DryRun") -> str:

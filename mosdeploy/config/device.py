@@ -4,7 +4,7 @@ import posixpath
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from ..errors import ConfigError
 from ..printable import likely
@@ -31,18 +31,16 @@ class MeasureProtocol(Record):
     system puts it.
     """
 
-    rounds: int = Field(1, ge=1, le=99, validation_alias=AliasChoices("rounds", "visits"))
+    rounds: int = Field(1, ge=1, le=99)
     warmup: int = Field(3, ge=1, le=10_000)
     min_repeats: int = Field(10, ge=10)
     max_repeats: int = Field(200, ge=10, le=10_000)
     precision_percent: float = Field(2.0, gt=0)
-    min_time_s: float = Field(
-        0.2, ge=0, validation_alias=AliasChoices("min_time_s", "min_effort_s")
-    )
-    max_time_s: float = Field(5.0, gt=0, validation_alias=AliasChoices("max_time_s", "effort_s"))
+    min_time_s: float = Field(0.2, ge=0)
+    max_time_s: float = Field(5.0, gt=0)
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)
-    cpu_affinity: bool = Field(False, validation_alias=AliasChoices("cpu_affinity", "pin"))
+    cpu_affinity: bool = False
     candidate_timeout_s: float = Field(120.0, gt=0)
 
 

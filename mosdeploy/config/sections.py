@@ -5,7 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ..record import Name, Record
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
@@ -25,8 +25,6 @@ class SupernetConfig(Record):
     attention's weights.
     """
 
-    removed: ClassVar[tuple[str, ...]] = ("expert_rank",)
-
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
     router_hidden_dim: Width = 128
@@ -40,47 +38,21 @@ ParameterCount = Literal["total", "encoder"]
 """Which parameters a limit counts: all, or all but those of the embedding table."""
 
 
-class LimitsConfig(Record):
-    """What a subnet may cost: latency on the device, parameters, bytes of the bundle, and bytes of
-    memory.
-
-    `count`: "encoder" leaves the embedding table out of `max_parameters`. `max_memory` is what
-    the process takes on the device beyond the interpreter and the runtime; predicted, it is the
-    bundle's model and the activations that a run of the workload holds.
-    """
-
-    max_latency: Duration | None = Field(None, exclude_if=operator.not_)
-    max_parameters: Count | None = Field(None, exclude_if=operator.not_)
-    count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
-    max_size: Size | None = Field(None, exclude_if=operator.not_)
-    max_memory: Size | None = Field(None, exclude_if=operator.not_)
-
-
-class TrainingConfig(LimitsConfig):
+class TrainingConfig(Record):
     """The supernet's training run.
 
     A step trains extremes of the space (`sandwich`: which) and `num_random_archs` random
     architectures. `batch_sharing`: each of them reads `grad_accum_steps` batches of its own, or all
-    read the same. With limits, all of these are architectures that keep them. The learning rate
-    warms up, then follows `schedule`; with "constant" it stays, and decays in the training of a
-    winner, which goes on from there. `budget` stands for the steps of the whole walk, in place of
-    both their numbers: the supernet's, and those of `num_winners` subnets that are found in it and
-    trained on. `log`:
-    JSON Lines alone, or TensorBoard's events too (extra `tensorboard`). `weight_decay` shrinks
-    matrices alone, apart from the gradient (AdamW), and `adam_betas` are of that. A gradient's norm
-    is clipped to `clip_norm`, 0 for not at all. `compute`: on what is trained; "auto" takes a GPU
-    if there is one. `threads` of the processor; None takes
-    all that are allowed.
+    read the same. The learning rate warms up, then follows `schedule`; with "constant" it stays,
+    and decays in the training of a winner, which goes on from there. `budget` stands for the steps
+    of the whole walk, in place of both their numbers: the supernet's, and those of `num_winners`
+    subnets that are found in it and trained on. `log`: JSON Lines alone, or TensorBoard's events
+    too (extra `tensorboard`). `weight_decay` shrinks matrices alone, apart from the gradient
+    (AdamW), and `adam_betas` are of that. A gradient's norm is clipped to `clip_norm`, 0 for not at
+    all. `compute`: on what is trained; "auto" takes a GPU if there is one. `threads` of the
+    processor; None takes all that are allowed.
     """
 
-    renamed: ClassVar[dict[str, str]] = {
-        "updates": "steps",
-        "warmup_updates": "warmup_steps",
-        "accumulate": "grad_accum_steps",
-        "batches": "batch_sharing",
-        "extremes": "sandwich",
-        "recompute": "activation_checkpointing",
-    }
     without_effect: ClassVar[tuple[str, ...]] = (
         "compute",
         "activation_checkpointing",
@@ -125,12 +97,6 @@ class TrainingConfig(LimitsConfig):
         unset = {name: type(self).model_fields[name].default for name in self.without_effect}
         return self.model_copy(update=unset)
 
-    @property
-    def unlimited(self) -> Self:
-        """The same training of the whole space."""
-        unset = {name: field.default for name, field in LimitsConfig.model_fields.items()}
-        return self.model_copy(update=unset)
-
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
         if self.sandwich == "none" and self.num_random_archs == 0:
@@ -153,13 +119,9 @@ class FinetuneConfig(Record):
 
     With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
     distributions of the largest subnet, trained alone before.
-
-    Of several `seeds`, from that of [training] up, each trains the subnet anew for all the steps;
-    the one with the lowest validation loss is kept.
     """
 
     steps: Steps = 500
-    seeds: int = Field(1, ge=1, le=100)
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
     same_time: bool = Field(False, exclude_if=operator.not_)
@@ -179,9 +141,14 @@ class ProfileConfig(Record):
     seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
-class SearchConfig(LimitsConfig):
-    """Evolution as in HAT, how quality is judged, the limits, and how many finalists are measured
+class SearchConfig(Record):
+    """The limits, evolution as in HAT, how quality is judged, and how many finalists are measured
     on the device. `statistic` is the figure of the measured times that a latency limit is about.
+
+    What a subnet may cost: `max_latency` on the device; `max_parameters`, without the embedding
+    table where `count` is "encoder"; `max_size` of the bundle; `max_memory` that the process takes
+    on the device beyond the interpreter and the runtime, which is predicted as the bundle's model
+    and the activations that a run of the workload holds.
 
     A mutant has each gene drawn anew with `mutation_probability`; `seed` is of all draws.
 
@@ -192,8 +159,11 @@ class SearchConfig(LimitsConfig):
     that start from parts of a teacher get more layers before that.
     """
 
-    renamed: ClassVar[dict[str, str]] = {"eval_pairs": "eval_examples"}
-
+    max_latency: Duration | None = Field(None, exclude_if=operator.not_)
+    max_parameters: Count | None = Field(None, exclude_if=operator.not_)
+    count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
+    max_size: Size | None = Field(None, exclude_if=operator.not_)
+    max_memory: Size | None = Field(None, exclude_if=operator.not_)
     population: int = Field(125, ge=4, le=100_000)
     parents: int = Field(25, ge=2, le=100_000)
     mutations: int = Field(50, ge=0, le=100_000)
@@ -235,10 +205,6 @@ class ExportConfig(Record):
         return {}
 
 
-RESERVED_CHANNELS = ("current", "history")
-"""What 0.1.0, which had one place for all run folders of a board, put into `bundles`."""
-
-
 class DeployConfig(Record):
     """Where the versions of a bundle stand on a device, `bundles/NAME`, by default under the name
     of the run folder; and how many stay: the current one, and those that a rollback goes back to.
@@ -246,13 +212,6 @@ class DeployConfig(Record):
 
     name: Name | None = Field(None, exclude_if=operator.not_)
     keep_versions: int = Field(3, ge=1)
-
-    @field_validator("name")
-    @classmethod
-    def _is_free(cls, name: str | None) -> str | None:
-        if name in RESERVED_CHANNELS:
-            raise ValueError(f"the names {', '.join(RESERVED_CHANNELS)} are taken")
-        return name
 
 
 class RunConfig(Record):

@@ -24,8 +24,6 @@ class CorpusConfig(Record):
     split off by a hash of the source.
     """
 
-    renamed: ClassVar[dict[str, str]] = {"max_pieces": "max_tokens"}
-
     format: Literal["text", "tsv", "gettext"] = "text"
     source_lang: Name = "en"
     target_lang: Name = "de"
@@ -57,12 +55,6 @@ class TranslationExportConfig(ExportConfig):
 
     `shortlist`: None is the workload's; `max_shortlist_drop`: how much BLEU it may cost.
     """
-
-    renamed: ClassVar[dict[str, str]] = {
-        "parity_pairs": "parity_examples",
-        "bleu_pairs": "score_examples",
-        "max_bleu_drop": "max_score_drop",
-    }
 
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -38,21 +39,21 @@ def _parse_time(text: str, units: dict[str, float], kind: str, examples: str) ->
     return value
 
 
-def parse_count(text: str) -> int:
+def parse_count(text: str | int) -> int:
     """Read a count (`4M`, `3500000`) as a whole number."""
     return _parse_whole(text, _THOUSANDS, "a count", "3500000, 4M or 1.5G")
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str | int) -> int:
     """Read a size (`12MiB`, `4M`, `3500000`) as a whole number of bytes."""
     value = _parse_whole(text, _THOUSANDS | _BYTES, "a size in bytes", "12MiB, 4M or 3500000")
     # `200` is of somebody who means MiB
-    if value < 1000 and not re.search("[A-Za-z]", str(text)):
+    if value < 1000 and isinstance(text, str) and not re.search("[A-Za-z]", text):
         raise ConfigError(f"'{text}' is {value} bytes; write {value}MiB, or {value}B if so meant")
     return value
 
 
-def _parse_whole(text: str, units: dict[str, float], kind: str, examples: str) -> int:
+def _parse_whole(text: str | int, units: dict[str, float], kind: str, examples: str) -> int:
     value = _number(text, units | {"": 1.0})
     if not 1 <= value < math.inf:
         raise ConfigError(
@@ -64,7 +65,7 @@ def _parse_whole(text: str, units: dict[str, float], kind: str, examples: str) -
     return round(value)  # 2.01 * 10**6 is a little less than it should be
 
 
-def _number(text: str, units: dict[str, float]) -> float:
+def _number(text: str | int, units: dict[str, float]) -> float:
     """A number times what the unit behind it stands for; NaN where it cannot be read."""
     # a program may give a number, which has no unit
     match = re.fullmatch(rf"([0-9]*\.?[0-9]+)\s*({'|'.join(units)})", str(text).strip())
@@ -82,16 +83,47 @@ def parse_percent(text: str) -> float:
     return value
 
 
-def limit_key(name: str) -> str:
-    """The key of a run file for a field of `Limits`: without a unit."""
-    if name == "max_body_parameters":
-        return "max_parameters of the encoder"
-    return name.removesuffix("_ms").removesuffix("_bytes")
+def write_duration_ms(milliseconds: float) -> str:
+    """Write milliseconds as `parse_duration_ms` reads them back."""
+    return f"{_all_digits(milliseconds)}ms"
+
+
+def write_budget_s(seconds: float) -> str:
+    """Write seconds as `parse_budget_s` reads them back."""
+    return _in_largest_unit(seconds, _S)
+
+
+def write_count(count: float) -> str:
+    """Write a count as `parse_count` reads it back."""
+    return _in_largest_unit(count, _THOUSANDS)
+
+
+def write_size(num_bytes: float) -> str:
+    """Write bytes as `parse_size` reads them back."""
+    return _in_largest_unit(num_bytes, _BYTES)
+
+
+def _in_largest_unit(number: float, units: dict[str, float]) -> str:
+    """Write a number in the largest unit in which it is whole, else in the smallest."""
+    by_size = sorted(units.items(), key=lambda item: item[1], reverse=True)
+    for unit, size in by_size:
+        if number % size == 0:
+            return f"{number / size:.0f}{unit}"
+    unit, size = by_size[-1]
+    return f"{number:.0f}" if size > 1 else f"{_all_digits(number)}{unit}"
+
+
+def _all_digits(number: float) -> str:
+    # without an exponent, which no option takes
+    return f"{Decimal(repr(number)).normalize():f}"
 
 
 def told_limit(name: str, most: float) -> str:
     """A field of `Limits` for people."""
-    return f"{limit_key(name)} = {quantity(name, most)}"
+    key = name.removesuffix("_ms").removesuffix("_bytes")
+    if name == "max_body_parameters":
+        key = "max_parameters of the encoder"
+    return f"{key} = {quantity(name, most)}"
 
 
 def _checked(parse: Callable[[str], float]) -> BeforeValidator:

@@ -3,13 +3,11 @@
 import functools
 from dataclasses import replace
 
-from ..errors import PredictorError, StaleInputError
 from ..records import DryRun
 from ..run_folder.budget import busy, tried_budget, with_budget
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
-from ..run_folder.options import TrainOptions
-from .limits import feasible_space
+from .train import TrainOptions
 
 ROUTINGS = ("none", "layer", "neuron")
 
@@ -21,11 +19,7 @@ def dry_run(context: Context, options: TrainOptions | None = None) -> DryRun:
     from ..training.cost import CostTask, training_cost
 
     options = options or TrainOptions()
-    check_named(context, options.device)
-    try:
-        feasible_space(context, options)
-    except (StaleInputError, PredictorError) as error:
-        context.progress.say(f"whether the limits can be kept is not known yet: {error}")
+    check_named(context)
     context.check_checkpoint()
     config = with_budget(context.run, tried_budget(context, options.time_s)).config
     fresh = functools.partial(

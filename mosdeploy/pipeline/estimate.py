@@ -74,8 +74,8 @@ class _Parts:
 
     @property
     def num_trainings(self) -> int:
-        """Of a winner: both starts where there is a teacher, each with all seeds."""
-        return (2 if self.has_teacher else 1) * self.config.finetune.seeds
+        """Of a winner: both starts where there is a teacher."""
+        return 2 if self.has_teacher else 1
 
     @cached_property
     def larger(self) -> float:

@@ -36,7 +36,6 @@ class FinetuneOptions:
     steps: int | None = None
     from_scratch: bool = False
     from_teacher: bool = False
-    seeds: int | None = None
 
     @property
     def command(self) -> str:
@@ -45,7 +44,6 @@ class FinetuneOptions:
         words += [f"--pick {shlex.quote(self.pick)}"] if self.pick != "winner" else []
         words += [f"--steps {self.steps}"] if self.steps is not None else []
         words += ["--from-scratch"] if self.from_scratch else []
-        words += [f"--seeds {self.seeds}"] if self.seeds is not None else []
         return " ".join(words)
 
     def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
@@ -88,13 +86,10 @@ def finetune_together(
         own = own.model_copy(update={"steps": int(steps)})
     config = alone(state.config.training, own, options)
     taught = teaching(state, arch)
-    num_seeds = state.config.finetune.seeds if options.seeds is None else options.seeds
-    if num_seeds < 1:
-        raise ConfigError(f"seeds is {num_seeds}; at least 1 is needed")
     cards = []
     for weights in options.starts(state.has_parts_of_teacher):
         training = SubnetTraining(state, arch, weights, config, taught, command=options.command)
-        cards.append(training.run_seeds(num_seeds, distributed, context.progress))
+        cards.append(training.run(distributed, context.progress))
     for card in cards if len(cards) > 1 else ():
         context.progress.say(f"from {STARTS[card.weights]}: {losses_of(card)}")
     best = min(cards, key=lambda card: card.loss)
@@ -119,7 +114,7 @@ def alone(
     # a supernet whose rate stayed leaves the decay to its winners
     stays = training.schedule == "constant"
     resumes = stays and not options.from_scratch and finetune.inherited_share == 1
-    return training.unlimited.model_copy(
+    return training.model_copy(
         update={
             "steps": steps,
             "learning_rate": training.learning_rate * share,

@@ -9,7 +9,7 @@ from ..config import RunConfig
 from ..errors import ConfigError, MosdeployError, OtherConditionsError, StaleInputError
 from ..locks import is_locked
 from ..printable import milliseconds, plain, three_digits
-from ..records import Limits, TrainingLimits
+from ..records import Limits
 from ..run_folder.conditions import check_current
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
@@ -17,9 +17,7 @@ from ..run_folder.enough_measured import further_command, profile_command, too_s
 from ..run_folder.measured_folders import has_records
 from ..run_folder.predictors import lost_its_measurements
 from ..run_folder.summaries import Part
-from ..run_folder.train_command import limit_options
 from ..spaces import ModelSpec
-from ..storage import fingerprint
 from ..workspace import PREDICTOR_NAME
 from .parts import RUNS_NOW, require, subnets
 
@@ -51,7 +49,7 @@ def middle_size(config: RunConfig, spec: ModelSpec) -> str:
     """Options of a limit on parameters between those of the smallest and the largest subnet."""
     sizes = [spec.num_parameters(arch) for arch in (config.space.smallest, config.space.largest)]
     limits = Limits(max_parameters=sum(sizes) // 2)
-    return " ".join(limit_options(limits, config.search.count))
+    return " ".join(limits.options(config.search.count))
 
 
 def middle_times_ms(context: Context) -> dict[str, float]:
@@ -61,25 +59,6 @@ def middle_times_ms(context: Context) -> dict[str, float]:
     devices = sorted(context.run.devices_with_latencies(), key=context.run.device_option)
     middles_ms = {device: MeasuredDevice(context, device).middle_ms for device in devices}
     return {device: middle for device, middle in middles_ms.items() if middle is not None}
-
-
-def has_other_predictor(context: Context, limits: TrainingLimits) -> bool:
-    """Whether a training within a latency was begun by another predictor than the one in the
-    folder, or than will be fitted to what was measured since.
-    """
-    from ..latency.predictor import LatencyPredictor
-
-    found = MeasuredDevice(context, limits.device or "")
-    kept: LatencyPredictor | None = None
-    if limits.device is None or not found.has_predictor:
-        return False
-    try:
-        kept = LatencyPredictor.load(found.predictor_path)
-        found.predictor()
-    except StaleInputError:
-        # a damaged one is fitted again to the same
-        return kept is not None
-    return fingerprint(kept) != limits.predictor_sha256
 
 
 def _rounded_middle(low: float, high: float) -> float:

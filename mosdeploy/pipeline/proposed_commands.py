@@ -2,20 +2,17 @@
 
 import contextlib
 
-from ..config.sections import LimitsConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
-from ..records import NO_LIMITS, BegunSearch, BegunTraining, SearchResult, SupernetCard
+from ..records import NO_LIMITS, BegunSearch, BegunTraining, Limits, SearchResult, SupernetCard
 from ..run_folder.begun_search import begun_search
-from ..run_folder.budget import tried_budget, with_budget
+from ..run_folder.budget import train_command, tried_budget, with_budget
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
-from ..run_folder.options import with_defaults
-from ..run_folder.train_command import TRAIN, limit_options, train_command
 from ..run_folder.trained_run import trained_run
 from ..run_folder.trained_settings import names_data, setting_differences
 from ..spaces import ModelSpec
 from ..storage import readable_record
-from .measured_device import has_other_predictor, middle_limit, middle_size, middle_times_ms
+from .measured_device import middle_limit, middle_size, middle_times_ms
 from .replacing import OTHER_DATA, begun_teacher, last_begun, stopped_state
 
 NO_VERIFY = " --no-verify"
@@ -31,12 +28,10 @@ def search_command(context: Context, device: str | None = None) -> str | None:
     try:
         card = context.run.supernet_card()
     except MosdeployError:
-        return _training(context, device)
-    if card.limits is not None:
-        device = card.limits.device or device
+        return _training(context)
     if (stopped := _stopped_search(context, device)) is not None:
         return stopped
-    if card.limits is not None or _has_limit(config.search):
+    if Limits.configured(config.search) != NO_LIMITS:
         return limited_search(context, device)
     ending = _emulated_ending(context, device)
     if (again := _last_search(context, device, ending)) is not None:
@@ -69,7 +64,7 @@ def _same_search(
     context: Context, found: BegunSearch | SearchResult, device: str | None, ending: str
 ) -> str | None:
     config = context.config.search
-    options = limit_options(found.limits, config.count)
+    options = found.limits.options(config.count)
     if not options or device not in (None, found.device):
         return None
     if found.statistic != config.statistic:
@@ -101,31 +96,9 @@ def _is_emulated(context: Context, device: str) -> bool:
     return False
 
 
-def _training(context: Context, device: str | None) -> str:
-    if (made := last_training(context)) is not None:
-        return train_command(context.config, made)
-    if _has_limit(context.config.training):
-        return f"{TRAIN}{_device_option(context, device)}"
-    first = first_training(context)
-    # a supernet that is trained after measuring can be trained for a limit
-    return first if first != TRAIN else f"{TRAIN}{middle_limit(context, device)}"
-
-
-def first_training(context: Context) -> str:
-    """What trains a supernet where none was begun: as a walk does that was stopped before."""
-    config = context.config
-    begun = begun_search(context.files.begun_search_path)
-    if begun is None or not begun.is_walk:
-        return TRAIN
-    if _has_limit(config.training) or config.training.num_winners > 1:
-        return TRAIN
-    options = limit_options(begun.limits, config.training.count)
-    return " ".join((TRAIN, *options)) + context.run.device_option(begun.device)
-
-
-def _has_limit(section: LimitsConfig) -> bool:
-    limits = (section.max_latency, section.max_parameters, section.max_size, section.max_memory)
-    return any(limits)
+def _training(context: Context) -> str:
+    made = last_training(context)
+    return train_command(None if made is None else made.budget)
 
 
 def _device_option(context: Context, device: str | None) -> str:
@@ -173,16 +146,10 @@ def begun_differences(context: Context, begun: BegunTraining, *, read_data: bool
     begun with, in words; such a one cannot go on.
     """
     run = context.run
-    training = context.config.training
     budget = begun.budget
     if budget is None or budget.time_s is None:
         budget = tried_budget(context, None)
-    limits = begun.limits.limits if begun.limits is not None else NO_LIMITS
     found = setting_differences(begun.settings, with_budget(run, budget).config)
-    if with_defaults(limits, training) != limits:
-        found.append("the run file has other limits")
-    if begun.limits is not None and has_other_predictor(context, begun.limits):
-        found.append("the latency predictor has changed")
     if read_data and not names_data(found, context.config):
         with contextlib.suppress(MosdeployError):  # which every command would refuse
             data = context.family.load_data(context.config, run.data_root)

@@ -8,8 +8,8 @@ from ..config import RunConfig
 from ..errors import StaleInputError
 from ..folders import listed
 from ..records import BegunTraining, SupernetCard
-from ..run_folder.train_command import TRAIN, train_command
-from ..run_folder.trained_settings import limit_differences, names_data, setting_differences
+from ..run_folder.budget import TRAIN, train_command
+from ..run_folder.trained_settings import names_data, setting_differences
 from ..storage import read_record, readable_record
 from ..workspace import SUBNET_CARD_NAME, Workspace
 
@@ -32,9 +32,8 @@ def telling_differences(
             found.settings is not None
             and not setting_differences(found.settings, config)
             and found.data_sha256 == wanted.data_sha256
-            and _predictor(found) in (None, _predictor(wanted))
         )
-        on = f"; `{train_command(config, found)}` goes on with it" if same else ""
+        on = f"; `{train_command(found.budget)}` goes on with it" if same else ""
         raise StaleInputError(f"{error} ({', '.join(differences)}){on}") from error
 
 
@@ -76,13 +75,8 @@ def training_differences(
     if found.inputs_sha256 == wanted.inputs_sha256:
         return []
     settings = setting_differences(found.settings, config)
-    limits = limit_differences(found.limits, wanted.limits)
     is_same = found.data_sha256 == wanted.data_sha256 or names_data(settings, config)
-    return [*([] if is_same else [OTHER_DATA]), *settings, *limits]
-
-
-def _predictor(begun: BegunTraining) -> str | None:
-    return None if begun.limits is None else begun.limits.predictor_sha256
+    return [*([] if is_same else [OTHER_DATA]), *settings]
 
 
 def replacement_words(files: Workspace, config: RunConfig, wanted: BegunTraining) -> list[str]:

@@ -58,19 +58,11 @@ def own_steps(state: TrainedRun, arch: ArchConfig, progress: Progress) -> int:
     return own
 
 
-def reference(state: TrainedRun) -> ArchConfig:
-    """What the steps of [finetune] are of: for a time and limits, the largest within these."""
-    budget = state.card.budget
-    if budget is not None and budget.same_time and state.card.limits is not None:
-        return state.card.limits.largest
-    return state.spec.reference_arch()
-
-
 def step_ratios(state: TrainedRun, archs: Sequence[ArchConfig], progress: Progress) -> list[float]:
     """Steps of each architecture in the time of one of the reference architecture; what is timed is
     known afterwards.
     """
-    other = reference(state)
+    other = state.spec.reference_arch()
     beside = _beside(state, other)
     known = {other.key: 1.0}
     records = {arch.key: _known(state, arch) for arch in archs}
@@ -118,7 +110,7 @@ def _inputs_sha256(state: TrainedRun, arch: ArchConfig) -> str:
         arch,
         config.space,
         config.supernet,
-        config.training.unlimited.fingerprinted,
+        config.training.fingerprinted,
         config.vocab_size,
         config.max_tokens,
     )
@@ -135,7 +127,7 @@ def _turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:
             CostTask(
                 partial(state.family.fresh_subnet, one, config.space, config.vocab_size, seed=1),
                 config.supernet,
-                config.training.unlimited,
+                config.training,
                 examples,
                 NUM_TIMED,
                 MAX_TIME_S,

@@ -1,14 +1,15 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.device import load_profile
+from ..config.sections import SearchConfig
 from ..config.units import Statistic
 from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
+from ..family import Family
 from ..locks import locked
 from ..records import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
 from ..run_folder.begun_search import noted
@@ -16,12 +17,12 @@ from ..run_folder.context import Context
 from ..run_folder.devices import check_reachable, check_real
 from ..run_folder.predictors import predictor, tail_ratio
 from ..run_folder.trained_run import VALID_SEED, TrainedRun, trained_run
+from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
 from .finalist_timing import FinalistTiming
 from .finalist_training import FinalistTraining
-from .limits import check_trained_for, cost_of, search_limits, with_less_memory
 from .shown_search import ShownSearch
 from .time_loss import TimeLoss, time_loss
 from .verified import FinalistVerification, first_evolution
@@ -29,7 +30,7 @@ from .verified import FinalistVerification, first_evolution
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
-    from ..search import Evolution, SearchOracle
+    from ..search import Cost, Evolution, SearchOracle
     from ..search.oracle import FloatArray, PredictMs
     from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
@@ -45,6 +46,17 @@ class SearchOptions:
     statistic: Statistic | None = None
 
 
+def search_limits(config: SearchConfig, asked: Limits) -> Limits:
+    """Fill up the limits that were asked for from [search]; refuse a search without any."""
+    limits = asked.filled_up(Limits.configured(config))
+    if limits == NO_LIMITS:
+        raise ConfigError(
+            "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
+            "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
+        )
+    return limits
+
+
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
     """Find the subnet of lowest validation loss within the limits, as measured on the device."""
     from ..training.distributed import init_distributed
@@ -57,9 +69,8 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
         )
     name = context.run.profiled_device_name(options.device)
     load_profile(name, context.files.root)
-    limits = search_limits(context, options.limits)
+    limits = search_limits(context.config.search, options.limits)
     state = trained_run(context.run, context.progress)
-    check_trained_for(state.card.limits, limits, name)
     if options.verify:
         check_real(context, name)
     with init_distributed(context.config.training) as distributed:
@@ -182,17 +193,7 @@ class _SearchTask:
             evolve,
             training.losses if training.steps else None,
             level=level,
-            min_level=min(self._min_level, level),
         )
-
-    @property
-    def _min_level(self) -> float:
-        """How far predictions may be corrected downwards: of a supernet that was trained for a
-        latency, what lies beyond its limit and the predictor's interval has no trained weights.
-        """
-        trained = self.state.card.limits
-        is_bounded = trained is not None and trained.limits.max_latency_ms is not None
-        return math.exp(-self.predictor.interval) if is_bounded and self.predictor else 0.0
 
     def _evolve(
         self, inherited: "Losses", timed: TimeLoss | None, level: float, excess_bytes: int
@@ -208,7 +209,7 @@ class _SearchTask:
         shown = ShownSearch(self.context.progress, self._num_iterations)
         losses = timed.added(inherited) if timed else inherited
         oracle = self._oracle(shown.counted(losses), level)
-        limits = with_less_memory(self.limits, excess_bytes)
+        limits = _with_less_memory(self.limits, excess_bytes)
         fitted: list[QualityPredictor] = []
 
         def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
@@ -249,16 +250,44 @@ class _SearchTask:
     def _oracle(self, losses: "Losses", level: float) -> "SearchOracle":
         from ..search import SearchOracle
 
-        trained = self.state.card.limits
         predict_ms = None
         if self.predictor is not None:
             predict_ms = _scaled(self.predictor.predict, self.tail_ratio * level)
         return SearchOracle(
             losses=losses,
-            cost=cost_of(self.state.spec, self.state.family, len(self.state.tokenizer_bytes())),
+            cost=cost_function(
+                self.state.spec, self.state.family, len(self.state.tokenizer_bytes())
+            ),
             predict_ms=predict_ms,
-            trained_for=trained.limits if trained else NO_LIMITS,
         )
+
+
+def _with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
+    """Limits for predictions, where a process takes so many bytes more than is predicted."""
+    if limits.max_memory_bytes is None:
+        return limits
+    left_bytes = max(limits.max_memory_bytes - excess_bytes, 1)
+    return limits.model_copy(update={"max_memory_bytes": left_bytes})
+
+
+def cost_function(
+    spec: ModelSpec, family: Family, tokenizer_size: int = 0
+) -> "Callable[[ArchConfig], Cost]":
+    """What an architecture costs besides time."""
+    from ..export.candidate import bundle_bytes
+    from ..search import Cost
+
+    def cost(arch: ArchConfig) -> Cost:
+        inventory = spec.inventory(arch)
+        model_bytes = bundle_bytes(spec, arch, family.build_graph)
+        return Cost(
+            num_parameters=inventory.num_parameters,
+            size_bytes=model_bytes + tokenizer_size,
+            num_body_parameters=inventory.num_body_parameters,
+            memory_bytes=model_bytes + inventory.activation_bytes,
+        )
+
+    return cost
 
 
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":

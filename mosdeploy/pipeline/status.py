@@ -16,13 +16,11 @@ from ..records import (
     ScoreTable,
     SupernetCard,
 )
-from ..run_folder.begun_search import begun_search
+from ..run_folder.budget import TRAIN, train_command
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
-from ..run_folder.predictors import has_ready_made
 from ..run_folder.subnets import are_current, trained_weights
 from ..run_folder.summaries import Part, RunStatus
-from ..run_folder.train_command import TRAIN, train_command
 from ..run_folder.trained_run import TrainedRun, trained_run
 from ..storage import read_record, readable_record
 from .delivered_parts import delivered_parts, verify_command
@@ -31,7 +29,6 @@ from .finetuned_parts import finetuned_parts
 from .measured_parts import measured_parts
 from .parts import RUNS, RUNS_NOW, look_at, require, subnets
 from .proposed_commands import (
-    first_training,
     last_training,
     refused_training,
     search_command,
@@ -94,8 +91,6 @@ class _Look:
         command = None if part is None else part.command
         if command is None:
             return verify_command(self.context)
-        if command == self._train_command:
-            return self._measured_first(parts) or command
         if command == SEARCH:
             return search_command(self.context) or command
         return command
@@ -131,29 +126,7 @@ class _Look:
         """What goes on with that training, or repeats it; of a task, what makes its folder."""
         if self._is_served:
             return self.context.run.supernet_command
-        if self._made is None:
-            return first_training(self.context)
-        return train_command(self.context.config, self._made)
-
-    def _measured_first(self, parts: tuple[Part, ...]) -> str | None:
-        """What measures the device, where a training within a latency would be refused without."""
-        limit = self.context.config.training.max_latency
-        if self._is_served or (limit is None and "--max-latency" not in self._train_command):
-            return None
-        device = self._made.limits.device if self._made and self._made.limits else None
-        if self._made is None and (begun := begun_search(self.context.files.begun_search_path)):
-            device = begun.device
-        with contextlib.suppress(ConfigError):  # of several devices, train asks which
-            device = device or self.context.run.profiled_device_name(None)
-        found = next((x for x in parts if x.what == "measurements" and x.name == device), None)
-        if device is None or found is None:
-            return None
-        if found.state in ("ok", "unused"):
-            fitted = next((x for x in parts if x.what == "predictor" and x.name == device), None)
-            is_wanted = fitted is not None and fitted.state in ("missing", "stale")
-            return fitted.command if fitted and is_wanted else None
-        is_enough = found.state == "missing" and has_ready_made(self.context.run, device)
-        return None if is_enough else found.command
+        return train_command(None if self._made is None else self._made.budget)
 
     @cached_property
     def _state(self) -> TrainedRun | None:

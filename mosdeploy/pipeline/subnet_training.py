@@ -1,10 +1,10 @@
-"""The training of one subnet alone, once or with several seeds."""
+"""The training of one subnet alone."""
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ..config.sections import TrainingConfig
 from ..errors import MosdeployError, StaleInputError
 from ..locks import locked
 from ..record import Record, parse
-from ..records import SeedLoss, SubnetCard, WeightOrigin
+from ..records import SubnetCard, WeightOrigin
 from ..run_folder.context import Progress
 from ..run_folder.subnets import made_from_sha256, subnet_card
 from ..run_folder.token_files import (
@@ -24,7 +24,7 @@ from ..run_folder.token_files import (
 )
 from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
-from ..storage import atomic_copy, disk_errors, fingerprint, sha256_file, write_record
+from ..storage import disk_errors, fingerprint, sha256_file, write_record
 from ..workspace import LOG_NAME
 from .begun_subnet import BEGUN, SUPERNET, begin, begun
 from .subnet_teaching import Teaching, remedy
@@ -52,18 +52,17 @@ class SubnetTraining:
     weights: WeightOrigin
     config: TrainingConfig
     teaching: Teaching
-    seed: int | None = None
     command: str = "mosdeploy finetune"
 
     @property
     def path(self) -> Path:
         """Of the subnet."""
-        return self.state.files.subnet_path(self.arch.key, self.weights, self.seed)
+        return self.state.files.subnet_path(self.arch.key, self.weights)
 
     @property
     def checkpoint_path(self) -> Path:
         """Of the state that a killed training resumes from."""
-        return self.state.files.subnet_checkpoint_path(self.arch.key, self.weights, self.seed)
+        return self.state.files.subnet_checkpoint_path(self.arch.key, self.weights)
 
     @property
     def supernet_sha256(self) -> str | None:
@@ -96,60 +95,15 @@ class SubnetTraining:
         """How much of the matrices is inherited, where any is."""
         return self.state.config.finetune.inherited_share if self.weights == "finetuned" else 1.0
 
-    @property
-    def name(self) -> str:
-        """What it is called in messages."""
-        return self.weights if self.seed is None else f"{self.weights}, seed {self.seed}"
-
     def run(self, distributed: "DistributedContext", progress: Progress) -> SubnetCard:
         """Train, unless that was done."""
         with ExitStack() as held:
-            told = distributed.first(f"start {self.name}", lambda: self._prepare(held, progress))
+            told = distributed.first(f"start {self.weights}", lambda: self._prepare(held, progress))
             start = parse(_Start, json.loads(told), "rank 0")
             if not start.finished:
                 finish = self._train(start.loss, distributed, progress)
-                distributed.first(f"trained {self.name}", finish)
-        return subnet_card(self.state, self.arch, self.weights, self.seed)
-
-    def run_seeds(
-        self, num_seeds: int, distributed: "DistributedContext", progress: Progress
-    ) -> SubnetCard:
-        """Train with so many seeds, from that of `config` up, and keep the best by validation."""
-        if num_seeds == 1:
-            return self.run(distributed, progress)
-        cards = {}
-        for seed in range(self.config.seed, self.config.seed + num_seeds):
-            cards[seed] = self._of_seed(seed).run(distributed, progress)
-        distributed.first(f"best {self.name}", lambda: self._keep_best(cards))
+                distributed.first(f"trained {self.weights}", finish)
         return subnet_card(self.state, self.arch, self.weights)
-
-    def _keep_best(self, cards: Mapping[int, SubnetCard]) -> str:
-        """Put the best of several seeds where the only one would lie. The first rank's part."""
-        seeds = tuple(SeedLoss(seed=seed, loss=card.loss) for seed, card in cards.items())
-        best = min(seeds, key=lambda found: found.loss).seed
-        card = cards[best].model_copy(update={"seeds": seeds})
-        with locked(self.path, self._busy):
-            kept = self._kept()
-            if kept != card and (kept is None or not self._is_done(kept, cards)):
-                files = self.state.files
-                source = files.subnet_path(self.arch.key, self.weights, best)
-                # a kill in between leaves a card of another file, which does not count
-                atomic_copy(source, self.path)
-                write_record(files.subnet_card_path(self.arch.key, self.weights), card)
-        return ""
-
-    def _is_done(self, card: SubnetCard, seeds: Collection[int]) -> bool:
-        """Whether a subnet is what trainings of these seeds come to, or the best of more."""
-        tried = {found.seed for found in card.seeds}
-        if not tried:
-            return card.inputs_sha256 == self.inputs_sha256 and set(seeds) == {self.config.seed}
-        return tried >= set(seeds) and any(
-            self._of_seed(seed).inputs_sha256 == card.inputs_sha256 for seed in tried
-        )
-
-    def _of_seed(self, seed: int) -> "SubnetTraining":
-        """The same training with another seed, in a folder of its own."""
-        return replace(self, config=self.config.model_copy(update={"seed": seed}), seed=seed)
 
     @property
     def _busy(self) -> MosdeployError:
@@ -166,13 +120,10 @@ class SubnetTraining:
         state = self.state
         state.data  # noqa: B018  refuses a changed run file, before anything is begun
         card = self._kept()
-        if self.seed is not None and (card is None or card.inputs_sha256 != self.inputs_sha256):
-            card = self._take_over_single() or card
         if card is not None:
             self._remove_leftovers(card)
-        if card is not None and self._is_done(card, (self.config.seed,)):
-            which = "" if self.seed is None else f"{self.name}: "
-            progress.say(f"{which}already trained from the same weights in the same way")
+        if card is not None and card.inputs_sha256 == self.inputs_sha256:
+            progress.say("already trained from the same weights in the same way")
             return _Start(finished=True, loss=card.start_loss).model_dump_json()
         if self.weights == "finetuned":
             self._take_over_steps(state.files.finalist_checkpoint_path(self.arch.key))
@@ -184,7 +135,7 @@ class SubnetTraining:
         share = self.inherited_share
         mixed = "" if share == 1 else f", with {share:g} of these weights and the rest fresh"
         progress.say(
-            f"{self.name} {self.arch.key}: {self.config.steps} steps from a validation loss of "
+            f"{self.weights} {self.arch.key}: {self.config.steps} steps from a validation loss of "
             f"{loss:.4f}{mixed}"
         )
         return _Start(finished=False, loss=loss).model_dump_json()
@@ -198,25 +149,6 @@ class SubnetTraining:
         wanted = begun(self.state, self.config, self.inherited_share, others, self.command)
         begin(self.path, self.checkpoint_path, self.inputs_sha256, wanted, progress.say)
 
-    def _take_over_single(self) -> SubnetCard | None:
-        """Copy the subnet of the same training with one seed, or go on from that one's steps; gives
-        the card of the copy.
-        """
-        single = replace(self, seed=None)
-        with locked(single.path, single._busy):
-            card = single._kept()
-            if card is None or card.inputs_sha256 != self.inputs_sha256:
-                self._take_over_steps(single.checkpoint_path)
-                if not single.checkpoint_path.exists():
-                    single._remove_state()
-                return None
-            files = self.state.files
-            atomic_copy(single.path, self.path)
-            # if it is the best of several seeds, its card tells of all of them
-            own = card.model_copy(update={"seeds": ()})
-            write_record(files.subnet_card_path(self.arch.key, self.weights, self.seed), own)
-        return own
-
     def _take_over_steps(self, path: Path) -> None:
         """Go on from the state of the same training that a search or another `finetune` left."""
         from ..supernet.checkpoint import load_training_state
@@ -227,7 +159,7 @@ class SubnetTraining:
         with contextlib.suppress(StaleInputError):
             if load_training_state(path).get("inputs_sha256") == self.inputs_sha256:
                 # the log first; a kill may already have moved it, and not the state
-                log_path = files.subnet_log_path(self.arch.key, self.weights, self.seed)
+                log_path = files.subnet_log_path(self.arch.key, self.weights)
                 with disk_errors(self.path):
                     with contextlib.suppress(FileNotFoundError):
                         path.with_name(LOG_NAME).replace(log_path)
@@ -263,7 +195,7 @@ class SubnetTraining:
         job = TrainingJob(
             config=validated_seldom(self.config, len(valid)),
             state_path=self.checkpoint_path,
-            log_path=self.state.files.subnet_log_path(self.arch.key, self.weights, self.seed),
+            log_path=self.state.files.subnet_log_path(self.arch.key, self.weights),
             inputs_sha256=self.inputs_sha256,
             say=progress.say,
             distillation=self.teaching.distillation(self.state),
@@ -274,7 +206,7 @@ class SubnetTraining:
 
         def finish() -> str:
             save_subnet(self.path, subnet)
-            card_path = self.state.files.subnet_card_path(self.arch.key, self.weights, self.seed)
+            card_path = self.state.files.subnet_card_path(self.arch.key, self.weights)
             write_record(card_path, self._card(start_loss, summary))
             self._remove_state()
             return ""
@@ -312,7 +244,7 @@ class SubnetTraining:
     def _kept(self) -> SubnetCard | None:
         """The card of the subnet that lies there, if it counts."""
         try:
-            return subnet_card(self.state, self.arch, self.weights, self.seed)
+            return subnet_card(self.state, self.arch, self.weights)
         except StaleInputError:
             return None
 

@@ -29,7 +29,7 @@ from ..storage import (
 from ..workspace import Workspace
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
-from .limits import cost_of
+from .search import cost_function
 from .tokenizing import data_card
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Task:
         trained = self.trained.card
         known = {
             "budget": None,
-            "inputs_sha256": training_inputs(run, data, trained.limits),
+            "inputs_sha256": training_inputs(run, data),
             "space_sha256": run.space_sha256,
             "data_sha256": data.sha256,
             "supernet_sha256": sha256_file(files.supernet_path),
@@ -189,7 +189,7 @@ class _Task:
         """
         arch = picked.arch
         spec = state.spec
-        cost = cost_of(spec, state.family, len(state.tokenizer_bytes()))(arch)
+        cost = cost_function(spec, state.family, len(state.tokenizer_bytes()))(arch)
         found = self.trained.search_of(arch.key)
         loss = _loss(state.net, self._valid_batches(state), arch)
         candidate = Candidate(

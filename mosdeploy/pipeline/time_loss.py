@@ -12,7 +12,7 @@ from ..errors import StaleInputError
 from ..run_folder.context import Progress
 from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
-from .same_time import LEAST, MOST, reference, step_ratios
+from .same_time import LEAST, MOST, step_ratios
 
 if TYPE_CHECKING:
     from ..evaluation.step_time import StepTime
@@ -148,6 +148,8 @@ def _step_time(state: TrainedRun, progress: Progress) -> "StepTime":
         drawn, key=lambda x: (spec.num_parameters(x) / sum(spec.space.depths(x)), x.key)
     )
     # in a small space some are the same
-    archs = list(dict.fromkeys([reference(state), spec.space.smallest, by_shape[0], by_shape[-1]]))
+    archs = list(
+        dict.fromkeys([spec.reference_arch(), spec.space.smallest, by_shape[0], by_shape[-1]])
+    )
     times = [1 / ratio for ratio in step_ratios(state, archs, progress)]
     return StepTime.fit(spec, archs, times)

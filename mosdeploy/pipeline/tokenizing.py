@@ -8,7 +8,6 @@ from ..run_folder.teacher import keep_teacher, train_teacher, training_examples
 from ..run_folder.token_files import write_tokens
 from ..storage import atomic_copy, readable_record, sha256_file, write_record
 from ..workspace import Workspace
-from .limits import told_training
 from .replacing import begun_teacher, telling_differences
 
 
@@ -40,8 +39,6 @@ def tokenize(
         f"examples; dropped: {dropped}"
         + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
     )
-    if begun.limits is not None:
-        context.progress.say(told_training(context, begun.limits))
     rising = config.training.warmup_steps
     steps = config.training.steps
     if rising >= steps:

@@ -4,10 +4,10 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, InfeasibleError, MosdeployError, StaleInputError
+from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..folders import replace_folder, restore_folder
 from ..locks import locked
@@ -16,7 +16,6 @@ from ..records import BegunTraining, SupernetCard
 from ..run_folder.budget import training_budget, with_budget
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
-from ..run_folder.options import TrainOptions
 from ..run_folder.run import Run
 from ..run_folder.teacher import ensure_teacher, finished_teacher, is_taught, remove_teacher_state
 from ..run_folder.token_files import read_tokens, remove_tokens, training_progress
@@ -24,7 +23,6 @@ from ..run_folder.trained_run import training_inputs
 from ..run_folder.trained_settings import trained_settings
 from ..storage import disk_errors, sha256_file, write_record
 from ..workspace import Workspace
-from .limits import feasible_space, training_limits
 from .replacing import (
     begun_training,
     replacement_words,
@@ -35,9 +33,15 @@ from .replacing import (
 from .tokenizing import ensure_card, tokenize
 
 if TYPE_CHECKING:
-    from ..search.feasible import FeasibleSpace
     from ..training.distributed import DistributedContext
     from ..training.trainer import TrainingSummary
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a supernet is trained for."""
+
+    time_s: float | None = None
 
 
 class PreparedData(Record):
@@ -60,11 +64,9 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
         told = distributed.first("prepared", lambda: _prepare(context, options, held))
         prepared = parse(PreparedData, json.loads(told), "rank 0")
         if not prepared.finished:
-            # on every rank, after the first: by then the predictor is fitted
-            source = feasible_space(context, options)
             context = replace(context, run=with_budget(context.run, prepared.begun.budget))
             work = _beside(context) if prepared.is_beside else context
-            distributed.first("trained", _train(work, prepared, source, distributed))
+            distributed.first("trained", _train(work, prepared, distributed))
             distributed.first("placed", lambda: _take_place(context.files, prepared))
         return context.run.supernet_card()
 
@@ -80,22 +82,15 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         with disk_errors(folder):
             restore_folder(folder)
     standing = _standing(context.run)
-    try:
-        feasible = feasible_space(context, options)
-    except InfeasibleError:
-        files.begun_search_path.unlink(missing_ok=True)  # of a walk, which would end so too
-        raise
-    limits = training_limits(context, options, feasible)
-    check_named(context, options.device)
+    check_named(context)
     data = context.family.load_data(context.config, context.run.data_root)
-    budget = training_budget(context, options, feasible, files.beside if standing else None)
+    budget = training_budget(context, options.time_s, files.beside if standing else None)
     context = replace(context, run=with_budget(context.run, budget))
     config = context.config
     prepared = PreparedData(
         begun=BegunTraining(
-            inputs_sha256=training_inputs(context.run, data, limits),
+            inputs_sha256=training_inputs(context.run, data),
             data_sha256=data.sha256,
-            limits=limits,
             budget=budget,
             settings=trained_settings(config),
         ),
@@ -146,7 +141,6 @@ def _write_data(context: Context, data: TaskData, prepared: PreparedData) -> Non
 def _train(
     context: Context,
     prepared: PreparedData,
-    source: "FeasibleSpace | None",
     distributed: "DistributedContext",
 ) -> Callable[[], str]:
     """Train, together with the other ranks."""
@@ -168,7 +162,6 @@ def _train(
         state_path=files.checkpoint_path,
         log_path=files.training_log_path,
         inputs_sha256=prepared.begun.inputs_sha256,
-        source=source,
         say=context.progress.say,
     )
     show = training_progress("train", context.progress) if distributed.is_first else None
@@ -205,7 +198,6 @@ def _supernet_card(
         largest_loss=summary.losses["largest_loss"],
         smallest_loss=summary.losses["smallest_loss"],
         train_seconds=summary.train_seconds,
-        limits=prepared.begun.limits,
         budget=prepared.begun.budget,
         settings=prepared.begun.settings,
     )

@@ -76,7 +76,6 @@ class FinalistVerification:
     train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
     measured: list[Candidate] = field(default_factory=list)
     level: float = 1.0
-    min_level: float = 0.0
     excess_bytes: int = 0
     _ratios: list[float] = field(default_factory=list)
     _drifts: list[float] = field(default_factory=list)
@@ -231,7 +230,7 @@ class FinalistVerification:
     def _measured_level(self) -> float:
         if not self._ratios or self.limits.max_latency_ms is None:
             return self.level
-        level = max(statistics.median(self._ratios), self.min_level)
+        level = statistics.median(self._ratios)
         return self.level if abs(math.log(level / self.level)) <= self.timing.noise else level
 
     def _measured_excess(self) -> int:

@@ -32,12 +32,10 @@ from .training import (
     DryRun,
     Scores,
     ScoreTable,
-    SeedLoss,
     SubnetCard,
     SupernetCard,
     TrainingBudget,
     TrainingCost,
-    TrainingLimits,
     WeightOrigin,
 )
 
@@ -69,7 +67,6 @@ __all__ = [
     "ScoreTable",
     "Scores",
     "SearchResult",
-    "SeedLoss",
     "SelfTest",
     "SessionCalibration",
     "SessionRecord",
@@ -78,7 +75,6 @@ __all__ = [
     "Timing",
     "TrainingBudget",
     "TrainingCost",
-    "TrainingLimits",
     "TransferTrial",
     "WeightOrigin",
 ]

@@ -6,7 +6,6 @@ from pydantic import Field, JsonValue
 
 from ..record import Record
 from ..spaces import AnyArch, AnyWorkload
-from .search import Limits
 
 
 class DataCard(Record):
@@ -23,18 +22,6 @@ class DataCard(Record):
     sha256: str
     vocab_size: int
     tokenizer_sha256: str
-
-
-class TrainingLimits(Record):
-    """The limits that a supernet was trained for, and the largest and smallest architecture within
-    them.
-    """
-
-    device: str | None
-    limits: Limits
-    predictor_sha256: str | None
-    largest: AnyArch
-    smallest: AnyArch
 
 
 class TrainingBudget(Record):
@@ -58,7 +45,6 @@ class BegunTraining(Record):
     version: Literal[2] = 2
     inputs_sha256: str
     data_sha256: str
-    limits: TrainingLimits | None = None
     budget: TrainingBudget | None = None
     settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
 
@@ -81,7 +67,6 @@ class SupernetCard(Record):
     largest_loss: float
     smallest_loss: float
     train_seconds: float
-    limits: TrainingLimits | None = None
     budget: TrainingBudget | None = None
     settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
 
@@ -127,13 +112,6 @@ further training of its part of the teacher, or training from random ones.
 """
 
 
-class SeedLoss(Record):
-    """The validation loss that a training with one seed came to, in nats a target."""
-
-    seed: int
-    loss: float
-
-
 class SubnetCard(Record):
     """A subnet that was trained alone, and the validation losses that it started from and came to,
     in nats a target.
@@ -151,7 +129,6 @@ class SubnetCard(Record):
     start_loss: float
     loss: float
     train_seconds: float
-    seeds: tuple[SeedLoss, ...] = ()
     made_from_sha256: str | None = Field(None, exclude_if=lambda found: found is None)
 
 

@@ -6,23 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config.sections import TrainingConfig
 from ..config.shares import supernet_share
+from ..config.units import write_budget_s
 from ..errors import ConfigError
 from ..printable import plain
 from ..records import BegunTraining, SupernetCard, TrainingBudget
 from ..storage import fingerprint, readable_record, write_record
 from ..workspace import Workspace
 from .context import Context
-from .options import TrainOptions
 from .run import Run
 from .summaries import StepTimes
 
-if TYPE_CHECKING:
-    from ..search.feasible import FeasibleSpace
-
+TRAIN = "mosdeploy train"
 NUM_TIMED = 10
 """Steps of either kind that are timed to tell what a time is enough for."""
 LEAST_STEPS = 20
@@ -70,53 +67,50 @@ def split_time(
     )
 
 
+def train_command(budget: TrainingBudget | None) -> str:
+    """Return the command that trains a supernet with this budget."""
+    time_s = None if budget is None else budget.time_s
+    return TRAIN if time_s is None else f"{TRAIN} --time {write_budget_s(time_s)}"
+
+
 def training_budget(
-    context: Context,
-    options: TrainOptions,
-    source: "FeasibleSpace | None",
-    files: Workspace | None = None,
+    context: Context, time_s: float | None, files: Workspace | None = None
 ) -> TrainingBudget | None:
     """The budget that a training is given, by an option or in the run file; None for the steps that
     are written there.
     """
     training = context.config.training
-    if options.time_s is None:
+    if time_s is None:
         return _configured(training)
     files = files or context.files
-    # the steps of the run file, and its budget, are not taken; older files depend on them
-    unused = {"steps": 1, "budget": None}
-    inputs, older = (
-        _time_inputs(context, options.time_s, kind, source)
-        for kind in (training.fingerprinted.model_copy(update=unused), training.fingerprinted)
-    )
-    found = _known((context.files, files), (inputs, older))
+    inputs = _time_inputs(context, time_s)
+    found = _known((context.files, files), inputs)
     if found is None:
-        found = _timed(context, options.time_s, source)
+        found = _timed(context, time_s)
         warmup = _warmup_steps(found, training)
         found = found.model_copy(update={"inputs_sha256": inputs, "warmup_steps": warmup})
         write_record(files.budget_path, found)
     context.progress.say(
-        f"{plain(options.time_s)} s: {found.supernet_steps:,} steps of the supernet and "
+        f"{plain(time_s)} s: {found.supernet_steps:,} steps of the supernet and "
         f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
         f"{found.winner_step_s:.3f} s a step; measuring and searching come on top"
     )
     return found
 
 
-def _time_inputs(
-    context: Context, time_s: float, training: TrainingConfig, source: "FeasibleSpace | None"
-) -> str:
+def _time_inputs(context: Context, time_s: float) -> str:
     """Fingerprint of what the steps that a time is enough for depend on."""
     config = context.config
+    # the time takes the place of the steps and the budget in the run file
+    unused = {"steps": 1, "budget": None}
     return fingerprint(
         time_s,
         config.space,
         config.supernet,
-        training,
+        config.training.fingerprinted.model_copy(update=unused),
         config.vocab_size,
         config.max_tokens,
         config.workload,
-        *(() if source is None else (source.largest, source.smallest)),
     )
 
 
@@ -124,7 +118,7 @@ def tried_budget(context: Context, time_s: float | None) -> TrainingBudget | Non
     """The same for a training that is not begun: nothing is written, and a time is tried anew."""
     if time_s is None:
         return _configured(context.config.training)
-    return _timed(context, time_s, None)
+    return _timed(context, time_s)
 
 
 def _configured(training: TrainingConfig) -> TrainingBudget | None:
@@ -157,7 +151,7 @@ def budget_differences(made: TrainingBudget | None, training: TrainingConfig) ->
     return found
 
 
-def _known(folders: Sequence[Workspace], inputs: Sequence[str]) -> TrainingBudget | None:
+def _known(folders: Sequence[Workspace], inputs: str) -> TrainingBudget | None:
     """What an earlier run made of the same time, if one did; also where a run with other settings,
     which was refused, has written its own since.
     """
@@ -170,14 +164,14 @@ def _known(folders: Sequence[Workspace], inputs: Sequence[str]) -> TrainingBudge
         for kind, path in records:
             record = readable_record(kind, path)
             found = record.budget if isinstance(record, BegunTraining | SupernetCard) else record
-            if found is not None and found.inputs_sha256 in inputs:
+            if found is not None and found.inputs_sha256 == inputs:
                 return found
     return None
 
 
-def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> TrainingBudget:
+def _timed(context: Context, time_s: float) -> TrainingBudget:
     """Train both kinds of network for a few steps on made-up examples."""
-    times = step_times(context, source, max_time_s=TIMING_SHARE * time_s)
+    times = step_times(context, max_time_s=TIMING_SHARE * time_s)
     return split_time(
         time_s,
         context.config.training.num_winners,
@@ -187,10 +181,7 @@ def _timed(context: Context, time_s: float, source: "FeasibleSpace | None") -> T
 
 
 def step_times(
-    context: Context,
-    source: "FeasibleSpace | None" = None,
-    num_timed: int = NUM_TIMED,
-    max_time_s: float = math.inf,
+    context: Context, num_timed: int = NUM_TIMED, max_time_s: float = math.inf
 ) -> StepTimes:
     """Time a few steps of either kind on made-up examples; say so if other programs slow
     them down.
@@ -205,10 +196,9 @@ def step_times(
         examples=context.family.made_up_dataset(config),
         num_timed=num_timed,
         max_time_s=max_time_s / 2,
-        source=source,
     )
-    # the winner is not known yet: as large as a winner may be, or of median work
-    arch = context.spec.reference_arch() if source is None else source.largest
+    # the winner is not known yet: one of median work stands for it
+    arch = context.spec.reference_arch()
     alone = partial(context.family.fresh_subnet, arch, config.space, config.vocab_size, seed=1)
     if told := busy():
         context.progress.say(told)

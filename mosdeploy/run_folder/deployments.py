@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..config.sections import RESERVED_CHANNELS
 from ..errors import ConfigError, StaleInputError
 from ..folders import listed
 from ..records import Deployment
@@ -30,7 +29,7 @@ def deployment_slot(run: Run) -> "Channel":
         return Channel(name, run.origin, is_shared=True)
     words = re.findall("[A-Za-z0-9._]+", run.workspace.root.resolve().name)
     name = "-".join(words).lstrip("._-")[:64].rstrip("-") or "run"
-    return Channel(f"{name}-run" if name in RESERVED_CHANNELS else name, run.origin)
+    return Channel(name, run.origin)
 
 
 def device_option(device: str, host: str | None) -> str:

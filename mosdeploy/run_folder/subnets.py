@@ -114,14 +114,12 @@ def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
     )
 
 
-def subnet_card(
-    state: TrainedRun, arch: ArchConfig, weights: WeightOrigin, seed: int | None = None
-) -> SubnetCard:
-    """Card of a subnet that was trained alone and counts; with a seed, of one of several."""
+def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
+    """Card of a subnet that was trained alone and counts."""
     verb = VERBS[weights] + state.pick_option(arch)
     supernet = state.card
-    path = state.files.subnet_path(arch.key, weights, seed)
-    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights, seed), verb)
+    path = state.files.subnet_path(arch.key, weights)
+    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights), verb)
     made_from = (
         card.data_sha256,
         card.tokenizer_sha256,
@@ -134,8 +132,8 @@ def subnet_card(
         )
     if card.made_from_sha256 != made_from_sha256(state, weights):
         raise StaleInputError(
-            f"{path} was made in another space, with other max_tokens or another teacher, or by an "
-            f"older mosdeploy; run `{verb}` again"
+            f"{path} was made in another space, with other max_tokens or another teacher; run "
+            f" `{verb}` again"
         )
     if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
         raise StaleInputError(
@@ -156,15 +154,7 @@ def made_from_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
 
 def losses_of(card: SubnetCard) -> str:
     """The validation losses that a training started from and came to."""
-    return f"validation loss {card.start_loss:.4f} to {card.loss:.4f}{spread_of(card)}"
-
-
-def spread_of(card: SubnetCard) -> str:
-    """How far apart the losses of several seeds are; nothing for one."""
-    if not card.seeds:
-        return ""
-    losses = [found.loss for found in card.seeds]
-    return f", the best of {len(losses)} seeds ({min(losses):.4f} to {max(losses):.4f})"
+    return f"validation loss {card.start_loss:.4f} to {card.loss:.4f}"
 
 
 def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
@@ -208,5 +198,5 @@ def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> Select
     path = state.files.subnet_path(arch.key, weights)
     subnet = load_subnet(path, state.config.space, state.net.skeleton)
     losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {STARTS[weights]}"
-    note = f"{weights} weights of {card.steps} steps, {losses}{spread_of(card)}"
+    note = f"{weights} weights of {card.steps} steps, {losses}"
     return SelectedSubnet(subnet, arch, weights, note, card)

@@ -13,17 +13,16 @@ from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
 from ..family import Family, ScoredExamples, TaskData, Teacher, Tokenizer
 from ..record import parse_json_file
-from ..records import SearchResult, SupernetCard, TrainingLimits
+from ..records import SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import fingerprint, read_errors, read_record, sha256_file
 from ..workspace import Workspace
-from .budget import budget_differences, current_budget, with_budget
+from .budget import budget_differences, current_budget, train_command, with_budget
 from .context import SILENT, Progress
 from .run import Run
 from .teacher import finished_teacher, training_examples
-from .train_command import train_command
 from .trained_settings import because, names_data, setting_differences
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class TrainedRun:
     def data(self) -> TaskData:
         """The examples that the supernet was trained, or is to be judged, on."""
         data = self.family.load_data(self.config, self.run.data_root)
-        if training_inputs(self.run, data, self.card.limits) != self.card.inputs_sha256:
+        if training_inputs(self.run, data) != self.card.inputs_sha256:
             found = self._differences
             is_same = data.sha256 == self.card.data_sha256 or names_data(found, self.config)
             changed = "configuration" if is_same else "data"
@@ -108,7 +107,7 @@ class TrainedRun:
     def _train_command(self) -> str:
         """What makes the supernet again, for what it was trained for."""
         is_served = self.config.served_by is not None
-        return self.run.supernet_command if is_served else train_command(self.config, self.card)
+        return self.run.supernet_command if is_served else train_command(self.card.budget)
 
     @property
     def _differences(self) -> list[str]:
@@ -198,9 +197,7 @@ class TrainedRun:
         """
         space = self.config.space
         if name in ("largest", "smallest"):
-            # of a supernet that was trained for limits, the ends within them
-            ends = self.card.limits or space
-            return ends.largest if name == "largest" else ends.smallest
+            return space.largest if name == "largest" else space.smallest
         if name == "winner":
             return self.search_result().winner.arch
         if (search := self.search_of(name)) is not None:
@@ -281,17 +278,14 @@ def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
     return TrainedRun(with_budget(run, budget), card, progress, written=run)
 
 
-def training_inputs(run: Run, data: TaskData, limits: TrainingLimits | None) -> str:
+def training_inputs(run: Run, data: TaskData) -> str:
     """Fingerprint of everything that the training of the supernet depends on."""
     config = run.config
-    # those of the command line, or of the run file, as they were when it was trained
-    more = () if limits is None else (limits,)
     return fingerprint(
         data.sha256,
         config.vocab_size,
         config.max_tokens,
         config.space,
         config.supernet,
-        config.training.unlimited.fingerprinted,
-        *more,
+        config.training.fingerprinted,
     )

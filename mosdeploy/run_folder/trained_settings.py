@@ -8,7 +8,6 @@ from pydantic_core import to_jsonable_python
 
 from ..config import RunConfig
 from ..record import Record
-from ..records import TrainingLimits
 
 UNSET = "unset"
 
@@ -26,29 +25,13 @@ def setting_differences(
     """In which keys the run file differs from what was kept; none where nothing was."""
     if kept is None:
         return []
-    # of a section that an older version did not keep, nothing is known
-    sections = {name.partition(".")[0] for name in kept}
-    keys = [key for key in _keys(config) if key[0].partition(".")[0] in sections]
-    then = {name: default for name, _, default in keys} | dict(kept)
+    then = {name: default for name, _, default in _keys(config)} | dict(kept)
     now = trained_settings(config)
     return [
         changed(name, value, now.get(name))
         for name, value in then.items()
         if name.startswith(section) and value != now.get(name)
     ]
-
-
-def limit_differences(then: TrainingLimits | None, now: TrainingLimits | None) -> list[str]:
-    """In which limits, and whose latencies, one training differs from another."""
-    old, new = (_limits(x) for x in (then, now))
-    found = [
-        changed(name, old.get(name), new.get(name))
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    ]
-    if not found and then != now:
-        found = ["the latency predictor has changed"]
-    return found
 
 
 def names_data(differences: list[str], config: RunConfig) -> bool:
@@ -62,19 +45,12 @@ def because(differences: list[str]) -> str:
     return f": {', '.join(differences)}" if differences else ""
 
 
-def _limits(limits: TrainingLimits | None) -> dict[str, JsonValue]:
-    if limits is None:
-        return {}
-    device = {"device": limits.device} if limits.device is not None else {}
-    return {**limits.limits.model_dump(exclude_none=True), **device}
-
-
 def _keys(config: RunConfig) -> Iterator[tuple[str, JsonValue, JsonValue]]:
     yield "vocab_size", config.vocab_size, None
     yield "max_tokens", config.max_tokens, None
     yield from flat(config.space, "space")
     yield from flat(config.supernet, "supernet")
-    yield from flat(config.training.unlimited.fingerprinted, "training")
+    yield from flat(config.training.fingerprinted, "training")
     for section, record in config.data_sections.items():
         yield from flat(record, section)
 

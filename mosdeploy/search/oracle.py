@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..records import NO_LIMITS, Limits
 from ..spaces.genes import ArchConfig, GeneArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -38,4 +37,3 @@ class SearchOracle:
     losses: LossesOf
     cost: CostOf
     predict_ms: PredictMs | None = None
-    trained_for: Limits = NO_LIMITS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from ..config.sections import SearchConfig
-from ..records import Limits
+from ..records import NO_LIMITS, Limits
 from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 from .constraints import ConstraintTable, find_feasible, neighbours_of
 from .evolution import Evolution, OnProgress, SearchProgress, conclude, draw, evolve, rank
@@ -47,7 +47,7 @@ def evolve_predicted(
         if progress is not None:
             progress(_progress(iteration, known, constraints))
 
-    trained = ConstraintTable(space, oracle.trained_for, oracle.cost, oracle.predict_ms)
+    trained = ConstraintTable(space, NO_LIMITS, oracle.cost, oracle.predict_ms)
     sample = _sample(trained, config)
     if len(sample) < min_samples:
         # with the start, so that one of them keeps the limits

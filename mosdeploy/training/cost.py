@@ -26,7 +26,7 @@ from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .log import LogLine
-from .schedule import ArchSource, num_batches, sandwich
+from .schedule import num_batches, sandwich
 from .trainer import TrainingJob, train
 
 MAX_BATCHES = 2
@@ -50,7 +50,6 @@ class CostTask:
     examples: Dataset
     num_timed: int = 10
     max_time_s: float = math.inf
-    source: ArchSource | None = None
 
 
 def training_cost(task: CostTask) -> TrainingCost:
@@ -120,9 +119,7 @@ def _median_step_s(task: CostTask, net: Supernet | Subnet, grad_accum_steps: int
     with TemporaryDirectory() as folder, contextlib.suppress(_TimeIsOverError):
         log_path = Path(folder) / "log.jsonl"
         # the folder is empty: there is no state whose fingerprint could differ
-        job = TrainingJob(
-            config, Path(folder) / "state.pt", log_path, "a trial", source=task.source
-        )
+        job = TrainingJob(config, Path(folder) / "state.pt", log_path, "a trial")
         train(net, batches, ordered_batches(task.examples, config.tokens_per_batch), job, note)
     # without the first step, which warms up, and the last, which validates and saves
     step_s: list[float] = np.diff(ends[: steps - 1]).tolist()

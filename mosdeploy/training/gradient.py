@@ -19,7 +19,7 @@ from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .distillation import Distillation
 from .distributed import DistributedContext
-from .schedule import ArchSource, batch_indices, sandwich
+from .schedule import batch_indices, sandwich
 
 # random streams; 0 is that of the architectures
 _DROPOUT = 1
@@ -35,7 +35,6 @@ class Gradient:
     context: DeviceContext
     scaler: torch.amp.GradScaler
     distributed: DistributedContext
-    source: ArchSource | None = None
     distillation: Distillation | None = None
 
     def add_up(self, batches: Batches, step: int) -> tuple[float, int]:
@@ -67,7 +66,7 @@ class Gradient:
 
     def _archs(self, step: int) -> Sequence[ArchConfig | None]:
         if isinstance(self.net, Supernet):
-            return sandwich(self.source or self.net.space, self.config, step)
+            return sandwich(self.net.space, self.config, step)
         return [None]
 
     def _seed(self, stream: int, number: int, index: int) -> None:

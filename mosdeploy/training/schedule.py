@@ -4,12 +4,11 @@ their batches.
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from ..config.sections import TrainingConfig
-from ..spaces.genes import ArchConfig
+from ..spaces.genes import ArchConfig, SearchSpace
 
 LARGEST_EVERY = 4
 """Steps of which one trains the largest architecture in place of the smallest, with the sandwich
@@ -20,20 +19,6 @@ _ARCHS = 0
 """Random stream beside those of gradient.py. numpy pads seeds with zeros, so that the architectures
 of a step share the numbers, though not what is made of them, with the order of that epoch.
 """
-
-
-class ArchSource(Protocol):
-    """What a training takes architectures from: a search space, or the part of one that keeps
-    limits.
-    """
-
-    @property
-    def largest(self) -> ArchConfig: ...
-
-    @property
-    def smallest(self) -> ArchConfig: ...
-
-    def sample(self, rng: np.random.Generator) -> ArchConfig: ...
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -72,17 +57,17 @@ def num_batches(config: TrainingConfig, num_archs: int) -> int:
     return config.grad_accum_steps * (num_archs if config.batch_sharing == "none" else 1)
 
 
-def sandwich(source: ArchSource, config: TrainingConfig, step: int) -> list[ArchConfig]:
+def sandwich(space: SearchSpace, config: TrainingConfig, step: int) -> list[ArchConfig]:
     """The architectures of one step: largest and smallest, as configured, then random ones drawn
     for this step (the sandwich rule of Yu & Huang, ICCV 2019).
     """
     # numpy takes no negative seeds
     rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])
     extremes = {
-        "both": [source.largest, source.smallest],
-        "largest": [source.largest],
-        "smallest": [source.largest if step % LARGEST_EVERY == 0 else source.smallest],
+        "both": [space.largest, space.smallest],
+        "largest": [space.largest],
+        "smallest": [space.largest if step % LARGEST_EVERY == 0 else space.smallest],
         "none": [],
     }
-    drawn = [source.sample(rng) for _ in range(config.num_random_archs)]
+    drawn = [space.sample(rng) for _ in range(config.num_random_archs)]
     return [*extremes[config.sandwich], *drawn]

@@ -26,7 +26,7 @@ from .log import LogLine, TrainingLog, check_log
 from .optimizer import make_optimizer
 from .precision import PrecisionTrial, try_precisions
 from .save_clock import SaveClock
-from .schedule import ArchSource, learning_rate
+from .schedule import learning_rate
 from .validation import shared_validation_loss
 
 ProgressCallback = Callable[[LogLine, int, float], None]
@@ -46,7 +46,6 @@ class TrainingJob:
     state_path: Path
     log_path: Path
     inputs_sha256: str
-    source: ArchSource | None = None
     say: Callable[[str], None] | None = None
     distillation: Distillation | None = None
     remedy: str = "lower training.learning_rate or raise training.warmup_steps"
@@ -99,7 +98,7 @@ def check_inputs(state_path: Path, inputs_sha256: str) -> None:
 def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None:
     if state.get("inputs_sha256") != inputs_sha256:
         raise StaleInputError(
-            f"{path} was made from other data, configuration or limits than those at hand; {_AGAIN}"
+            f"{path} was made from other data or another configuration than those at hand; {_AGAIN}"
         )
 
 
@@ -120,7 +119,7 @@ class _Run:
         self.optimizer = make_optimizer(net, self.config)
         self.scaler = context.scaler()
         self.gradient = Gradient(
-            net, self.config, context, self.scaler, distributed, job.source, job.distillation
+            net, self.config, context, self.scaler, distributed, job.distillation
         )
         self.trial: PrecisionTrial | None = None
         self.log: TrainingLog | None = None  # of the first rank
@@ -132,8 +131,10 @@ class _Run:
         # keys are fields of LogLine; None stands for a subnet, which has one architecture only
         self.validated: dict[str, ArchConfig | None] = {"subnet_loss": None}
         if isinstance(net, Supernet):
-            source = job.source or net.space
-            self.validated = {"largest_loss": source.largest, "smallest_loss": source.smallest}
+            self.validated = {
+                "largest_loss": net.space.largest,
+                "smallest_loss": net.space.smallest,
+            }
 
     def resume(self) -> None:
         """Take up the state file, if there is one, and cut the log back to it."""

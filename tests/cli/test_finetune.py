@@ -8,7 +8,7 @@ import pytest
 from answers import ARCH, subnet_card
 
 from mosdeploy.pipeline.finetune import FinetuneOptions
-from mosdeploy.records import Scores, ScoreTable, SeedLoss
+from mosdeploy.records import Scores, ScoreTable
 from mosdeploy.run_folder.summaries import TaskSummary
 
 FINETUNE = "finetune.finetune"
@@ -19,13 +19,6 @@ def test_losses_before_and_after_are_told(ask: Callable[..., Any]) -> None:
     assert done.arguments[1] == FinetuneOptions()
     losses = "validation loss 2.3457 to 2.1236"
     assert done.stdout == f"finetuned {ARCH.key}: 500 steps, {losses}\n"
-
-
-def test_the_spread_of_several_seeds_is_told(ask: Callable[..., Any]) -> None:
-    seeds = (SeedLoss(seed=1, loss=2.2), SeedLoss(seed=2, loss=2.1236))
-    done = ask(FINETUNE, subnet_card(seeds=seeds), "finetune", "--seeds", "2")
-    assert done.arguments[1] == FinetuneOptions(seeds=2)
-    assert done.stdout.endswith("to 2.1236, the best of 2 seeds (2.1236 to 2.2000)\n")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,6 @@ RECIPES = ", ".join(list_recipes())
         (("finetune",), 4, TRAIN_FIRST),
         (("finetune", "--steps", "1.5"), 2, "'--steps': Input should be a valid integer"),
         (("finetune", "--steps", "1.5"), 2, "'1.5'"),
-        (("finetune", "--seeds", "200"), 2, "less than or equal to 100, got '200'"),
         (("fit",), 4, "run `mosdeploy profile` first"),
         (("deploy",), 4, "run `mosdeploy export` first"),
         (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy d"),

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 from command_line import run_folder
-from example_spaces import SMALL
 
-from mosdeploy.records import DryRun, Limits, SupernetCard, TrainingCost, TrainingLimits
-from mosdeploy.run_folder.options import TrainOptions
+from mosdeploy.pipeline.train import TrainOptions
+from mosdeploy.records import DryRun, SupernetCard, TrainingCost
 
 CARD = SupernetCard(
     inputs_sha256="inputs",
@@ -70,33 +69,9 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     taught = tried.model_copy(update={"teacher_steps": 400, "teacher_s": 120.0})
     done = ask("dry_run.dry_run", taught, "train", "--dry-run")
     assert "\nteacher: 400 steps before that, about 2 min" in done.stdout
-    words = ("--max-latency", "20ms", "--max-size", "1MiB", "--device", "rpi", "--time", "90m")
-    done = ask("dry_run.dry_run", tried, "train", "--dry-run", *words)
+    done = ask("dry_run.dry_run", tried, "train", "--dry-run", "--time", "90m")
     assert done.arguments[1].time_s == 90 * 60
-    assert done.stderr == f"next: mosdeploy train {' '.join(words)}\n"
-
-
-def test_limits_and_device_reach_the_training(ask: Callable[..., Any]) -> None:
-    words = ("--max-latency", "20ms", "--max-parameters", "4M", "--max-size", "1MiB")
-    done = ask("train.train", CARD, "train", *words, "--device", "rpi")
-    limits = Limits(max_latency_ms=20.0, max_parameters=4_000_000, max_size_bytes=2**20)
-    assert done.arguments[1] == TrainOptions("rpi", limits)
-    assert ask("train.train", CARD, "train").arguments[1] == TrainOptions()
-
-
-def test_a_supernet_of_limits_is_searched_next(ask: Callable[..., Any]) -> None:
-    limits = TrainingLimits(
-        device=None,
-        limits=Limits(max_parameters=9),
-        predictor_sha256=None,
-        largest=SMALL.largest,
-        smallest=SMALL.smallest,
-    )
-    done = ask("train.train", CARD.model_copy(update={"limits": limits}), "train")
-    assert done.stderr == "next: mosdeploy search\n"
-    of_a_board = limits.model_copy(update={"device": "rpi"})
-    done = ask("train.train", CARD.model_copy(update={"limits": of_a_board}), "train")
-    assert done.stderr == "next: mosdeploy search --device rpi\n"
+    assert done.stderr == "next: mosdeploy train --time 90m\n"
 
 
 @pytest.mark.usefixtures("measured_next")

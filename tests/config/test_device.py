@@ -6,7 +6,6 @@ import pytest
 
 from mosdeploy.config.device import (
     DeviceProfile,
-    MeasureProtocol,
     list_profiles,
     load_profile,
     with_host,
@@ -142,17 +141,3 @@ def test_what_no_device_has_is_refused_in_a_file(tmp_path, lines, message):
     write(tmp_path / "device_profiles", "x", f'name = "x"\n{lines}\n')
     with pytest.raises(ConfigError, match=rf"x\.toml: {message}"):
         load_profile("x", tmp_path)
-
-
-def test_a_protocol_of_0_1_0_is_read():
-    old = {"visits": 3, "min_effort_s": 0.1, "effort_s": 0.5, "pin": True}
-    found = parse(MeasureProtocol, old, "x.toml")
-    assert found == MeasureProtocol(rounds=3, min_time_s=0.1, max_time_s=0.5, cpu_affinity=True)
-    # and written in the words of today
-    assert not old.keys() & found.model_dump().keys()
-    assert parse(MeasureProtocol, found.model_dump(mode="json"), "x.toml") == found
-
-
-def test_a_protocol_in_old_and_new_words_at_once_is_refused():
-    with pytest.raises(ConfigError, match="unknown key 'visits'"):
-        parse(MeasureProtocol, {"rounds": 2, "visits": 3}, "x.toml")

@@ -53,16 +53,6 @@ def test_an_unknown_family_names_the_known_ones(load, family):
         load(f"family = {family}\n" + MINIMAL)
 
 
-def test_a_key_that_was_renamed_since_0_1_0_says_its_new_name(load):
-    with pytest.raises(
-        ConfigError,
-        match=r"unknown key 'training\.updates'; it was renamed to 'steps'",
-    ):
-        load(MINIMAL + "[training]\nupdates = 10\n")
-    with pytest.raises(ConfigError, match=r"'corpus\.max_pieces'; it was renamed to 'max_tokens'"):
-        load(MINIMAL.replace('"data/train"', '"data/train"\nmax_pieces = 64'))
-
-
 def test_an_unknown_key_names_the_nearest_known_one(load):
     with pytest.raises(ConfigError, match=r"'search\.populaton'; did you mean 'population'\?"):
         load(MINIMAL + "[search]\npopulaton = 10\n")

@@ -61,14 +61,6 @@ def test_a_limit_without_a_unit_is_told_once_how_to_write_it(value: object) -> N
     assert "got" not in str(caught.value)
 
 
-@pytest.mark.parametrize("section", [TrainingConfig, SearchConfig])
-def test_a_key_of_0_1_0_is_told_its_new_name(section: type[Record]) -> None:
-    for old, new in section.renamed.items():
-        assert new in section.model_fields
-        with pytest.raises(ConfigError, match=f"'{old}'; it was renamed to '{new}'"):
-            parse(section, {old: 1}, "mosdeploy.toml")
-
-
 def test_options_that_are_off_leave_fingerprints_alone() -> None:
     assert "sandwich" not in TrainingConfig().model_dump()
     on = TrainingConfig(activation_checkpointing=True)
@@ -80,5 +72,3 @@ def test_how_a_training_is_logged_is_in_no_fingerprint() -> None:
     drawn = parse(TrainingConfig, {"log": "tensorboard"}, "x")
     assert drawn.log == "tensorboard"
     assert fingerprint(drawn) == fingerprint(TrainingConfig())
-    # it holds for the training of a subnet alone too
-    assert drawn.unlimited.log == "tensorboard"

@@ -4,7 +4,6 @@ from example_spaces import TINY
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import (
     CorpusConfig,
-    TranslationExportConfig,
     TranslationRunConfig,
 )
 from mosdeploy.errors import ConfigError
@@ -22,21 +21,6 @@ def test_the_spec_is_space_vocabulary_and_workload():
 def test_a_run_file_there_and_back():
     config = load_recipe("tiny")
     assert parse(TranslationRunConfig, config.model_dump(mode="json"), "test") == config
-
-
-@pytest.mark.parametrize(
-    ("section", "old", "new"),
-    [
-        (CorpusConfig, "max_pieces", "max_tokens"),
-        (TranslationExportConfig, "parity_pairs", "parity_examples"),
-        (TranslationExportConfig, "bleu_pairs", "score_examples"),
-        (TranslationExportConfig, "max_bleu_drop", "max_score_drop"),
-    ],
-)
-def test_a_key_of_0_1_0_is_told_its_new_name(section, old, new):
-    assert new in section.model_fields
-    with pytest.raises(ConfigError, match=f"'{old}'; it was renamed to '{new}'"):
-        parse(section, {"train": "x", old: 1} if section is CorpusConfig else {old: 1}, "x.toml")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import mosdeploy
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.records import Deployment, Limits, SupernetCard, TrainingLimits
+from mosdeploy.records import Deployment
 from mosdeploy.run_folder.context import Progress, SilentProgress
-from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import Part
-from mosdeploy.storage import read_record, write_record
+from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 RUN_FILE = """
@@ -144,22 +143,6 @@ def copy_trained(walked: Path, root: Path) -> Path:
     shutil.copy(walked / "mosdeploy.toml", root)
     edit(root / "mosdeploy.toml", 'device = "local"\n', "")
     return root
-
-
-def limit_supernet(root: Path, device: str | None = None, **limits: float) -> None:
-    """As if the supernet had been trained for limits."""
-    run = open_run(root)
-    path = Workspace(root).supernet_card_path
-    space = run.config.space
-    trained = TrainingLimits(
-        device=device,
-        limits=Limits.model_validate(limits),
-        predictor_sha256=None,
-        largest=space.largest,
-        smallest=space.smallest,
-    )
-    card = read_record(SupernetCard, path, "mosdeploy train")
-    write_record(path, card.model_copy(update={"limits": trained}))
 
 
 def damage(path: Path) -> None:

@@ -9,15 +9,14 @@ from walking import KeptProgress, edit, make_run_folder
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
-from mosdeploy.errors import InfeasibleError
 from mosdeploy.pipeline.dry_run import dry_run
+from mosdeploy.pipeline.train import TrainOptions
 from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.record import parse
-from mosdeploy.records import Limits, TrainingCost
+from mosdeploy.records import TrainingCost
 from mosdeploy.run_folder import budget
 from mosdeploy.run_folder.budget import split_steps, split_time
 from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.options import TrainOptions
 from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.run_folder.summaries import StepTimes
 from mosdeploy.training import cost
@@ -60,27 +59,6 @@ def test_each_routing_is_tried_and_nothing_is_written(
     timed = dry_run(Context(open_run(root)), TrainOptions(time_s=600.0))
     assert timed.steps == split_time(600, 1, 2, 1).supernet_steps
     assert sorted(root.rglob("*")) == before
-
-
-def test_limits_that_nothing_keeps_are_refused_as_a_training_refuses_them(tmp_path: Path) -> None:
-    context = Context(open_run(make_run_folder(tmp_path)))
-    with pytest.raises(InfeasibleError, match="parameters"):
-        dry_run(context, TrainOptions(limits=Limits(max_parameters=1)))
-
-
-def test_a_latency_before_the_profile_is_said_not_to_be_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(_: cost.CostTask) -> TrainingCost:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cost, "training_cost", stopped)
-    progress = KeptProgress()
-    context = Context(open_run(make_run_folder(tmp_path)), progress)
-    with pytest.raises(KeyboardInterrupt):
-        dry_run(context, TrainOptions(limits=Limits(max_latency_ms=1.0)))
-    assert progress.messages[0].startswith("whether the limits can be kept is not known yet: ")
-    assert "mosdeploy profile" in progress.messages[0]
 
 
 ENCODERS = [name for name in list_recipes() if load_recipe(name).family == "encoder"]

@@ -100,14 +100,6 @@ def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
         opened(folder).finetune(steps=2)
 
 
-def test_one_of_several_seeds_goes_on_from_a_single_one_and_leaves_nothing(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        opened(folder, KeptProgress(stop_at=5)).finetune(steps=6)
-    opened(folder).finetune(steps=6, seeds=2)
-    stopped = [x for x in opened(folder).status().parts if "was stopped" in x.detail]
-    assert stopped == []
-
-
 def test_an_unfinished_finetuning_of_something_else_is_kept(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         opened(folder, KeptProgress(stop_at=5)).finetune(steps=12)
@@ -131,8 +123,8 @@ def test_an_unfinished_finetuning_of_something_else_is_kept(folder: Path) -> Non
 
 
 def test_the_command_of_a_finetuning_is_as_it_was_typed() -> None:
-    options = FinetuneOptions("my arch.json", 9, from_scratch=True, seeds=2)
-    words = "--pick 'my arch.json' --steps 9 --from-scratch --seeds 2"
+    options = FinetuneOptions("my arch.json", 9, from_scratch=True)
+    words = "--pick 'my arch.json' --steps 9 --from-scratch"
     assert options.command == f"mosdeploy finetune {words}"
     assert FinetuneOptions().command == "mosdeploy finetune"
 

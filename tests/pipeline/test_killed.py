@@ -120,21 +120,6 @@ def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path, qu
     ).read_bytes()
 
 
-def test_a_kill_in_the_second_seed_repeats_no_other(walked: Path, tmp_path: Path) -> None:
-    words = ("finetune", "--steps", "12", "--seeds", "2")
-    undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
-    killed = Path(shutil.copytree(walked, tmp_path / "killed"))
-    opened(undisturbed).finetune(steps=12, seeds=2)
-    (first,) = (undisturbed / "subnets").glob("*/seed-1/log.jsonl")
-    first = killed / first.relative_to(undisturbed)
-    kill_at(killed, first.parents[1] / "seed-2" / "log.jsonl", 7, *words)
-    log = first.read_bytes()
-    finish(killed, *words)
-    assert first.read_bytes() == log
-    for path in (undisturbed / "subnets").rglob("*.safetensors"):
-        assert (killed / path.relative_to(undisturbed)).read_bytes() == path.read_bytes()
-
-
 @dataclass(frozen=True)
 class Ended:
     """A verb, what it has left when a signal comes, and the exit code."""

@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from walking import edit, limit_supernet, opened, part
+from walking import edit, opened, part
 
 from mosdeploy.errors import PredictorError
 from mosdeploy.pipeline.measured_device import middle_limit
 from mosdeploy.pipeline.proposed_commands import report_command, search_command
+from mosdeploy.records import SupernetCard
+from mosdeploy.run_folder.budget import split_steps
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
+from mosdeploy.storage import read_record, write_record
 from mosdeploy.workspace import Workspace
 
 
@@ -155,30 +158,15 @@ def test_a_search_is_proposed_with_a_limit_only_where_none_is_known(folder: Path
     assert proposed(folder, "local") == "mosdeploy search --device local"
 
 
-def test_a_supernet_that_was_trained_for_limits_is_searched_within_them(folder: Path) -> None:
-    limit_supernet(folder, max_parameters=10**6)
-    assert proposed(folder) == "mosdeploy search"
-    measure_another(folder)
-    assert proposed(folder, "a") == "mosdeploy search --device a"
-    # a search with another limit, or for another device, would be refused
-    limit_supernet(folder, "local", max_latency_ms=0.001)
-    assert proposed(folder, "a") == "mosdeploy search --device local"
-    Workspace(folder).search_result_path.unlink()
-    # the card is made up, and is not checked against the data
-    found = opened(folder).status(read_data=False)
-    assert found.next_command == "mosdeploy search --device local"
-
-
 def test_without_a_supernet_that_counts_a_training_is_proposed(folder: Path) -> None:
-    limit = middle_limit(Context(open_run(folder)))
-    limit_supernet(folder, max_parameters=10**6)
-    path = Workspace(folder).supernet_path
-    path.rename(path.with_name("elsewhere"))
-    assert proposed(folder) == "mosdeploy train --max-parameters 1M"  # as it was
+    files = Workspace(folder)
+    card = read_record(SupernetCard, files.supernet_card_path, "")
+    budget = split_steps(100).model_copy(update={"time_s": 5400.0})
+    write_record(files.supernet_card_path, card.model_copy(update={"budget": budget}))
+    files.supernet_path.rename(files.supernet_path.with_name("elsewhere"))
+    assert proposed(folder) == "mosdeploy train --time 90m"  # as it was
     shutil.rmtree(folder / "supernet")
-    assert proposed(folder, "local") == f"mosdeploy train{limit}"
-    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
-    assert proposed(folder, "local") == "mosdeploy train"
+    assert proposed(folder) == "mosdeploy train"
 
 
 def measure_emulated(root: Path, name: str = "board") -> None:
@@ -215,8 +203,6 @@ def test_what_is_proposed_for_an_emulated_device_is_not_refused(folder: Path) ->
 def test_limits_that_an_emulated_device_can_be_searched_within(folder: Path) -> None:
     measure_emulated(folder)
     shutil.rmtree(folder / "predictors" / "local-sentence")
-    limit_supernet(folder, max_parameters=10**6)
-    assert proposed(folder) == "mosdeploy search --no-verify"
     edit(folder / "mosdeploy.toml", "[search]", '[search]\nmax_size = "1MiB"')
     assert proposed(folder) == "mosdeploy search --no-verify"
     edit(folder / "mosdeploy.toml", 'max_size = "1MiB"', 'max_latency = "5ms"')

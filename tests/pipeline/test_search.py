@@ -254,18 +254,6 @@ def test_counts_are_those_of_the_search_that_the_result_shows(
 
 
 @pytest.mark.slow
-def test_what_was_trained_may_be_too_little_to_predict(folder: Path) -> None:
-    state = trained_run(open_run(folder))
-    most = state.spec.num_parameters(state.config.space.smallest)
-    edit(folder / "mosdeploy.toml", "[search]\n", '[search]\nquality = "predict"\n')
-    run = opened(folder)
-    run.train(max_parameters=most)
-    result = run.search(verify=False)
-    assert result.winner.num_parameters <= most
-    assert (result.quality, result.num_predicted) == (None, 0)
-
-
-@pytest.mark.slow
 def test_predicted_winners_are_truly_evaluated(predicted: Path) -> None:
     result = result_of(predicted)
     state = trained_run(open_run(predicted))

@@ -1,18 +1,15 @@
 """What one search asks its predictor and its limits, on a walked folder."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mosdeploy.pipeline.finalist_training import FinalistTraining
 from mosdeploy.pipeline.search import _SearchTask
-from mosdeploy.records import Limits, TrainingLimits
+from mosdeploy.records import Limits
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.predictors import predictor
 from mosdeploy.run_folder.run import open_run
@@ -60,18 +57,3 @@ def test_what_a_process_takes_besides_is_kept_free_of_candidates(make: Make) -> 
         found, _ = task._evolve(larger_is_better, None, 1.0, more)
         taken.append(max(c.memory_bytes or 0 for c in found.ranked))
     assert taken[1] <= most - excess_bytes < taken[0] <= most
-
-
-def test_a_first_level_below_what_was_trained_for_stays_allowed(make: Make) -> None:
-    task = make(Limits(max_latency_ms=1e4))
-    space = task.context.config.space
-    ends = {"largest": space.largest, "smallest": space.smallest}
-    limits = TrainingLimits(device="local", limits=task.limits, predictor_sha256=None, **ends)
-    card = task.state.card.model_copy(update={"limits": limits})
-    task = replace(task, state=replace(task.state, card=card))
-    assert task.predictor is not None
-    interval_level = math.exp(-task.predictor.interval)
-    nothing: Any = SimpleNamespace()
-    training = FinalistTraining(task.state, 0, task.context.progress)
-    for level, least in ((1.0, interval_level), (interval_level / 2, interval_level / 2)):
-        assert task._verification(nothing, level, nothing, training).min_level == least

@@ -25,11 +25,11 @@ def test_a_stopped_finetuning_is_told_with_what_goes_on_with_it(folder: Path) ->
     assert found()["missing"] == "the winner has the weights that it inherits"
     assert opened(folder).status().next_command == "mosdeploy finetune"
     with pytest.raises(KeyboardInterrupt):
-        opened(folder, KeptProgress(stop_at=5)).finetune(steps=12, seeds=2)
-    command = "mosdeploy finetune --steps 12 --seeds 2"
+        opened(folder, KeptProgress(stop_at=5)).finetune(steps=12)
+    command = "mosdeploy finetune --steps 12"
     assert found()["missing"] == f"a training was stopped; `{command}` goes on with it"
     assert opened(folder).status().next_command == command
-    opened(folder).finetune(steps=12, seeds=2)
+    opened(folder).finetune(steps=12)
     assert "missing" not in found()
     command = "mosdeploy finetune --from-scratch"
     assert found()["unused"] == f"a training was stopped; `{command}` goes on with it"
@@ -98,35 +98,6 @@ def test_while_a_command_runs_nothing_is_proposed(folder: Path, verb: str, what:
     running = [x.what for x in found.parts if "runs now; wait for it" in x.detail]
     assert running == [what]
     assert opened(folder).status().next_command
-
-
-@pytest.mark.slow
-def test_a_stopped_training_goes_on_with_its_limits(tmp_path: Path) -> None:
-    root = make_run_folder(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        opened(root, KeptProgress(stop_at=5)).train(max_size_bytes=100 * 2**10)
-    found = opened(root).status()
-    command = "mosdeploy train --max-size 100KiB"
-    assert found.next_command == command
-    assert f"`{command}` goes on" in part(root, "supernet").detail
-    card = opened(root).train(max_size_bytes=100 * 2**10)
-    assert not Workspace(root).begun_path.exists()
-    # and what makes it again, after a change, is for the same limits
-    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
-    assert card.limits is not None
-    assert opened(root).status().next_command == command
-
-
-@pytest.mark.slow
-def test_a_training_for_another_predictor_does_not_go_on(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        opened(folder, KeptProgress(stop_at=5)).train("9s")
-    goes_on = "a training was stopped; `mosdeploy train --max-latency 9000ms` goes on"
-    assert part(folder, "supernet").detail == goes_on
-    opened(folder).profile(budget=14)
-    assert "supernet-new/, delete that to forget it" in part(folder, "supernet").detail
-    shutil.rmtree(folder / "supernet")
-    assert "and the latency predictor has changed: restore" in part(folder, "supernet").detail
 
 
 @pytest.mark.slow
@@ -235,17 +206,10 @@ def test_a_stopped_training_of_a_teacher_is_told_with_what_was_changed_since(
 def test_a_training_that_was_stopped_before_its_first_state_is_known(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        opened(root, KeptProgress(stop_at=1)).train(max_parameters=50_000)
+        opened(root, KeptProgress(stop_at=1)).train()
     assert not Workspace(root).checkpoint_path.exists()
     assert part(root, "supernet").state == "missing"
-    assert opened(root).status().next_command == "mosdeploy train --max-parameters 50k"
-
-
-@pytest.mark.slow
-def test_a_training_beside_a_supernet_goes_on_with_its_limits(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        opened(folder, KeptProgress(stop_at=5)).train("10s")
-    assert opened(folder).status().next_command == "mosdeploy train --max-latency 10000ms"
+    assert opened(root).status().next_command == "mosdeploy train"
 
 
 def test_a_supernet_counts_beside_another_training_that_was_stopped(folder: Path) -> None:
@@ -290,7 +254,3 @@ def test_a_stopped_training_on_other_data_is_another_one(folder: Path) -> None:
         found = opened(folder).status(read_data=read_data)
         assert found.next_command == "mosdeploy finetune"
     assert part(folder, "supernet").state == "ok"
-    # a limit that the run file has now is none of that training's
-    change_data(folder)
-    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_parameters = "50k"')
-    assert "supernet-new/" in part(folder, "supernet").detail

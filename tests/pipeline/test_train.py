@@ -124,10 +124,9 @@ def test_a_training_says_what_it_replaces_and_what_then_is_stale(folder: Path) -
     files = Workspace(folder)
     edit(files.config_path, "\nsteps = 12", "\nsteps = 3")
     progress = KeptProgress()
-    opened(folder, progress).train(max_size_bytes=100 * 2**10)
+    opened(folder, progress).train()
     assert progress.messages[:3] == [
-        "the supernet here was trained otherwise (training.steps was 12, is 3 now, max_size_bytes "
-        "was unset, is 102400 now)",
+        "the supernet here was trained otherwise (training.steps was 12, is 3 now)",
         "the supernet that stands here stays until the new one is trained",
         "then what was made from it no longer counts: the search, the scores, the report; to keep "
         "all of that, stop now and train in another run folder",
@@ -140,7 +139,7 @@ def test_a_training_says_what_it_replaces_and_what_then_is_stale(folder: Path) -
         made.unlink()
     edit(files.config_path, "\nsteps = 3", "\nsteps = 2")
     progress = KeptProgress()
-    opened(folder, progress).train(max_size_bytes=100 * 2**10)
+    opened(folder, progress).train()
     assert progress.messages[0] == "the supernet here was trained otherwise (how is not known)"
     assert not any(line.startswith("then ") for line in progress.messages)
 

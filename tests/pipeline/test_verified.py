@@ -296,31 +296,6 @@ def test_of_a_device_that_becomes_slower_others_are_measured(
         ladder.verification(monkeypatch).run()
 
 
-def test_predictions_are_corrected_no_further_than_was_trained(tmp_path: Path) -> None:
-    context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
-    levels: list[float] = []
-
-    def evolve(level: float, excess_bytes: int = 0) -> Any:
-        levels.append(level)
-        return SimpleNamespace(ranked=[])
-
-    task = FinalistVerification(
-        FinalistTiming(context, "dev"),
-        Limits(max_latency_ms=10.0),
-        evolve(1.0),
-        None,
-        evolve,
-        min_level=0.9,
-    )
-    task._ratios += [0.6, 0.7, 0.8]
-    task._correct_predictions()
-    assert levels[1:] == [0.9]
-    assert task.level == 0.9
-    task._correct_predictions()
-    assert levels[1:] == [0.9]
-    assert len(context.progress.messages) == 1
-
-
 @pytest.mark.parametrize(("noise", "level"), [(0.03, 1.05), (0.06, 1.0)])
 def test_what_lies_within_the_noise_corrects_no_prediction(
     noise: float, level: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

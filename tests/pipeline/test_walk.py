@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from encoder_walking import make_encoder_folder
 from short_walks import TRANSLATION, shorten
-from walking import KeptProgress, edit, limit_supernet, lines_of, make_run_folder, opened
+from walking import KeptProgress, edit, lines_of, make_run_folder, opened
 
 import mosdeploy
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError, PredictorError
-from mosdeploy.pipeline.walk import _is_trained_for, _limits
-from mosdeploy.records import NO_LIMITS, Limits
+from mosdeploy.pipeline.walk import _is_trained
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
@@ -102,32 +101,11 @@ def test_a_stopped_training_is_gone_on_with_before_more_is_measured(tmp_path: Pa
     assert len(lines_of(next(tmp_path.rglob("latency.jsonl")))) > 8
 
 
-@pytest.mark.slow
-def test_limits_and_device_are_those_that_the_folder_has(tmp_path: Path) -> None:
-    """Of [training] those that nothing else names; and the device that was profiled."""
-    make_short(tmp_path)
-    path = tmp_path / "mosdeploy.toml"
-    edit(path, 'device = "local"\n', "")
-    edit(path, "[training]\n", '[training]\nmax_parameters = "10M"\n')
-    profiles = tmp_path / "device_profiles"
-    board = (profiles / "local.toml").read_text().replace('"local"\nkind', '"board"\nkind')
-    (profiles / "board.toml").write_text(board)
-    first = opened(tmp_path).walk("10s", device="board")
-    assert first.search.limits.max_parameters == 10_000_000
-    again = opened(tmp_path).walk("10s")
-    assert (again.search, again.deployment.device.name) == (first.search, "board")
-    edit(path, 'max_parameters = "10M"', 'max_latency = "5s"')
-    with pytest.raises(
-        ConfigError, match=r"\[training\] has max_latency = 5000 ms, and what is sou"
-    ):
-        opened(tmp_path).walk("10s")
-
-
 def test_a_supernet_of_another_budget_is_not_walked_with(tmp_path: Path) -> None:
     make_short(tmp_path).train()
-    assert _is_trained_for(Context(open_run(tmp_path)), NO_LIMITS, "local")
+    assert _is_trained(Context(open_run(tmp_path)))
     edit(tmp_path / "mosdeploy.toml", "budget = 40", "budget = 400")
-    assert not _is_trained_for(Context(open_run(tmp_path)), NO_LIMITS, "local")
+    assert not _is_trained(Context(open_run(tmp_path)))
 
 
 def test_a_walk_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,26 +150,3 @@ def test_what_cannot_end_is_refused_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(PredictorError, match="emulated"):
         run.walk("10s", device="board")
     assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("config", "training", "asked", "is_kept"),
-    [
-        ('max_size = "3MiB"', "", {}, True),
-        ('max_parameters = "1M"', "", {}, True),
-        ("", "", {"max_latency_ms": 1e4}, True),
-        # a looser limit that is named is another supernet
-        ('max_size = "3MiB"', "", {"max_parameters": 50_000}, False),
-        ('max_size = "3MiB"', 'max_parameters = "50k"', {}, False),
-    ],
-)
-def test_a_supernet_that_was_trained_for_limits_is_walked_within_them(
-    folder: Path, config: str, training: str, asked: dict[str, float], is_kept: bool
-) -> None:
-    limit_supernet(folder, max_parameters=40_000)
-    edit(folder / "mosdeploy.toml", "[search]", f"[search]\n{config}")
-    edit(folder / "mosdeploy.toml", "[training]", f"[training]\n{training}")
-    context = Context(open_run(folder))
-    limits = _limits(context, Limits.model_validate(asked), "local")
-    assert limits.max_parameters == (40_000 if is_kept else 50_000)
-    assert limits.max_size_bytes == (3 * 2**20 if "size" in config else None)

@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_spaces import SMALL
 from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.config import RunConfig, load_recipe
 from mosdeploy.errors import StaleInputError
-from mosdeploy.pipeline.replacing import telling_differences
-from mosdeploy.records import BegunTraining, Limits, TrainingLimits
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.run_folder.trained_settings import (
     because,
-    limit_differences,
     names_data,
     setting_differences,
     trained_settings,
@@ -26,7 +22,7 @@ from mosdeploy.workspace import Workspace
 
 
 def fingerprinted(config: RunConfig) -> str:
-    return fingerprint(config.space, config.supernet, config.training.unlimited.fingerprinted)
+    return fingerprint(config.space, config.supernet, config.training.fingerprinted)
 
 
 @pytest.mark.parametrize("recipe", ["tiny", "minilm-l6"])
@@ -38,7 +34,6 @@ def fingerprinted(config: RunConfig) -> str:
         {"weight_decay": 0.5},
         {"adam_betas": (0.5, 0.5)},
         {"threads": 64},
-        {"max_size": "9MiB"},
         {"log": "tensorboard"},
     ],
 )
@@ -76,9 +71,6 @@ def test_what_the_digest_of_the_data_covers_is_named_too() -> None:
     assert found == ["teacher.temperature was 1.0, is 2.0 now"]
     assert names_data(found, now)
     assert not names_data(["training.steps was 1, is 2 now"], now)
-    # an older version did not keep them
-    older = {k: v for k, v in trained_settings(then).items() if not k.startswith("teacher.")}
-    assert setting_differences(older, now) == []
 
 
 def test_a_key_that_came_after_the_record_differs_where_it_is_set() -> None:
@@ -89,49 +81,6 @@ def test_a_key_that_came_after_the_record_differs_where_it_is_set() -> None:
     training = config.training.model_copy(update={"num_winners": 2})
     found = setting_differences(before, config.model_copy(update={"training": training}))
     assert found == ["training.num_winners was 1, is 2 now"]
-
-
-def test_a_training_of_an_older_mosdeploy_goes_on_as_it_is_told() -> None:
-    config = load_recipe("tiny")
-    settings = trained_settings(config)
-    now = BegunTraining(inputs_sha256="now", data_sha256="data", settings=settings)
-    limits = TrainingLimits(
-        device=None,
-        limits=Limits(max_size_bytes=2048),
-        predictor_sha256=None,
-        largest=SMALL.largest,
-        smallest=SMALL.smallest,
-    )
-    older = {name: x for name, x in settings.items() if name != "training.num_winners"}
-    then = BegunTraining(inputs_sha256="then", data_sha256="data", settings=older, limits=limits)
-    told = r"^refused \(max_size_bytes was 2048, is unset now\); `mosdeploy train --max-size 2KiB`"
-    with pytest.raises(StaleInputError, match=told), telling_differences(then, config, now):
-        raise StaleInputError("refused")
-    other = then.model_copy(update={"settings": {**older, "training.steps": 9}})
-    with pytest.raises(StaleInputError, match=r" now\)$"), telling_differences(other, config, now):
-        raise StaleInputError("refused")
-
-
-def test_limits_are_told_as_they_are_named() -> None:
-    def within(limits: Limits, device: str | None = None, sha256: str = "a") -> TrainingLimits:
-        return TrainingLimits(
-            device=device,
-            limits=limits,
-            predictor_sha256=sha256,
-            largest=SMALL.largest,
-            smallest=SMALL.smallest,
-        )
-
-    fast = within(Limits(max_latency_ms=20.0), "rpi")
-    assert limit_differences(fast, fast) == []
-    assert limit_differences(fast, None) == [
-        "max_latency_ms was 20.0, is unset now",
-        'device was "rpi", is unset now',
-    ]
-    small = within(Limits(max_size_bytes=1000))
-    assert limit_differences(None, small) == ["max_size_bytes was unset, is 1000 now"]
-    again = within(Limits(max_latency_ms=20.0), "rpi", "b")
-    assert limit_differences(fast, again) == ["the latency predictor has changed"]
 
 
 def test_a_supernet_of_another_configuration_names_the_keys(folder: Path) -> None:
@@ -163,14 +112,9 @@ def test_a_card_without_the_keys_is_taken_as_before(folder: Path) -> None:
 def test_a_stopped_training_that_is_refused_names_the_keys(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        opened(root, KeptProgress(stop_at=5)).train(max_size_bytes=100 * 2**10)
-    with pytest.raises(
-        StaleInputError,
-        match=r"\(max_size_bytes was 102400, is unset now\); `mosdeploy train --max-size 100KiB` ",
-    ):
-        opened(root).train()
+        opened(root, KeptProgress(stop_at=5)).train()
     edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 3")
     with pytest.raises(StaleInputError, match=r"\(training\.steps was 12, is 3 now\)$"):
-        opened(root).train(max_size_bytes=100 * 2**10)
+        opened(root).train()
     edit(root / "mosdeploy.toml", "\nsteps = 3", "\nsteps = 12")
-    assert opened(root).train(max_size_bytes=100 * 2**10).steps == 12
+    assert opened(root).train().steps == 12
