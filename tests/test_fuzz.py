@@ -27,7 +27,7 @@ from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.records import SearchResult, SupernetCard
 from mosdeploy.storage import read_record
 
-GOLDEN = Path(__file__).parent / "records" / "golden" / "0.1.0"
+GOLDEN = Path(__file__).parent / "records" / "golden"
 HAT = load_recipe("wmt14.en-de")
 
 

@@ -1,8 +1,8 @@
 """Records of devices, of what was timed on them, and of the predictors fitted to it."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field
 
 from ..config.device import DeviceProfile
 from ..config.units import Statistic
@@ -22,7 +22,7 @@ class Timing(Record):
     cpu_ms: float | None = None
 
     def of(self, statistic: Statistic) -> float | None:
-        """One figure, in milliseconds; None where an older record does not tell it."""
+        """One figure, in milliseconds."""
         return {"median": self.median_ms, "p90": self.p90_ms, "p99": self.p99_ms}[statistic]
 
 
@@ -44,20 +44,6 @@ class Measurement(Record):
     def figure_ms(self, statistic: Statistic = "median") -> float | None:
         """The figure of the whole run that a limit is about; None where it was not timed."""
         return self.total.of(statistic) if self.total else None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_0_1_0(cls, data: Any) -> Any:
-        """Take the fields of 0.1.0, which named the two stages of a translation."""
-        if not isinstance(data, dict) or "parts" in data:
-            return data
-        stages = {name: data[name] for name in ("encoder", "decoder") if data.get(name) is not None}
-        rest = {
-            name: value
-            for name, value in data.items()
-            if name not in ("encoder", "decoder", "visits")
-        }
-        return {**rest, "parts": stages, **({"rounds": data["visits"]} if "visits" in data else {})}
 
 
 class DeviceState(Record):
@@ -84,34 +70,6 @@ class DeviceState(Record):
     packages: dict[str, str] = Field(default_factory=dict)
     providers: tuple[str, ...] = ()
     provider_error: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_0_1_0(cls, data: Any) -> Any:
-        """Take the fields of 0.1.0, which had one for each package."""
-        if not isinstance(data, dict):
-            return data
-        # behind this validator pydantic no longer knows that JSON was read, and refuses its lists
-        data = {name: tuple(x) if isinstance(x, list) else x for name, x in data.items()}
-        if "packages" in data:
-            return data
-        names = {
-            "numpy": "numpy",
-            "onnxruntime": "onnxruntime",
-            "sentencepiece": "sentencepiece",
-            "tvm": "apache-tvm",
-        }
-        found = {
-            names[name]: data[f"{name}_version"]
-            for name in names
-            if data.get(f"{name}_version") is not None
-        }
-        rest = {
-            key: value
-            for key, value in data.items()
-            if key not in {f"{name}_version" for name in names}
-        }
-        return {**rest, "packages": found}
 
 
 class Problem(Record):
@@ -188,7 +146,7 @@ class BoardCalibration(Record):
     host: str
     num_subnets: int
     reference_ms: float | None
-    time_ratio: float | None = Field(validation_alias=AliasChoices("time_ratio", "level"))
+    time_ratio: float | None
 
 
 class SessionCalibration(Record):
@@ -205,12 +163,12 @@ class SessionCalibration(Record):
 
 class RowBlock(Record):
     """Rows `start` to `stop - 1` of a file, `time_ratio` times as slow as the rest (1.42: 42%
-    slower). Files of 0.1.0 call it `level`.
+    slower).
     """
 
     start: int
     stop: int
-    time_ratio: float = Field(validation_alias=AliasChoices("time_ratio", "level"))
+    time_ratio: float
 
 
 class TransferTrial(Record):

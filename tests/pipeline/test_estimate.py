@@ -51,15 +51,6 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
     assert found.total_s == pytest.approx(sum(found.verbs.values()))
 
 
-def test_each_seed_has_the_steps_of_a_winner(tmp_path: Path) -> None:
-    make_run_folder(tmp_path)
-    sizes = DataSizes(400, 50, 30)
-    one = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, sizes)
-    edit(tmp_path / "mosdeploy.toml", "[workload]", "[finetune]\nseeds = 5\n[workload]")
-    five = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, sizes)
-    assert five.verbs["finetune"] == pytest.approx(5 * one.verbs["finetune"])
-
-
 def test_finalists_are_trained_for_their_steps(tmp_path: Path) -> None:
     """Two of them, each then validated on 50 pairs."""
     chosen = estimate_walk(

@@ -255,17 +255,6 @@ def test_a_lost_card_of_the_data_is_written_again(
     assert opened(folder).status().next_command != "mosdeploy train"
 
 
-def test_a_training_within_a_latency_is_measured_first(folder: Path) -> None:
-    edit(folder / "mosdeploy.toml", "[training]", '[training]\nmax_latency = "10s"')
-    change_space(folder)
-    assert opened(folder).status().next_command.startswith("mosdeploy profile --device local")
-    fresh = folder.with_name("fresh")
-    for name in ("data", "device_profiles"):
-        shutil.copytree(folder / name, fresh / name)
-    shutil.copy(folder / "mosdeploy.toml", fresh)
-    assert opened(fresh).status().next_command == "mosdeploy profile --device local"
-
-
 def test_scores_of_weights_that_were_trained_again_are_stale_and_not_shown(folder: Path) -> None:
     run = opened(folder)
     run.finetune(steps=1)

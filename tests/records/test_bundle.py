@@ -1,10 +1,7 @@
-import json
-
 import pytest
 from example_spaces import SMALL_ARCH
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.errors import StaleInputError
 from mosdeploy.records import (
     BundleManifest,
     Deployment,
@@ -70,29 +67,6 @@ def test_settings_keep_whole_numbers_whole(tmp_path):
     write_record(tmp_path / "manifest.json", MANIFEST)
     settings = read_record(BundleManifest, tmp_path / "manifest.json", "x").settings
     assert [type(value) for value in settings.values()] == [int, float, str]
-
-
-def test_a_manifest_of_0_1_0_says_what_to_run_again(tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(MANIFEST.model_dump(mode="json") | {"version": 1, "beam": 4}))
-    with pytest.raises(
-        StaleInputError, match=r"an older mosdeploy \(version 1, .*run `mosdeploy export`"
-    ):
-        read_record(BundleManifest, path, "mosdeploy export")
-
-
-def test_a_deployment_of_0_1_0_loads(tmp_path):
-    data = DEPLOYMENT.model_dump(mode="json")
-    data["state"] |= {"numpy_version": "2.0", "tvm_version": None}
-    del data["state"]["packages"]
-    data["measurement"] |= {"encoder": data["measurement"]["total"], "decoder": None, "visits": 1}
-    del data["measurement"]["parts"]
-    del data["measurement"]["rounds"]
-    path = tmp_path / "rpi.json"
-    path.write_text(json.dumps(data))
-    deployment = read_record(Deployment, path, "mosdeploy deploy")
-    assert deployment.state == DEPLOYMENT.state
-    assert list(deployment.measurement.parts) == ["encoder"]
 
 
 def test_a_limit_on_memory_is_judged_where_it_can_be():

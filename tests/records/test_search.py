@@ -1,10 +1,8 @@
-import json
-
 import pytest
 from example_spaces import SMALL_ARCH
 
 from mosdeploy.config.sections import SearchConfig
-from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.errors import ConfigError
 from mosdeploy.record import parse
 from mosdeploy.records import Candidate, Limits, QualityCard, SearchResult
 from mosdeploy.spaces.translation_workload import TranslationWorkload
@@ -35,16 +33,6 @@ def test_a_result_there_and_back(tmp_path):
     path = tmp_path / "result.json"
     write_record(path, RESULT)
     assert read_record(SearchResult, path, "mosdeploy search") == RESULT
-
-
-def test_a_result_of_0_1_0_says_what_to_run_again(tmp_path):
-    path = tmp_path / "result.json"
-    data = RESULT.model_dump(mode="json") | {"version": 1, "num_given_up": 4}
-    path.write_text(json.dumps(data))
-    with pytest.raises(
-        StaleInputError, match=r"an older mosdeploy \(version 1, .*run `mosdeploy search`"
-    ):
-        read_record(SearchResult, path, "mosdeploy search")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """One budget for a walk: what the supernet has of it, and what its winners."""
 
-import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from walking import KeptProgress, edit, make_run_folder, opened
@@ -14,12 +11,9 @@ from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.records import TrainingBudget
 from mosdeploy.run_folder import budget as module
 from mosdeploy.run_folder.budget import split_steps, split_time, with_budget
-from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import write_record
-from mosdeploy.training import cost
-from mosdeploy.training.cost import CostTask
 
 
 @pytest.mark.parametrize("num_winners", [1, 2, 3, 8, 100])
@@ -207,28 +201,3 @@ def test_steps_that_a_time_replaces_change_nothing(
     edit(path, "\nsteps = 12", "\nsteps = 40\nbudget = 100")
     assert trained_run(open_run(tmp_path)).data.train
     assert opened(tmp_path).train(time="6s") == card
-    # older files do not say it: there the steps of the run file count, as they did
-    written = card.budget.model_dump(mode="json")
-    del written["warmup_steps"]
-    older = TrainingBudget.model_validate_json(json.dumps(written))
-    assert "warmup_steps" not in older.model_dump(mode="json")
-    assert with_budget(open_run(tmp_path), older).config.training.warmup_steps == 0
-
-
-def test_a_time_is_for_winners_as_large_as_limits_allow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tasks: list[CostTask] = []
-    monkeypatch.setattr(cost, "step_seconds", lambda task: tasks.append(task) or 0.5)
-    context = Context(open_run(make_run_folder(tmp_path)), KeptProgress())
-    within = context.config.space.smallest
-    assert within != context.spec.reference_arch()
-    source: Any = SimpleNamespace(largest=within)
-    for limits, arch in ((source, within), (None, context.spec.reference_arch())):
-        tasks.clear()
-        module.step_times(context, limits, max_time_s=6.0)
-        supernet, winner = tasks
-        assert arch in winner.fresh.args
-        assert supernet.source is limits
-        # together no more than that
-        assert [x.max_time_s for x in tasks] == [3.0, 3.0]

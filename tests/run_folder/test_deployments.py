@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from walking import edit, make_run_folder
 
-from mosdeploy.errors import ConfigError
 from mosdeploy.run_folder.deployments import deployment_slot
 from mosdeploy.run_folder.run import open_run
 
@@ -19,7 +18,6 @@ from mosdeploy.run_folder.run import open_run
         (".en--de_", "en-de_"),
         ("Übersetzer", "bersetzer"),
         ("翻訳", "run"),
-        ("current", "current-run"),
         ("a" * 63 + "-b", "a" * 63),
     ],
 )
@@ -31,10 +29,3 @@ def test_the_name_is_that_of_the_folder(tmp_path: Path, folder: str, name: str) 
     edit(root / "mosdeploy.toml", "[workload]", f'[deploy]\nname = "{name}"\n\n[workload]')
     named = deployment_slot(open_run(root))  # the names that are made up are allowed ones
     assert (named.name, named.is_shared) == (name, True)
-
-
-def test_a_name_that_0_1_0_used_otherwise_is_refused(tmp_path: Path) -> None:
-    root = make_run_folder(tmp_path / "run")
-    edit(root / "mosdeploy.toml", "[workload]", '[deploy]\nname = "current"\n\n[workload]')
-    with pytest.raises(ConfigError, match=r"deploy\.name.*current, history are taken"):
-        open_run(root)

@@ -113,12 +113,6 @@ def test_a_device_that_is_mistyped_is_told_before_long_work(
     assert progress.messages == progress.updates == []
 
 
-def test_a_device_of_an_option_is_looked_up_before_a_training(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^unknown device 'loca'; did you mean 'local'\?"):
-        opened(root).train(device="loca")
-    assert not list((root / "supernet").glob("*"))
-
-
 def test_status_tells_a_mistyped_device_first(root: Path) -> None:
     edit(root / "mosdeploy.toml", 'device = "local"', 'device = "rip"')
     found = opened(root).status()

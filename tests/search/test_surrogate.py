@@ -130,16 +130,6 @@ def test_a_smallest_beyond_the_limit_changes_no_sample():
     assert first == sample_of(Problem(latency=latency), Limits(max_parameters=60_000))
 
 
-@pytest.mark.parametrize(("share", "count"), [(1.05, 8), (1.2, 24), (1.7, 24)])
-def test_what_was_trained_within_tight_limits_is_sampled(share, count):
-    most = share * num_parameters(MEDIUM, MEDIUM.smallest)
-    tight = Limits(max_parameters=round(most))
-    sample = sample_of(Problem(), tight, trained_for=tight)
-    # random draws found none, one and eleven; 8, 24 and 403 keep the limit
-    assert len(set(sample)) == len(sample) == count
-    assert all(num_parameters(MEDIUM, arch) <= most for arch in sample)
-
-
 @pytest.mark.slow
 def test_the_seed_and_the_callables_decide():
     assert run(Problem(error=0.1)) == run(Problem(error=0.1))

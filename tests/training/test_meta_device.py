@@ -87,7 +87,6 @@ def test_gradients_and_losses_are_on_the_device_of_the_network(name: str) -> Non
         DeviceContext(META, torch.float32),
         torch.amp.GradScaler("cpu", enabled=False),
         DistributedContext(),
-        None,
         distillation,
     )
     gradient.add_up(batches, 1)
