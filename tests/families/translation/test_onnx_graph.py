@@ -33,7 +33,7 @@ from onnxruntime import InferenceSession
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.onnx.initializers import ExternalInitializers
 from mosdeploy.export.onnx.model import GraphOptions, state_arrays
-from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation import decoding
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
 from mosdeploy.spaces.translation import TranslationSpace
@@ -291,11 +291,13 @@ def test_batches_and_sentences_answer_as_torch_does(space: TranslationSpace, bea
     subnet = lively_subnet(space.largest, space, 1)
     shortlist = shortlist_of(beam)
     sources = random_sources(SHORT_LENGTHS, 1)
-    expected = translate(subnet, sources, beam, 20, 0.6, shortlist=shortlist)
+    expected = decoding.translate(subnet, sources, beam, 20, 0.6, shortlist=shortlist)
     session = open_shortlisted(subnet, space, shortlist, beam=beam)
     assert [until_end(row) for row in run(session, sources, 20)] == expected
     assert [until_end(run(session, [ids], 20)[0]) for ids in sources] == expected
-    assert expected != translate(subnet, sources, beam, 20, 0.6), "the shortlist must matter"
+    assert expected != decoding.translate(subnet, sources, beam, 20, 0.6), (
+        "the shortlist must matter"
+    )
     for ids, answer in zip(sources, expected, strict=True):
         allowed = shortlist.allowed(np.array([[*ids, 3]]))[0]
         assert allowed[answer].all()
@@ -324,7 +326,7 @@ def test_one_of_all_tokens_changes_no_answer(space: TranslationSpace, beam: int)
     everything = Shortlist(table, np.arange(VOCAB_SIZE))
     session = open_shortlisted(subnet, space, everything, beam=beam)
     found = [until_end(row) for row in run(session, sources, 20)]
-    assert found == translate(subnet, sources, beam, 20, 0.6)
+    assert found == decoding.translate(subnet, sources, beam, 20, 0.6)
 
 
 def test_a_beam_may_be_wider_than_half_of_the_vocabulary(space: TranslationSpace) -> None:
@@ -334,7 +336,7 @@ def test_a_beam_may_be_wider_than_half_of_the_vocabulary(space: TranslationSpace
     sources = random_sources(SHORT_LENGTHS, 3)
     session = open_shortlisted(subnet, space, shortlist, beam=beam)
     found = [until_end(row) for row in run(session, sources, 8)]
-    assert found == translate(subnet, sources, beam, 8, 0.6, shortlist=shortlist)
+    assert found == decoding.translate(subnet, sources, beam, 8, 0.6, shortlist=shortlist)
 
 
 def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: TranslationSpace) -> None:
@@ -350,7 +352,7 @@ def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: Translatio
             tensor.CopyFrom(tensors[tensor.name])
     sources = random_sources((5,), 4)
     found = [until_end(row) for row in run(open_model(candidate), sources, 20)]
-    assert found == translate(subnet, sources, 1, 20, 0.6, shortlist=shortlist_of(1))
+    assert found == decoding.translate(subnet, sources, 1, 20, 0.6, shortlist=shortlist_of(1))
 
 
 def test_weights_without_the_shortlist_are_refused(space: TranslationSpace) -> None:
