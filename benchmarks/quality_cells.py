@@ -17,8 +17,7 @@ from pydantic import Field
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.config.translation import CorpusConfig
-from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.data.protocols import Batch
+from mosdeploy.data.batches import Batch, Batches, ordered_batches
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.corpus import Corpus, load_corpus
 from mosdeploy.families.translation.dataset import tokenize
@@ -33,8 +32,7 @@ from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.storage import fingerprint, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.supernet.elastic import Subnet
-from mosdeploy.supernet.extract import extract
-from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.trainer import TrainingJob, train
 from mosdeploy.training.validation import validation_loss
 

@@ -1,10 +1,69 @@
 """Which examples share a batch: those of like length, so that little of a batch is padding."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ..errors import ConfigError
-from .protocols import Batch, Dataset
+
+
+class Batch(Protocol):
+    """Padded examples: what a network is called with, and how its logits are judged."""
+
+    @property
+    def num_targets(self) -> int:
+        """How many targets the losses are sums over."""
+
+    def to(self, device: torch.device) -> Self:
+        """Copy to a device."""
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Positional arguments of the network's forward pass; the first axis of each is B."""
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Sum of the losses of all targets, in nats, as a scalar that can be differentiated."""
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Sum of the losses of each example's targets, in nats, (B,) float64."""
+
+
+class TeachableBatch(Batch, Protocol):
+    """A batch whose targets a network can also learn from another network's distributions."""
+
+    def divergence(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Sum over all targets of the Kullback-Leibler divergence of a network's distribution from
+        the teacher's, in nats, as a scalar that can be differentiated.
+        """
+
+
+class Dataset(Protocol):
+    """Examples that are made into batches by their row numbers."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Positions that each example takes in a padded batch, (N,)."""
+
+    @property
+    def tie_lengths(self) -> npt.NDArray[np.int64]:
+        """Lengths by which examples that take the same number of positions are ordered, (N,)."""
+
+    @property
+    def num_targets(self) -> npt.NDArray[np.int64]:
+        """Targets of each example, (N,)."""
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """Pad the examples of these rows into one batch, in this order."""
+
+    def save(self, path: Path) -> None:
+        """Write the examples to a file, whole or not at all."""
+
 
 VALIDATION_TOKENS = 4096
 """Positions of a batch that is only read, padding included; more where one example has more."""
@@ -93,3 +152,15 @@ def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.N
         if (i + 1 - cuts[-1]) * length > tokens_per_batch:
             cuts.append(i)
     return np.array([*cuts, len(sorted_lengths)], dtype=np.int64)
+
+
+def pad_rows(rows: Sequence[npt.ArrayLike], fill: int = 0, width: int = 0) -> Tensor:
+    """Rows of integers as one int64 tensor, (B, longest) or (B, width) if that is wider, filled up
+    at the end of each row.
+    """
+    arrays = [np.asarray(row, dtype=np.int64) for row in rows]
+    longest = max(width, *(len(array) for array in arrays))
+    padded = np.full((len(arrays), longest), fill, dtype=np.int64)
+    for i, array in enumerate(arrays):
+        padded[i, : len(array)] = array
+    return torch.from_numpy(padded)

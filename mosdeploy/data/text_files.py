@@ -1,9 +1,11 @@
-"""Lines of text files."""
+"""Text files, data sets that others publish, and splits of their examples."""
 
 import gzip
+import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
 
@@ -29,4 +31,65 @@ def read_text_lines(path: Path) -> Iterator[str]:
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
+E = TypeVar("E")
+
+
+def split_by_hash(
+    examples: Iterable[E], key: Callable[[E], str], valid_share: float, test_share: float
+) -> tuple[list[E], list[E], list[E]]:
+    """Split examples by their key alone, so that a rerun, or the same examples with more of them,
+    repeats the split, and examples of one key stay together.
+    """
+    train: list[E] = []
+    valid: list[E] = []
+    test: list[E] = []
+    for example in examples:
+        digest = hashlib.sha256(key(example).encode()).digest()
+        position = int.from_bytes(digest[:6]) / 2**48  # even in [0, 1)
+        chosen = test if position < test_share else valid
+        (chosen if position < test_share + valid_share else train).append(example)
+    return train, valid, test
+
+
+def told_held_out(count: int, **files: str | None) -> str:
+    """For a message: that training examples are left out because they are in held-out files."""
+    named = [f"{key.replace('_', '.')} '{name}'" for key, name in files.items() if name]
+    return f"; {count:,} are in {' or '.join(named)} too: name another file" if count else ""
+
+
+DATASETS = "datasets:"
+
+_CONVERTED = "refs/convert/parquet"
+"""Branch on which the hub keeps, as tables, what a script of the data set would load."""
+
+
+def load_published(source: str, example: str) -> Any:
+    """One split of a data set of Hugging Face: a `datasets.Dataset`."""
+    path, config, split = ["", "", "", *source.removeprefix(DATASETS).rsplit("/", 2)][-3:]
+    if not path:
+        raise ConfigError(
+            f"'{source}' is no dataset: write {DATASETS}PATH/CONFIG/SPLIT, like {example}"
+        )
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(
+            f"'{source}' needs Hugging Face datasets: pip install 'mosdeploy[corpora]'"
+        ) from error
+    try:
+        try:
+            return datasets.load_dataset(path, config, split=split)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            # a folder for each configuration, and nothing that names them
+            return datasets.load_dataset(path, data_dir=config, split=split, revision=_CONVERTED)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"'{source}' cannot be loaded ({reason}); is the name right, and the network there? "
+            "A file of your own is given by its path"
         ) from error

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import check_has_targets, ordered_groups
-from ..data.protocols import Batch, Dataset
+from ..data.batches import Batch, Dataset, check_has_targets, ordered_groups
 from ..storage import fingerprint
 from .cache import BlockLosses
 from .racing import NUM_BLOCKS, RULE, interim_looks, should_stop

@@ -14,7 +14,7 @@ from .plan import DataRequest, RunPlan
 from .teachers import Teacher, TeacherTask
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
     from ..export.bundle import BuiltModel
     from ..latency.predictor import LatencyPredictor
     from ..report import FamilyPage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .examples import ScoredExamples
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
     from ..records import Scores
     from ..spaces.genes import ArchConfig
     from ..supernet.elastic import Subnet

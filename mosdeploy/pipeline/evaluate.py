@@ -29,7 +29,7 @@ from ..version import __version__
 from .chunked import scored_in_chunks
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
 
 WAIT_S = 10.0
 """For how long another command that writes its scores is waited for."""

@@ -22,7 +22,7 @@ from .subnet_teaching import remedy, teaching
 from .subnet_training import SubnetTraining
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
 
 
 class FinalistLoss(Record):

@@ -33,7 +33,7 @@ from .search import cost_function
 from .tokenizing import data_card
 
 if TYPE_CHECKING:
-    from ..data.protocols import Batch
+    from ..data.batches import Batch
 
 REPLACED = ("task", "training", "finetune", "export", "workload")
 """Sections of a task's file that take the place of the run file's."""

@@ -16,7 +16,7 @@ from .run import Run
 from .token_files import training_progress
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
 
 
 def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[Any]:

@@ -11,8 +11,7 @@ from ..workspace import tokens_path
 from .context import DrawsCurves, Progress
 
 if TYPE_CHECKING:
-    from ..data.batches import Batches
-    from ..data.protocols import Batch, Dataset
+    from ..data.batches import Batch, Batches, Dataset
     from ..training.log import LogLine
 
 

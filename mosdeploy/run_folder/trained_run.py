@@ -26,7 +26,7 @@ from .teacher import finished_teacher, training_examples
 from .trained_settings import because, names_data, setting_differences
 
 if TYPE_CHECKING:
-    from ..data.protocols import Dataset
+    from ..data.batches import Dataset
     from ..supernet.supernet import Supernet
 
 VALID_SEED = 1
@@ -187,7 +187,7 @@ class TrainedRun:
 
     def subnet(self, arch: ArchConfig) -> Any:
         """An inherited subnet: a plain torch module."""
-        from ..supernet.extract import extract
+        from ..supernet.supernet import extract
 
         return extract(self.net, arch)
 

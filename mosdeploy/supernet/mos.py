@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..config.sections import SupernetConfig
 from ..spaces.genes import ArchConfig, SearchSpace
-from .elastic import ElasticLinear, StateDict, with_prefix
+from .elastic import ElasticLayerNorm, ElasticLinear, StateDict, with_prefix
 
 ROUTER_STD = 0.3
 """Of a router's weights in a network that starts from given ones."""
@@ -173,3 +173,66 @@ def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear
     if config is None:
         return ElasticLinear(*size)
     return MoSLinear(*size, config.num_experts if routed(config) else 1)
+
+
+class ElasticEncoderLayer(nn.Module):
+    """The largest encoder layer of a stack."""
+
+    def __init__(
+        self, dim: int, qkv_dim: int, ffn_dim: int, encoding_dim: int, config: SupernetConfig
+    ) -> None:
+        super().__init__()
+        self.qkv_dim = qkv_dim
+        # this order is that of the random draws: another one gives a seed other weights; None:
+        # plain slices, since MoS routes the FFN alone
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSBlock(ffn_sizes(dim, ffn_dim), encoding_dim, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+
+    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
+        """Weights of an `EncoderLayer` of these widths."""
+        sizes = attention_sizes(dim, dim, self.qkv_dim)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
+        return with_prefix(
+            self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
+            self_attn_norm=self.self_attn_norm.generate(dim),
+            ffn_norm=self.ffn_norm.generate(dim),
+        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
+
+
+class ElasticDecoderLayer(nn.Module):
+    """The largest decoder layer of a stack."""
+
+    def __init__(
+        self,
+        dim: int,
+        memory_dim: int,
+        qkv_dim: int,
+        ffn_dim: int,
+        encoding_dim: int,
+        config: SupernetConfig,
+    ) -> None:
+        super().__init__()
+        self.qkv_dim = qkv_dim
+        self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, qkv_dim), encoding_dim, None)
+        self.cross_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSBlock(ffn_sizes(dim, ffn_dim), encoding_dim, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+
+    def generate(
+        self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool
+    ) -> StateDict:
+        """Weights of a `DecoderLayer` of these widths."""
+        self_sizes = attention_sizes(dim, dim, self.qkv_dim)
+        # keys and values read the memory's active width, queries and output this stack's
+        cross_sizes = attention_sizes(dim, memory_dim, self.qkv_dim)
+        return with_prefix(
+            self_attn=self.self_attn.generate(self_sizes, encoding, router_dropout),
+            self_attn_norm=self.self_attn_norm.generate(dim),
+            cross_attn=self.cross_attn.generate(cross_sizes, encoding, router_dropout),
+            cross_attn_norm=self.cross_attn_norm.generate(dim),
+            ffn_norm=self.ffn_norm.generate(dim),
+        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)

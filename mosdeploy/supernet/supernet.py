@@ -2,12 +2,15 @@
 space.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..config.sections import SupernetConfig
+from ..errors import MosdeployError
 from ..spaces.genes import ArchConfig, SearchSpace
 from .elastic import ElasticNetwork, StateDict, Subnet
 from .mos import encode
@@ -88,3 +91,37 @@ class _Generated(NamedTuple):
     arch: ArchConfig
     state: tuple[tuple[int, int], ...]
     weights: StateDict
+
+
+@torch.no_grad()
+def extract(net: Supernet, arch: ArchConfig) -> Subnet:
+    """Collapse a supernet to one architecture: routers are evaluated once, experts mixed once, all
+    else sliced.
+    """
+    subnet = net.skeleton(arch)
+    # without router dropout, so that the same architecture always gives the same weights
+    weights = net.generate(arch, router_dropout=False)
+    # cloned, since slices are views of the supernet's parameters; assigned, since tensors on the
+    # meta device cannot be copied into
+    subnet.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
+    return subnet.eval()
+
+
+@contextlib.contextmanager
+def memory_errors(space: SearchSpace) -> Iterator[None]:
+    """Turn torch's failure to get memory for a network of a space into a MosdeployError."""
+    try:
+        yield
+    except RuntimeError as error:  # torch has no type of its own for the processor's memory
+        if "can't allocate memory" not in str(error):
+            raise
+        given = {name: getattr(space, name) for name in type(space).model_fields}
+        widths = [
+            f"{name} = {x if isinstance(x, int) else max(x):,}"
+            for name, x in given.items()
+            if name.endswith("_dim") and x
+        ]
+        raise MosdeployError(
+            f"no memory for a network as large as [space] allows, up to {', '.join(widths)}; give "
+            "smaller ones: `mosdeploy train --dry-run` tells what they take"
+        ) from error

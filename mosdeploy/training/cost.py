@@ -18,8 +18,7 @@ import numpy as np
 import torch
 
 from ..config.sections import SupernetConfig, TrainingConfig
-from ..data.batches import Batches, ordered_batches
-from ..data.protocols import Dataset
+from ..data.batches import Batches, Dataset, ordered_batches
 from ..errors import MosdeployError
 from ..records import TrainingCost
 from ..supernet.elastic import Subnet

@@ -9,7 +9,7 @@ import torch
 
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError, MosdeployError
-from ..supernet.attention import computing_attention
+from ..supernet.layers import computing_attention
 
 
 @dataclass(frozen=True)

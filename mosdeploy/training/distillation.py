@@ -6,7 +6,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from ..data.protocols import Batch, TeachableBatch
+from ..data.batches import Batch, TeachableBatch
 from ..supernet.elastic import Subnet
 
 

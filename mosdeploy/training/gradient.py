@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..config.sections import TrainingConfig
-from ..data.batches import Batches
-from ..data.protocols import Batch
+from ..data.batches import Batch, Batches
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from ..config.sections import TrainingConfig
-from ..data.batches import Batches
-from ..data.protocols import Batch
+from ..data.batches import Batch, Batches
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig

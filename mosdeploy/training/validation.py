@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..data.batches import check_has_targets
-from ..data.protocols import Batch
+from ..data.batches import Batch, check_has_targets
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet

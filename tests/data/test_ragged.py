@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from mosdeploy.data.padding import pad_rows
+from mosdeploy.data.batches import pad_rows
 from mosdeploy.data.ragged import Ragged
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy.data.text_files import read_text_lines
+from mosdeploy.data.text_files import read_text_lines, split_by_hash
 from mosdeploy.errors import ConfigError
 
 CONTENT = "\ufeffeins\r\n\n zwölf \u2028x\n".encode()
@@ -32,3 +32,24 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(CONTENT * 100)[:-8])
     with pytest.raises(ConfigError, match=r"torn\.gz: cannot be read"):
         list(read_text_lines(path))
+
+
+def test_shares_and_order() -> None:
+    splits = split_by_hash(range(2000), str, valid_share=0.1, test_share=0.2)
+    assert sorted(x for split in splits for x in split) == list(range(2000))
+    assert all(split == sorted(split) for split in splits)
+    train, valid, test = (len(split) for split in splits)
+    # within four standard errors
+    assert abs(valid - 200) < 54 and abs(test - 400) < 72 and train > 1200
+    assert [len(x) for x in split_by_hash(range(9), str, 0.0, 0.0)] == [9, 0, 0]
+
+
+def test_more_examples_and_equal_keys_change_nothing() -> None:
+    def key(number: int) -> str:
+        return str(number // 2)
+
+    few = split_by_hash(range(0, 400, 2), key, 0.2, 0.2)
+    many = split_by_hash(range(600), key, 0.2, 0.2)
+    for some, more in zip(few, many, strict=True):
+        assert set(some) < set(more)
+        assert {x + 1 for x in some} < set(more)

@@ -20,7 +20,7 @@ from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.export.onnx.model import state_arrays, write_model
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
-from mosdeploy.supernet.extract import extract
+from mosdeploy.supernet.supernet import extract
 from mosdeploy.training.trainer import TrainingJob, train
 
 SPACE = CipherSpace(width=(8, 16), depth=(1, 2), hidden=(16, 32))

@@ -16,9 +16,9 @@ from mosdeploy.spaces.genes import ArchConfig, SearchSpace
 from mosdeploy.spaces.table import Choices, Gene
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.supernet.attention import Linear
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
 from mosdeploy.supernet.embedding import Embedding
+from mosdeploy.supernet.layers import Linear
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
 from mosdeploy.supernet.supernet import Supernet
 

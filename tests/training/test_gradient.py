@@ -7,8 +7,7 @@ from training_fixtures import CopyDataset, random_rows
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches
 from mosdeploy.supernet.elastic import Subnet
-from mosdeploy.supernet.extract import extract
-from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.device import DeviceContext
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext
 from mosdeploy.training.gradient import Gradient

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.data.batches import Batches
-from mosdeploy.data.protocols import Dataset
+from mosdeploy.data.batches import Batches, Dataset
 from mosdeploy.families.encoder import dataset as encoder_data
 from mosdeploy.families.encoder import elastic as encoder
 from mosdeploy.families.translation import dataset as translation_data

@@ -27,8 +27,7 @@ from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.decoding import translate
-from mosdeploy.supernet.extract import extract
-from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.log import LogLine
 from mosdeploy.training.trainer import TrainingJob, check_inputs, train
 from mosdeploy.training.validation import validation_loss

@@ -9,7 +9,7 @@ from training_fixtures import random_rows
 
 from mosdeploy.data.batches import ordered_batches
 from mosdeploy.errors import ConfigError
-from mosdeploy.supernet.extract import extract
+from mosdeploy.supernet.supernet import extract
 from mosdeploy.training.validation import validation_loss
 
 DATASET = random_rows(20, TOY_VOCAB_SIZE)

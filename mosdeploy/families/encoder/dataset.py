@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig
-from ...data.padding import pad_rows
+from ...data.batches import pad_rows
 from ...data.ragged import Ragged
 from ...storage import atomic_file
 from .batch import NO_TARGET, EncoderBatch, Objective, token_types

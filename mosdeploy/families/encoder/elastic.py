@@ -24,9 +24,7 @@ from ...supernet.elastic import (
     part_of,
     with_prefix,
 )
-from ...supernet.extract import extract
-from ...supernet.memory import memory_errors
-from ...supernet.supernet import Supernet
+from ...supernet.supernet import Supernet, extract, memory_errors
 from .elastic_layer import ElasticBertLayer
 from .label_scale import SCALE, center_and_spread
 from .network import OUTPUT_STD, EncoderSubnet, PooledHead, no_scale

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config.encoder import AGNOSTIC, TaskConfig
-from ...data.published import DATASETS
+from ...data.text_files import DATASETS
 from ...errors import ConfigError
 from .passages import passages
 from .tables import GLUE_COLUMNS, LINES_COLUMN, TABLES, Row, read_rows

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...data.protocols import Batch
+from ...data.batches import Batch
 from ...supernet.elastic import StateDict
 from .batch import EncoderBatch
 from .network import EncoderSubnet

@@ -13,11 +13,9 @@ from torch.nn import functional as F
 from ...config.sections import SupernetConfig
 from ...spaces.encoder import EncoderSpace
 from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
-from ...supernet.attention import Linear
-from ...supernet.dropout import Dropout
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table
-from ...supernet.layers import ACTIVATIONS, EncoderLayer, StackConfig, checkpointed
+from ...supernet.layers import ACTIVATIONS, Dropout, EncoderLayer, Linear, StackConfig, checkpointed
 
 OUTPUT_STD = 0.02
 """Standard deviation of a fresh output layer's weights (BERT): its first logits are near 0."""

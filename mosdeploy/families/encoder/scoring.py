@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig
-from ...data.protocols import Dataset
+from ...data.batches import Dataset
 from ...errors import ConfigError
 from ...family import ScoredExamples, Teacher
 from ...runtime.encoder_answers import decode_answer

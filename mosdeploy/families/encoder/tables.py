@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.lookup import resolve_path
-from ...data.published import DATASETS, load_published
-from ...data.text_files import read_text_lines
+from ...data.text_files import DATASETS, load_published, read_text_lines
 from ...errors import ConfigError
 from ...record import load_json
 from ...runtime.errors import InputError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
-from ...data.splits import split_by_hash, told_held_out
+from ...data.text_files import split_by_hash, told_held_out
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
 from .examples import Example, Found, folded, read_examples, text_key

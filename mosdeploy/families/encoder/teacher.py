@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...config.encoder import EncoderRunConfig, TaskKind
-from ...data.batches import ordered_batches
-from ...data.protocols import Batch
+from ...data.batches import Batch, ordered_batches
 from ...family import ScoredExamples, TeacherTask
 from ...records import Scores
 from ...spaces.encoder_choices import EncoderArch

@@ -13,8 +13,7 @@ from ...config.encoder import POOLED_HEADS, EncoderRunConfig
 from ...config.lookup import resolve_path
 from ...config.pooling import HUB, read_vector_modules
 from ...config.sections import TrainingConfig
-from ...data.batches import Batches, ordered_batches
-from ...data.protocols import Batch
+from ...data.batches import Batch, Batches, ordered_batches
 from ...errors import ConfigError, StaleInputError
 from ...family import TeacherTask
 from ...record import Record

@@ -14,9 +14,13 @@ from typing import Any
 
 from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
-from ...data.published import DATASETS, load_published
-from ...data.splits import split_by_hash, told_held_out
-from ...data.text_files import read_text_lines
+from ...data.text_files import (
+    DATASETS,
+    load_published,
+    read_text_lines,
+    split_by_hash,
+    told_held_out,
+)
 from ...errors import ConfigError
 from ...folders import listed
 from ...storage import fingerprint, sha256_file

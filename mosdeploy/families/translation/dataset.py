@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.translation import TranslationRunConfig
+from ...data.batches import pad_rows
 from ...data.cross_entropy import cross_entropy
-from ...data.padding import pad_rows
 from ...data.ragged import Ragged
 from ...errors import ConfigError
 from ...storage import atomic_file

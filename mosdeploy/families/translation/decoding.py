@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...data.padding import pad_rows
+from ...data.batches import pad_rows
 from ...runtime.batches import group_by_length
 from ...supernet.elastic import Subnet
 from .network import TranslationSubnet

@@ -12,11 +12,9 @@ from ...spaces.genes import ArchConfig
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import TranslationArch
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
-from ...supernet.elastic_layers import ElasticDecoderLayer, ElasticEncoderLayer
 from ...supernet.layers import start_near_identity
-from ...supernet.memory import memory_errors
-from ...supernet.mos import encoding_dim
-from ...supernet.supernet import Supernet
+from ...supernet.mos import ElasticDecoderLayer, ElasticEncoderLayer, encoding_dim
+from ...supernet.supernet import Supernet, memory_errors
 from .network import TranslationSubnet
 from .tokenizer import PAD_ID
 

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from ...config.sections import SupernetConfig
 from ...spaces.translation import TranslationSpace
 from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
-from ...supernet.attention import KeyValues
-from ...supernet.dropout import drop
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table, positions
 from ...supernet.layers import (
     DecoderLayer,
     EncoderLayer,
+    KeyValues,
     StackConfig,
     checkpointed,
+    drop,
     start_near_identity,
 )
 from .tokenizer import PAD_ID

@@ -20,8 +20,7 @@ from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.spaces.encoder_workload import EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
-from mosdeploy.supernet.extract import extract
-from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.supernet.supernet import Supernet, extract
 
 VARIANTS = [
     {"routing": "none"},

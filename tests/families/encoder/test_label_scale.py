@@ -24,7 +24,7 @@ from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.serving import serve_task
 from mosdeploy.storage import fingerprint
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
-from mosdeploy.supernet.extract import extract
+from mosdeploy.supernet.supernet import extract
 
 LABELS = np.array([980.0, 1000.0, 1020.0, 1040.0])
 SPACE = small_space(num_outputs=1)

@@ -19,8 +19,7 @@ from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
-from mosdeploy.supernet.extract import extract
-from mosdeploy.supernet.supernet import Supernet
+from mosdeploy.supernet.supernet import Supernet, extract
 
 VOCAB_SIZE = 20
 

@@ -19,8 +19,8 @@ from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.spaces.translation_arch import EncoderLayerConfig, TranslationArch
 from mosdeploy.spaces.translation_workload import TranslationWorkload
-from mosdeploy.supernet.extract import extract
 from mosdeploy.supernet.layers import StackConfig
+from mosdeploy.supernet.supernet import extract
 from mosdeploy.training.optimizer import EagerAdam
 
 VOCAB_SIZE = 20

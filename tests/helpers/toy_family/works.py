@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mosdeploy.data.padding import pad_rows
+from mosdeploy.data.batches import pad_rows
 from mosdeploy.data.ragged import Ragged
 from mosdeploy.errors import StaleInputError
 from mosdeploy.family import ScoredExamples
