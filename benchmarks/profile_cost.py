@@ -33,10 +33,15 @@ from mosdeploy.config.device import DeviceProfile, MeasureProtocol, load_profile
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.job import AgentResult
-from mosdeploy.devices.measure import collect, measure_model
+from mosdeploy.devices.measure import (
+    MeasureHooks,
+    MeasurementTask,
+    ModelTask,
+    collect,
+    measure_model,
+)
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
-from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.export.onnx.model import state_arrays
 from mosdeploy.families.translation import FAMILY

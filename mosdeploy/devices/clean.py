@@ -1,6 +1,6 @@
-"""Remove what mosdeploy has left on a device and nothing needs any more."""
+"""Remove files of a work folder that nothing needs any more."""
 
-import os
+import posixpath
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,27 +8,20 @@ from pydantic import Field
 
 from ..config.device import DeviceProfile
 from ..records import Leftover
-from .busy import refuse_if_busy
-from .channel import HASHING_TIMEOUT_S
-from .interpreter import work_dir
-from .on_device.versions import VERSION
-from .scripts import Answer, Script, call_script
+from .interpreter import Answer, Script, call_script, work_dir
+from .job import refuse_if_busy
+from .on_device.slots import VERSION
 from .session import Session
+from .slot import HASHING_TIMEOUT_S
 
 MAX_PATHS = 200  # on one command line
 
-_VersionPath = Annotated[str, Field(pattern=rf"^(?:[^/]+/)?(?:{VERSION.pattern})$")]
+_VersionPath = Annotated[str, Field(pattern=rf"^[^/]+/(?:{VERSION.pattern})$")]
 
 
-class _Found(Answer):
+class _Answer(Answer):
     leftovers: tuple[Leftover, ...] = ()
-
-
-class _Unused(Answer):
-    unused: tuple[_VersionPath, ...] = ()
-
-
-class _Removed(Answer):
+    removable: tuple[_VersionPath, ...] = ()
     removed: tuple[str, ...] = ()
 
 
@@ -38,12 +31,11 @@ def find_leftovers(
     """List what can be removed from a device."""
     refuse_if_busy(session, profile)
     folder = work_dir(session, profile)
-    words = ("unused", f"{folder}/bundles", "yes" if with_earlier else "no")
-    unused = call_script(session, profile, _Unused, "versions", *words).unused
+    words = ("removable", f"{folder}/bundles", "yes" if with_earlier else "no")
+    versions = call_script(session, profile, _Answer, "slots", *words).removable
     # sized together: one file may have names in several of them
-    paths = (f"bundles/{path}" for path in unused)
-    found = call_script(session, profile, _Found, "clean", "list", folder, *paths)
-    return found.leftovers
+    paths = (f"bundles/{path}" for path in versions)
+    return call_script(session, profile, _Answer, "clean", "list", folder, *paths).leftovers
 
 
 def remove_leftovers(
@@ -51,19 +43,20 @@ def remove_leftovers(
 ) -> tuple[Leftover, ...]:
     """Remove what `find_leftovers` has listed; what has come into use since stays."""
     folder = work_dir(session, profile)
-    by_place: dict[str, list[str]] = {}
+    names_by_slot: dict[str, list[str]] = {}  # under "" what is no version of a bundle
     for leftover in leftovers:
-        is_version = leftover.what == "version"
-        place, name = os.path.split(leftover.path) if is_version else ("", leftover.path)
-        by_place.setdefault(place, []).append(name)
+        slot, name = "", leftover.path
+        if leftover.what == "version":
+            slot, name = posixpath.split(leftover.path)
+        names_by_slot.setdefault(slot, []).append(name)
     removed = set[str]()
-    for place, names in by_place.items():
-        script: Script = "versions" if place else "clean"
-        command = ("drop", f"{folder}/{place}") if place else ("remove", folder)
+    for slot, names in names_by_slot.items():
         for start in range(0, len(names), MAX_PATHS):
-            words = (*command, *names[start : start + MAX_PATHS])
-            answer = call_script(
-                session, profile, _Removed, script, *words, timeout_s=HASHING_TIMEOUT_S
+            some = names[start : start + MAX_PATHS]
+            script: Script = "slots" if slot else "clean"
+            words = ("drop", f"{folder}/{slot}") if slot else ("remove", folder)
+            found = call_script(
+                session, profile, _Answer, script, *words, *some, timeout_s=HASHING_TIMEOUT_S
             )
-            removed |= {f"{place}/{name}" if place else name for name in answer.removed}
+            removed |= {posixpath.join(slot, name) for name in found.removed}
     return tuple(leftover for leftover in leftovers if leftover.path in removed)

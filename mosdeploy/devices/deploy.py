@@ -1,15 +1,21 @@
-"""Put a bundle on a device, check that it works there, time it, and only then make it the current
-one.
+"""Put a bundle into a slot of a device, check and time it there, and only then make it current;
+go back to the one before.
 """
 
+import logging
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TypeVar
+
+from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
 from ..errors import (
+    BundleError,
     CommandError,
     CommandTimeoutError,
     DeviceBusyError,
@@ -19,43 +25,78 @@ from ..errors import (
 from ..printable import byte_size
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
+from ..runtime.manifest import MANIFEST_NAME, ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
-from ..storage import sha256_bytes
-from .acceptance import benchmark, missed_limits, model_task, self_test
-from .answers import parse_answer
-from .busy import refuse_if_busy
-from .channel import Channel
-from .measure import free_device
-from .on_device.versions import SUMS_NAME
+from ..storage import sha256_bytes, sha256_file
+from .bundle_checks import RUNTIME_NAME, LatencyLimit, benchmark, missed_limits, self_test
+from .job import refuse_if_busy
+from .measure import ModelTask, free_device, ignore
+from .on_device.slots import RECORD_NAME, SUMS_NAME
 from .probe import describe
-from .release import MANIFEST_PATH, LatencyLimit, Release, release_files
-from .session import Session
-from .task import ignore
+from .session import Session, parse_answer
+from .slot import CurrentAndPrevious, DeploymentSlot
 
+RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
+MANIFEST_PATH = f"bundle/{MANIFEST_NAME}"
+"""In the folder of a version."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Record)
+
+
+@dataclass(frozen=True)
+class DeploymentRequest:
+    """A bundle, how it is timed, and the limits that it is held to."""
+
+    bundle_dir: Path
+    manifest: BundleManifest
+    stages: tuple[TimingStage, ...]
+    limit: LatencyLimit | None = None
+    max_memory_bytes: int | None = None
+    strict: bool = True
+    runtime_dir: Path = RUNTIME_DIR
+
+    def files(self) -> dict[str, tuple[Path, str]]:
+        """Path here and SHA-256 of every file, by its path in the version's folder."""
+        found: dict[str, tuple[Path, str]] = {}
+        for name, digest in self.manifest.sha256.items():
+            path = self.bundle_dir / name
+            is_safe = bool(_FILE_NAME.fullmatch(name)) and path.is_file() and not path.is_symlink()
+            if not is_safe or sha256_file(path) != digest:
+                raise BundleError(
+                    f"{path} is missing or not what its manifest says; run `mosdeploy export` again"
+                )
+            found[f"bundle/{name}"] = (path, digest)
+        for path in (self.bundle_dir / MANIFEST_NAME, self.bundle_dir / "README.md"):
+            if path.name == MANIFEST_NAME or path.is_file():
+                found.setdefault(f"bundle/{path.name}", (path, sha256_file(path)))
+        for path in sorted(self.runtime_dir.rglob("*.py")):
+            name = path.relative_to(self.runtime_dir).as_posix()
+            found[f"{RUNTIME_NAME}/{name}"] = (path, sha256_file(path))
+        return found
 
 
 def deploy(
     session: Session,
     profile: DeviceProfile,
-    channel: Channel,
-    release: Release,
+    slot: DeploymentSlot,
+    request: DeploymentRequest,
     config: DeployConfig,
     notify: Callable[[str], None] = ignore,
 ) -> Deployment:
     """Deploy a bundle."""
-    version, bundle_sha256, measurement = _staged(session, profile, channel, release, notify)
-    missed = missed_limits(profile, measurement, release.limit, release.max_memory_bytes)
-    statistic = release.limit.statistic if release.limit else "median"
-    if missed and release.strict:
-        channel.release(session, profile, version)
+    version, bundle_sha256, measurement = _staged(session, profile, slot, request, notify)
+    missed = missed_limits(profile, measurement, request.limit, request.max_memory_bytes)
+    statistic = request.limit.statistic if request.limit else "median"
+    if missed and request.strict:
+        slot.release(session, profile, version)
         raise InfeasibleError(
             f"{profile.board}: {missed}; `current` is unchanged",
             fastest_latency_ms=measurement.figure_ms(statistic),
         )
     if missed:
         notify(f"{profile.board}: {missed}")
-    if release.max_memory_bytes is not None and measurement.memory_bytes is None:
+    if request.max_memory_bytes is not None and measurement.memory_bytes is None:
         notify(
             f"{profile.board} does not tell how much memory a process takes: the limit on it is "
             "not verified"
@@ -63,55 +104,53 @@ def deploy(
     deployment = Deployment(
         device=profile,
         state=describe(session, profile),
-        bundle=release.bundle_dir.name,
+        bundle=request.bundle_dir.name,
         bundle_sha256=bundle_sha256,
-        remote_dir=f"{channel.folder(session, profile)}/{version}",
+        remote_dir=f"{slot.folder(session, profile)}/{version}",
         self_test_passed=True,
         measurement=measurement,
-        limit_ms=release.limit.ms if release.limit else None,
+        limit_ms=request.limit.ms if request.limit else None,
         statistic=statistic,
-        max_memory_bytes=release.max_memory_bytes,
-        deployed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        max_memory_bytes=request.max_memory_bytes,
+        deployed_at=_now(),
     )
-    channel.activate(session, profile, version, config.keep_versions, deployment)
+    slot.activate(session, profile, version, config.keep_versions, deployment)
     return deployment
 
 
 def stage_and_benchmark(
     session: Session,
     profile: DeviceProfile,
-    channel: Channel,
-    release: Release,
+    slot: DeploymentSlot,
+    request: DeploymentRequest,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Store a bundle on a device, test and time it as `deploy` does, but leave `current`
-    unchanged.
-    """
-    version, _, measurement = _staged(session, profile, channel, release, notify)
-    channel.release(session, profile, version)
+    """Store, test and time a bundle as `deploy` does, but leave `current` unchanged."""
+    version, _, measurement = _staged(session, profile, slot, request, notify)
+    slot.release(session, profile, version)
     return measurement
 
 
 def _staged(
     session: Session,
     profile: DeviceProfile,
-    channel: Channel,
-    release: Release,
+    slot: DeploymentSlot,
+    request: DeploymentRequest,
     notify: Callable[[str], None],
 ) -> tuple[str, str, Measurement]:
     """Store a version, test and time it: its name, its manifest's hash and its timing."""
-    manifest = release.manifest
-    files = release_files(release)
+    manifest = request.manifest
+    files = request.files()
     bundle_sha256 = files[MANIFEST_PATH][1]
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
-    remote_dir = f"{channel.folder(session, profile)}/{version}"
-    task = model_task(remote_dir, manifest, release.stages, channel.owner)
+    remote_dir = f"{slot.folder(session, profile)}/{version}"
+    task = _timing_task(remote_dir, manifest, request.stages, slot)
     free_device(session, profile, task)
-    channel.claim(session, profile, version)
+    slot.claim(session, profile, version)
     try:
         session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
-        missing = channel.missing(session, profile, version)
+        missing = slot.missing(session, profile, version)
         to_send = {name: path for name, (path, _) in files.items() if name in missing}
         if to_send:
             size = byte_size(sum(path.stat().st_size for path in to_send.values()))
@@ -122,9 +161,9 @@ def _staged(
         # the upload may have taken minutes
         refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
-        timing = benchmark(session, profile, task, release.limit, notify)
+        timing = benchmark(session, profile, task, request.limit, notify)
     except (CommandError, CommandTimeoutError, DeviceBusyError):
-        channel.release(session, profile, version)
+        slot.release(session, profile, version)
         raise
     return version, bundle_sha256, timing
 
@@ -132,60 +171,126 @@ def _staged(
 def time_current(
     session: Session,
     profile: DeviceProfile,
-    channel: Channel,
+    slot: DeploymentSlot,
     deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Test and time the version that is current on a device; nothing is changed there."""
-    version = channel.last_two(session, profile).current
+    version = slot.current_and_previous(session, profile).current
     if version is None:
+        other = ""
+        if deployment.slot != slot.name:
+            other = (
+                f", the deployment of this run folder is in '{deployment.slot}'; was the folder "
+                f'renamed? Write name = "{deployment.slot}" under [deploy] to go on with that one'
+            )
         raise CommandError(
-            f"{profile.board}: nothing is deployed to '{channel.name}' there"
-            f"{_renamed(deployment, channel)}; run `mosdeploy deploy`"
+            f"{profile.board}: nothing is deployed to '{slot.name}' there{other}; run "
+            "`mosdeploy deploy`"
         )
-    remote_dir = f"{channel.folder(session, profile)}/{version}"
-    manifest, manifest_sha256 = version_manifest(BundleManifest, session, profile, remote_dir)
+    remote_dir = f"{slot.folder(session, profile)}/{version}"
+    manifest, manifest_sha256 = _read_manifest(BundleManifest, session, profile, remote_dir)
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
             f"{profile.board} runs {manifest.name} now, not {deployment.bundle}, which was "
             "deployed from here; run `mosdeploy deploy` again"
         )
-    task = model_task(remote_dir, manifest, stages(manifest), channel.owner)
+    task = _timing_task(remote_dir, manifest, stages(manifest), slot)
     free_device(session, profile, task)
-    check_version(session, profile, channel, version, manifest.runtime)
+    _check_version(session, profile, slot, version, manifest.runtime)
     return benchmark(session, profile, task, limit, notify)
 
 
-def is_of_0_1_0(deployment: Deployment) -> bool:
-    """Whether mosdeploy 0.1.0 made a deployment: it put all versions into `bundles` itself, which
-    is no channel.
+class _Installed(Record):
+    """The part of a version's manifest that a rollback needs, whichever mosdeploy wrote it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    runtime: Runtime = "onnxruntime"
+
+
+def roll_back(
+    session: Session,
+    profile: DeviceProfile,
+    slot: DeploymentSlot,
+    begun: CurrentAndPrevious | None = None,
+    note: Callable[[CurrentAndPrevious], None] = ignore,
+) -> Deployment:
+    """Make the version before the current one current again; it has to pass its self-test first.
+
+    `note` keeps what is found before the switch, and `begun` is that note of a rollback that was
+    killed: it does not go back a second time.
     """
-    return PurePosixPath(deployment.remote_dir).parents[1].name != "bundles"
+    refuse_if_busy(session, profile)
+    found = slot.current_and_previous(session, profile)
+    if begun is not None and found.current is not None and found.current == begun.previous:
+        return _deployment(session, profile, slot, found.current)
+    if found.current is None or found.previous is None:
+        raise CommandError(
+            f"{profile.board}: no earlier version of '{slot.name}' stands on the device; "
+            "`[deploy] keep_versions` says how many are kept. If this folder had another name, "
+            "write that one as `name` under [deploy]"
+        )
+    deployment = _deployment(session, profile, slot, found.previous)
+    note(found)
+    slot.roll_back(session, profile, found.current, found.previous)
+    return deployment
 
 
-def _renamed(deployment: Deployment, channel: Channel) -> str:
-    """Where a deployment stands that is not in its run folder's channel of today; empty if it is
-    there.
-    """
-    if is_of_0_1_0(deployment):
-        return ", what was deployed from here stands where mosdeploy 0.1.0 put it"
-    name = deployment.channel
-    if name == channel.name:
-        return ""
-    return (
-        f", what was deployed from here is in '{name}'; was the folder renamed? Write name = "
-        f'"{name}" under [deploy] to go on with that one'
-    )
+def _deployment(
+    session: Session, profile: DeviceProfile, slot: DeploymentSlot, version: str
+) -> Deployment:
+    """The record of a version that stands on a device whole and passes its self-test now."""
+    remote_dir = f"{slot.folder(session, profile)}/{version}"
+    installed, bundle_sha256 = _read_manifest(_Installed, session, profile, remote_dir)
+    _check_version(session, profile, slot, version, installed.runtime)
+    path = f"{remote_dir}/{RECORD_NAME}"
+    try:
+        text = _read_file(session, profile, path)
+        return parse_answer(Deployment, text, f"{profile.board}: {path}")
+    except CommandError as error:
+        _log.warning(
+            "%s; that version is whole and passed its self-test, so it becomes current without its "
+            "timing: `mosdeploy verify --max-latency ...` times it. A newer mosdeploy may have "
+            "written the record: update mosdeploy here",
+            error,
+        )
+        return Deployment(
+            device=profile,
+            state=describe(session, profile),
+            bundle=installed.name,
+            bundle_sha256=bundle_sha256,
+            remote_dir=remote_dir,
+            self_test_passed=True,
+            measurement=Measurement(error="its record could not be read"),
+            limit_ms=None,
+            deployed_at=_now(),
+        )
 
 
-def check_version(
-    session: Session, profile: DeviceProfile, channel: Channel, version: str, runtime: Runtime
+def _timing_task(
+    remote_dir: str,
+    manifest: BundleManifest,
+    stages: tuple[TimingStage, ...],
+    slot: DeploymentSlot,
+) -> ModelTask:
+    """How a version is timed: its graph, or for TVM the whole bundle."""
+    path = f"{remote_dir}/bundle"
+    if manifest.runtime == "onnxruntime":
+        path += f"/{ONNX_MODEL_NAME}"
+    threads = manifest.workload.threads
+    return ModelTask(path, stages, threads, owner=slot.owner, runtime=manifest.runtime)
+
+
+def _check_version(
+    session: Session, profile: DeviceProfile, slot: DeploymentSlot, version: str, runtime: Runtime
 ) -> None:
     """Make sure that a version stands on a device whole and passes its self-test now."""
-    remote_dir = f"{channel.folder(session, profile)}/{version}"
-    damaged = channel.missing(session, profile, version)
+    remote_dir = f"{slot.folder(session, profile)}/{version}"
+    damaged = slot.missing(session, profile, version)
     if damaged:
         raise CommandError(
             f"{profile.board}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` "
@@ -194,12 +299,12 @@ def check_version(
     self_test(session, profile, remote_dir, runtime)
 
 
-def version_manifest(
+def _read_manifest(
     kind: type[M], session: Session, profile: DeviceProfile, remote_dir: str
 ) -> tuple[M, str]:
     """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
     path = f"{remote_dir}/{MANIFEST_PATH}"
-    text = read_file(session, profile, path)
+    text = _read_file(session, profile, path)
     try:
         return parse_answer(kind, text, f"{profile.board}: {path}"), sha256_bytes(text)
     except CommandError as error:
@@ -209,9 +314,14 @@ def version_manifest(
         ) from error
 
 
-def read_file(session: Session, profile: DeviceProfile, path: str) -> bytes:
+def _read_file(session: Session, profile: DeviceProfile, path: str) -> bytes:
     try:
         return session.read(path)
     except FileNotFoundError as error:
-        told = f"{profile.board}: {path} is missing; deploy that bundle again"
-        raise CommandError(told) from error
+        raise CommandError(
+            f"{profile.board}: {path} is missing; deploy that bundle again"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

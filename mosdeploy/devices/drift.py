@@ -1,15 +1,16 @@
-"""Decide which timings count: those between two timings of the reference that agree."""
+"""Decide which timings count, those between two timings of the reference that agree; join them."""
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ..config.device import MeasureProtocol
-from ..records import Measurement
+from ..records import Measurement, Timing
 from .job import AgentResult
 from .on_device.agent import REFERENCE
-from .rounds import aggregate_rounds
+
+N = TypeVar("N", int, float)
 
 PAUSE_S = 3600.0
 """Between two results: what comes after it is judged by itself."""
@@ -18,7 +19,7 @@ MAX_RETRIES = 2
 """How often a subnet is measured beyond its rounds."""
 
 
-def comes_after_pause(before: AgentResult, after: AgentResult) -> bool:
+def is_new_session(before: AgentResult, after: AgentResult) -> bool:
     """Whether a result was made long after another of the same device; of one whose clock was set
     meanwhile, the time since its start tells.
     """
@@ -54,7 +55,7 @@ class DriftWatch:
     def add(self, result: AgentResult) -> list[tuple[str, Measurement]]:
         """Take the next result; returns the measurements that are accepted because of it."""
         before, self._last = self._last, result
-        if before is not None and comes_after_pause(before, result):
+        if before is not None and is_new_session(before, result):
             self._last_reference_ms = None
             self._all_reference_ms = []
         if result.key == REFERENCE:
@@ -131,3 +132,47 @@ class DriftWatch:
     def _accept(self, key: str, measurement: Measurement) -> tuple[str, Measurement]:
         del self.target_counts[key]
         return key, measurement.model_copy(update={"attempts": self._attempts[key]})
+
+
+def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
+    """Join rounds that did not fail; a single one stays as it is."""
+    if len(rounds) == 1:
+        return rounds[0]
+    totals = [each.total for each in rounds if each.total]
+    names = dict.fromkeys(name for each in rounds for name in each.parts)
+    return Measurement(
+        total=_join(totals) if totals else None,
+        parts={
+            name: _join([each.parts[name] for each in rounds if name in each.parts])
+            for name in names
+        },
+        load_ms=_median([each.load_ms for each in rounds]),
+        peak_memory_bytes=_largest([each.peak_memory_bytes for each in rounds]),
+        memory_bytes=_largest([each.memory_bytes for each in rounds]),
+        drift_percent=_largest([each.drift_percent for each in rounds]),
+        reference_ms=_median([each.reference_ms for each in rounds]),
+        rounds=len(rounds),
+    )
+
+
+def _join(timings: Sequence[Timing]) -> Timing:
+    return Timing(
+        median_ms=statistics.median(timing.median_ms for timing in timings),
+        p90_ms=statistics.median(timing.p90_ms for timing in timings),
+        p99_ms=_median([timing.p99_ms for timing in timings]),
+        minimum_ms=min(timing.minimum_ms for timing in timings),
+        repeats=sum(timing.repeats for timing in timings),
+        interval_percent=_median([timing.interval_percent for timing in timings]),
+        cpu_ms=_median([timing.cpu_ms for timing in timings]),
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """Median of those that are known."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _largest(values: Sequence[N | None]) -> N | None:
+    """The largest of those that are known."""
+    return max((value for value in values if value is not None), default=None)

@@ -3,44 +3,106 @@ all.
 """
 
 import queue
-import secrets
-import shlex
+import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, DeviceError, MosdeployError
-from ..records import DeviceState
+from ..records import DeviceState, Measurement
 from .connect import LastingSession
-from .events import (
-    Accepted,
-    Event,
-    Failed,
-    Finished,
-    Message,
-    Repeating,
-    ResultReceived,
-    Started,
-    Uploading,
-)
-from .job import AgentJob
-from .measure import collect
+from .interpreter import work_dir
+from .job import AgentJob, AgentResult
+from .measure import MeasureHooks, MeasurementTask, collect
 from .probe import check_ready, describe, probe
-from .queue import WAIT_S, WorkQueue
 from .session import Session, check_run
-from .task import MeasureHooks, MeasurementTask
 
 STOP_S = 10.0
 """How long boards may take to end their agents when the work is interrupted; the agents of slower
 ones go on.
 """
+WAIT_S = 1.0  # between two looks at a queue, should a notification get lost
+
+
+# -- events of a board, in the order in which they happen ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Started:
+    """A board starts to measure; `state` is from before."""
+
+    host: str
+    state: DeviceState
+
+
+@dataclass(frozen=True)
+class Uploading:
+    """A model is being built for a board and sent there."""
+
+    host: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ResultReceived:
+    """A result of the reference, or of a subnet that may not be accepted yet."""
+
+    host: str
+    result: AgentResult
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A measurement that counts."""
+
+    host: str
+    key: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line: the connection was cut, or timings are repeated."""
+
+    host: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Repeating:
+    """A board measures some keys again, until each has its target count of results."""
+
+    host: str
+    target_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A board has measured the keys that it took; `state` is from just after."""
+
+    host: str
+    state: DeviceState
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A board failed; its unfinished keys go to the others."""
+
+    host: str
+    error: MosdeployError
+
+
+Event = Started | Uploading | ResultReceived | Accepted | Message | Repeating | Finished | Failed
+
+
+# -- the boards ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Board:
-    """One device of a fleet."""
+    """One device of a fleet; `last_state` is from its last session, `state` from just now."""
 
     profile: DeviceProfile
     connect: Callable[[], Session]
@@ -53,138 +115,128 @@ class Board:
         return self.profile.host_alias
 
 
-@dataclass(frozen=True)
-class _Twins:
-    """Names of one board, of which one alone may measure: the others would in the same folder."""
-
-    token: str
-    hosts: frozenset[str]
-
-    def refuse(self, session: Session, job: AgentJob, host: str) -> None:
-        """Leave a name in the folder of the job, where no other of this run stands."""
-        if len(self.hosts) == 1:
-            return
-        path = shlex.quote(f"{job.folder}/fleet-{self.token}")
-        folder = shlex.quote(job.folder)
-        # that of another run goes; the shell makes a new file or none
-        command = (
-            f'mkdir -p {folder} && for x in {folder}/fleet-*; do [ "$x" = {path} ] || rm -f "$x"; '
-            f"done; (set -C; printf %s {shlex.quote(host)} > {path}) 2>/dev/null || cat {path}"
-        )
-        other = check_run(session, command, "telling boards apart").strip()
-        if other != host and other in self.hosts:
-            raise CommandError(
-                f"{host}: it is the same board and user as {other}, which measures already; name "
-                "it once in --hosts"
-            )
-
-
 def measure_fleet(
     boards: Sequence[Board], keys: Iterable[str], task: MeasurementTask
 ) -> Generator[Event]:
     """Measure every key on one of the boards."""
     unique_keys = tuple(dict.fromkeys(keys))
-    hosts = [board.host for board in boards]
     min_batch = boards[0].profile.measure.reference_every
-    work = WorkQueue(unique_keys, hosts, min_batch, seed=task.job_id)
-    events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-    interrupted = threading.Event()
-    threads: list[threading.Thread] = []
+    work = WorkQueue(unique_keys, [board.host for board in boards], min_batch, seed=task.job_id)
+    fleet = _Fleet(task, set(unique_keys), work)
+    # daemons, since the program need not wait for a board that does not answer
+    threads = [threading.Thread(target=fleet.run, args=(x,), daemon=True) for x in boards]
     errors: dict[str, MosdeployError] = {}
-    twins = _Twins(secrets.token_hex(8), frozenset(hosts))
     try:
-        for board in boards:
-            arguments = (board, task, set(unique_keys), work, events.put, interrupted, twins)
-            # A daemon, since the program need not wait for a board that does not answer.
-            thread = threading.Thread(target=_run_board, args=arguments, daemon=True)
-            threads.append(thread)
+        for thread in threads:
             thread.start()
-        for event in _until_all_ended(events, len(threads)):
+        for event in fleet.until_all_ended(len(threads)):
             if isinstance(event, Failed):
                 errors[event.host] = event.error
             yield event
     finally:
-        interrupted.set()
+        fleet.interrupted.set()
         work.stop()
         deadline = time.monotonic() + STOP_S
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+    if work.num_open and len(errors) == 1:
+        raise next(iter(errors.values()))
     if work.num_open:
-        raise _all_failed(errors, work.num_open)
+        causes = "; ".join(f"{host}: {error}" for host, error in errors.items())
+        raise DeviceError(
+            f"every board failed, {work.num_open} subnets are not measured ({causes}); what was "
+            "measured is kept: run the same command again"
+        )
 
 
-def _until_all_ended(
-    events: "queue.SimpleQueue[Event | BaseException | None]", num_threads: int
-) -> Iterator[Event]:
-    """Yield events until every thread has put its None; raise an error that a thread did not
-    expect.
-    """
-    while num_threads:
-        try:
-            event = events.get(timeout=WAIT_S)
-        except queue.Empty:
-            continue
-        if event is None:
-            num_threads -= 1
-        elif isinstance(event, BaseException):
-            raise event
-        else:
-            yield event
+@dataclass(frozen=True)
+class _Fleet:
+    """What the threads of the boards share."""
 
-
-def _run_board(
-    board: Board,
-    task: MeasurementTask,
-    keys: set[str],
-    work: WorkQueue,
-    emit: Callable[[Event | BaseException | None], None],
-    interrupted: threading.Event,
-    twins: _Twins,
-) -> None:
-    """Measure on one board, in a thread of its own, until nothing is left or the board fails."""
-    host = board.host
-
-    def notify(message: str) -> None:
-        emit(Message(host, message))
-
-    def pause(wait_s: float) -> None:
-        if interrupted.wait(wait_s):
-            raise KeyboardInterrupt
-
-    def build(key: str) -> bytes:
-        emit(Uploading(host, key))
-        return task.build(key)
-
-    board_task = replace(task, build=build)
-    hooks = MeasureHooks(
-        notify,
-        observe=lambda result: emit(ResultReceived(host, result)),
-        pause=pause,
-        repeat=lambda target_counts: emit(Repeating(host, target_counts)),
+    task: MeasurementTask
+    keys: set[str]
+    work: "WorkQueue"
+    # None is the end of a thread, an exception one that a thread did not expect
+    events: "queue.SimpleQueue[Event | BaseException | None]" = field(
+        default_factory=queue.SimpleQueue
     )
-    try:
-        with LastingSession(board.connect, notify, pause) as session:
-            job = AgentJob(session, board.profile, task.job_id)
-            job.refuse_if_busy()
-            twins.refuse(session, job, host)
-            held = job.claimed_keys() & keys
-            work.claim(host, held)  # the others wait for that
-            state = _state_before(session, board, job, held)
-            while leased := work.take(host):
-                emit(Started(host, state))
-                for key, measurement in collect(session, board.profile, board_task, leased, hooks):
-                    emit(Accepted(host, key, measurement))
-                    work.accept(host, key)
-                emit(Finished(host, describe(session, board.profile)))
-    except (ConfigError, DeviceError) as error:  # as of what ssh_config says of its host
-        emit(Failed(host, error))
-    except KeyboardInterrupt:  # from `pause`: the agent has been ended
-        pass
-    except BaseException as error:
-        emit(error)
-    finally:
-        work.remove_worker(host)
-        emit(None)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    hosts: dict[str, str] = field(default_factory=dict)  # by what identifies a board
+
+    def until_all_ended(self, num_threads: int) -> Iterator[Event]:
+        """Yield events until every thread has ended."""
+        while num_threads:
+            try:
+                event = self.events.get(timeout=WAIT_S)
+            except queue.Empty:
+                continue
+            if event is None:
+                num_threads -= 1
+            elif isinstance(event, BaseException):
+                raise event
+            else:
+                yield event
+
+    def run(self, board: Board) -> None:
+        """Measure on one board, in a thread of its own, until nothing is left or it fails."""
+        emit = self.events.put
+        host = board.host
+
+        def notify(message: str) -> None:
+            emit(Message(host, message))
+
+        def pause(wait_s: float) -> None:
+            if self.interrupted.wait(wait_s):
+                raise KeyboardInterrupt
+
+        def build(key: str) -> bytes:
+            emit(Uploading(host, key))
+            return self.task.build(key)
+
+        task = replace(self.task, build=build)
+        hooks = MeasureHooks(
+            notify,
+            observe=lambda result: emit(ResultReceived(host, result)),
+            pause=pause,
+            repeat=lambda target_counts: emit(Repeating(host, target_counts)),
+        )
+        try:
+            with LastingSession(board.connect, notify, pause) as session:
+                job = AgentJob(session, board.profile, self.task.job_id)
+                job.refuse_if_busy()
+                self._refuse_duplicate(session, board)
+                held = job.claimed_keys() & self.keys
+                self.work.claim(host, held)  # the others wait for that
+                state = _state_before(session, board, job, held)
+                while leased := self.work.take(host):
+                    emit(Started(host, state))
+                    for key, found in collect(session, board.profile, task, leased, hooks):
+                        emit(Accepted(host, key, found))
+                        self.work.accept(host, key)
+                    emit(Finished(host, describe(session, board.profile)))
+        except (ConfigError, DeviceError) as error:  # a host may be missing in the ssh config
+            emit(Failed(host, error))
+        except KeyboardInterrupt:  # from `pause`: the agent has been ended
+            pass
+        except BaseException as error:
+            emit(error)
+        finally:
+            self.work.remove_worker(host)
+            emit(None)
+
+    def _refuse_duplicate(self, session: Session, board: Board) -> None:
+        """Refuse a second name of a board: both would measure in one folder."""
+        folder = work_dir(session, board.profile)
+        # its start, and a file that no other board has
+        command = ["sh", "-c", 'cat /proc/sys/kernel/random/boot_id; uname -n; ls -di "$0"', folder]
+        identity = check_run(session, command, "telling boards apart")
+        other = self.hosts.setdefault(identity, board.host)
+        if other != board.host:
+            raise CommandError(
+                f"{board.host}: it is the same board and user as {other}, which measures already; "
+                "name it once in --hosts"
+            )
 
 
 def _state_before(session: Session, board: Board, job: AgentJob, held: set[str]) -> DeviceState:
@@ -201,11 +253,77 @@ def _state_before(session: Session, board: Board, job: AgentJob, held: set[str])
     return state
 
 
-def _all_failed(errors: dict[str, MosdeployError], num_open: int) -> MosdeployError:
-    if len(errors) == 1:
-        return next(iter(errors.values()))
-    causes = "; ".join(f"{host}: {error}" for host, error in errors.items())
-    return DeviceError(
-        f"every board failed, {num_open} subnets are not measured ({causes}); what was measured is "
-        "kept: run the same command again"
-    )
+# -- the queue -------------------------------------------------------------------------------------
+
+
+class WorkQueue:
+    """Keys that wait, and those that each board has taken; any thread may call any method."""
+
+    def __init__(
+        self, keys: Iterable[str], hosts: Iterable[str], min_batch: int, seed: str
+    ) -> None:
+        self._waiting = list(keys)
+        random.Random(seed).shuffle(self._waiting)
+        self._leased: dict[str, list[str]] = {host: [] for host in hosts}
+        self._unreported = set(self._leased)
+        self._min_batch = min(min_batch, self._even_share())
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def claim(self, host: str, keys: Iterable[str]) -> None:
+        """Lease to a board those of the waiting keys that it holds already; each board reports
+        once, before it takes any.
+        """
+        with self._changed:
+            self._unreported.discard(host)
+            held = set(keys)
+            self._leased[host] = [key for key in self._waiting if key in held]
+            self._waiting = [key for key in self._waiting if key not in held]
+            self._changed.notify_all()
+
+    def take(self, host: str) -> tuple[str, ...]:
+        """Lease keys to a board; none when all is over."""
+        with self._changed:
+            while not self._stopped:
+                if not self._unreported:
+                    self._lease_share(host)
+                    if self._leased[host]:
+                        return tuple(self._leased[host])
+                    if not any(self._leased.values()):
+                        break
+                self._changed.wait(WAIT_S)
+            return ()
+
+    def accept(self, host: str, key: str) -> None:
+        """Take a leased key off the queue: its measurement is accepted."""
+        with self._changed:
+            self._leased[host].remove(key)
+            self._changed.notify_all()
+
+    def remove_worker(self, host: str) -> None:
+        """Take a board out that measures no more; its leased keys wait for the others."""
+        with self._changed:
+            self._unreported.discard(host)
+            self._waiting += self._leased.pop(host)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    @property
+    def num_open(self) -> int:
+        """How many keys are not accepted yet."""
+        with self._changed:
+            return len(self._waiting) + sum(map(len, self._leased.values()))
+
+    def _even_share(self) -> int:
+        return -(-len(self._waiting) // len(self._leased))  # rounded up
+
+    def _lease_share(self, host: str) -> None:
+        if not self._leased[host]:
+            size = max(self._min_batch, self._even_share())
+            self._leased[host] = self._waiting[:size]
+            self._waiting = self._waiting[size:]

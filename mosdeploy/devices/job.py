@@ -1,5 +1,6 @@
 """The agent as the host sees it: how it is started on a device, watched and ended."""
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -11,19 +12,30 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from ..config.device import DeviceProfile
-from ..errors import CommandError
+from ..errors import CommandError, DeviceBusyError
 from ..printable import latency
 from ..record import Record
 from ..records import Measurement
 from ..spaces.spec import TimingStage
-from .answers import parse_answer
-from .busy import Holder, busy_error, refuse_if_busy, runs_in
-from .interpreter import work_dir
-from .scripts import Answer, call_script
-from .session import Session, check_run, last_lines
+from .interpreter import Answer, NoPythonError, call_script, work_dir
+from .session import Session, check_run, last_lines, parse_answer
 
 MAX_MS = 1e9
 """Longest time that is believed, in milliseconds: eleven days."""
+
+
+class Holder(Record):
+    """The agent that holds a device, as far as it is known."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pid: int | None = None
+    job: str = "unknown"
+    since: str = "an unknown time"
+
+
+class _Busy(Answer):
+    busy: Holder | None = None
 
 
 class _Started(Answer):
@@ -251,3 +263,46 @@ class AgentJob:
                 f"{self._profile.board}: {error}; remove that file on the device and run the same "
                 "command again"
             ) from error
+
+
+def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None = None) -> None:
+    """Check that no measurement runs on a device, before anything is done there that it would
+    notice.
+    """
+    folder = work_dir(session, profile)
+    holder = Holder()
+    with contextlib.suppress(FileNotFoundError, CommandError):
+        path = f"{folder}/agent.lock"
+        holder = parse_answer(Holder, session.read(path), path)
+    if runs_in(session, str(holder.pid), f"{folder}/jobs/{holder.job}"):
+        if holder.job == own_job:
+            return
+        raise busy_error(profile, holder)
+    with contextlib.suppress(NoPythonError):
+        answer = call_script(session, profile, _Busy, "agent", "busy", folder)
+        if answer.busy is not None:
+            raise busy_error(profile, answer.busy)
+
+
+def runs_in(session: Session, pid: str, folder: str) -> bool:
+    """Tell whether a pid is that of an agent that works in a folder, and not of a later process
+    that got the same number.
+    """
+    if not (pid.isascii() and pid.isdigit()):
+        return False
+    number = pid[:20]
+    with contextlib.suppress(FileNotFoundError, CommandError):
+        return folder.encode() in session.read(f"/proc/{number}/cmdline").split(b"\0")
+    # it is over, or the system has no /proc, as macOS
+    words = session.run(["ps", "-ww", "-o", "args=", "-p", number]).stdout.strip()
+    return f" {folder} " in f"{words} "
+
+
+def busy_error(profile: DeviceProfile, holder: Holder) -> DeviceBusyError:
+    """Say who holds a device."""
+    pid = "unknown" if holder.pid is None else holder.pid
+    end_it = "" if holder.pid is None else f", or end it there with `kill -- -{pid}`"
+    return DeviceBusyError(
+        f"{profile.board}: another measurement holds the device: pid {pid}, since {holder.since}, "
+        f"job {holder.job}; wait until it is over{end_it}"
+    )

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import CommandError, CommandTimeoutError
-from ..storage import read_errors
-from .answers import read_bounded
-from .session import CommandResult, Session, no_space
+from ..storage import read_errors, sha256_bytes
+from .session import CommandResult, Session, no_space, read_bounded
+
+ID_PATHS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 class LocalSession(Session):
@@ -103,3 +105,12 @@ class LocalSession(Session):
 
     def close(self) -> None:
         pass
+
+
+def machine_id() -> str:
+    """Fingerprint of the machine's id or, where it has none (most containers), of its name."""
+    found = ""
+    for path in reversed(ID_PATHS):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found = path.read_text(encoding="ascii").strip() or found
+    return sha256_bytes(f"mosdeploy {found or platform.node()}".encode())[:16]

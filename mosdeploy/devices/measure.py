@@ -2,18 +2,19 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceTimeoutError
-from ..records import Measurement
+from ..records import Measurement, Runtime
+from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .on_device.agent import CHECK_TIMEOUT_S, REFERENCE
 from .on_device.benchmark import TVM
 from .session import Session
-from .task import NO_HOOKS, MeasureHooks, MeasurementTask, ModelTask
 
 MIN_POLL_S = 0.2  # shortest and longest wait between two looks at the device: each look disturbs
 MAX_POLL_S = 2.0  # the timing a little
@@ -26,6 +27,49 @@ MAX_FAILED_STARTS = 3
 """How often the agent is started in a row without a single result."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MIN_ROUNDS = 3
+"""Fewer rounds cannot tell a difference between models from one between minutes."""
+MAX_AGE_S = 3600.0
+"""For how long what a killed comparison has timed counts."""
+
+
+@dataclass(frozen=True)
+class MeasurementTask:
+    """Many models that are timed alike, in one job."""
+
+    job_id: str
+    stages: tuple[TimingStage, ...]
+    threads: int
+    build: Callable[[str], bytes]
+    weights_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ModelTask:
+    """One model that is on the device already."""
+
+    remote_path: str
+    stages: tuple[TimingStage, ...]
+    threads: int
+    owner: str = ""
+    runtime: Runtime = "onnxruntime"
+
+
+def ignore(_: object) -> None:
+    """Do nothing: the default of a hook."""
+
+
+@dataclass(frozen=True)
+class MeasureHooks:
+    """What is called while a device measures."""
+
+    notify: Callable[[str], None] = ignore
+    observe: Callable[[AgentResult], None] = ignore
+    pause: Callable[[float], None] = time.sleep
+    repeat: Callable[[Mapping[str, int]], None] = ignore
+
+
+NO_HOOKS = MeasureHooks()
 
 
 def collect(
@@ -76,6 +120,24 @@ def collect(
     yield from _until_accepted(job, watch, start, profile, hooks)
     if unique_keys:
         job.remove("candidates")
+
+
+def compare(
+    session: Session,
+    profile: DeviceProfile,
+    task: MeasurementTask,
+    keys: Sequence[str],
+    hooks: MeasureHooks = NO_HOOKS,
+) -> dict[str, Measurement]:
+    """Measure every key in `MIN_ROUNDS` rounds or more over all of them."""
+    rounds = max(MIN_ROUNDS, profile.measure.rounds)
+    measure = profile.measure.model_copy(update={"rounds": rounds})
+    own = profile.model_copy(update={"measure": measure})
+    job = AgentJob(session, own, task.job_id)
+    job.remove_results(MAX_AGE_S)
+    found = dict(collect(session, own, task, keys, hooks))
+    job.remove("results.jsonl")
+    return found
 
 
 def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:

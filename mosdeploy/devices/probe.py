@@ -10,9 +10,8 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
-from .interpreter import NoPythonError, work_dir
+from .interpreter import NoPythonError, Script, call_script, work_dir
 from .on_device.describe import requirement_name
-from .scripts import Script, call_script
 from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000

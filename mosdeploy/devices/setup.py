@@ -1,62 +1,46 @@
-"""Make a virtual environment with the runtime on a device."""
+"""Make a virtual environment with the runtime on a device, from the internet or from wheels."""
 
 import contextlib
-import posixpath
+import email
 import secrets
 import shlex
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
 from ..records import DeviceState
-from .busy import refuse_if_busy
-from .interpreter import FROM_ROOT, profile_python, python_in_shell, python_path, work_dir
+from .interpreter import (
+    FROM_ROOT,
+    Answer,
+    call_script,
+    profile_python,
+    python_in_shell,
+    python_path,
+    work_dir,
+)
+from .job import refuse_if_busy
+from .measure import ignore
 from .on_device.describe import requirement_name
 from .probe import check, probe, runtime_fix
 from .session import Session, check_run, last_lines, no_space
-from .task import ignore
-from .wheels import WheelTarget, download_wheels, linux_markers
 
+DOWNLOAD_TIMEOUT_S = 1800.0
 INSTALL_TIMEOUT_S = 1800.0
 VENV_TIMEOUT_S = 300.0
 NEEDED_BYTES = 50_000_000
-"""What an environment takes at least; with the runtime it takes 170 MiB."""
+"""The least that an environment takes; with the runtime it takes 170 MiB."""
 RUNTIME = "onnxruntime"
-"""How the names of its packages begin."""
+"""The begin of the names of its packages."""
 REQUIREMENTS_NAME = "requirements.txt"
 """In an environment: what it was made with."""
-_SWITCH = """
-import contextlib, fcntl, glob, os, shutil, sys, time
-folder, new = sys.argv[1:]
-os.chdir(folder)
-lock = os.fdopen(os.open("agent.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-for left in range(30, -1, -1):  # who only looks holds it for a moment
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        break
-    except BlockingIOError:
-        left or sys.exit("a measurement has begun meanwhile; run the same command when it is over")
-        time.sleep(0.1)
-if not os.path.exists(f"{new}/bin/python"):
-    sys.exit("another setup has ended meanwhile and removed it; run the same command again")
-if os.path.lexists(".venv.new"):
-    os.unlink(".venv.new")
-os.symlink(new, ".venv.new")
-if os.path.exists("venv") and not os.path.islink("venv"):  # of an earlier mosdeploy
-    os.rename("venv", f"{new}-before")
-os.replace(".venv.new", "venv")
-lock.close()
-for name in set(glob.glob("venv-*")) - {new}:
-    with contextlib.suppress(OSError):
-        os.rename(name, f"{name}-gone")  # at once, for a setup that is still at it to see
-    shutil.rmtree(f"{name}-gone", ignore_errors=True)
-"""
-"""Points `venv` to an environment that is whole, and removes all others; not under an agent."""
 
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
@@ -75,118 +59,25 @@ def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None
         raise no_space(profile.board, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
-    made = _Environment(session, profile, state, venv, notify)
-    is_failed = state.providers and [x.what for x in problems] == [state.provider_error]
-    if is_failed and set(profile.requirements) <= set(made.before()):
-        # the same packages anew would be gigabytes, and the provider would fail as it does now
-        raise CommandError(f"{profile.board}: {problems[0].what}; {problems[0].fix}")
     try:
         notify(f"{profile.board}: making {venv}")
         _make_venv(session, profile, venv)
-        made.fill()
-        made.check_runtime()
+        earlier = _earlier_requirements(session, profile, f"{folder}/venv")
+        wanted = profile.model_copy(update={"requirements": (*profile.requirements, *earlier)})
+        _install(session, wanted, state, venv, notify)
+        _check_runtime(session, profile, venv)
+        # nothing is made where another setup has removed the environment
+        lines = f"printf '%s\\n' {shlex.join(wanted.requirements)} > {REQUIREMENTS_NAME}"
+        session.run(f"cd {shlex.quote(venv)} && {lines}")
         # that took minutes, and whoever measures would go on with another runtime
         refuse_if_busy(session, profile)
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
             session.run(f"rm -rf {shlex.quote(venv)}")
         raise
-    python = python_in_shell(profile_python(profile))
-    switch = f'PY={python}; {FROM_ROOT} "$PY" -c {shlex.join((_SWITCH, folder, name))}'
-    check_run(session, switch, f"switching to {venv}", VENV_TIMEOUT_S)
+    words = ("switch", folder, name)
+    call_script(session, profile, Answer, "clean", *words, timeout_s=VENV_TIMEOUT_S)
     return python_path(session, profile)
-
-
-@dataclass(frozen=True)
-class _Environment:
-    """An environment that is being made."""
-
-    session: Session
-    profile: DeviceProfile
-    state: DeviceState
-    venv: str
-    notify: Callable[[str], None]
-
-    @property
-    def folder(self) -> str:
-        """Where it lies."""
-        return posixpath.dirname(self.venv)
-
-    def fill(self) -> None:
-        """Install what the profile requires, and what the environment that stands there was made
-        with, as far as both go together.
-        """
-        wanted = self.profile.requirements
-        earlier = self._earlier_requirements()
-        try:
-            self._install((*wanted, *earlier))
-        except CommandError as error:
-            if not earlier:
-                raise
-            self.notify(
-                f"{error}; installing without what other run folders asked for there: "
-                f"{', '.join(earlier)}"
-            )
-            self._install(wanted)
-        else:
-            wanted = (*wanted, *earlier)
-        # nothing is made where another setup has removed the environment
-        lines = f"printf '%s\\n' {shlex.join(wanted)} > {REQUIREMENTS_NAME}"
-        self.session.run(f"cd {shlex.quote(self.venv)} && {lines}")
-
-    def before(self) -> list[str]:
-        """What the environment that stands there was made with."""
-        path = f"{self.folder}/venv/{REQUIREMENTS_NAME}"
-        try:
-            return self.session.read(path).decode(errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-
-    def _earlier_requirements(self) -> list[str]:
-        """The same, without what the profile says of its own."""
-        names = set(map(requirement_name, self.profile.requirements))
-        has_runtime = any(name.startswith(RUNTIME) for name in names)
-        found = []
-        for line in self.before():
-            # a device is not trusted: no option of pip, no address
-            with contextlib.suppress(InvalidRequirement):
-                name = requirement_name(line)
-                # builds of the runtime for other providers share a folder
-                is_other = not (has_runtime and name.startswith(RUNTIME))
-                if Requirement(line).url is None and name not in names and is_other:
-                    found.append(line)
-        return found
-
-    def _install(self, requirements: tuple[str, ...]) -> None:
-        """From the internet, or from wheels that are sent."""
-        name = self.profile.board
-        self.notify(f"{name}: installing {', '.join(requirements)}")
-        error = _pip_install(self.session, self.venv, "--retries 1 --timeout 10", requirements)
-        if error and "No space left" in error:
-            raise no_space(name, self.folder, self.state.disk_free_bytes, NEEDED_BYTES)
-        if error:
-            self.notify(f"{name}: cannot install from the internet there ({error}); sending wheels")
-            profile = self.profile.model_copy(update={"requirements": requirements})
-            _send_wheels(self.session, profile, self.folder, self.state)
-            options = f"--no-index --find-links {shlex.quote(self.folder)}/wheels"
-            error = _pip_install(self.session, self.venv, options, requirements)
-        if error:
-            raise CommandError(f"{name}: pip failed on the device: {error}")
-
-    def check_runtime(self) -> None:
-        """Make sure that its runtime can be imported, if it has one."""
-        if not any(name.startswith(RUNTIME) for name in self.profile.requirements):
-            return
-        python = f"{shlex.quote(self.venv)}/bin/python"
-        # one that another setup has removed is told in a moment
-        command = f"cd / && if [ -x {python} ]; then {python} -c 'import {RUNTIME}'; fi"
-        result = self.session.run(command, VENV_TIMEOUT_S)
-        if result.returncode != 0:
-            error = last_lines(result)
-            raise CommandError(
-                f"{self.profile.board}: the runtime cannot be imported there: {error}; "
-                f"{runtime_fix(error)}"
-            )
 
 
 def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
@@ -204,6 +95,69 @@ def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
     raise CommandError(f"{profile.board}: could not make {venv}: {last_lines(result)}")
 
 
+def _earlier_requirements(session: Session, profile: DeviceProfile, venv: str) -> list[str]:
+    """What other run folders asked for in the environment that stands there."""
+    try:
+        lines = session.read(f"{venv}/{REQUIREMENTS_NAME}").decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    names = set(map(requirement_name, profile.requirements))
+    has_runtime = any(name.startswith(RUNTIME) for name in names)
+    found = []
+    for line in lines:
+        # a device is not trusted: no option of pip, no address
+        with contextlib.suppress(InvalidRequirement):
+            name = requirement_name(line)
+            # builds of the runtime for other providers share a folder
+            is_other_build = has_runtime and name.startswith(RUNTIME)
+            if Requirement(line).url is None and name not in names and not is_other_build:
+                found.append(line)
+    return found
+
+
+def _install(
+    session: Session,
+    profile: DeviceProfile,
+    state: DeviceState,
+    venv: str,
+    notify: Callable[[str], None],
+) -> None:
+    """Install the profile's requirements from the internet, or from wheels that are sent."""
+    board = profile.board
+    folder = work_dir(session, profile)
+    requirements = profile.requirements
+    notify(f"{board}: installing {', '.join(requirements)}")
+    error = _pip_install(session, venv, "--retries 1 --timeout 10", requirements)
+    if error and "No space left" in error:
+        raise no_space(board, folder, state.disk_free_bytes, NEEDED_BYTES)
+    if error:
+        notify(f"{board}: cannot install from the internet there ({error}); sending wheels")
+        _send_wheels(session, profile, folder, state)
+        options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
+        error = _pip_install(session, venv, options, requirements)
+    if error:
+        raise CommandError(
+            f"{board}: pip failed on the device: {error}; what run folders ask for there "
+            f"({', '.join(requirements)}) must go together: else set another work_dir in the "
+            "profile of one"
+        )
+
+
+def _check_runtime(session: Session, profile: DeviceProfile, venv: str) -> None:
+    """Make sure that the runtime of an environment can be imported, if it has one."""
+    if not any(name.startswith(RUNTIME) for name in profile.requirements):
+        return
+    python = f"{shlex.quote(venv)}/bin/python"
+    # the switch tells of an environment that another setup has removed
+    command = f"cd / && if [ -x {python} ]; then {python} -c 'import {RUNTIME}'; fi"
+    result = session.run(command, VENV_TIMEOUT_S)
+    if result.returncode != 0:
+        error = last_lines(result)
+        raise CommandError(
+            f"{profile.board}: the runtime cannot be imported there: {error}; {runtime_fix(error)}"
+        )
+
+
 def _pip_install(
     session: Session, venv: str, options: str, requirements: tuple[str, ...]
 ) -> str | None:
@@ -216,22 +170,28 @@ def _pip_install(
     return None if result.returncode == 0 else last_lines(result, 1)
 
 
+# -- wheels ----------------------------------------------------------------------------------------
+
+
 def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:
     """Download wheels for the device here, and put them into its work folder."""
     device_python = state.python_version or ""
-    version = profile.wheel_python or ".".join(device_python.split(".")[:2])
-    markers = linux_markers(device_python or version, state.machine or "")
-    target = WheelTarget(version, _platforms(profile, state), markers)
+    python = profile.wheel_python or ".".join(device_python.split(".")[:2])
+    platforms = _platforms(profile, state)
     with tempfile.TemporaryDirectory() as name:
-        error = download_wheels(Path(name), profile.requirements, target)
+        options = ["--dest", name, "--python-version", python]
+        for platform in platforms:
+            options += ["--platform", platform]
+        markers = _linux_markers(device_python or python, state.machine or "")
+        error = _download_wheels(Path(name), profile.requirements, options, markers)
         if error:
             raise CommandError(
-                f"{profile.board}: no wheels for Python {version} on "
-                f"{', '.join(target.platforms)}: {error}; set wheel_platform, wheel_python or "
+                f"{profile.board}: no wheels for Python {python} on "
+                f"{', '.join(platforms)}: {error}; set wheel_platform, wheel_python or "
                 "requirements in the profile, or give the device internet access"
             )
         wheels = sorted(Path(name).iterdir())
-        # those of another time; what arrived of these is kept
+        # old ones go; those that an upload which was cut off has sent are kept
         kept = "|".join(f"*{shlex.quote(wheel.name)}*" for wheel in wheels)
         files = f"{shlex.quote(folder)}/wheels/*"
         command = f'for x in {files}; do case "$x" in {kept}) ;; *) rm -f "$x" ;; esac; done'
@@ -242,15 +202,95 @@ def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: D
 
 def _platforms(profile: DeviceProfile, state: DeviceState) -> tuple[str, ...]:
     """Wheel platform tags that the device takes, newest first."""
-    if profile.wheel_platform:
-        newest = profile.wheel_platform
-        arch = newest.removeprefix("manylinux_2_28_")
-        return (newest,) if arch == newest else _manylinux(arch)
-    return _manylinux(state.machine or "unknown")
+    newest = profile.wheel_platform or f"manylinux_2_28_{state.machine or 'unknown'}"
+    arch = newest.removeprefix("manylinux_2_28_")
+    if arch == newest:
+        return (newest,)
+    tags = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+    return tuple(f"{tag}_{arch}" for tag in tags)
 
 
-def _manylinux(arch: str) -> tuple[str, ...]:
-    return tuple(
-        f"{tag}_{arch}"
-        for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-    )
+def _linux_markers(python_version: str, machine: str) -> dict[str, str]:
+    """What the markers of requirements mean to a CPython on Linux."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": python_version,
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": python_version,
+        "python_version": ".".join(python_version.split(".")[:2]),
+        "sys_platform": "linux",
+    }
+
+
+def _download_wheels(
+    folder: Path, requirements: Sequence[str], options: list[str], markers: dict[str, str]
+) -> str | None:
+    """Put the wheels of requirements, and of all that they need on the device, into a folder; None,
+    or the end of pip's output if it failed.
+    """
+    wanted = list(requirements)
+    while wanted:
+        num_before = len(list(folder.iterdir()))
+        error = _pip_download(options, wanted)
+        # there may be no wheel of what only the Python that runs here needs
+        if error and (error := _pip_download(["--no-deps", *options], wanted)):
+            return error
+        if len(list(folder.iterdir())) == num_before:
+            return None  # pip sees it as fulfilled: that of the device has to know
+        # pip reads the markers as for the Python that runs here
+        wanted = missing_requirements(folder, requirements, markers)
+    return None
+
+
+def missing_requirements(
+    folder: Path, requirements: Sequence[str], markers: dict[str, str]
+) -> list[str]:
+    """List what requirements need where the markers hold, and a folder has no wheel of."""
+    needs: dict[str, list[str]] = {}
+    for path in folder.glob("*.whl"):
+        with zipfile.ZipFile(path) as wheel:
+            names = [x for x in wheel.namelist() if x.endswith(".dist-info/METADATA")]
+            metadata = email.message_from_bytes(wheel.read(names[0]))
+        needs[canonicalize_name(metadata["Name"])] = metadata.get_all("Requires-Dist", [])
+    lacking = set[str]()
+    seen = set[tuple[str, frozenset[str]]]()
+    queue = [(text, frozenset({""})) for text in requirements]
+    while queue:
+        text, asked_extras = queue.pop()
+        try:
+            found = Requirement(text)
+        except InvalidRequirement:  # left to pip
+            continue
+        marker = found.marker
+        if marker and not any(marker.evaluate({**markers, "extra": x}) for x in asked_extras):
+            continue
+        name = canonicalize_name(found.name)
+        extras = frozenset({"", *found.extras})
+        if name not in needs:
+            lacking.add(f"{name}{found.specifier}")
+        elif (name, extras) not in seen:
+            seen.add((name, extras))
+            queue += [(line, extras) for line in needs[name]]
+    return sorted(lacking)
+
+
+def _pip_download(options: list[str], requirements: Sequence[str]) -> str | None:
+    """Run our pip; None, or the end of its output if it failed."""
+    # -P: no pip.py of the folder where the user is
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    try:
+        done = subprocess.run(
+            [*pip, "--only-binary", ":all:", *options, *requirements],
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"pip was not done after {DOWNLOAD_TIMEOUT_S / 60:.0f} minutes"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or ["pip printed nothing"])[-1]

@@ -39,7 +39,7 @@ def add_device(
     root: Path, name: str, host: str | None = None, ssh_config: Path = SSH_CONFIG
 ) -> AddedDevice:
     """Look at a board and write its profile into the run folder."""
-    from ..devices.busy import refuse_if_busy
+    from ..devices.job import refuse_if_busy
     from ..devices.probe import check, probe
 
     path = root / KIND / f"{name}.toml"

@@ -27,7 +27,7 @@ from ..storage import disk_errors
 from ..workspace import PREDICTOR_NAME
 
 if TYPE_CHECKING:
-    from ..devices.task import MeasurementTask
+    from ..devices.measure import MeasurementTask
     from ..latency.dataset import LatencyDataset
 
 _log = logging.getLogger(__name__)
@@ -273,8 +273,8 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
 def _task(
     context: Context, dataset: "LatencyDataset", missing: Mapping[str, ArchConfig]
 ) -> "MeasurementTask":
+    from ..devices.measure import MeasurementTask
     from ..devices.on_device.agent import REFERENCE
-    from ..devices.task import MeasurementTask
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
     spec = context.spec

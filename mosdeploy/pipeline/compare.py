@@ -149,10 +149,10 @@ def _measure(
     stages: tuple[TimingStage, ...],
     threads: int,
 ) -> list[Measurement]:
-    from ..devices.comparison import compare as measure
+    from ..devices.measure import MeasureHooks, MeasurementTask
+    from ..devices.measure import compare as measure
     from ..devices.on_device.agent import REFERENCE
     from ..devices.probe import describe
-    from ..devices.task import MeasureHooks, MeasurementTask
     from ..latency.conditions import board_conditions
 
     models = [folder / ONNX_MODEL_NAME for folder in folders]

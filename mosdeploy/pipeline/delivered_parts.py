@@ -136,15 +136,12 @@ class _Delivered:
         return ""
 
     def _deployment(self, path: Path) -> str:
-        from ..devices.deploy import is_of_0_1_0
         from ..export.bundle import read_manifest
 
         found = read_record(Deployment, path, "mosdeploy deploy")
-        channel = deployment_slot(self.context.run).name
-        if found.channel != channel:
-            if is_of_0_1_0(found):
-                raise StaleInputError("mosdeploy 0.1.0 deployed it, into another place there")
-            raise StaleInputError(f"it is in '{found.channel}' there, this folder's is '{channel}'")
+        slot = deployment_slot(self.context.run).name
+        if found.slot != slot:
+            raise StaleInputError(f"it is in '{found.slot}' there, this folder's is '{slot}'")
         newest = newest_bundle(self.context.files)
         meant = (found.bundle_sha256, *found.rolled_back_from)
         if (

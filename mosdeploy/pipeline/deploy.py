@@ -35,8 +35,9 @@ class DeployOptions:
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
     """Put a bundle on a device, run its self-test there, time it there, and record it."""
+    from ..devices.bundle_checks import LatencyLimit
+    from ..devices.deploy import DeploymentRequest
     from ..devices.deploy import deploy as put_on_device
-    from ..devices.release import LatencyLimit, Release
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
@@ -55,7 +56,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
             f"{latency(limit_ms)}"
         )
     target = target.timed_for(manifest.statistic if limit_ms else "median")
-    release = Release(
+    release = DeploymentRequest(
         bundle_dir=folder,
         manifest=manifest,
         stages=bundle_spec(context, manifest).timing_stages(),
@@ -82,8 +83,8 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
 
 def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
     """Make the version current again that was current on a device before, and record it."""
-    from ..devices.channel import LastTwo
-    from ..devices.rollback import roll_back as roll_back_there
+    from ..devices.deploy import roll_back as roll_back_there
+    from ..devices.slot import CurrentAndPrevious
 
     options = options or DeployOptions()
     if options.bundle is not None:
@@ -102,7 +103,7 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
             session,
             target,
             deployment_slot(context.run),
-            readable_record(LastTwo, begun_path),
+            readable_record(CurrentAndPrevious, begun_path),
             partial(write_record, begun_path),
         )
         before = readable_record(Deployment, path)
@@ -179,9 +180,8 @@ def _provider_command(
     session: "Session", target: DeviceProfile, manifest: BundleManifest, deployment: Deployment
 ) -> str | None:
     """Return the command that runs a bundle on the provider that it was timed on."""
-    from ..devices.acceptance import CPU_PROVIDER
+    from ..devices.bundle_checks import CPU_PROVIDER, RUNTIME_NAME
     from ..devices.interpreter import python_path
-    from ..devices.release import RUNTIME_NAME
 
     # the runtime takes the CPU unless it is told otherwise, and TVM knows CPUs alone
     if target.provider == CPU_PROVIDER or manifest.runtime == "tvm":

@@ -30,7 +30,7 @@ from .exported import ExportedSubnet
 from .precision_verdicts import decide, needs_likeness
 
 if TYPE_CHECKING:
-    from ..devices.task import MeasurementTask
+    from ..devices.measure import MeasurementTask
     from ..export.parity import ParityExamples
     from ..runtime.self_test import Answer, Scale
 
@@ -59,7 +59,7 @@ class PrecisionTask:
         """Fingerprint of all that latency and score depend on, but for what the device tells; the
         version stands for how weights are quantised.
         """
-        from ..devices.machine import machine_id
+        from ..devices.local import machine_id
         from ..export.candidate import graph_sha256
 
         exported = self.exported
@@ -161,8 +161,7 @@ def _replace(choice: PrecisionChoice, precision: str, **changes: object) -> Prec
 def _timed(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:
     """Time those that were not, all in one job on the device, in turns with a reference."""
     from ..devices.job import AgentJob
-    from ..devices.measure import collect
-    from ..devices.task import MeasureHooks
+    from ..devices.measure import MeasureHooks, collect
 
     missing = [x.precision for x in choice.candidates if x.latency_ms is None]
     if not missing:
@@ -205,8 +204,8 @@ def _job_id(task: PrecisionTask, choice: PrecisionChoice) -> str:
 def _measurement_task(
     task: PrecisionTask, choice: PrecisionChoice, precisions: Sequence[Precision]
 ) -> "MeasurementTask":
+    from ..devices.measure import MeasurementTask
     from ..devices.on_device.agent import REFERENCE
-    from ..devices.task import MeasurementTask
     from ..export.candidate import build_candidate, candidate_weights_bytes
 
     exported = task.exported

@@ -6,8 +6,8 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping
 
-from ..devices.drift import comes_after_pause
-from ..devices.events import (
+from ..devices.drift import is_new_session
+from ..devices.fleet import (
     Accepted,
     Event,
     Failed,
@@ -88,7 +88,7 @@ class ProfileRecorder:
         before = self._latest.get(host, result)
         self._latest[host] = result
         holds_any = session.record.session in self._measured_in.values()
-        if comes_after_pause(before, result) and (holds_any or session.record.references):
+        if is_new_session(before, result) and (holds_any or session.record.references):
             session = self._sessions[host] = self._begin(host, session.record.state)
         return session
 

@@ -160,7 +160,7 @@ def _time_by_turns(
     context: Context, profile: DeviceProfile, candidates: Sequence[RuntimeCandidate]
 ) -> list[RuntimeTiming]:
     """Time each in several rounds over all: of one timing each, the warmer minute would decide."""
-    from ..devices.rounds import aggregate_rounds
+    from ..devices.drift import aggregate_rounds
 
     found: dict[Runtime, list[RuntimeTiming]] = {x.runtime: [] for x in candidates}
     for _ in range(ROUNDS):
@@ -179,15 +179,16 @@ def _time_by_turns(
 
 
 def _time(context: Context, profile: DeviceProfile, candidate: RuntimeCandidate) -> RuntimeTiming:
-    from ..devices.deploy import stage_and_benchmark
-    from ..devices.release import Release
+    from ..devices.deploy import DeploymentRequest, stage_and_benchmark
 
     measurement: Measurement | None = None
     error = candidate.error
     if candidate.result is not None:
         manifest = candidate.result.manifest
         stages = bundle_spec(context, manifest).timing_stages()
-        release = Release(bundle_dir=candidate.result.path, manifest=manifest, stages=stages)
+        release = DeploymentRequest(
+            bundle_dir=candidate.result.path, manifest=manifest, stages=stages
+        )
         try:
             with lasting_session(context, profile) as session:
                 measurement = stage_and_benchmark(

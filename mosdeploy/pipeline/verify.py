@@ -21,9 +21,8 @@ def verify(
     max_memory_bytes: int | None = None,
 ) -> Verification:
     """Test and time the current version on a device; nothing is changed there or here."""
-    from ..devices.acceptance import missed_limits
+    from ..devices.bundle_checks import LatencyLimit, missed_limits
     from ..devices.deploy import time_current
-    from ..devices.release import LatencyLimit
 
     options = options or DeployOptions()
     name, host = deployed_to(context, options.device, options.host)

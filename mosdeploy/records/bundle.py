@@ -81,7 +81,7 @@ class Deployment(Record):
     rolled_back_from: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
 
     @property
-    def channel(self) -> str:
+    def slot(self) -> str:
         """Name of the folder on the device in which its versions stand."""
         return PurePosixPath(self.remote_dir).parent.name
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def latency_context(run: Run, device: DeviceProfile) -> LatencyContext:
     """What a dataset that is begun now has in common, with an id of its own."""
-    from ..devices.machine import machine_id
+    from ..devices.local import machine_id
     from ..export.candidate import graph_sha256
 
     return LatencyContext(

@@ -15,21 +15,21 @@ from .devices import other_host
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..devices.channel import Channel
+    from ..devices.slot import DeploymentSlot
 
 _log = logging.getLogger(__name__)
 
 
-def deployment_slot(run: Run) -> "Channel":
+def deployment_slot(run: Run) -> "DeploymentSlot":
     """Return the folder on a device that `[deploy] name` names, else that of the run folder."""
-    from ..devices.channel import Channel
+    from ..devices.slot import DeploymentSlot
 
     name = run.config.deploy.name
     if name is not None:
-        return Channel(name, run.origin, is_shared=True)
+        return DeploymentSlot(name, run.origin, is_shared=True)
     words = re.findall("[A-Za-z0-9._]+", run.workspace.root.resolve().name)
     name = "-".join(words).lstrip("._-")[:64].rstrip("-") or "run"
-    return Channel(name, run.origin)
+    return DeploymentSlot(name, run.origin)
 
 
 def device_option(device: str, host: str | None) -> str:

@@ -25,7 +25,7 @@ def list_devices(root: Path) -> DeviceList:
 
 def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> DeviceCheck:
     """Look at a device and at what it lacks."""
-    from ..devices.busy import refuse_if_busy
+    from ..devices.job import refuse_if_busy
     from ..devices.probe import check, probe
 
     with connector(profile, ssh_config)() as session:

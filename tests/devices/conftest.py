@@ -3,14 +3,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from deploying import CHANNEL, RUNTIME, write_release
+from deploying import RUNTIME, SLOT, write_release
 from openssh import OpenSSHServer, SSHClientFiles
 from ssh_double import SSHDouble
 from watching import QUICK
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import DeployConfig
-from mosdeploy.devices import acceptance, rollback
+from mosdeploy.devices import bundle_checks
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import deploy
@@ -103,19 +103,18 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     """
     made = {}
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(acceptance, "measure_model", lambda *_: Measurement(total=timing))
-    for module in (room, rollback):
-        monkeypatch.setattr(module, "describe", lambda *_: DeviceState())
+    monkeypatch.setattr(bundle_checks, "measure_model", lambda *_: Measurement(total=timing))
+    monkeypatch.setattr(room, "describe", lambda *_: DeviceState())
 
     def release(name, **content):
         if name not in made:
             made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         return made[name]
 
-    def put(name, keep=3, session=None, channel=CHANNEL, **content):
+    def put(name, keep=3, session=None, slot=SLOT, **content):
         config = DeployConfig(keep_versions=keep)
         given = release(name, **content)
-        return deploy(session or LocalSession("dev"), make_profile(), channel, given, config)
+        return deploy(session or LocalSession("dev"), make_profile(), slot, given, config)
 
     put.release = release
     return put
@@ -123,4 +122,4 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
 
 @pytest.fixture
 def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name
+    return Path(make_profile().work_dir) / "bundles" / SLOT.name

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from deploying import CHANNEL
+from deploying import SLOT
 from watching import other_agent
 
 from mosdeploy.devices import clean as room
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
+from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device import clean as script
-from mosdeploy.devices.on_device.versions import drop_all
-from mosdeploy.devices.rollback import roll_back
+from mosdeploy.devices.on_device.slots import drop_all
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 
@@ -36,14 +36,13 @@ def device(make_profile):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(bytes(size))
     (folder / "venv").symlink_to("venv-2")
-    for name in ("wheels", "venv-1"):
-        make_old(folder / name)
+    make_old(folder)
     return folder
 
 
 def make_old(folder):
     """As if its files had come two hours ago."""
-    long_ago = time.time() - 2 * script.UPLOAD_S
+    long_ago = time.time() - 2 * script.RECENT_S
     for path in (folder, *folder.rglob("*")):
         os.utime(path, (long_ago, long_ago), follow_symlinks=False)
 
@@ -77,42 +76,20 @@ def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, liste
     assert (device / "my-notes").exists()
 
 
-def test_a_job_that_is_uploaded_stays_for_an_hour(device, make_profile, listed):
-    model = device / "jobs" / "two" / "candidates" / "a.onnx"
-    model.parent.mkdir(parents=True)
-    model.write_bytes(bytes(8))
-    assert "jobs/two" not in listed()
+@pytest.mark.parametrize(
+    "newest", ["jobs/one/candidates/a.onnx", "venv-1/bin/python", "wheels/numpy.whl"]
+)
+def test_what_changed_within_the_hour_stays(device, make_profile, listed, newest):
+    """A job whose models are being uploaded, an environment that is being made."""
+    path = device / newest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    name = "/".join(Path(newest).parts[: 2 if "jobs" in newest else 1])
+    assert name not in listed()
     remove_all(make_profile())
-    assert model.exists()
-    # of an earlier batch of the same job
-    started = model.parent.parent / "job.json"
-    started.write_bytes(b"")
-    os.utime(started, (time.time() - 60, time.time() - 60))
-    assert "jobs/two" not in listed()
-    started.touch()
-    assert listed()["jobs/two"] == ("job", 8)
-    started.unlink()
-    long_ago = time.time() - 2 * script.UPLOAD_S
-    os.utime(model, (long_ago, long_ago))
-    assert listed()["jobs/two"] == ("job", 8)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("newest", ["venv-3/bin/python", "wheels/numpy.whl"])
-def test_an_environment_that_is_made_stays_with_its_wheels(device, make_profile, listed, newest):
-    (device / "venv-3" / "bin").mkdir(parents=True)
-    (device / "venv-3" / "bin" / "python").write_bytes(bytes(9))
-    (device / "venv-3-gone").mkdir()
-    make_old(device / "venv-3")
-    (device / newest).touch()
-    assert not {"venv-3", "wheels"} & listed().keys()
-    assert "venv-3-gone" in listed()
-    remove_all(make_profile())
-    assert (device / "venv-3" / "bin" / "python").exists()
-    assert (device / "wheels" / "numpy.whl").exists()
-    for name in ("venv-3", "wheels"):
-        make_old(device / name)
-    assert (listed()["venv-3"], listed()["wheels"]) == (("environment", 9), ("wheels", 30))
+    assert path.exists()
+    make_old(device / name)
+    assert name in listed()
 
 
 def disk_bytes(folder):
@@ -129,14 +106,13 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
     (device / "venv-1" / "python").symlink_to(device / "my-notes")
     make_old(device / "venv-1")
     bundles = device / "bundles"
-    old, earlier, unused, current = (f"{x * 16}-{x * 8}" for x in "0123")
+    earlier, unused, current = (f"{x * 16}-{x * 8}" for x in "123")
     shared = device / "shared"  # by all versions, the current one, too
     shared.write_bytes(bytes(70))
     for version, size in (
         (bundles / "en-de" / current, 1),
         (bundles / "en-de" / earlier, 100),
         (bundles / "en-de" / unused, 10_000),
-        (bundles / old, 100_000),
         (bundles / "en-fr" / unused, 1_000_000),
     ):
         version.mkdir(parents=True)
@@ -144,7 +120,6 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
         (version / "own").write_bytes(bytes(size))
         (version / "shared").hardlink_to(shared)
     shared.unlink()
-    (bundles / "en-fr" / unused / "same").hardlink_to(bundles / old / "own")
     (bundles / "en-fr" / unused / "copy").hardlink_to(bundles / "en-fr" / unused / "own")
     (bundles / "en-de" / earlier / "deployment.json").touch()
     (bundles / "en-de" / "history").write_text(f"{earlier}\n{current}\n")
@@ -153,7 +128,6 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
     find_leftovers(session, profile)  # stores the scripts there
     before, found = disk_bytes(device), find_leftovers(session, profile, with_earlier=with_earlier)
     assert {x.path: x.size_bytes for x in found if x.what == "version"} == {
-        f"bundles/{old}": 100_000,
         f"bundles/en-de/{unused}": 10_000,
         f"bundles/en-fr/{unused}": 1_000_000,
         **({f"bundles/en-de/{earlier}": 100} if with_earlier else {}),
@@ -170,10 +144,10 @@ def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, liste
         put("bad", tokenizer="bad")
     (bundles / "notes").mkdir()
     (unused,) = listed()
-    assert unused.startswith(f"bundles/{CHANNEL.name}/")
+    assert unused.startswith(f"bundles/{SLOT.name}/")
     remove_all(make_profile())
     assert len(list(bundles.glob("*-*"))) == 2
-    roll_back(LocalSession("dev"), make_profile(), CHANNEL)
+    roll_back(LocalSession("dev"), make_profile(), SLOT)
     assert len(listed()) == len(listed(with_earlier=True)) == 1  # `two` was given up
     put("two", tokenizer="good two")
     assert (len(listed()), len(listed(with_earlier=True))) == (0, 1)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deploying import CHANNEL, live, write_release
+from deploying import SLOT, live, write_release
 from openssh import SSHD
 from stalling_proxy import StallingProxy
 from watching import wait_for
@@ -14,8 +14,7 @@ from watching import wait_for
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import connect
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.devices.deploy import deploy
-from mosdeploy.devices.rollback import roll_back
+from mosdeploy.devices.deploy import deploy, roll_back
 from mosdeploy.errors import CommandError
 
 pytestmark = [
@@ -31,7 +30,7 @@ def short_waits(monkeypatch):
 
 @pytest.fixture
 def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles" / CHANNEL.name
+    return Path(make_profile().work_dir) / "bundles" / SLOT.name
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def put(lasting, make_profile, runtime_dir, tmp_path):
     def put(name, notify=lambda message: None, **content):
         release = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         with lasting[0]() as session:
-            return deploy(session, make_profile("ssh"), CHANNEL, release, DeployConfig(), notify)
+            return deploy(session, make_profile("ssh"), SLOT, release, DeployConfig(), notify)
 
     return put
 
@@ -91,5 +90,5 @@ def test_a_failure_leaves_the_old_version_and_a_rollback_works(lasting, put, bun
         put("three", tokenizer="bad")
     assert live(bundles) == "two"
     with lasting[0]() as session:
-        assert roll_back(session, make_profile("ssh"), CHANNEL) == first
+        assert roll_back(session, make_profile("ssh"), SLOT) == first
     assert live(bundles) == "one"

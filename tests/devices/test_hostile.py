@@ -5,26 +5,23 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
-from deploying import CHANNEL, write_release
+from deploying import SLOT, write_release
 from fuzzing import change, fuzzed, only
 from hypothesis import given
 from hypothesis import strategies as st
 from watching import STAGES
 
 from mosdeploy.config.device import MeasureProtocol
-from mosdeploy.devices import answers
-from mosdeploy.devices.acceptance import self_test
-from mosdeploy.devices.busy import refuse_if_busy
+from mosdeploy.devices import session as interface
+from mosdeploy.devices.bundle_checks import self_test
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.deploy import time_current
+from mosdeploy.devices.deploy import roll_back, time_current
 from mosdeploy.devices.drift import DriftWatch
-from mosdeploy.devices.interpreter import python_path
-from mosdeploy.devices.job import AgentJob
+from mosdeploy.devices.interpreter import archive, python_path
+from mosdeploy.devices.job import AgentJob, refuse_if_busy
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.devices.rollback import roll_back
-from mosdeploy.devices.scripts import archive
 from mosdeploy.devices.session import CommandResult, last_lines
 from mosdeploy.errors import CommandError, MosdeployError
 from mosdeploy.printable import printable
@@ -113,9 +110,9 @@ CALLS = {
     "pid": ({"pid": 1}, lambda s, p: job(s, p).kill()),
     "claimed": ({"target_counts": {"a": 1}}, lambda s, p: job(s, p).claimed_keys()),
     "log": ({}, lambda s, p: job(s, p).log_tail()),
-    "versions": ({"current": VERSION, "previous": VERSION}, CHANNEL.last_two),
-    "missing": ({"missing": ["a"]}, lambda s, p: CHANNEL.missing(s, p, VERSION)),
-    "owner": ({"owner": "pc:/x", "error": "x"}, lambda s, p: CHANNEL.claim(s, p, VERSION)),
+    "versions": ({"current": VERSION, "previous": VERSION}, SLOT.current_and_previous),
+    "missing": ({"missing": ["a"]}, lambda s, p: SLOT.missing(s, p, VERSION)),
+    "owner": ({"owner": "pc:/x", "error": "x"}, lambda s, p: SLOT.claim(s, p, VERSION)),
     "self-test": (
         {"passed": False, "failures": ["example 1"]},
         lambda s, p: self_test(s, p, "/device/x", "onnxruntime"),
@@ -176,7 +173,7 @@ def test_any_leftovers_are_listed_or_refused(make_profile, data):
     answers = {
         "busy": {},
         "list": {"leftovers": [job, *others]},
-        "unused": {"unused": versions},
+        "removable": {"removable": versions},
         "remove": {"removed": ["jobs/one"]},
         "drop": {"removed": [VERSION]},
     }
@@ -186,7 +183,7 @@ def test_any_leftovers_are_listed_or_refused(make_profile, data):
 
     class Session(HostileSession):
         def run(self, command, timeout_s=None):
-            called = [name for name in answers if f".py {name} /device" in command]
+            called = [name for name in answers if f" {name} /device" in command]
             text = json.dumps(answers[called[0]]) if called else ""
             return CommandResult(text, "", 0)
 
@@ -249,10 +246,10 @@ def test_any_version_is_rolled_back_to_or_refused(make_profile, deployment, verb
 
     session, profile = Session(b""), make_profile(work_dir="/device")
     if verb == "rollback":
-        used(roll_back, session, profile, CHANNEL)
+        used(roll_back, session, profile, SLOT)
     else:
         expected = Deployment.model_validate_json(json.dumps(deployment[0]))
-        used(time_current, session, profile, CHANNEL, expected, lambda manifest: ())
+        used(time_current, session, profile, SLOT, expected, lambda manifest: ())
 
 
 @pytest.mark.parametrize(
@@ -294,7 +291,7 @@ def test_a_part_may_be_nothing_and_memory_not_less(make_profile):
 
 
 def test_no_file_is_read_without_end(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_READ_BYTES", 1 << 20)
+    monkeypatch.setattr(interface, "MAX_READ_BYTES", 1 << 20)
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(1 << 20)
@@ -308,7 +305,7 @@ def test_no_file_is_read_without_end(session, tmp_path, monkeypatch):
 
 
 def test_no_output_is_read_without_end(make_profile, double, client_files, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_READ_BYTES", 1 << 20)
+    monkeypatch.setattr(interface, "MAX_READ_BYTES", 1 << 20)
     with open_session(make_profile("ssh"), client_files.config) as session:
         with pytest.raises(CommandError, match="the output of `echo begun; yes` is longer than"):
             session.run("echo begun; yes")

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from watching import STAGES
 
+from mosdeploy.devices import interpreter
 from mosdeploy.devices import job as room
-from mosdeploy.devices import scripts
-from mosdeploy.devices.busy import Holder
-from mosdeploy.devices.job import AgentJob
+from mosdeploy.devices.interpreter import install_scripts
+from mosdeploy.devices.job import AgentJob, Holder
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.scripts import install_scripts
 from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import CommandError, DeviceBusyError
 
@@ -34,11 +33,11 @@ def results(job):
 def test_the_scripts_lie_in_a_file_named_by_its_content(tmp_path, monkeypatch):
     first = install_scripts(LocalSession(), str(tmp_path))
     whole = Path(first).read_bytes()
-    assert whole == scripts.archive.__wrapped__()
+    assert whole == interpreter.archive.__wrapped__()
     Path(first).write_bytes(b"cut")
     assert install_scripts(LocalSession(), str(tmp_path)) == first
     assert Path(first).read_bytes() == whole
-    monkeypatch.setattr(scripts, "archive", lambda: b"changed")
+    monkeypatch.setattr(interpreter, "archive", lambda: b"changed")
     assert install_scripts(LocalSession(), str(tmp_path)) != first
 
 
@@ -71,7 +70,7 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
 def test_what_the_agent_refuses_is_raised(job, monkeypatch):
     busy = room._Started(busy=Holder(pid=7, job="other"))
     answers = iter([busy.model_dump_json(), '{"error": "too old"}'])
-    monkeypatch.setattr(scripts, "run_python", lambda *_: CommandResult(next(answers), "", 0))
+    monkeypatch.setattr(interpreter, "run_python", lambda *_: CommandResult(next(answers), "", 0))
     with pytest.raises(DeviceBusyError, match=r"pid 7, .*job other; .*kill -- -7"):
         job.start({}, {}, STAGES, threads=1)
     with pytest.raises(CommandError, match="dev: too old"):

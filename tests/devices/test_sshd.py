@@ -23,9 +23,8 @@ from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, measure
 from mosdeploy.devices.connect import LastingSession, open_session
-from mosdeploy.devices.measure import collect
+from mosdeploy.devices.measure import MeasureHooks, MeasurementTask, collect
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.devices.task import MeasureHooks, MeasurementTask
 from mosdeploy.errors import (
     AuthError,
     CommandError,

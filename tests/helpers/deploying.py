@@ -6,15 +6,15 @@ from example_spaces import space_of
 from tiny_onnx import tiny_model
 from watching import STAGES
 
-from mosdeploy.devices.channel import Channel
+from mosdeploy.devices.deploy import DeploymentRequest
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.devices.on_device.versions import deduplicate
-from mosdeploy.devices.release import Release
+from mosdeploy.devices.on_device.slots import deduplicate
+from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.records import BundleManifest, ParityReport
 from mosdeploy.spaces.translation_workload import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
-CHANNEL = Channel("en-de", owner="pc:/en-de")
+SLOT = DeploymentSlot("en-de", owner="pc:/en-de")
 RUNTIME = """
 import json, pathlib, sys
 passed = "bad" not in (pathlib.Path(sys.argv[1]) / "tokenizer.model").read_text()
@@ -51,7 +51,7 @@ def write_release(folder, runtime_dir, tokenizer="good", width=8, more=b""):
         sha256={file: sha256_bytes(data) for file, data in contents.items()},
     )
     write_record(folder / "manifest.json", manifest)
-    return Release(folder, manifest, STAGES, runtime_dir=runtime_dir)
+    return DeploymentRequest(folder, manifest, STAGES, runtime_dir=runtime_dir)
 
 
 def live(bundles):

@@ -126,7 +126,7 @@ def test_a_build_for_gpus_is_tried_on_one(
 
     connected = contextlib.nullcontext()
     monkeypatch.setattr("mosdeploy.pipeline.add_device.connector", lambda *_: lambda: connected)
-    monkeypatch.setattr("mosdeploy.devices.busy.refuse_if_busy", lambda *_: None)
+    monkeypatch.setattr("mosdeploy.devices.job.refuse_if_busy", lambda *_: None)
     monkeypatch.setattr("mosdeploy.devices.probe.probe", probe)
     added = add_device(tmp_path, "new", "board")
     provider = "CPUExecutionProvider" if error else "CUDAExecutionProvider"

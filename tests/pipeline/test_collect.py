@@ -219,9 +219,7 @@ def test_when_no_board_answers_the_error_names_each(root: Path, tmp_path: Path) 
     ) as caught:
         profile(root, ssh_config)
     for host in HOSTS:
-        assert f"{host}: 127.0.0.1 port {port} ('{host}') refused the connection" in str(
-            caught.value
-        )
+        assert f"{host}: 127.0.0.1 port {port} ('{host}') is unreachable" in str(caught.value)
     assert LatencyDataset.load(dataset_path(root)).records == []
 
 

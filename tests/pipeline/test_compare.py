@@ -8,8 +8,8 @@ from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.devices import comparison
-from mosdeploy.devices.task import MeasurementTask
+from mosdeploy.devices import measure as device_measure
+from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency import conditions
 
@@ -106,7 +106,7 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
         jobs.append(task.job_id)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "compare", measure)
+    monkeypatch.setattr(device_measure, "compare", measure)
     for old, new in (("", ""), ("", ""), ('"threads": 1', '"threads": 2')):
         for name in names(two):
             path = two / "bundles" / name / "manifest.json"
@@ -155,7 +155,7 @@ def test_the_device_of_the_run_file_comes_before_that_of_the_bundle(
         devices.append(profile.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "compare", measure)
+    monkeypatch.setattr(device_measure, "compare", measure)
     profile = two / "device_profiles" / "local.toml"
     other = profile.read_text().replace('name = "local"', 'name = "other"')
     profile.with_name("other.toml").write_text(other)

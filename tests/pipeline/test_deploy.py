@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from walking import KeptProgress, damage, deployment_of, edit, opened
 
-from mosdeploy.devices.channel import Channel
+from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.errors import (
     BundleError,
     ConfigError,
@@ -64,7 +64,7 @@ def test_a_killed_rollback_goes_back_once(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         if killed_at == "switch":
-            patched.setattr(Channel, "roll_back", killed)
+            patched.setattr(DeploymentSlot, "roll_back", killed)
         elif killed_at == "record":
             real = deploy.write_record
             fails = {".json": killed, ".rollback": real}
@@ -93,7 +93,7 @@ def test_what_is_deployed_after_a_killed_rollback_is_gone_back_from(
     largest = run.export("largest").path
     run.deploy(strict=False)
     with monkeypatch.context() as patched, pytest.raises(ConnectionLostError):
-        patched.setattr(Channel, "roll_back", Mock(side_effect=ConnectionLostError("gone")))
+        patched.setattr(DeploymentSlot, "roll_back", Mock(side_effect=ConnectionLostError("gone")))
         run.deploy(rollback=True)
     run.deploy(bundle=first.bundle)
     assert run.deploy(rollback=True).bundle == largest.name

@@ -7,7 +7,7 @@ from example_spaces import SMALL
 from walking import KeptProgress
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.devices.events import (
+from mosdeploy.devices.fleet import (
     Accepted,
     Failed,
     Finished,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, edit, make_run_folder, opened
 
-from mosdeploy.devices import machine
+from mosdeploy.devices import local
 from mosdeploy.errors import OtherConditionsError
 from mosdeploy.export import candidate
 from mosdeploy.latency.dataset import LatencyDataset
@@ -110,7 +110,7 @@ ROWS = (
     ),
     Row(
         "the machine, where the device is `local` (the run folder was copied)",
-        lambda scene: scene.monkeypatch.setattr(machine, "_id_text", lambda: "another"),
+        lambda scene: scene.monkeypatch.setattr(local, "machine_id", lambda: "another"),
     ),
     Row(
         "the board behind the alias: machine or processor",
@@ -320,12 +320,12 @@ def test_this_machine_is_told_by_its_id_or_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "machine-id"
-    monkeypatch.setattr(machine, "ID_PATHS", (path,))
-    named = machine.machine_id()
+    monkeypatch.setattr(local, "ID_PATHS", (path,))
+    named = local.machine_id()
     path.write_bytes(b"\xff")
-    assert machine.machine_id() == named
+    assert local.machine_id() == named
     path.write_text("0123456789abcdef0123456789abcdef\n")
-    first = machine.machine_id()
+    first = local.machine_id()
     path.write_text("fedcba9876543210fedcba9876543210\n")
-    assert len({named, first, machine.machine_id()}) == 3
+    assert len({named, first, local.machine_id()}) == 3
     assert "0123456789abcdef" not in first

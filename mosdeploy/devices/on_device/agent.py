@@ -19,8 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from . import ARCHIVE, PARENT
-from .files import open_own, read_text, write_whole
-from .locks import busy, folder_holder, machine_holder, take_lock, take_machine_lock
+from .files import (
+    busy,
+    folder_holder,
+    machine_holder,
+    open_own,
+    read_text,
+    take_lock,
+    take_machine_lock,
+    write_whole,
+)
 
 CHECK_TIMEOUT_S = 120.0
 WEIGHTS_BLOCK_BYTES = 16 << 20

@@ -1,4 +1,4 @@
-"""Finds and removes what measuring and setting up have left in a work folder. Runs there."""
+"""Runs on a device: removes what measuring and setting up have left, and switches environments."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import stat
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import ARCHIVE
-from .locks import take_lock
+from .files import file_clock, take_lock
 
 PLACES = (
     ("jobs/*", "job"),
@@ -23,36 +23,36 @@ PLACES = (
 )
 """Patterns below the work folder, and what lies there."""
 
-UPLOAD_S = 3600.0
-"""For so long after its last model a job that no agent was started for may still be uploaded, and
-after its last file an environment may still be made.
-"""
+RECENT_S = 3600.0
+"""For so long after its last change, a job may still be uploaded or an environment filled."""
 
 
-def main(command: str, work_dir: str, *paths: str) -> None:
+def main(command: str, work_dir: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        "list": found,
+        "remove": remove,
+        "switch": switch,
+    }
     folder = Path(work_dir)
     try:
-        answer = (found if command == "list" else remove)(folder, *paths)
+        answer = commands[command](folder, *arguments)
     except OSError as error:
         answer = {"error": f"{error.filename or folder}: {error.strerror}"}
     print(json.dumps(answer), flush=True)
 
 
 def found(folder: Path, *versions: str) -> dict[str, Any]:
-    """{"leftovers": [{"path", "what", "size_bytes"}]}, the size being what its removal frees when
-    all of it goes, the versions as well.
+    """{"leftovers": [{"path", "what", "size_bytes"}]}: the size is what becomes free when all that
+    is listed goes, the versions too.
     """
     now_s = file_clock(folder)
     used = {(folder / "venv").resolve(), ARCHIVE.resolve()}
-    begun = {x.resolve() for x in folder.glob("venv-*") if is_made_now(x, now_s)} - used
-    if begun:
-        used |= {*begun, (folder / "wheels").resolve()}
     whats = {
         path: what
         for pattern, what in PLACES
         for path in sorted(folder.glob(pattern))
-        if path.resolve() not in used and not is_uploaded_now(path, now_s)
+        if path.resolve() not in used and not is_recent(path, now_s)
     }
     whats.update((folder / path, "version") for path in versions)
     leftovers = [
@@ -62,40 +62,14 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
     return {"leftovers": leftovers}
 
 
-def file_clock(folder: Path) -> float:
-    """The time that a file has which is written now."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return os.fstat(file.fileno()).st_mtime
-
-
-def is_uploaded_now(path: Path, now_s: float) -> bool:
-    """Whether models of a job came a short while ago, and no agent was started for them yet."""
-    if path.parent.name != "jobs":
-        return False
-    times = [x.st_mtime for x in map(state_of, path.glob("candidates/*.onnx*")) if x]
-    started = state_of(path / "job.json")
-    newest = max(times, default=0.0)
-    is_new = started is None or newest > started.st_mtime
-    return is_new and abs(now_s - newest) < UPLOAD_S
-
-
-def is_made_now(environment: Path, now_s: float) -> bool:
-    """Whether a file came into an environment a short while ago, or a wheel that may be for it;
-    those that another has taken the place of are over.
-    """
-    is_over = environment.name.endswith(("-gone", "-before"))
-    newest = max(newest_of(environment), newest_of(environment.with_name("wheels")))
-    return not is_over and abs(now_s - newest) < UPLOAD_S
-
-
-def newest_of(path: Path) -> float:
-    """When the last file came into a folder; 0 if there is none."""
+def is_recent(path: Path, now_s: float) -> bool:
+    """Tell whether something changed a short while ago: somebody may still be at it."""
     states = map(state_of, (path, *path.rglob("*")))
-    return max((x.st_mtime for x in states if x), default=0.0)
+    return any(abs(now_s - state.st_mtime) < RECENT_S for state in states if state)
 
 
 def state_of(path: Path) -> os.stat_result | None:
-    """What is known of a file; None if it has gone meanwhile."""
+    """Return the state of a file; None if it has gone meanwhile."""
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -118,8 +92,8 @@ def remove(folder: Path, *paths: str) -> dict[str, Any]:
 
 
 def freed_bytes(paths: list[Path]) -> dict[Path, int]:
-    """How much each of some files or folders frees when all of them go: what has several names
-    counts once, with the first, and not at all if one of its names stays.
+    """Size by size what becomes free when all of some files and folders go: a file of several
+    names counts once, with the first, and not at all if one of its names stays.
     """
     named: dict[tuple[int, int], list[tuple[Path, os.stat_result]]] = {}
     for path in paths:
@@ -131,3 +105,24 @@ def freed_bytes(paths: list[Path]) -> dict[Path, int]:
         if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1 + len(others):
             freed[path] += state.st_size
     return freed
+
+
+def switch(folder: Path, name: str) -> dict[str, Any]:
+    """Point `venv` to a whole environment, and remove all others: {}; or {"error"}."""
+    lock = take_lock(folder)
+    if lock is None:
+        return {"error": "a measurement has begun meanwhile; run the same command when it is over"}
+    with lock:
+        if not (folder / name / "bin" / "python").exists():
+            return {"error": "another setup has removed this environment; run the command again"}
+        link = folder / ".venv.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        link.replace(folder / "venv")
+        others = [path for path in folder.glob("venv-*") if path.name != name]
+        for path in others:  # at once, for a setup that is still at it to see
+            with contextlib.suppress(OSError):
+                path.rename(folder / f"old-{path.name}")
+    for path in folder.glob("old-venv-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    return {}

@@ -25,7 +25,7 @@ from ...errors import (
 )
 from ...printable import printable
 from ...storage import read_errors, sha256_bytes, sha256_file
-from .. import answers
+from .. import session as device
 from ..session import CommandResult, Session, last_lines, no_space
 
 _log = logging.getLogger(__name__)
@@ -83,11 +83,9 @@ class SSHSession(Session):
                         output.collect(time.monotonic() + _GRACE_S, until_group=True)
                         self._kill(output.group)
                     raise
-                if output.num_bytes > answers.MAX_READ_BYTES:
+                if output.num_bytes > device.MAX_READ_BYTES:
                     self._kill(output.group)
-                answers.refuse_too_long(
-                    output.num_bytes, self.name, f"the output of `{text[:200]}`"
-                )
+                device.refuse_too_long(output.num_bytes, self.name, f"the output of `{text[:200]}`")
                 if not ended:
                     kind = CommandTimeoutError if self._kill(output.group) else DeviceTimeoutError
                     raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
@@ -175,7 +173,7 @@ class SSHSession(Session):
             try:
                 with self._files().open(remote_path, "rb") as file:
                     file.seek(offset)
-                    return answers.read_bounded(file, self.name, remote_path)
+                    return device.read_bounded(file, self.name, remote_path)
             except FileNotFoundError:
                 raise
             except OSError as error:
@@ -355,7 +353,7 @@ class CommandOutput:
         """
         channel = self._channel
         while True:
-            if self.num_bytes > answers.MAX_READ_BYTES or (until_group and self.group):
+            if self.num_bytes > device.MAX_READ_BYTES or (until_group and self.group):
                 return True
             # looked at first: what arrives with the end, or before it, is then seen to be there
             is_over = channel.eof_received or channel.closed

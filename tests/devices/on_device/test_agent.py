@@ -13,7 +13,7 @@ import pytest
 from watching import wait_for
 
 from mosdeploy.devices import on_device
-from mosdeploy.devices.on_device import agent, locks
+from mosdeploy.devices.on_device import agent, files
 
 SOURCES = sorted(on_device.ARCHIVE.glob("on_device/*.py"))
 NEEDED = {
@@ -243,7 +243,7 @@ def test_an_agent_whose_pid_was_not_noted_does_nothing(two_users):
     done = subprocess.run([sys.executable, "-c", ENDED_BEFORE_THE_PID, job], check=False)
     assert done.returncode == 9
     # held as long as the agent runs
-    wait_for(lambda: (lock := locks.take_lock(folder)) is not None and lock.close() is None)
+    wait_for(lambda: (lock := files.take_lock(folder)) is not None and lock.close() is None)
     assert not (job / "rc").exists()
 
 
@@ -251,7 +251,7 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
     agent.main("busy", str(tmp_path))
     assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
 
@@ -262,7 +262,7 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
         ("agent.lock", "agent", "busy {work}"),
         ("jobs/one/agent.log", "agent", "run {work}/jobs/one"),
         ("agent.lock", "clean", "remove {work} wheels"),
-        ("bundles/en-de/.lock", "versions", "claim {work}/bundles/en-de one me no"),
+        ("bundles/en-de/.lock", "slots", "claim {work}/bundles/en-de one me no"),
     ],
 )
 def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words):

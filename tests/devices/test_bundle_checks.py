@@ -1,7 +1,6 @@
 """What a bundle takes on a device, beside its limits."""
 
-from mosdeploy.devices.acceptance import missed_limits
-from mosdeploy.devices.release import LatencyLimit
+from mosdeploy.devices.bundle_checks import LatencyLimit, missed_limits
 from mosdeploy.records import Measurement, Timing
 
 

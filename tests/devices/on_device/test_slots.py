@@ -4,13 +4,15 @@ import contextlib
 import errno
 import io
 import json
+import os
 import shutil
+import time
 
 import pytest
 from deploying import live
 from faults import fail_everywhere, faults
 
-from mosdeploy.devices.on_device import versions
+from mosdeploy.devices.on_device import slots
 from mosdeploy.errors import MosdeployError
 from mosdeploy.storage import sha256_bytes
 
@@ -19,7 +21,7 @@ __all__ = ["faults"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """A channel."""
+    """A slot."""
     path = tmp_path / "bundles" / "en-de"
     path.mkdir(parents=True)
     return path
@@ -29,32 +31,32 @@ def folder(tmp_path):
 def make_version(folder):
     """Make a version with one file, named as deploying names it."""
 
-    def make(content="model", channel=folder):
+    def make(content="model", slot=folder):
         sums = f"{sha256_bytes(content.encode())}  file\n"
         name = f"{sha256_bytes(content.encode())[:16]}-{sha256_bytes(sums.encode())[:8]}"
-        (channel / name).mkdir(parents=True)
-        (channel / name / "file").write_text(content)
-        (channel / name / versions.SUMS_NAME).write_text(sums)
+        (slot / name).mkdir(parents=True)
+        (slot / name / "file").write_text(content)
+        (slot / name / slots.SUMS_NAME).write_text(sums)
         return name
 
     return make
 
 
 def activate(folder, name, keep="3"):
-    return versions.activate(folder, name, keep, "{}")
+    return slots.activate(folder, name, keep, "{}")
 
 
 def test_a_rollback_goes_to_the_version_before_the_current_one(folder, make_version):
-    assert versions.previous(folder, "me", "no") == {"current": None, "previous": None}
+    assert slots.previous(folder, "me", "no") == {"current": None, "previous": None}
     one = make_version("one")
     assert activate(folder, one) == {"removed": []}
     two = make_version("two")
     assert activate(folder, two) == {"removed": []}
-    assert (folder / two / versions.RECORD_NAME).read_text() == "{}"
-    assert versions.previous(folder, "me", "no") == {"current": two, "previous": one}
-    assert versions.rollback(folder, two, one) == {}
-    assert versions.rollback(folder, two, one) == {}  # asked again, its answer was lost
-    assert versions.previous(folder, "me", "no") == {"current": one, "previous": None}
+    assert (folder / two / slots.RECORD_NAME).read_text() == "{}"
+    assert slots.previous(folder, "me", "no") == {"current": two, "previous": one}
+    assert slots.rollback(folder, two, one) == {}
+    assert slots.rollback(folder, two, one) == {}  # asked again, its answer was lost
+    assert slots.previous(folder, "me", "no") == {"current": one, "previous": None}
 
 
 def test_a_rollback_from_another_version_is_refused(folder, make_version):
@@ -62,13 +64,13 @@ def test_a_rollback_from_another_version_is_refused(folder, make_version):
     for content in ("one", "two", "three"):
         names.append(make_version(content))
         activate(folder, names[-1])
-    assert "changed meanwhile" in versions.rollback(folder, names[1], names[0])["error"]
+    assert "changed meanwhile" in slots.rollback(folder, names[1], names[0])["error"]
     (folder / names[1] / "file").write_text("damaged")
-    assert "changed meanwhile" in versions.rollback(folder, names[2], names[1])["error"]
-    assert versions.history(folder) == names
+    assert "changed meanwhile" in slots.rollback(folder, names[2], names[1])["error"]
+    assert slots.history(folder) == names
 
 
-@pytest.mark.parametrize("lost", ["", "file", versions.SUMS_NAME])
+@pytest.mark.parametrize("lost", ["", "file", slots.SUMS_NAME])
 def test_a_version_that_is_not_whole_never_becomes_current(folder, make_version, lost):
     one = make_version("one")
     activate(folder, one)
@@ -76,18 +78,18 @@ def test_a_version_that_is_not_whole_never_becomes_current(folder, make_version,
     path = folder / two / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert "no longer whole" in activate(folder, two)["error"]
-    assert versions.history(folder) == [one]
+    assert slots.history(folder) == [one]
     assert (folder / two).exists() == bool(lost)  # the record makes no folder
 
 
 def test_checksums_of_other_files_are_not_those_of_the_version(folder, make_version):
     name = make_version("one")
-    (folder / name / versions.SUMS_NAME).write_text("")
-    assert f"({versions.SUMS_NAME})" in activate(folder, name)["error"]
+    (folder / name / slots.SUMS_NAME).write_text("")
+    assert f"({slots.SUMS_NAME})" in activate(folder, name)["error"]
 
 
 def folder_with_versions(root):
-    """Make three versions in a channel, `zero` that was current, `one` that is, `two` that is not
+    """Make three versions in a slot, `zero` that was current, `one` that is, `two` that is not
     yet; give their names.
     """
     folder = root / "bundles" / "en-de"
@@ -98,7 +100,7 @@ def folder_with_versions(root):
         names.append(f"{sha256_bytes(name.encode())[:16]}-{sha256_bytes(sums.encode())[:8]}")
         (folder / names[-1] / "bundle").mkdir(parents=True)
         (folder / names[-1] / "bundle" / "manifest.json").write_text(content)
-        (folder / names[-1] / versions.SUMS_NAME).write_text(sums)
+        (folder / names[-1] / slots.SUMS_NAME).write_text(sums)
         if name != "two":
             activate(folder, names[-1])
     return names
@@ -108,7 +110,7 @@ def told(command, root, *arguments):
     """Run a command as a device does; what it says went wrong is raised."""
     answer = io.StringIO()
     with contextlib.redirect_stdout(answer):
-        versions.main(command, str(root / "bundles" / "en-de"), *arguments)
+        slots.main(command, str(root / "bundles" / "en-de"), *arguments)
     if "error" in (found := json.loads(answer.getvalue())):
         raise MosdeployError(found["error"])
 
@@ -125,9 +127,9 @@ def test_a_disk_that_fails_anywhere_leaves_a_whole_version_current(tmp_path, fau
 
     def check(root):
         folder = root / "bundles" / "en-de"
-        assert versions.history(folder) == states[live(folder)]
+        assert slots.history(folder) == states[live(folder)]
         told(verb, root, *arguments)  # the same command again
-        assert versions.history(folder) == list(states.values())[1]
+        assert slots.history(folder) == list(states.values())[1]
 
     assert fail_everywhere(faults, before, lambda root: told(verb, root, *arguments), check) >= 2
 
@@ -138,68 +140,58 @@ def test_only_the_last_few_versions_are_kept(folder, make_version):
         names.append(make_version(content))
         removed = activate(folder, names[-1], "2")
     assert removed == {"removed": names[:1]}
-    assert versions.history(folder) == names[1:]
+    assert slots.history(folder) == names[1:]
 
 
-def test_a_version_that_another_command_works_at_is_spared(folder, make_version, monkeypatch):
+def test_a_version_that_another_command_works_at_is_spared(folder, make_version):
     first, second, third = (make_version(content) for content in ("one", "two", "three"))
     for name, owner in ((first, "pc:/one"), (second, "pc:/two")):
-        assert versions.claim(folder, name, owner, "yes") == {}
+        assert slots.claim(folder, name, owner, "yes") == {}
     assert activate(folder, third) == {"removed": []}
-    assert versions.release(folder, first) == {}
+    assert slots.release(folder, first) == {}
     assert activate(folder, third) == {"removed": [first]}
-    boot, now_s = versions.mark().split()
-    later = f"{boot} {float(now_s) + versions.MARK_LASTS_S:.0f}"
-    monkeypatch.setattr(versions, "mark", lambda: later)  # its host was killed long ago
+    long_ago = time.time() - slots.CLAIM_LASTS_S - 1  # its host was killed then
+    os.utime(folder / second / slots.CLAIM_NAME, (long_ago, long_ago))
     assert activate(folder, third) == {"removed": [second]}
-    fourth = make_version("four")
-    versions.claim(folder, fourth, "pc:/two", "yes")
-    monkeypatch.setattr(versions, "mark", lambda: f"another-boot {now_s}")
-    assert activate(folder, third) == {"removed": [fourth]}
 
 
 def test_a_claim_ends_what_a_cut_off_one_of_the_same_owner_left(folder, make_version):
-    names = [make_version(content) for content in ("one", "two", "three", "four")]
+    names = [make_version(content) for content in ("one", "two", "three")]
     owners = ("pc:/one", "pc:/two\nnew\udcff", "pc:/one")
-    for name, owner in zip(names, owners, strict=False):
-        assert versions.claim(folder, name, owner, "yes") == {}
-    (folder / names[3] / versions.MARK_NAME).write_text(versions.mark())  # of an earlier mosdeploy
+    for name, owner in zip(names, owners, strict=True):
+        assert slots.claim(folder, name, owner, "yes") == {}
     assert activate(folder, names[2]) == {"removed": [names[0]]}
-    assert versions.claim(folder, names[2], owners[1], "yes") == {}
+    assert slots.claim(folder, names[2], owners[1], "yes") == {}
     assert activate(folder, names[2]) == {"removed": [names[1]]}
-    assert versions.is_in_work(folder / names[3])
 
 
 def test_the_user_s_own_folders_stay(folder, make_version):
     for name in ("notes", "copy-of-current"):
         (folder / name).mkdir()
-        (folder / name / versions.SUMS_NAME).touch()
+        (folder / name / slots.SUMS_NAME).touch()
     activate(folder, make_version("one"), "1")
     assert (folder / "notes").is_dir()
     assert (folder / "copy-of-current").is_dir()
 
 
-def test_a_channel_of_another_run_folder_is_refused(folder, make_version):
+def test_a_slot_of_another_run_folder_is_refused(folder, make_version):
     name = make_version("one")
-    assert versions.claim(folder, name, "pc:/one", "no") == {}
+    assert slots.claim(folder, name, "pc:/one", "no") == {}
     for refused in (
-        versions.claim(folder, name, "pc:/two", "no"),
-        versions.previous(folder, "pc:/two", "no"),
+        slots.claim(folder, name, "pc:/two", "no"),
+        slots.previous(folder, "pc:/two", "no"),
     ):
         assert refused == {"owner": "pc:/one"}
-    assert versions.claim(folder, name, "pc:/two", "yes") == {}  # the user named the channel
-    assert versions.claim(folder, name, "pc:/one", "no") == {"owner": "pc:/two"}
+    assert slots.claim(folder, name, "pc:/two", "yes") == {}  # the user named the slot
+    assert slots.claim(folder, name, "pc:/one", "no") == {"owner": "pc:/two"}
 
 
 def test_a_file_is_linked_from_any_version_that_has_it(folder, make_version):
-    other, old = folder.parent / "en-fr", folder.parent
-    for channel in (other, old):  # 0.1.0 kept versions in `bundles` itself
-        first, second = make_version("same", channel), make_version("same")
-        (folder / second / "file").unlink()
-        assert versions.deduplicate(folder, second) == {"missing": []}
-        assert (folder / second / "file").samefile(channel / first / "file")
-        shutil.rmtree(folder / second)
-        shutil.rmtree(channel / first)
+    other = folder.parent / "en-fr"
+    first, second = make_version("same", other), make_version("same")
+    (folder / second / "file").unlink()
+    assert slots.deduplicate(folder, second) == {"missing": []}
+    assert (folder / second / "file").samefile(other / first / "file")
 
 
 def test_a_damaged_file_is_no_source(folder, make_version):
@@ -207,14 +199,14 @@ def test_a_damaged_file_is_no_source(folder, make_version):
     other = make_version("one", folder.parent / "en-fr")
     (folder.parent / "en-fr" / other / "file").write_text("damaged")
     (folder / name / "file").unlink()
-    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
+    assert slots.deduplicate(folder, name) == {"missing": ["file"]}
 
 
 def test_what_is_removed_meanwhile_is_no_source(folder, make_version, monkeypatch):
     name = make_version("one")
     other = folder.parent / "en-fr" / make_version("one", folder.parent / "en-fr")
     (folder / name / "file").unlink()
-    check = versions.sha256
+    check = slots.sha256
 
     def gone_after(path):
         found = check(path)
@@ -222,8 +214,8 @@ def test_what_is_removed_meanwhile_is_no_source(folder, make_version, monkeypatc
             path.unlink()
         return found
 
-    monkeypatch.setattr(versions, "sha256", gone_after)
-    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
+    monkeypatch.setattr(slots, "sha256", gone_after)
+    assert slots.deduplicate(folder, name) == {"missing": ["file"]}
 
 
 def test_a_copy_that_a_full_disk_ends_leaves_nothing(folder, make_version, monkeypatch):
@@ -238,14 +230,14 @@ def test_a_copy_that_a_full_disk_ends_leaves_nothing(folder, make_version, monke
         target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(versions.os, "link", no_links)
-    monkeypatch.setattr(versions.shutil, "copyfile", full)
-    assert versions.deduplicate(folder, name) == {"missing": ["file"]}
-    assert [path.name for path in (folder / name).iterdir()] == [versions.SUMS_NAME]
+    monkeypatch.setattr(slots.os, "link", no_links)
+    monkeypatch.setattr(slots.shutil, "copyfile", full)
+    assert slots.deduplicate(folder, name) == {"missing": ["file"]}
+    assert [path.name for path in (folder / name).iterdir()] == [slots.SUMS_NAME]
 
 
 def test_a_command_prints_one_line_of_json(folder, capsys):
-    versions.main("previous", str(folder), "me", "no")
+    slots.main("previous", str(folder), "me", "no")
     assert json.loads(capsys.readouterr().out) == {"current": None, "previous": None}
 
 
@@ -253,8 +245,8 @@ def test_a_file_system_without_locks_is_named(folder, capsys, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(versions.fcntl, "flock", no_locks)
-    versions.main("rollback", str(folder), "one", "two")
+    monkeypatch.setattr(slots.fcntl, "flock", no_locks)
+    slots.main("rollback", str(folder), "one", "two")
     assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]
 
 
@@ -269,10 +261,10 @@ def test_a_version_is_on_the_disk_before_it_is_current_and_then_the_link(
     def sync():
         current = (folder / "current").readlink().name
         names = (path.name for path in folder.iterdir())
-        record = (folder / two / versions.RECORD_NAME).exists()
-        seen.append((current, record, versions.history(folder), one in names))
+        record = (folder / two / slots.RECORD_NAME).exists()
+        seen.append((current, record, slots.history(folder), one in names))
 
-    monkeypatch.setattr(versions.os, "sync", sync)
+    monkeypatch.setattr(slots.os, "sync", sync)
     activate(folder, two, keep="1")
     # the files, the record and the history are written; then the link; nothing is removed before
     assert seen == [(one, True, [one], True), (two, True, [two], True)]

@@ -1,32 +1,43 @@
-"""Whether a version that stands on a device works, and whether it keeps its limit there."""
+"""Checks of a bundle on a device: it passes its self-test, and keeps its limits."""
 
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
 from ..config.device import DeviceProfile
+from ..config.units import Statistic
 from ..errors import CommandError
 from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
-from ..records import BundleManifest, Measurement, Runtime
-from ..runtime.manifest import ONNX_MODEL_NAME
-from ..spaces.spec import TimingStage
-from .answers import parse_answer
+from ..records import Measurement, Runtime
+from .drift import aggregate_rounds
 from .interpreter import run_python
-from .measure import measure_model
-from .release import RUNTIME_NAME, LatencyLimit
-from .rounds import aggregate_rounds
-from .session import Session, last_lines
-from .task import ModelTask, ignore
+from .measure import ModelTask, ignore, measure_model
+from .session import Session, last_lines, parse_answer
 
 SELF_TEST_TIMEOUT_S = 600.0
+RUNTIME_NAME = "mosdeploy_runtime"
 CPU_PROVIDER = "CPUExecutionProvider"
-"""What the runtime takes unless it is told."""
+"""The provider that the runtime takes unless it is told."""
 
 
-class _Answer(Record):
-    model_config = ConfigDict(extra="ignore")  # the runtime may be that of an older version
+@dataclass(frozen=True)
+class LatencyLimit:
+    """The most that a model may take on a device, by one figure of its times."""
+
+    ms: float
+    statistic: Statistic = "median"
+
+    def is_missed(self, profile: DeviceProfile, measurement: Measurement) -> bool:
+        """Tell whether a model takes longer; times of an emulated device mean nothing."""
+        taken_ms = measurement.figure_ms(self.statistic)
+        return taken_ms is not None and not profile.emulated and taken_ms > self.ms
+
+
+class _SelfTest(Record):
+    model_config = ConfigDict(extra="ignore")  # the runtime may be that of another version
 
     passed: bool
     failures: tuple[str, ...]
@@ -41,7 +52,7 @@ def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime
     result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
     try:
         last_line = (result.stdout.strip().splitlines() or [""])[-1]
-        answer = parse_answer(_Answer, last_line, f"{profile.board}: the self-test")
+        answer = parse_answer(_SelfTest, last_line, f"{profile.board}: the self-test")
     except CommandError as error:
         reason = last_lines(result)
         if "No module named" in result.stderr:
@@ -54,22 +65,6 @@ def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime
         )
 
 
-def model_task(
-    remote_dir: str, manifest: BundleManifest, stages: tuple[TimingStage, ...], owner: str
-) -> ModelTask:
-    """What is timed of a version: a graph, or for TVM the whole bundle."""
-    path = f"{remote_dir}/bundle"
-    if manifest.runtime == "onnxruntime":
-        path += f"/{ONNX_MODEL_NAME}"
-    return ModelTask(
-        remote_path=path,
-        stages=stages,
-        threads=manifest.workload.threads,
-        owner=owner,
-        runtime=manifest.runtime,
-    )
-
-
 def benchmark(
     session: Session,
     profile: DeviceProfile,
@@ -77,7 +72,7 @@ def benchmark(
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
-    """Time the model of a version that passed its self-test."""
+    """Time the model of a version that passed its self-test; what seems too slow, three times."""
     times = [_measured(session, profile, task)]
     if limit is not None and limit.is_missed(profile, times[0]):
         notify(
@@ -104,15 +99,13 @@ def missed_limits(
     limit: LatencyLimit | None,
     max_memory_bytes: int | None,
 ) -> str:
-    """What a bundle takes beyond its limits, in words; empty if it keeps them, or the device is
-    emulated.
-    """
-    taken_bytes = measurement.memory_bytes or 0
+    """Describe the limits that a bundle misses; empty if none, or where the device is emulated."""
     missed = []
     if limit is not None and limit.is_missed(profile, measurement):
         taken_ms = measurement.figure_ms(limit.statistic) or 0.0
         taken, allowed = told_apart(latency, taken_ms, limit.ms)
         missed.append(f"the bundle takes {taken} there ({limit.statistic}), the limit is {allowed}")
+    taken_bytes = measurement.memory_bytes or 0
     most = max_memory_bytes
     if most is not None and taken_bytes > most and not profile.emulated:
         taken, allowed = told_apart(byte_size, taken_bytes, most)

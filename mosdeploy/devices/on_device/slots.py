@@ -1,4 +1,4 @@
-"""Manages the versions of a bundle that stand on a device. Like the agent, this runs there."""
+"""Runs on a device: manages the versions of a bundle in a slot, a folder with a `current` link."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .files import open_own
+from .files import file_clock, open_own
 
 SUMS_NAME = "SHA256SUMS"
 RECORD_NAME = "deployment.json"
-MARK_NAME = "in-work"
-MARK_LASTS_S = 6 * 3600.0
-"""How long a mark spares a version: a host that was killed takes none off."""
+CLAIM_NAME = "in-work"
+CLAIM_LASTS_S = 6 * 3600.0  # a host that was killed takes no claim off
 
 VERSION = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
 """Name of a version's folder; what is called otherwise is not ours and is never removed."""
@@ -29,7 +27,7 @@ VERSION = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
 
 def main(command: str, folder: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    verbs = (claim, deduplicate, activate, release, previous, rollback, others, unused, drop)
+    verbs = (claim, deduplicate, activate, release, previous, rollback, removable, drop)
     commands: dict[str, Callable[..., dict[str, Any]]] = {verb.__name__: verb for verb in verbs}
     try:
         answer = commands[command](Path(folder), *arguments)
@@ -41,35 +39,37 @@ def main(command: str, folder: str, *arguments: str) -> None:
 
 
 def claim(folder: Path, version: str, owner: str, is_shared: str) -> dict[str, Any]:
-    """Mark a version as worked at: {}; or {"owner": the other run folder that deploys here}."""
+    """Make a version's folder and spare it from removal: {}; or {"owner": the run folder of the
+    slot}.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         other = other_owner(folder, owner, is_shared)
         if other:
             return {"owner": other}
-        replace(folder / "owner", lambda new: new.write_bytes(os.fsencode(owner)))
-        own = os.fsencode(f"\n{owner}")
+        token = os.fsencode(owner)
+        replace(folder / "owner", lambda new: new.write_bytes(token))
         for name in versions(folder):  # a run folder works at one: the rest a cut-off command left
             with contextlib.suppress(OSError):
-                if (folder / name / MARK_NAME).read_bytes().endswith(own):
+                if (folder / name / CLAIM_NAME).read_bytes() == token:
                     release(folder, name)
         (folder / version).mkdir(exist_ok=True)
-        replace(folder / version / MARK_NAME, lambda new: new.write_bytes(mark().encode() + own))
+        replace(folder / version / CLAIM_NAME, lambda new: new.write_bytes(token))
     return {}
 
 
 def release(folder: Path, version: str) -> dict[str, Any]:
-    """Take the mark off a version: {}."""
-    (folder / version / MARK_NAME).unlink(missing_ok=True)
+    """Take the claim off a version: {}."""
+    (folder / version / CLAIM_NAME).unlink(missing_ok=True)
     return {}
 
 
 def deduplicate(folder: Path, version: str) -> dict[str, Any]:
-    """Link or copy into a version the files that others hold, of any channel: {"missing": names of
-    those that no version holds undamaged}.
+    """Link or copy into a version the files that others hold, in any slot: {"missing": names of
+    files that no version holds undamaged}.
     """
     held: dict[str, list[Path]] = {}
-    for sums in (*folder.parent.glob(f"*/{SUMS_NAME}"), *folder.parent.glob(f"*/*/{SUMS_NAME}")):
+    for sums in folder.parent.glob(f"*/*/{SUMS_NAME}"):
         if sums.parent == folder / version:
             continue
         with contextlib.suppress(OSError):  # removed meanwhile
@@ -99,29 +99,26 @@ def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, An
                 "command may have removed it; `current` is unchanged: run the same command again"
             }
         replace(folder / version / RECORD_NAME, lambda new: new.write_bytes(os.fsencode(record)))
-        others = [name for name in history(folder) if name != version]
-        kept = [*others, version][-int(keep) :]
+        kept = [*(name for name in history(folder) if name != version), version][-int(keep) :]
         lines = "".join(f"{name}\n" for name in kept)
         replace(folder / "history", lambda new: new.write_text(lines))
         switch(folder, version)
         release(folder, version)
         removed = [name for name in versions(folder) if name not in kept]
-        removed = [name for name in removed if not is_in_work(folder / name)]
+        removed = [name for name in removed if not is_claimed(folder / name)]
         return drop_all(folder, removed)
 
 
 def previous(folder: Path, owner: str, is_shared: str) -> dict[str, Any]:
-    """Names of the version in use and of the one before it: {"current", "previous"}, or None; or
-    {"owner": the other run folder that deploys here}.
-    """
+    """{"current", "previous"}, names or None; or {"owner": the other run folder of the slot}."""
     other = other_owner(folder, owner, is_shared)
-    return {"owner": other} if other else last_two(folder)
+    return {"owner": other} if other else current_and_previous(folder)
 
 
 def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
     """Switch back if the current version is still the expected one: {}, or {"error"}."""
     with locked(folder):
-        found = last_two(folder)
+        found = current_and_previous(folder)
         if found["current"] == version:  # the answer to an earlier call was lost
             return {}
         if found != {"current": expected, "previous": version} or damaged_files(folder / version):
@@ -132,35 +129,28 @@ def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
     return {}
 
 
-def others(folder: Path) -> dict[str, Any]:
-    """{"others": by the name of each other channel with a current version, who deploys there}."""
-    found = [path.parent for path in folder.parent.glob("*/current") if path.parent != folder]
-    return {"others": {other.name: other_owner(other, "", "no") for other in sorted(found)}}
-
-
-def unused(bundles: Path, with_earlier: str) -> dict[str, Any]:
-    """{"unused": versions that can be removed, by their paths in `bundles`}."""
+def removable(bundles: Path, with_earlier: str) -> dict[str, Any]:
+    """{"removable": versions that no slot needs, by their paths in `bundles`}."""
     paths: list[Path] = []
-    # what 0.1.0 deployed stands in `bundles` itself
-    for folder in (bundles, *sorted(lock.parent for lock in bundles.glob("*/.lock"))):
+    for folder in sorted(lock.parent for lock in bundles.glob("*/.lock")):
         used = history(folder)[-1 if with_earlier == "yes" else 0 :]
         paths += (folder / name for name in versions(folder) if name not in used)
-    return {"unused": [str(x.relative_to(bundles)) for x in paths if not is_in_work(x)]}
+    return {"removable": [str(x.relative_to(bundles)) for x in paths if not is_claimed(x)]}
 
 
 def drop(folder: Path, *names: str) -> dict[str, Any]:
-    """Remove versions that are neither current nor in work: {"removed": their names}."""
+    """Remove versions that are neither current nor claimed: {"removed": their names}."""
     with locked(folder):
         current = history(folder)[-1:]
         found = [name for name in versions(folder) if name in names and name not in current]
-        return drop_all(folder, [name for name in found if not is_in_work(folder / name)])
+        return drop_all(folder, [name for name in found if not is_claimed(folder / name)])
 
 
 # -- versions --------------------------------------------------------------------------------------
 
 
 def versions(folder: Path) -> list[str]:
-    """Names of all versions that stand in a channel, sorted."""
+    """Names of all versions that stand in a slot, sorted."""
     names = (path.name for path in folder.glob("*") if path.is_dir() and not path.is_symlink())
     return sorted(name for name in names if VERSION.fullmatch(name))
 
@@ -172,7 +162,7 @@ def drop_all(folder: Path, names: list[str]) -> dict[str, Any]:
     return {"removed": [name for name in names if not os.path.lexists(folder / name)]}
 
 
-def last_two(folder: Path) -> dict[str, Any]:
+def current_and_previous(folder: Path) -> dict[str, Any]:
     """Names of the version in use and of the one before it."""
     names = [None, None, *history(folder)]
     return {"current": names[-1], "previous": names[-2]}
@@ -200,7 +190,7 @@ def damaged_files(version: Path) -> list[str]:
 
 
 def other_owner(folder: Path, owner: str, is_shared: str) -> str:
-    """The run folder that deploys here, if it is another one and the channel is not shared."""
+    """The run folder that deploys here, if it is another one and the slot is not shared."""
     try:
         found = os.fsdecode((folder / "owner").read_bytes())  # in any locale, as it was given
     except FileNotFoundError:
@@ -208,24 +198,13 @@ def other_owner(folder: Path, owner: str, is_shared: str) -> str:
     return "" if is_shared == "yes" or found == owner else found
 
 
-def mark() -> str:
-    """What a mark says, before its owner: this start of the device, and the seconds since then."""
+def is_claimed(version: Path) -> bool:
+    """Tell whether a version was claimed not long ago."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        claimed_s = (version / CLAIM_NAME).stat().st_mtime
+        return abs(file_clock(version) - claimed_s) < CLAIM_LASTS_S
     except OSError:
-        boot = "-"
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return f"{boot} {time.clock_gettime(clock):.0f}"
-
-
-def is_in_work(version: Path) -> bool:
-    """Tell whether a version was marked not long ago, and since the device was started."""
-    try:
-        boot, since_s = (version / MARK_NAME).read_text("latin-1").split("\n")[0].split()
-    except (OSError, ValueError):
         return False
-    now_boot, now_s = mark().split()
-    return boot == now_boot and float(now_s) - float(since_s) < MARK_LASTS_S
 
 
 # -- files -----------------------------------------------------------------------------------------
