@@ -41,7 +41,7 @@ def front_chart(
     """
     from ..pipeline.choices import choices
     from ..report import charts
-    from ..report.choices import axes_of
+    from ..report.selection import axes_of
 
     listed = choices(search)
     axes = {x.name.partition(":")[0]: x for x in axes_of(listed, search)}

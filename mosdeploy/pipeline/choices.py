@@ -19,7 +19,7 @@ from ..spaces.genes import ArchConfig
 
 if TYPE_CHECKING:
     from ..report import Choice
-    from ..report.choices import DeviceLatency
+    from ..report.selection import DeviceLatency
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def choices(
                 role="winner" if is_winner else "finalist" if is_finalist else "front",
                 arch=candidate.arch,
                 loss=candidate.loss,
-                narrow_loss=candidate.narrow_loss,
+                is_enlarged=candidate.narrow_loss is not None,
                 time_loss=candidate.time_loss,
                 rank=order.index(i),
                 latencies=_latencies(candidate, own, elsewhere),
@@ -159,7 +159,7 @@ def _latencies(
     own: Sequence[tuple[str, float | None]],
     elsewhere: Sequence[DevicePrices],
 ) -> "tuple[DeviceLatency, ...]":
-    from ..report.choices import DeviceLatency
+    from ..report.selection import DeviceLatency
     from ..search.front import needed_ms
 
     key = candidate.arch.key

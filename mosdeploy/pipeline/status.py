@@ -10,12 +10,14 @@ from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import TaskData
 from ..locks import is_locked
 from ..printable import figure_note, latency, milliseconds
+from ..record import read_json
 from ..records import (
     BegunTraining,
     DataCard,
     ScoreTable,
     SupernetCard,
 )
+from ..run_folder.artifact import explain_difference
 from ..run_folder.budget import TRAIN, train_command
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
@@ -34,7 +36,7 @@ from .proposed_commands import (
     search_command,
 )
 from .replacing import last_begun, stopped_beside, stopped_state
-from .shown_report import changed_since
+from .report import report_inputs
 from .tokenizing import has_tokenizer_of
 
 SEARCH = "mosdeploy search"
@@ -253,6 +255,8 @@ class _Look:
     def _report(self) -> str:
         page = self.context.files.report_page_path
         require(page)
-        if changed := changed_since(self.context, lambda: self._trained):
-            raise StaleInputError(f"written before the last {' and the last '.join(changed)}")
+        # not as a record, which would import the libraries that draw
+        written = read_json(self.context.files.report_path).get("inputs", {})
+        if changed := explain_difference(written, report_inputs(self.context.files)):
+            raise StaleInputError(changed)
         return str(page)

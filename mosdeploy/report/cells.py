@@ -27,7 +27,7 @@ class Table:
 
 
 def milliseconds(value_ms: float | None) -> str:
-    """Spell a time with three significant digits: 0.427 ms, 4.27 ms, 427 ms; a dash for None."""
+    """Spell a time with three significant digits; a dash for None."""
     return printable.milliseconds(value_ms).replace(" ", NBSP)
 
 
@@ -40,10 +40,8 @@ def estimate(value_ms: float | None, error_percent: float | None) -> str:
 
 
 def byte_size(num_bytes: int | None) -> str:
-    """Spell a size in MiB, a small one in KiB, a large one in GiB; a dash for None."""
-    if num_bytes is None:
-        return "-"
-    return printable.byte_size(num_bytes).replace(" ", NBSP)
+    """Spell a size in KiB, MiB or GiB; a dash for None."""
+    return "-" if num_bytes is None else printable.byte_size(num_bytes).replace(" ", NBSP)
 
 
 def counted(number: int, what: str) -> str:
@@ -57,7 +55,7 @@ def device_name(device: str) -> str:
 
 
 def moment(text: str) -> str:
-    """Spell a time of a record: 2025-03-01 12:30 UTC; what is no time stays as it is."""
+    """Spell a time of a record: 2025-03-01 12:30 UTC; other text stays as it is."""
     try:
         time = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -91,7 +89,7 @@ def bad(text: str) -> Markup:
 
 
 def limit_verdict(limit: str, kept: bool | None) -> Markup:
-    """A limit and whether it is kept; None where that cannot be told."""
+    """Spell a limit and whether it is kept; None where that cannot be told."""
     if kept is None:
         return escape(limit)
     return Markup("{} {}").format(limit, good("kept") if kept else bad("broken"))

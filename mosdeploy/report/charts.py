@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from ..printable import plain
-from .choices import Axis, Choice
+from .selection import Axis, Choice
 from .summary import Agreement
 
 BAND_PERCENT = 5.0
@@ -28,43 +28,44 @@ MARGIN = 0.06
 
 
 def front_chart(choices: Sequence[Choice], axis: Axis) -> alt.LayerChart:
-    """Draw validation loss against what an axis counts: the front, the finalists, the winner."""
+    """Draw validation loss against a cost: the front, the finalists, the winner."""
     rows = _front_rows(choices, axis)
     x_title = f"{axis.title}, {axis.unit}"
-    x_domain = _domain([row["x"] for row in rows] + ([axis.limit] if axis.limit else []))
+    limits = [] if axis.limit is None else [axis.limit]
+    x_domain = _domain([row["x"] for row in rows] + limits)
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(domain=x_domain, nice=False))
-    loss_domain = _domain([row["loss"] for row in rows])
     is_timed = any(choice.time_loss is not None for choice in choices)
     y_title = "validation loss" + (", with the time of training steps" if is_timed else "")
-    loss = alt.Y("loss:Q", title=y_title, scale=alt.Scale(domain=loss_domain, nice=False))
-    marks = alt.Chart(alt.NamedData(name="choices")).encode(x=x, y=loss)
-    line = marks.transform_filter(f"datum.kind == '{FRONT}'") if _is_front(rows) else None
+    y_scale = alt.Scale(domain=_domain([row["loss"] for row in rows]), nice=False)
+    y = alt.Y("loss:Q", title=y_title, scale=y_scale)
+    marks = alt.Chart(alt.NamedData(name="choices")).encode(x=x, y=y)
+    tooltip = [
+        alt.Tooltip("number:N", title="number of the front"),
+        alt.Tooltip("kind:N", title="drawn as"),
+        alt.Tooltip("x:Q", title=x_title, format=".4~g"),
+        alt.Tooltip("loss:Q", title=y_title, format=".4f"),
+        alt.Tooltip("arch:N", title="architecture"),
+    ]
     asked = alt.Chart(alt.InlineData(values=[{}])).transform_calculate(x="limit")
     layers = [
         *_limit_of_search(axis, x, x_domain),
         asked.transform_filter("isValid(limit)").mark_rule(style="asked").encode(x=x),
-        *([line.mark_line(strokeWidth=1.5, opacity=0.6)] if line else []),
-        _points(marks, rows, (FRONT, FINALIST, WINNER), columns=3).encode(
-            tooltip=[
-                alt.Tooltip("number:N", title="number of the front"),
-                alt.Tooltip("kind:N", title="drawn as"),
-                alt.Tooltip("x:Q", title=x_title, format=".4~g"),
-                alt.Tooltip("loss:Q", title=y_title, format=".4f"),
-                alt.Tooltip("arch:N", title="architecture"),
-            ]
-        ),
-        marks.transform_filter("datum.key == chosen").mark_point(
-            style="chosen", size=320, strokeWidth=2.5
-        ),
     ]
-    # named data are copied once, not with every layer
+    if _is_front(rows):
+        front = marks.transform_filter(f"datum.kind == '{FRONT}'")
+        layers.append(front.mark_line(strokeWidth=1.5, opacity=0.6))
+    layers.append(
+        _points(marks, rows, (FRONT, FINALIST, WINNER), columns=3).encode(tooltip=tooltip)
+    )
+    chosen = marks.transform_filter("datum.key == chosen")
+    layers.append(chosen.mark_point(style="chosen", size=320, strokeWidth=2.5))
     return alt.LayerChart(
         layer=layers,
         params=[
             alt.VariableParameter("limit", value=None),
             alt.VariableParameter("chosen", value=""),
         ],
-        datasets={"choices": rows},
+        datasets={"choices": rows},  # named data are copied once, not with every layer
         height=HEIGHT,
     )
 
@@ -85,11 +86,13 @@ def agreement_chart(points: Sequence[Agreement], note: str = "") -> alt.LayerCha
     share = BAND_PERCENT / 100  # the error is relative to the measured value
     ends = [{"x": x, "under": x / (1 + share), "over": x / (1 - share)} for x in domain]
     scale = alt.Scale(domain=domain, nice=False)
-    x = alt.X("x:Q", title=f"predicted, ms{note}", scale=scale)
-    band = alt.Chart(alt.InlineData(values=ends)).encode(x=x)
+    x_title = f"predicted, ms{note}"
+    y_title = f"measured, ms{note}"
+    band = alt.Chart(alt.InlineData(values=ends)).encode(x=alt.X("x:Q", title=x_title, scale=scale))
+    under = alt.Y("under:Q", title=y_title, scale=scale)
     marks = alt.Chart(alt.NamedData(name="subnets")).encode(
-        x=alt.X("predicted:Q", title=f"predicted, ms{note}", scale=scale),
-        y=alt.Y("measured:Q", title=f"measured, ms{note}", scale=scale),
+        x=alt.X("predicted:Q", title=x_title, scale=scale),
+        y=alt.Y("measured:Q", title=y_title, scale=scale),
         tooltip=[
             alt.Tooltip("key:N", title="subnet"),
             alt.Tooltip("predicted:Q", title="predicted, ms", format=".4~g"),
@@ -98,9 +101,7 @@ def agreement_chart(points: Sequence[Agreement], note: str = "") -> alt.LayerCha
         ],
     )
     layers = [
-        band.mark_area(style="band", clip=True).encode(
-            y=alt.Y("under:Q", title=f"measured, ms{note}", scale=scale), y2="over:Q"
-        ),
+        band.mark_area(style="band", clip=True).encode(y=under, y2="over:Q"),
         band.mark_line(style="diagonal", clip=True).encode(y=alt.Y("x:Q", scale=scale)),
         _points(marks, rows, (FITTED, UNSEEN), columns=1),
     ]
@@ -108,21 +109,22 @@ def agreement_chart(points: Sequence[Agreement], note: str = "") -> alt.LayerCha
 
 
 def _front_rows(choices: Sequence[Choice], axis: Axis) -> list[dict[str, Any]]:
-    """A row for each mark: a choice has one as a member of the front, as predicted or counted, and
-    one as a finalist or the winner, as measured.
+    """Make a row for each mark.
+
+    A member of the front is drawn as predicted or counted, a finalist or the winner as measured.
     """
     rows = []
-    for i, choice in enumerate(choices):
-        drawn = axis.drawn[i]
-        measured = axis.measured[i]
+    for choice, drawn, measured in zip(choices, axis.drawn, axis.measured, strict=True):
         best = drawn if measured is None else measured
         marks = [] if choice.number is None else [(FRONT, drawn)]
         if choice.role == WINNER:
             marks.append((WINNER, best))
         elif measured is not None or choice.number is None:
             marks.append((FINALIST, best))
-        rows += [
-            {
+        for kind, value in marks:
+            if value is None:
+                continue
+            row = {
                 "kind": kind,
                 "x": value,
                 "loss": choice.loss,
@@ -130,14 +132,12 @@ def _front_rows(choices: Sequence[Choice], axis: Axis) -> list[dict[str, Any]]:
                 "number": choice.number or "-",
                 "arch": str(choice.arch),
             }
-            for kind, value in marks
-            if value is not None
-        ]
+            rows.append(row)
     return rows
 
 
 def _is_front(rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether the members of the front are one on this axis too: who costs more is better."""
+    """Tell whether members of the front that cost more are better on this axis too."""
     members = sorted((row["x"], -row["loss"]) for row in rows if row["kind"] == FRONT)
     gains = [gain for _, gain in members]
     return gains == sorted(gains)
@@ -165,7 +165,7 @@ def _limit_of_search(axis: Axis, x: alt.X, domain: Sequence[float]) -> list[alt.
 def _points(
     marks: alt.Chart, rows: Sequence[dict[str, Any]], kinds: tuple[str, ...], columns: int
 ) -> alt.Chart:
-    """Marks of a colour and a shape for each kind; the legend names those that are there."""
+    """Draw marks of a colour and a shape for each kind, and a legend of those that are there."""
     present = [kind for kind in kinds if any(row["kind"] == kind for row in rows)]
     legend = alt.Legend(
         orient="top",
@@ -187,7 +187,7 @@ def _points(
 
 
 def _domain(values: Sequence[float]) -> list[float]:
-    """Ends of an axis that has all values, with a margin; of positive ones not below zero."""
+    """Return the ends of an axis around all values; for positive ones not below zero."""
     low = min(values)
     high = max(values)
     margin = (high - low) * MARGIN or abs(high) * 0.1 or 1.0

@@ -1,8 +1,7 @@
-"""What a report is made of: the records that the pipeline hands over, and the record that
-`report.json` holds.
-"""
+"""The records that a report is made of, and what it concludes from them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..config.device import DeviceProfile
@@ -22,13 +21,12 @@ from ..records import (
     SupernetCard,
 )
 from ..spaces import Workload
-from .choices import Choice
-from .limits import LimitVerdict, other_limits
+from .selection import Choice
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All that a report tells; None or empty where its command has not run yet."""
+    """Records that a report tells of; None or empty where their command has not run yet."""
 
     search: SearchResult
     choices: tuple[Choice, ...]
@@ -47,6 +45,17 @@ class ReportInputs:
     supernet: SupernetCard | None = None
     noise: str = ""
     has_test: bool = True
+    made_from: dict[str, str] = field(default_factory=dict)
+
+
+class LimitVerdict(Record):
+    """A limit on size or memory; `kept` is None where that is not known."""
+
+    name: str
+    most: int
+    taken: int | None
+    counted: str
+    kept: bool | None
 
 
 class Headline(Record):
@@ -84,7 +93,8 @@ class Agreement(Record):
 class Report(Record):
     """Everything on the page, for programs; `report.json`."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
+    inputs: dict[str, str]
     headline: Headline
     search: SearchResult
     choices: tuple[Choice, ...]
@@ -96,13 +106,23 @@ class Report(Record):
     supernet: SupernetCard | None
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """The subnet that the headline is about; its bundle and deployment, if it has them."""
+
+    candidate: Candidate
+    bundle: BundleManifest | None = None
+    deployment: Deployment | None = None
+
+
 def summarise(inputs: ReportInputs) -> Report:
     """Do the arithmetic of a report."""
     return Report(
+        inputs=inputs.made_from,
         headline=_headline(inputs),
         search=inputs.search,
         choices=inputs.choices,
-        agreement=_agreement(inputs),
+        agreement=tuple(_agreement(inputs)),
         predictor=inputs.card,
         bundle=inputs.manifest,
         deployments=inputs.deployments,
@@ -111,48 +131,31 @@ def summarise(inputs: ReportInputs) -> Report:
     )
 
 
-def delivery(inputs: ReportInputs) -> Deployment | None:
-    """Find the deployment of what was delivered on the device that the search was for; the newest,
-    if several.
+def delivery_of(inputs: ReportInputs) -> Delivery:
+    """Find the deployed subnet; the winner, as long as nothing of this search is deployed.
+
+    A bundle counts if it does what was searched for: at any precision, but with no other beam,
+    length or number of threads.
     """
-    if delivered_bundle(inputs) is None:
-        return None
-    return max(_deployments(inputs), key=lambda x: x.deployed_at, default=None)
-
-
-def _deployments(inputs: ReportInputs) -> list[Deployment]:
-    """Those of the bundle on the device that the search was for."""
-    return [
+    search = inputs.search
+    bundle = inputs.manifest
+    if bundle is None or not _is_alike(bundle.workload, search.workload):
+        return Delivery(search.winner)
+    deployments = [
         x
         for x in inputs.deployments
-        if x.device.name == inputs.search.device and x.bundle_sha256 == inputs.manifest_sha256
+        if x.device.name == search.device and x.bundle_sha256 == inputs.manifest_sha256
     ]
-
-
-def delivered(inputs: ReportInputs) -> Candidate:
-    """The winner, or what was deployed in its place: another finalist, or one that was picked from
-    the front.
-    """
-    search = inputs.search
-    manifest = inputs.manifest
-    if manifest is None or not _deployments(inputs):
-        return search.winner
-    return next((x for x in search.deliverable if x.arch == manifest.arch), search.winner)
-
-
-def delivered_bundle(inputs: ReportInputs) -> BundleManifest | None:
-    """The bundle, if it is that of what was delivered and does what was searched for: at any
-    precision, but with no other beam, length or number of threads.
-    """
-    manifest = inputs.manifest
-    search = inputs.search
-    if manifest is None or manifest.arch != delivered(inputs).arch:
-        return None
-    return manifest if _is_alike(manifest.workload, search.workload) else None
+    newest = max(deployments, key=lambda x: x.deployed_at, default=None)
+    possible = search.deliverable if newest else (search.winner,)
+    for candidate in possible:
+        if candidate.arch == bundle.arch:
+            return Delivery(candidate, bundle, newest)
+    return Delivery(search.winner)
 
 
 def _is_alike(workload: Workload, other: Workload) -> bool:
-    """Whether two workloads differ in their precision at most."""
+    """Tell whether two workloads differ in their precision at most."""
     return workload.model_copy(update={"precision": other.precision}) == other
 
 
@@ -162,7 +165,7 @@ def is_emulated(inputs: ReportInputs) -> bool:
 
 
 def profiles(inputs: ReportInputs) -> list[DeviceProfile]:
-    """The profiles of the search's device: as it is now, as it measured, as it was deployed to."""
+    """List the profiles of the search's device: now, as it measured, as it was deployed to."""
     found = [x.device for x in (inputs.context, *inputs.deployments) if x is not None]
     found = [inputs.profile, *found] if inputs.profile is not None else found
     return [profile for profile in found if profile.name == inputs.search.device]
@@ -170,45 +173,47 @@ def profiles(inputs: ReportInputs) -> list[DeviceProfile]:
 
 def _headline(inputs: ReportInputs) -> Headline:
     search = inputs.search
-    subnet = delivered(inputs)
-    scores = _scores_of(subnet, inputs)
-    deployment = delivery(inputs)
-    limit_ms, statistic = _limit(search, deployment)
-    deployed_ms = deployment.measurement.figure_ms(statistic) if deployment else None
-    # the search predicted and measured its own figure alone
-    is_its_figure = statistic == search.statistic
-    searched_ms = subnet.measured_ms if is_its_figure else None
-    measured_ms = searched_ms if deployed_ms is None else deployed_ms
+    found = delivery_of(inputs)
+    subnet = found.candidate
+    limit_ms = search.limits.max_latency_ms
+    statistic = search.statistic
+    predicted_ms = _uncorrected_ms(subnet, search)
+    measured_ms = subnet.measured_ms
+    measured: Literal["bundle", "candidate", "nothing"] = "candidate" if measured_ms else "nothing"
+    num_parameters = subnet.num_parameters
+    size_bytes = subnet.size_bytes
+    if found.bundle is not None and found.deployment is not None:
+        limit_ms = found.deployment.limit_ms
+        if limit_ms is not None and found.deployment.statistic != statistic:
+            # the search predicted another figure of the times
+            statistic = found.deployment.statistic
+            predicted_ms = measured_ms = None
+        if (deployed_ms := found.deployment.measurement.figure_ms(statistic)) is not None:
+            measured, measured_ms = "bundle", deployed_ms
+        num_parameters = found.bundle.num_parameters  # its vocabulary may be trimmed
+        size_bytes = inputs.bundle_size_bytes or size_bytes
     emulated = is_emulated(inputs)
     limit_kept = None
     if measured_ms is not None and limit_ms is not None and not emulated:
         limit_kept = measured_ms <= limit_ms
-    measured: Literal["bundle", "candidate", "nothing"] = "bundle"
-    if deployed_ms is None:
-        measured = "nothing" if measured_ms is None else "candidate"
-    num_parameters = subnet.num_parameters
-    size_bytes = subnet.size_bytes
-    if deployment and inputs.bundle_size_bytes is not None:
-        size_bytes = inputs.bundle_size_bytes
-    bundle = delivered_bundle(inputs)
-    if deployment and bundle:
-        num_parameters = bundle.num_parameters  # its vocabulary may be trimmed
-    built_bytes = inputs.limited_bytes if bundle else None
+    scores = _scores_of(found, inputs)
+    unscored = "there are no test examples"
+    if inputs.has_test:
+        is_winner = subnet.arch == search.winner.arch
+        unscored = f"run mosdeploy evaluate{'' if is_winner else f' --pick {subnet.arch.key}'}"
     return Headline(
         device=search.device,
         emulated=emulated,
         winner=subnet.arch.key,
         metrics=scores.metrics if scores else {},
         scored=f"{scores.setup}, in torch".removeprefix(", ") if scores else "",
-        unscored="" if scores else _scored_by(subnet, inputs),
-        predicted_ms=_uncorrected_ms(subnet, search) if is_its_figure else None,
+        unscored="" if scores else unscored,
+        predicted_ms=predicted_ms,
         measured_ms=measured_ms,
         measured=measured,
         limit_ms=limit_ms,
         limit_kept=limit_kept,
-        other_limits=tuple(
-            other_limits(search.limits, subnet, built_bytes, deployment, emulated=emulated)
-        ),
+        other_limits=tuple(_other_limits(found, inputs, emulated=emulated)),
         statistic=statistic,
         num_parameters=num_parameters,
         size_bytes=size_bytes,
@@ -216,85 +221,81 @@ def _headline(inputs: ReportInputs) -> Headline:
     )
 
 
-def _limit(search: SearchResult, deployment: Deployment | None) -> tuple[float | None, Statistic]:
-    """The latency limit that what was delivered was held to, and the figure that it is about: those
-    of the search, as long as nothing is deployed.
-    """
-    if deployment is None:
-        return search.limits.max_latency_ms, search.statistic
-    if deployment.limit_ms is None:
-        return None, search.statistic  # that of the deployment is about nothing
-    return deployment.limit_ms, deployment.statistic
-
-
 def _uncorrected_ms(subnet: Candidate, search: SearchResult) -> float | None:
-    """What the predictor says; the search corrected it by what finalists took."""
+    """Return what the predictor says; the search corrected it by what finalists took."""
     return None if subnet.predicted_ms is None else subnet.predicted_ms / search.level
 
 
-def _scores_of(subnet: Candidate, inputs: ReportInputs) -> Scores | None:
-    """Scores of a subnet with the weights of its bundle; inherited ones, as long as there is no
-    bundle of it. None for those of another workload, or of weights that were trained again since.
-    """
-    bundle = delivered_bundle(inputs)
-    subnet_sha256 = bundle.provenance.get("subnet") if bundle else None
-    found = _scores_of_kind(subnet, bundle, inputs)
-    if bundle and subnet_sha256 is None and inputs.scores is not None:
-        # inherited weights are those of a supernet, which may have been trained again too
-        supernet_sha256 = inputs.scores.supernet_sha256
-        if bundle.provenance.get("supernet", supernet_sha256) != supernet_sha256:
-            return None
-    return next((x for x in found if x.subnet_sha256 == subnet_sha256), None)
-
-
-def _scored_by(subnet: Candidate, inputs: ReportInputs) -> str:
-    """What gives a subnet its scores: an export, where weights were scored that were trained since
-    those of its bundle.
-    """
-    if _scores_of_kind(subnet, delivered_bundle(inputs), inputs):
-        return "run mosdeploy export: there are newer weights"
-    is_winner = subnet.arch == inputs.search.winner.arch
-    if not inputs.has_test:
-        return "there are no test examples"
-    return f"run mosdeploy evaluate{'' if is_winner else f' --pick {subnet.arch.key}'}"
-
-
-def _scores_of_kind(
-    subnet: Candidate, bundle: BundleManifest | None, inputs: ReportInputs
-) -> list[Scores]:
-    """Scores of a subnet under the workload of the search, with weights of its bundle's kind."""
+def _scores_of(found: Delivery, inputs: ReportInputs) -> Scores | None:
+    """Find the scores of the very weights that are delivered, under the search's workload."""
     table = inputs.scores
     if table is None or table.workload is None:
-        return []
+        return None
     if not _is_alike(table.workload, inputs.search.workload):
-        return []
-    kind = (subnet.arch, bundle.weights if bundle else "inherited")
-    return [x for x in table.subnets.values() if (x.arch, x.weights) == kind]
+        return None
+    weights = "inherited"
+    subnet_sha256 = None
+    if found.bundle is not None:
+        weights = found.bundle.weights
+        subnet_sha256 = found.bundle.provenance.get("subnet")
+        supernet_sha256 = found.bundle.provenance.get("supernet", table.supernet_sha256)
+        if subnet_sha256 is None and supernet_sha256 != table.supernet_sha256:
+            return None
+    wanted = (found.candidate.arch, weights, subnet_sha256)
+    scores = table.subnets.values()
+    return next((x for x in scores if (x.arch, x.weights, x.subnet_sha256) == wanted), None)
 
 
-def _agreement(inputs: ReportInputs) -> tuple[Agreement, ...]:
+def _other_limits(
+    found: Delivery, inputs: ReportInputs, *, emulated: bool
+) -> Iterator[LimitVerdict]:
+    """Judge the limits on size and memory by the best that is known; parameters are exact."""
+    limits = inputs.search.limits
+    subnet = found.candidate
+    if (most := limits.max_size_bytes) is not None:
+        built_bytes = inputs.limited_bytes if found.bundle else None
+        is_built = built_bytes is not None
+        counted = "of model and tokenizer" + ("" if is_built else ", estimated")
+        taken = built_bytes if is_built else subnet.size_bytes
+        yield _verdict("max_size_bytes", most, taken, counted, is_known=is_built)
+    deployment = found.deployment
+    if (most := (deployment and deployment.max_memory_bytes) or limits.max_memory_bytes) is None:
+        return
+    taken = subnet.measured_memory_bytes
+    counted = "of the process, during the search"
+    if deployment is not None:
+        taken = deployment.measurement.memory_bytes
+        counted = "of the process, as deployed"
+    is_measured = deployment is not None or taken is not None
+    if not is_measured:
+        taken = subnet.memory_bytes
+        counted = "of weights and activations, predicted"
+    yield _verdict("max_memory_bytes", most, taken, counted, is_known=is_measured and not emulated)
+
+
+def _verdict(
+    name: str, most: int, taken: int | None, counted: str, *, is_known: bool = True
+) -> LimitVerdict:
+    kept = taken <= most if is_known and taken is not None else None
+    return LimitVerdict(name=name, most=most, taken=taken, counted=counted, kept=kept)
+
+
+def _agreement(inputs: ReportInputs) -> Iterator[Agreement]:
+    """Pair predictions with measurements: of the subnets in the fit, then of new finalists."""
     search = inputs.search
-    points = [
-        Agreement(
-            key=record.arch.key,
-            predicted_ms=predicted_ms,
-            measured_ms=measured_ms,
-            fitted=True,
-        )
-        for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True)
-        if (measured_ms := record.measurement.figure_ms(search.statistic)) is not None
-    ]
-    fitted = {point.key for point in points}
-    points += [
-        Agreement(
-            key=x.arch.key,
-            predicted_ms=predicted_ms,
-            measured_ms=x.measured_ms,
-            fitted=False,
-        )
-        for x in search.finalists
-        if (predicted_ms := _uncorrected_ms(x, search)) is not None
-        and x.measured_ms is not None
-        and x.arch.key not in fitted
-    ]
-    return tuple(points)
+    fitted = set()
+    for record, predicted_ms in zip(inputs.records, inputs.predicted_ms, strict=True):
+        measured_ms = record.measurement.figure_ms(search.statistic)
+        if measured_ms is None:
+            continue
+        key = record.arch.key
+        fitted.add(key)
+        yield Agreement(key=key, predicted_ms=predicted_ms, measured_ms=measured_ms, fitted=True)
+    for finalist in search.finalists:
+        finalist_ms = _uncorrected_ms(finalist, search)
+        measured_ms = finalist.measured_ms
+        key = finalist.arch.key
+        if finalist_ms is not None and measured_ms is not None and key not in fitted:
+            yield Agreement(
+                key=key, predicted_ms=finalist_ms, measured_ms=measured_ms, fitted=False
+            )

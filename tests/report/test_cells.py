@@ -1,13 +1,10 @@
 import pytest
 from markupsafe import Markup
 
-from mosdeploy.printable import score
 from mosdeploy.report.cells import (
     bad,
     byte_size,
     code,
-    counted,
-    device_name,
     estimate,
     good,
     limit_verdict,
@@ -57,15 +54,8 @@ def test_sizes_by_hand() -> None:
     assert byte_size(47 * 2**29) == f"23.5{SPACE}GiB"
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(28.14, "28.1"), (1.0, "1.0"), (0.6844, "0.684"), (-0.25, "-0.250")]
-)
-def test_scores_below_one_have_three_decimals(value: float, text: str) -> None:
-    assert score(value) == text
-
-
 def test_nothing_is_a_dash() -> None:
-    assert milliseconds(None) == byte_size(None) == score(None) == "-"
+    assert milliseconds(None) == byte_size(None) == "-"
 
 
 def test_limit_is_judged_only_where_it_can_be() -> None:
@@ -79,11 +69,3 @@ def test_moments_are_told_in_utc() -> None:
     assert moment("2025-03-01T12:30:59+00:00") == "<time>2025-03-01 12:30 UTC</time>"
     assert moment("2025-03-01T23:30:00-02:00") == "<time>2025-03-02 01:30 UTC</time>"
     assert moment("yesterday") == "yesterday"
-
-
-def test_one_thing_is_no_plural() -> None:
-    assert [counted(x, "layer") for x in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]
-
-
-def test_local_is_this_machine() -> None:
-    assert [device_name(x) for x in ("local", "rpi")] == ["this machine", "rpi"]

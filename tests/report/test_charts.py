@@ -6,7 +6,7 @@ import pytest
 from synthetic import LIMIT_MS, full_inputs, inputs_of, search_result
 
 from mosdeploy.report.charts import FINALIST, FRONT, WINNER, agreement_chart, front_chart
-from mosdeploy.report.choices import axes_of
+from mosdeploy.report.selection import axes_of
 from mosdeploy.report.summary import Agreement, ReportInputs
 
 POINTS = tuple(
@@ -49,23 +49,6 @@ def test_every_candidate_has_its_marks() -> None:
     assert marks(spec) == ["limit", "limit-text", "asked", "line", "point", "chosen"]
 
 
-def test_limit_of_the_search_is_drawn_where_there_is_one() -> None:
-    spec = chart(full_inputs())
-    assert inline(spec, 0) == [{"x": LIMIT_MS, "text": "limit 12 ms"}]
-    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
-    assert low < LIMIT_MS < high
-    assert "limit" not in marks(chart(full_inputs(), axis=1))
-
-
-def test_the_label_of_a_limit_stands_where_there_is_room() -> None:
-    inputs = full_inputs()
-    sides = [
-        chart(dataclasses.replace(inputs, search=search_result(limit_ms=limit_ms)))
-        for limit_ms in (5.0, 14.0)
-    ]
-    assert [x["layer"][1]["mark"]["align"] for x in sides] == ["left", "right"]
-
-
 def test_winner_that_was_not_measured_is_drawn_as_predicted() -> None:
     search = search_result(verified=False)
     spec = chart(inputs_of(search))
@@ -74,39 +57,36 @@ def test_winner_that_was_not_measured_is_drawn_as_predicted() -> None:
     assert rows(spec, FINALIST) == []
 
 
+def test_the_limit_of_the_search_is_drawn_with_a_label_where_there_is_room() -> None:
+    inputs = full_inputs()
+    spec = chart(inputs)
+    assert inline(spec, 0) == [{"x": LIMIT_MS, "text": "limit 12 ms"}]
+    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low < LIMIT_MS < high
+    assert "limit" not in marks(chart(inputs, axis=1))
+    for limit_ms, side in ((5.0, "left"), (14.0, "right")):
+        spec = chart(dataclasses.replace(inputs, search=search_result(limit_ms=limit_ms)))
+        assert spec["layer"][1]["mark"]["align"] == side
+
+
+def test_titles_name_what_is_drawn() -> None:
+    inputs = full_inputs()
+    spec = chart(inputs)
+    titles = [x["title"] for x in spec["layer"][-2]["encoding"]["tooltip"]]
+    assert titles[2:] == ["latency on rpi, ms", "validation loss", "architecture"]
+    assert [x["name"] for x in spec["params"]] == ["limit", "chosen"]
+    timed = tuple(x.model_copy(update={"time_loss": -0.1}) for x in inputs.choices)
+    spec = chart(dataclasses.replace(inputs, choices=timed))
+    title = spec["layer"][-1]["encoding"]["y"]["title"]
+    assert title == "validation loss, with the time of training steps"
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3, 4])
 def test_the_front_is_joined_only_where_it_is_one(axis: int) -> None:
     spec = chart(full_inputs(), axis)
     members = sorted((x["x"], -x["loss"]) for x in rows(spec, FRONT))
     is_front = all(a[1] <= b[1] for a, b in itertools.pairwise(members))
     assert ("line" in marks(spec)) is is_front
-
-
-def test_whoever_embeds_it_can_ask_for_a_limit_and_a_ring() -> None:
-    assert [x["name"] for x in chart(full_inputs())["params"]] == ["limit", "chosen"]
-
-
-def test_tooltips_name_the_architecture() -> None:
-    spec = chart(full_inputs())
-    tooltip = spec["layer"][-2]["encoding"]["tooltip"]
-    assert [x["title"] for x in tooltip] == [
-        "number of the front",
-        "drawn as",
-        "latency on rpi, ms",
-        "validation loss",
-        "architecture",
-    ]
-    assert all(x["arch"].startswith("enc ") for x in rows(spec, FRONT))
-
-
-def test_the_axis_says_where_losses_count_the_time_of_training_steps() -> None:
-    inputs = full_inputs()
-    timed = [x.model_copy(update={"time_loss": -0.1}) for x in inputs.choices]
-    spec = chart(dataclasses.replace(inputs, choices=tuple(timed)))
-    title = "validation loss, with the time of training steps"
-    titles = [x["encoding"].get("y", {}).get("title") for x in spec["layer"]]
-    assert {x for x in titles if x is not None} == {title}
-    assert title in [x["title"] for x in spec["layer"][-2]["encoding"]["tooltip"]]
 
 
 def test_band_holds_what_is_within_five_percent() -> None:

@@ -19,7 +19,9 @@ from synthetic import (
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.report import Report, ReportInputs, build_report, page
+from mosdeploy.report.cells import NBSP
 from mosdeploy.report.page import vega
+from mosdeploy.report.selection import axes_of
 from mosdeploy.report.summary import summarise
 from mosdeploy.storage import read_record
 
@@ -115,13 +117,6 @@ def test_family_speaks_in_its_own_words(full_page: str) -> None:
     assert page.count(family_page().draw(SPACE.largest)) == len(full_inputs().choices)
 
 
-def test_every_table_can_be_scrolled_by_keys(full_page: str) -> None:
-    page = full_page.replace(vega(), "")
-    areas = re.findall(r'<div class="scroll"([^>]*)>', page)
-    assert len(areas) == page.count("<table")
-    assert all(re.fullmatch(r' tabindex="0" role="region" aria-label="[^"]+"', x) for x in areas)
-
-
 def test_every_chart_says_in_words_what_it_shows(full_page: str) -> None:
     page = full_page.replace(vega(), "")
     charts = re.findall(r'<figure[^>]*role="img"[^>]*><div id="([a-z-]+)"', page)
@@ -131,6 +126,13 @@ def test_every_chart_says_in_words_what_it_shows(full_page: str) -> None:
     assert page.count("The same as a table") == 2
     tables = re.findall(r"<table[^>]*>.*?</table>", page, flags=re.DOTALL)
     assert all('scope="col"' in table and 'scope="row"' in table for table in tables)
+
+
+def test_every_table_can_be_scrolled_by_keys(full_page: str) -> None:
+    page = full_page.replace(vega(), "")
+    areas = re.findall(r'<div class="scroll"([^>]*)>', page)
+    assert len(areas) == page.count("<table")
+    assert all(re.fullmatch(r' tabindex="0" role="region" aria-label="[^"]+"', x) for x in areas)
 
 
 def test_nothing_from_a_record_becomes_a_tag(tmp_path: Path) -> None:
@@ -215,41 +217,6 @@ def test_a_bundle_that_is_not_deployed_is_told_beside_others(tmp_path: Path) -> 
     assert "run <code>mosdeploy deploy --device rpi</code></p>" in page
 
 
-def test_what_stands_on_devices_is_told_without_a_bundle_here(tmp_path: Path) -> None:
-    gone = dataclasses.replace(full_inputs(), manifest=None, manifest_sha256=None)
-    text = words(build(gone, tmp_path))
-    assert "There is no bundle yet." in text
-    assert "Deployments" in text
-    alone = words(build(dataclasses.replace(gone, deployments=()), tmp_path))
-    assert "Deployments" not in alone
-
-
-def test_where_nothing_was_predicted_the_page_speaks_of_no_prediction(tmp_path: Path) -> None:
-    search = search_result(verified=False)
-    unknown = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})
-    text = words(build(inputs_of(search.model_copy(update={"winner": unknown})), tmp_path))
-    assert "by prediction" not in text and "--no-verify" not in text
-    assert "not yet run mosdeploy deploy" in text
-
-
-def test_memory_over_its_limit_is_told_at_the_top(tmp_path: Path) -> None:
-    inputs = full_inputs()
-    deployments = tuple(
-        x.model_copy(
-            update={
-                "measurement": x.measurement.model_copy(update={"memory_bytes": 2**26}),
-                "max_memory_bytes": 2**25,
-            }
-        )
-        for x in inputs.deployments
-    )
-    broken = dataclasses.replace(inputs, deployments=deployments)
-    assert "The limit on memory, 32 MiB, is broken: 64.0 MiB of the process, as deployed." in words(
-        build(broken, tmp_path)
-    )
-    assert "broken" not in words(build(inputs, tmp_path))
-
-
 def test_what_was_not_trained_alone_is_trained_before_it_is_exported(tmp_path: Path) -> None:
     inputs = full_inputs()
     first = inputs.choices[0].model_copy(update={"finetune_command": "mosdeploy finetune --pick 1"})
@@ -293,36 +260,6 @@ def test_broken_limit_is_said_with_what_to_do(tmp_path: Path, bundle_ms: float, 
     text = words(build(full_inputs(bundle_ms=bundle_ms), tmp_path))
     assert ("broken" in text) is not kept
     assert ("Search again with a lower limit" in text) is not kept
-
-
-def test_bundle_of_another_architecture_is_marked(tmp_path: Path) -> None:
-    inputs = dataclasses.replace(full_inputs(), manifest=manifest(SPACE.largest))
-    assert "another architecture than the winner" in words(build(inputs, tmp_path))
-
-
-def test_supernet_without_experts(tmp_path: Path) -> None:
-    inputs = full_inputs()
-    assert inputs.supernet is not None
-    plain = inputs.supernet.model_copy(update={"routing": "none"})
-    text = words(build(dataclasses.replace(inputs, supernet=plain), tmp_path))
-    assert "5.2 minutes, no experts, vocabulary" in text
-
-
-def test_search_without_latencies_is_drawn_by_size(tmp_path: Path) -> None:
-    search = search_result(limit_ms=None)
-    front = tuple(x.model_copy(update={"predicted_ms": None}) for x in search.front)
-    winner = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})
-    search = search.model_copy(update={"front": front, "winner": winner, "finalists": ()})
-    text = words(build(inputs_of(search), tmp_path))
-    assert "no other beats in loss and size" in text
-    assert "Limit on parameters size memory At most" in text
-
-
-def test_rerun_replaces_both_files(tmp_path: Path) -> None:
-    build(inputs_of(search_result()), tmp_path)
-    build(full_inputs(), tmp_path)
-    assert sorted(x.name for x in (tmp_path / "report").iterdir()) == ["index.html", "report.json"]
-    assert "64 of 64" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_report_that_is_killed_does_not_count(
@@ -378,34 +315,104 @@ def test_a_limit_on_the_tail_is_named_wherever_its_figures_stand(tmp_path: Path)
     assert fitted == [x.measurement.figure_ms("p90") for x in full.records]
 
 
-def test_a_subnet_that_stands_by_the_loss_of_a_narrower_one_is_marked(tmp_path: Path) -> None:
+def test_notices_and_notes_stand_where_they_hold(tmp_path: Path) -> None:
     inputs = full_inputs()
-    assert "before which it is taken" not in build(inputs, tmp_path)
-    first, *others = inputs.choices
-    wider = first.model_copy(update={"narrow_loss": first.loss - 0.01})
-    page = build(dataclasses.replace(inputs, choices=(wider, *others)), tmp_path)
-    assert "before which it is taken" in page
-    assert f"<td>{first.loss:.4f}*</td>" in page
-    assert f"<small>larger than one of {first.loss - 0.01:.4f}, taken before it</small>" in page
-
-
-def test_corrected_predictions_say_so(tmp_path: Path) -> None:
-    inputs = full_inputs()
-    told = "Predictions for rpi are multiplied here by 1.250, which is what finalists took"
-    assert told not in words(build(inputs, tmp_path))
-    search = inputs.search.model_copy(update={"level": 1.25})
-    assert told in words(build(dataclasses.replace(inputs, search=search), tmp_path))
-
-
-def test_losses_that_count_the_time_of_steps_say_so(tmp_path: Path) -> None:
-    inputs = full_inputs()
-    assert inputs.search is not None
-    assert "time of a training step" not in build(inputs, tmp_path)
+    plain = words(build(inputs, tmp_path))
+    for told in ("broken", "another architecture", "multiplied by", "with *", "training step:"):
+        assert told not in plain
+    [found] = inputs.deployments
+    taken = found.measurement.model_copy(update={"memory_bytes": 2**26})
+    held = found.model_copy(update={"measurement": taken, "max_memory_bytes": 2**25})
+    text = words(build(dataclasses.replace(inputs, deployments=(held,)), tmp_path))
+    assert "The limit on memory is broken." in text
+    assert "32 MiB broken 64.0 MiB of the process, as deployed" in text
+    other = dataclasses.replace(inputs, manifest=manifest(SPACE.largest))
+    assert "another architecture than the winner" in words(build(other, tmp_path))
     winner = inputs.search.winner.model_copy(update={"time_loss": -0.125})
-    search = inputs.search.model_copy(update={"winner": winner})
+    search = inputs.search.model_copy(update={"level": 1.25, "winner": winner})
     first, *others = inputs.choices
-    timed = first.model_copy(update={"time_loss": 0.25})
-    inputs = dataclasses.replace(inputs, search=search, choices=(timed, *others))
-    page = build(inputs, tmp_path)
-    assert "count the time of a training step too, the winner's -0.1250:" in page
-    assert "<small>+0.2500 of it for the time of its training steps</small>" in page
+    wider = first.model_copy(update={"is_enlarged": True})
+    changed = dataclasses.replace(inputs, search=search, choices=(wider, *others))
+    text = words(build(changed, tmp_path))
+    for told in (
+        "Predictions for rpi are multiplied by 1.250",
+        "An architecture with * has more layers or wider FFNs",
+        f" {first.loss:.4f}* ",
+        "the time of a training step: -0.1250 for the winner",
+    ):
+        assert told in text
+
+
+def test_a_search_without_latencies_is_drawn_by_size(tmp_path: Path) -> None:
+    search = search_result(limit_ms=None)
+    front = tuple(x.model_copy(update={"predicted_ms": None}) for x in search.front)
+    winner = search.winner.model_copy(update={"predicted_ms": None, "measured_ms": None})
+    search = search.model_copy(update={"front": front, "winner": winner, "finalists": ()})
+    text = words(build(inputs_of(search), tmp_path))
+    assert "Further left is smaller" in text
+    assert "Limit on parameters size memory At most" in text
+    assert "by prediction" not in text and "--no-verify" not in text
+
+
+def card_of(inputs: ReportInputs, name: str) -> page.Card:
+    found = page.cards(summarise(inputs), family_page())
+    [card] = [x for x in found if x.title.startswith(name) or (name == "winner" and x.shown)]
+    return card
+
+
+def test_the_winner_is_shown_first_with_all_that_is_known() -> None:
+    card = card_of(full_inputs(), "winner")
+    assert card.title.endswith(" of the front, the winner")
+    assert card.command == "mosdeploy export"
+    facts = dict(card.facts)
+    assert facts["BLEU, inherited"] == "24.1"
+    assert facts["Quality of the task"] is None
+    assert "<small>measured in a search; " in str(facts["On rpi"])
+    assert f"ms ±{NBSP}2% predicted</small>" in str(facts["On rpi"])
+    assert f"measured on rpi, 1.65{NBSP}ms measured on xeon, 2,022,592 parameters" in card.answer
+    assert card.layers.rows == (("layer 1", 256), ("layer 2", 512))
+
+
+def test_others_are_exported_and_evaluated_by_their_number() -> None:
+    inputs = full_inputs()
+    card = card_of(inputs, "Number 2 of")
+    assert card.command == "mosdeploy export --pick 2"
+    facts = dict(card.facts)
+    assert facts["Quality of the task"] == "<code>mosdeploy evaluate --pick 2</code>"
+    assert str(facts["On xeon"]).endswith(f" ±{NBSP}25%<small>predicted, not measured</small>")
+    assert f" ±{NBSP}2% predicted on rpi, " in card.answer
+    untested = page.cards(summarise(inputs), family_page(), has_test=False)
+    assert not any("evaluate" in str(card.facts) for card in untested)
+
+
+def test_a_finalist_that_broke_the_limit_is_never_chosen() -> None:
+    search = search_result()
+    broke = {"arch": search.front[0].arch, "measured_ms": 99.0, "loss": 9.0}
+    beside = search.winner.model_copy(update=broke)
+    front = tuple(x for x in search.front[1:] if x.arch != search.winner.arch)
+    search = search.model_copy(update={"front": front, "finalists": (*search.finalists, beside)})
+    inputs = inputs_of(search)
+    report = summarise(inputs)
+    [*_, card] = page.cards(report, family_page())
+    assert (card.title, card.command) == ("Beside the front", None)
+    latency = page.script_data(report, axes_of(report.choices, search))["axes"][0]
+    assert latency["needed"][-1] is None
+    assert latency["high"] < 99.0
+    # the winner is beside the front too, and can be chosen
+    assert card_of(inputs, "winner").command == "mosdeploy export"
+
+
+def test_the_script_has_the_need_of_each_choice_on_each_axis() -> None:
+    inputs = full_inputs()
+    report = summarise(inputs)
+    data = page.script_data(report, axes_of(inputs.choices, inputs.search))
+    assert data["keys"] == [x.arch.key for x in inputs.choices]
+    assert data["ranks"] == [x.rank for x in inputs.choices]
+    latency = data["axes"][0]
+    assert (latency["name"], latency["unit"]) == ("latency:rpi", "ms")
+    assert list(latency["needed"]) == [x.latencies[0].needed_ms for x in inputs.choices]
+    assert all(x["chart"]["width"] == "container" for x in data["axes"])
+    assert "https:" not in str(data)
+    assert data["agreement"] is not None
+    nothing = report.model_copy(update={"agreement": ()})
+    assert page.script_data(nothing, ())["agreement"] is None

@@ -1,20 +1,37 @@
-from synthetic import card, full_inputs
+import dataclasses
 
+from synthetic import (
+    DEVICE,
+    SPACE,
+    card,
+    deployment,
+    digest,
+    family_page,
+    full_inputs,
+    inputs_of,
+    manifest,
+    search_result,
+)
+
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.pipeline.choices import choices
-from mosdeploy.records import BoardCalibration, Candidate
+from mosdeploy.records import BoardCalibration, Candidate, DeviceState, Measurement, SessionRecord
 from mosdeploy.report import ReportInputs
-from mosdeploy.report.limits import LimitVerdict
 from mosdeploy.report.sections import (
     agreement_summary,
     agreement_table,
-    broken_limits,
+    bundle_facts,
     candidates_table,
+    deployments_table,
+    describe_device,
+    fingerprints_table,
     headline_tiles,
     headline_title,
     predictor_facts,
     scores_table,
+    self_test_table,
 )
-from mosdeploy.report.summary import Agreement, Headline, summarise
+from mosdeploy.report.summary import Agreement, Headline, LimitVerdict, summarise
 from mosdeploy.spaces import ArchConfig
 
 POINTS = tuple(
@@ -45,62 +62,27 @@ def test_title_says_what_was_measured() -> None:
     assert headline_title(headline(measured="candidate"), "runs").startswith("On rpi, the winner")
 
 
-def test_this_machine_is_called_so() -> None:
-    title = headline_title(headline(device="local"), "runs once")
-    assert title.startswith("On this machine, the deployed bundle runs once in ")
-
-
 def test_title_claims_no_time_without_one() -> None:
     assert "nothing was measured" in headline_title(headline(measured_ms=None), "runs once")
     assert "no latencies" in headline_title(headline(emulated=True), "runs once")
 
 
-def test_one_tile_for_each_metric() -> None:
-    tiles = dict(headline_tiles(headline(metrics={"accuracy": 0.6844, "F1": 66.0}), "Quality"))
-    assert list(tiles)[:3] == ["accuracy", "F1", "Predicted"]
+def test_each_limit_on_size_or_memory_has_a_tile() -> None:
+    most = 3 * 2**20
+    size = LimitVerdict(
+        name="max_size_bytes", most=most, taken=most + 1024, counted="of both files", kept=False
+    )
+    memory = LimitVerdict(name="max_memory_bytes", most=2**21, taken=None, counted="", kept=None)
+    line = headline(other_limits=(size, memory), metrics={"accuracy": 0.6844, "F1": 66.0})
+    tiles = {
+        name: str(tile).replace("\N{NO-BREAK SPACE}", " ")
+        for name, tile in headline_tiles(line, "Quality")
+    }
+    verdict = '3 MiB <span class="bad">broken</span><small>3.00098 MiB of both files</small>'
+    assert tiles["Limit on size"] == verdict
+    assert tiles["Limit on memory"] == "2 MiB<small>not known</small>"
     assert tiles["accuracy"] == "0.684<small>test set, greedy, in torch</small>"
     assert "Quality" not in tiles
-
-
-def test_each_limit_on_other_than_latency_has_a_tile() -> None:
-    limits = (
-        LimitVerdict(name="max_body_parameters", most=26_000, taken=24_000, counted="", kept=True),
-        LimitVerdict(
-            name="max_size_bytes",
-            most=3 * 2**20,
-            taken=3 * 2**20 + 1024,
-            counted="of both files",
-            kept=False,
-        ),
-        LimitVerdict(
-            name="max_memory_bytes",
-            most=2**21,
-            taken=2**20,
-            counted="of weights, predicted",
-            kept=None,
-        ),
-    )
-    line = headline(other_limits=limits)
-    tiles = headline_tiles(line, "Quality")
-    assert [
-        (name, str(tile).replace("\N{NO-BREAK SPACE}", " "))
-        for name, tile in tiles
-        if name.startswith("Limit on")
-    ] == [
-        (
-            "Limit on parameters of the encoder",
-            '26,000 <span class="good">kept</span><small>24,000</small>',
-        ),
-        (
-            "Limit on size",
-            '3 MiB <span class="bad">broken</span><small>3.00098 MiB of both files</small>',
-        ),
-        ("Limit on memory", "2 MiB<small>1.0 MiB of weights, predicted</small>"),
-    ]
-    [told] = broken_limits(line)
-    told = told.replace("\N{NO-BREAK SPACE}", " ")
-    assert told.startswith("The limit on size, 3 MiB, is broken: 3.00098 MiB of both")
-    assert broken_limits(headline()) == ()
 
 
 def test_a_size_is_of_a_bundle_only_where_one_is_deployed() -> None:
@@ -128,8 +110,7 @@ def test_tiles_name_what_is_not_there_yet() -> None:
     assert tiles["Measured"] == "not yet<small>run mosdeploy deploy</small>"
     predicted = dict(headline_tiles(line, "Quality"))
     assert predicted["Measured"] == "not yet<small>run mosdeploy search</small>"
-    assert tiles["Limit"] is None
-    assert tiles["Predicted"] is None
+    assert "Limit" not in tiles and "Predicted" not in tiles
 
 
 def test_each_candidate_is_listed_once_by_loss() -> None:
@@ -148,27 +129,9 @@ def test_each_candidate_is_listed_once_by_loss() -> None:
     assert losses == sorted(losses)
     [winner] = [row for row in table.rows if row[1] == "winner"]
     assert f">{inputs.search.winner.arch.key}: enc " in str(winner[-1])
+    # where nothing was measured there is no column of dashes
+    assert "xeon, measured" in table.header and "memory, measured" not in table.header
     assert winner[0] == inputs.search.front.index(by_arch(inputs)[inputs.search.winner.arch]) + 1
-
-
-def test_a_device_that_measured_nothing_has_no_column_for_it() -> None:
-    choices = tuple(
-        x.model_copy(
-            update={
-                "latencies": tuple(
-                    y.model_copy(update={"device": device, "measured_ms": measured_ms})
-                    for y, device, measured_ms in zip(
-                        x.latencies, ("local", "xeon"), (4.2, None), strict=True
-                    )
-                )
-            }
-        )
-        for x in full_inputs().choices
-    )
-    table = candidates_table(choices, "median")
-    columns = ("this machine, predicted", "this machine, measured", "xeon, predicted")
-    assert table.header[3:7] == (*columns, "parameters")
-    assert all(len(row) == len(table.header) for row in table.rows)
 
 
 def test_scores_have_a_column_for_each_metric() -> None:
@@ -201,10 +164,6 @@ def test_scores_of_an_earlier_search_are_called_so() -> None:
     assert [row[0] for row in table.rows] == ["largest", "smallest", "earlier winner"]
 
 
-def test_no_scores_no_table() -> None:
-    assert scores_table(None, full_inputs().choices) is None
-
-
 def test_agreement_counts_what_is_within_five_percent() -> None:
     assert agreement_summary(POINTS, "median").startswith("2 of 3 subnets were predicted within 5%")
     rows = agreement_table(POINTS).rows
@@ -228,3 +187,96 @@ def test_predictor_facts_name_the_boards_of_a_fleet() -> None:
     assert facts["Older sessions, time ratio"] is None
     assert facts["Mean relative error"] == "2.31%"
     assert facts["Model"] == "regression and MLP"
+
+
+def test_the_newest_state_of_the_device_is_shown() -> None:
+    state = DeviceState(cpu_model="Cortex-A76")
+    session = SessionRecord(
+        session="s1", started_at="2025-03-01T11:00:00Z", state=state, host="pi2"
+    )
+    inputs = dataclasses.replace(full_inputs(), sessions=(session,))
+    found = describe_device(inputs)
+    assert found is not None
+    line, rows = found
+    facts = dict(rows)
+    assert line.startswith("Raspberry Pi 4, 64-bit. State of rpi, <time>2025-03-01 12:30 UTC")
+    assert facts["Processor"] == "Cortex-A72"  # the deployment is newer
+    assert facts["Memory"] == "4.0\N{NO-BREAK SPACE}GiB, 3.0\N{NO-BREAK SPACE}GiB free"
+    assert (facts["Frequency"], facts["Throttled"]) == ("1800 MHz", None)
+    assert (facts["numpy"], facts["Execution providers"]) == ("2.2.1", "Azure, CPU")
+    found = describe_device(dataclasses.replace(inputs, deployments=(), context=None))
+    assert found is not None
+    assert dict(found[1])["Processor"] == "Cortex-A76"
+    assert "State of pi2, " in found[0]
+    assert describe_device(inputs_of(search_result())) is None
+
+
+def test_the_deployment_of_the_headline_comes_first() -> None:
+    other = deployment(3.0, DeviceProfile(name="arm"))
+    inputs = full_inputs()
+    table = deployments_table(dataclasses.replace(inputs, deployments=(other, deployment(11.4))))
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["rpi", "arm"]
+    assert table.rows[0][3:8] == (
+        "11.4\N{NO-BREAK SPACE}ms",
+        "12.1\N{NO-BREAK SPACE}ms",
+        "-",
+        "11.1\N{NO-BREAK SPACE}ms",
+        '12 ms <span class="good">kept</span>',
+    )
+    assert len(table.rows[0]) == len(table.header)
+    assert deployments_table(dataclasses.replace(inputs, deployments=())) is None
+
+
+def test_a_memory_limit_stands_beside_what_was_taken() -> None:
+    found = deployment(11.4)
+    taken = found.measurement.model_copy(update={"memory_bytes": 48 * 2**20 + 40_000})
+    held = found.model_copy(update={"measurement": taken, "max_memory_bytes": 48 * 2**20})
+    table = deployments_table(dataclasses.replace(full_inputs(), deployments=(held,)))
+    assert table is not None
+    assert "48.0381 MiB of 48 MiB" in str(table.rows[0]) and "broken" in str(table.rows[0])
+
+
+def test_failed_deployment_shows_its_error() -> None:
+    failed = deployment(1.0, DEVICE.model_copy(update={"emulated": True})).model_copy(
+        update={"measurement": Measurement(error="killed"), "self_test_passed": False}
+    )
+    table = deployments_table(dataclasses.replace(full_inputs(), deployments=(failed,)))
+    assert table is not None
+    [row] = table.rows
+    assert row[0] == "rpi (emulated: not a latency)"
+    assert row[2] == '<span class="bad">failed</span>'
+    assert row[3:10] == ('<span class="bad">killed</span>', "-", "-", "-", "12 ms", "-", "-")
+
+
+def test_bundle_and_self_test_by_hand() -> None:
+    made = manifest(SPACE.largest)
+    facts = dict(bundle_facts(made, 3 * 2**19, family_page()))
+    assert facts["Size"] == "1.5\N{NO-BREAK SPACE}MiB"
+    assert facts["Longest input"] == "128 tokens"
+    assert facts["Same as trained"] == "64 of 64 examples"
+    assert facts["BLEU trained, bundle"] == "24.1, 24.1"
+    table = self_test_table(made, ("input", "output"))
+    assert table is not None
+    assert table.header == ("input", "output") and table.is_stacked
+    assert table.rows[0] == ("Save file", "Enregistrer le fichier")
+    assert self_test_table(made.model_copy(update={"self_test": ()}), ("input", "output")) is None
+
+
+def test_every_fingerprint_is_listed() -> None:
+    rows = dict(fingerprints_table(full_inputs()).rows)
+    assert rows["training data"] == f"<code>{digest('7')}</code>"
+    assert list(rows) == [
+        "search space",
+        "supernet",
+        "latency predictor",
+        "training data",
+        "tokenizer",
+        "latency dataset",
+        "bundle: supernet",
+        "bundle: tokenizer",
+        "bundle file model.onnx",
+        "bundle file tokenizer.model",
+    ]
+    rows = dict(fingerprints_table(inputs_of(search_result())).rows)
+    assert list(rows) == ["search space", "supernet", "latency predictor"]

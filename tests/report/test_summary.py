@@ -1,11 +1,12 @@
 import dataclasses
 
 import pytest
-from synthetic import LIMIT_MS, SPACE, deployment, full_inputs, manifest
+from synthetic import DEVICE, LIMIT_MS, SPACE, deployment, full_inputs, manifest
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import Candidate, Limits, SearchResult
-from mosdeploy.report.summary import delivery, is_emulated, summarise
+from mosdeploy.report import ReportInputs
+from mosdeploy.report.summary import LimitVerdict, is_emulated, summarise
 
 
 @pytest.mark.parametrize(("bundle_ms", "kept"), [(11.4, True), (LIMIT_MS, True), (12.01, False)])
@@ -17,35 +18,31 @@ def test_limit_is_judged_by_the_measured_bundle(bundle_ms: float, kept: bool) ->
     assert headline.size_bytes == 9_400_000
 
 
-def test_parameters_are_those_of_what_was_delivered() -> None:
-    """A task's vocabulary may be trimmed."""
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"deployments": ()},
+        {"deployments": (deployment(3.0, DeviceProfile(name="xeon")),)},
+        {"manifest": manifest(SPACE.largest)},
+        {"manifest_sha256": "0" * 64},  # the deployment is of an earlier bundle
+    ],
+)
+def test_without_a_deployment_of_the_bundle_the_candidate_counts(changes: dict) -> None:
+    inputs = dataclasses.replace(full_inputs(), **changes)
+    winner = inputs.search.winner
+    headline = summarise(inputs).headline
+    assert (headline.measured, headline.measured_ms) == ("candidate", winner.measured_ms)
+    assert headline.limit_kept is True
+    assert (headline.size_bytes, headline.num_parameters) == (
+        winner.size_bytes,
+        winner.num_parameters,
+    )
+
+
+def test_parameters_are_those_of_the_deployed_bundle() -> None:
     full = full_inputs()
     trimmed = manifest(full.search.winner.arch).model_copy(update={"num_parameters": 12_345})
-    inputs = dataclasses.replace(full, manifest=trimmed)
-    assert summarise(inputs).headline.num_parameters == 12_345
-    undelivered = dataclasses.replace(inputs, deployments=())
-    assert summarise(undelivered).headline.num_parameters == inputs.search.winner.num_parameters
-
-
-def test_without_a_deployment_the_candidate_counts() -> None:
-    inputs = dataclasses.replace(full_inputs(), deployments=())
-    headline = summarise(inputs).headline
-    assert headline.measured == "candidate"
-    assert headline.measured_ms == inputs.search.winner.measured_ms
-    assert headline.limit_kept is True
-    assert headline.size_bytes == inputs.search.winner.size_bytes
-
-
-def test_deployment_on_another_device_does_not_count() -> None:
-    other = deployment(3.0, DeviceProfile(name="xeon"))
-    inputs = dataclasses.replace(full_inputs(), deployments=(other,))
-    assert summarise(inputs).headline.measured == "candidate"
-
-
-def test_bundle_of_another_architecture_does_not_count() -> None:
-    inputs = dataclasses.replace(full_inputs(), manifest=manifest(SPACE.largest))
-    assert delivery(inputs) is None
-    assert summarise(inputs).headline.measured == "candidate"
+    assert summarise(dataclasses.replace(full, manifest=trimmed)).headline.num_parameters == 12_345
 
 
 def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
@@ -63,16 +60,6 @@ def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
 
 def beyond_the_finalists(search: SearchResult) -> Candidate:
     return next(x for x in search.front if x.arch not in [c.arch for c in search.kept])
-
-
-def test_a_picked_bundle_without_a_latency_limit_stands_there() -> None:
-    full = full_inputs()
-    search = full.search.model_copy(update={"limits": Limits(max_memory_bytes=10**9)})
-    beyond = beyond_the_finalists(search)
-    held = deployment(11.4).model_copy(update={"limit_ms": None})
-    bundle = manifest(beyond.arch)
-    inputs = dataclasses.replace(full, search=search, manifest=bundle, deployments=(held,))
-    assert summarise(inputs).headline.winner == beyond.arch.key
 
 
 @pytest.mark.parametrize("limit_ms", [LIMIT_MS - 4.0, None])
@@ -113,16 +100,6 @@ def test_a_picked_bundle_is_judged_by_its_own_figure() -> None:
     assert (headline.measured_ms, headline.limit_kept) == (10.0 * 1.06, False)
 
 
-def test_a_deployment_of_an_earlier_bundle_of_this_name_does_not_count() -> None:
-    inputs = dataclasses.replace(full_inputs(), manifest_sha256="0" * 64)
-    assert delivery(inputs) is None
-    headline = summarise(inputs).headline
-    assert (headline.measured, headline.size_bytes) == (
-        "candidate",
-        inputs.search.winner.size_bytes,
-    )
-
-
 @pytest.mark.parametrize(
     ("changes", "counts"),
     [
@@ -151,52 +128,31 @@ def test_scores_of_another_beam_or_of_no_known_one_are_not_the_winners() -> None
         assert (headline.metrics, headline.scored) == ({}, "")
 
 
-def test_scores_of_weights_that_were_trained_again_do_not_count() -> None:
+@pytest.mark.parametrize(
+    ("weights", "scored", "changes", "counts"),
+    [
+        ("inherited", None, {}, True),
+        ("inherited", None, {"supernet": "1" * 64}, False),
+        ("finetuned", None, {}, False),
+        ("finetuned", "1" * 64, {"subnet": "1" * 64}, True),
+        ("finetuned", "1" * 64, {"subnet": "2" * 64}, False),
+        # these do not come from a supernet
+        ("scratch", "1" * 64, {"subnet": "1" * 64, "supernet": "3" * 64}, True),
+    ],
+)
+def test_scores_are_those_of_the_very_weights_of_the_bundle(
+    weights: str, scored: str | None, changes: dict[str, str], counts: bool
+) -> None:
     inputs = full_inputs()
-    assert inputs.scores is not None
-    assert inputs.manifest is not None
-    changes = {"weights": "finetuned", "subnet_sha256": "1" * 64}
-    scored = inputs.scores.subnets["winner"].model_copy(update=changes)
-    table = inputs.scores.model_copy(update={"subnets": {"winner, finetuned": scored}})
-    newer = "run mosdeploy export: there are newer weights"
-    for digest, metrics, told in (("1" * 64, scored.metrics, ""), ("2" * 64, {}, newer)):
-        provenance = {**inputs.manifest.provenance, "subnet": digest}
-        bundle = inputs.manifest.model_copy(
-            update={"weights": "finetuned", "provenance": provenance}
-        )
-        found = summarise(dataclasses.replace(inputs, scores=table, manifest=bundle))
-        assert (found.headline.metrics, found.headline.unscored) == (metrics, told)
-
-
-def test_scores_of_a_supernet_trained_again_do_not_count() -> None:
-    inputs = full_inputs()
-    assert inputs.scores is not None
-    assert inputs.manifest is not None
-    provenance = {**inputs.manifest.provenance, "supernet": "1" * 64}
-    bundle = inputs.manifest.model_copy(update={"provenance": provenance})
-    assert bundle.weights == "inherited"
-    headline = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
-    told = "run mosdeploy export: there are newer weights"
-    assert (headline.metrics, headline.unscored) == ({}, told)
-    # the same bundle, of weights that do not come from a supernet
-    scored = inputs.scores.subnets["winner"].model_copy(
-        update={"weights": "scratch", "subnet_sha256": "2" * 64}
-    )
-    table = inputs.scores.model_copy(update={"subnets": {"winner, scratch": scored}})
-    provenance["subnet"] = "2" * 64
-    bundle = bundle.model_copy(update={"weights": "scratch", "provenance": provenance})
+    assert inputs.scores is not None and inputs.manifest is not None
+    of = {"weights": "inherited" if scored is None else weights, "subnet_sha256": scored}
+    found = inputs.scores.subnets["winner"].model_copy(update=of)
+    table = inputs.scores.model_copy(update={"subnets": {"any name": found}})
+    provenance = {**inputs.manifest.provenance, **changes}
+    bundle = inputs.manifest.model_copy(update={"weights": weights, "provenance": provenance})
     headline = summarise(dataclasses.replace(inputs, scores=table, manifest=bundle)).headline
-    assert (headline.metrics, headline.unscored) == (scored.metrics, "")
-
-
-def test_what_scores_another_finalist_than_the_winner_names_it() -> None:
-    inputs = dataclasses.replace(full_inputs(), scores=None)
-    assert summarise(inputs).headline.unscored == "run mosdeploy evaluate"
-    other = next(x for x in inputs.search.front if x.arch != inputs.search.winner.arch)
-    assert inputs.manifest is not None
-    bundle = inputs.manifest.model_copy(update={"arch": other.arch})
-    found = summarise(dataclasses.replace(inputs, manifest=bundle)).headline
-    assert found.unscored == f"run mosdeploy evaluate --pick {other.arch.key}"
+    assert headline.metrics == (found.metrics if counts else {})
+    assert headline.unscored == ("" if counts else "run mosdeploy evaluate")
 
 
 def test_newest_of_two_deployments_counts() -> None:
@@ -210,34 +166,9 @@ def test_no_limit_is_judged_on_an_emulated_device() -> None:
     inputs = full_inputs(DeviceProfile(name="rpi", emulated=True))
     assert is_emulated(inputs)
     assert summarise(inputs).headline.limit_kept is None
-
-
-def test_another_emulated_device_does_not_matter() -> None:
-    emulated = deployment(3.0, DeviceProfile(name="arm", emulated=True))
+    other = deployment(3.0, DeviceProfile(name="arm", emulated=True))
     inputs = full_inputs()
-    inputs = dataclasses.replace(inputs, deployments=(*inputs.deployments, emulated))
-    assert not is_emulated(inputs)
-
-
-def test_scores_are_the_winners_whatever_their_name() -> None:
-    inputs = full_inputs()
-    assert inputs.scores is not None
-    assert summarise(inputs).headline.metrics == {"BLEU": 24.1, "chrF": 46.6}
-    renamed = {"best": inputs.scores.subnets["winner"]}
-    table = inputs.scores.model_copy(update={"subnets": renamed})
-    found = summarise(dataclasses.replace(inputs, scores=table)).headline.metrics
-    assert list(found.items()) == [("BLEU", 24.1), ("chrF", 46.6)]
-    others = {name: x for name, x in inputs.scores.subnets.items() if name != "winner"}
-    table = inputs.scores.model_copy(update={"subnets": others})
-    assert summarise(dataclasses.replace(inputs, scores=table)).headline.metrics == {}
-
-
-def test_scores_are_those_of_the_bundles_weights() -> None:
-    inputs = full_inputs()
-    assert inputs.manifest is not None
-    finetuned = inputs.manifest.model_copy(update={"weights": "finetuned"})
-    inputs = dataclasses.replace(inputs, manifest=finetuned)
-    assert summarise(inputs).headline.metrics == {}
+    assert not is_emulated(dataclasses.replace(inputs, deployments=(*inputs.deployments, other)))
 
 
 def test_finalists_are_new_to_the_predictor() -> None:
@@ -273,6 +204,51 @@ def test_failed_measurement_is_left_out() -> None:
     assert len(summarise(fewer).agreement) == len(summarise(inputs).agreement) - 1
 
 
-def test_one_prediction_for_each_record() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        summarise(dataclasses.replace(full_inputs(), predicted_ms=(1.0,)))
+def searched(limits: Limits, **changes: object) -> ReportInputs:
+    """A finished run under other limits, and a winner that differs."""
+    inputs = full_inputs()
+    winner = inputs.search.winner.model_copy(update=changes)
+    found = {"limits": limits, "winner": winner, "finalists": (winner,)}
+    search = inputs.search.model_copy(update=found)
+    return dataclasses.replace(inputs, search=search)
+
+
+def judged(inputs: ReportInputs) -> LimitVerdict:
+    [found] = summarise(inputs).headline.other_limits
+    return found
+
+
+def test_a_size_is_that_of_model_and_tokenizer_once_they_are_built() -> None:
+    estimated = searched(Limits(max_size_bytes=1000), size_bytes=990)
+    built = dataclasses.replace(estimated, bundle_size_bytes=1010, limited_bytes=1000)
+    assert (judged(built).taken, judged(built).kept) == (1000, True)
+    assert judged(dataclasses.replace(built, limited_bytes=1001)).kept is False
+    # before there is a bundle of it the search has only estimated it
+    alone = judged(dataclasses.replace(built, manifest=None, deployments=()))
+    assert (alone.taken, alone.kept) == (990, None)
+    assert alone.counted == "of model and tokenizer, estimated"
+
+
+def test_memory_is_the_deployed_bundles_else_what_the_search_measured() -> None:
+    inputs = searched(Limits(max_memory_bytes=1000), memory_bytes=2000, measured_memory_bytes=900)
+    found = deployment(11.4)
+    taken = found.measurement.model_copy(update={"memory_bytes": 1001})
+    held = found.model_copy(update={"measurement": taken})
+    deployed = judged(dataclasses.replace(inputs, deployments=(held,)))
+    assert (deployed.taken, deployed.kept) == (1001, False)
+    looser = held.model_copy(update={"max_memory_bytes": 2000})
+    found_limit = judged(dataclasses.replace(inputs, deployments=(looser,)))
+    assert (found_limit.most, found_limit.kept) == (2000, True)
+    searching = dataclasses.replace(inputs, deployments=())
+    assert (judged(searching).taken, judged(searching).kept) == (900, True)
+    predicted = searched(Limits(max_memory_bytes=1000), memory_bytes=2000)
+    unknown = judged(dataclasses.replace(predicted, deployments=()))
+    assert (unknown.taken, unknown.kept) == (2000, None)
+
+
+def test_memory_on_an_emulated_device_is_not_judged() -> None:
+    inputs = searched(Limits(max_memory_bytes=1000), measured_memory_bytes=900)
+    emulated = deployment(11.4, DEVICE.model_copy(update={"emulated": True}))
+    taken = emulated.measurement.model_copy(update={"memory_bytes": 900})
+    held = emulated.model_copy(update={"measurement": taken})
+    assert judged(dataclasses.replace(inputs, deployments=(held,))).kept is None

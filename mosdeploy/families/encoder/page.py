@@ -7,7 +7,7 @@ from markupsafe import Markup
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
 from ...report.cells import counted
-from ...report.drawing import Stack, draw_stacks
+from ...report.family_page import Stack, draw_stacks
 from ...spaces.encoder_choices import EncoderArch
 from ...spaces.encoder_workload import EncoderWorkload
 from .bundle import answers_with

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
 from ...report.cells import counted
-from ...report.drawing import (
+from ...report.family_page import (
     BOX_HEIGHT,
     BOX_WIDTH,
     GAP,

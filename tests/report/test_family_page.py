@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mosdeploy.report.drawing import Stack, draw_stacks, height_of, top_of
+from mosdeploy.report.family_page import Stack, draw_stacks, height_of, top_of
 
 
 def test_boxes_stand_on_one_another_and_text_is_escaped() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from synthetic import LIMIT_MS, full_inputs, inputs_of, search_result
 
 from mosdeploy.records import Limits
-from mosdeploy.report.choices import Axis, axes_of
+from mosdeploy.report.selection import Axis, axes_of
 
 positive = st.floats(1e-3, 1e6)
 
