@@ -1,4 +1,4 @@
-"""Parallel corpora."""
+"""Parallel corpora: read, cleaned and split."""
 
 import gettext
 import hashlib
@@ -14,150 +14,26 @@ from typing import Any
 
 from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
-from ...data.text_files import (
-    DATASETS,
-    load_published,
-    read_text_lines,
-    split_by_hash,
-    told_held_out,
-)
+from ...data.text_files import DATASETS, load_published, read_text_lines, split_by_hash
 from ...errors import ConfigError
 from ...folders import listed
 from ...storage import fingerprint, sha256_file
 
 Pair = tuple[str, str]
 
+SACREBLEU = "sacrebleu:"
 HEADERS = ({"source", "target"}, {"src", "tgt"}, {"src", "trg"})
-"""What a line of names says where it does not say the languages."""
+"""Names of columns in the first line of a table, beside the languages."""
 
 QUOTED_SHARE = 0.9
-"""More cells in double quotes are a way to write the file, and no texts."""
-
+"""If more of the cells are in double quotes, the quotes are no text."""
 LEAST_PAIRS = 10
 """Of fewer pairs, all may be quotations."""
-
-
-def read_aligned(source_path: Path, target_path: Path) -> list[Pair]:
-    """Lines of two files, of which line n of one translates line n of the other."""
-    sources = list(read_text_lines(source_path))
-    targets = list(read_text_lines(target_path))
-    if len(sources) != len(targets):
-        longer = (source_path, sources) if len(sources) > len(targets) else (target_path, targets)
-        is_blank = not longer[1][-1].strip()
-        raise ConfigError(
-            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
-            f"{len(targets)}; line n of one must translate line n of the other"
-            + (f"; the last line of {longer[0]} is blank: remove it" if is_blank else "")
-        )
-    return list(zip(sources, targets, strict=True))
-
-
-def text_path(prefix: Path, lang: str) -> Path:
-    """The file of one language, plain or packed."""
-    plain = Path(f"{prefix}.{lang}")
-    packed = Path(f"{prefix}.{lang}.gz")
-    for path in (plain, packed):
-        if path.is_file():
-            return path
-    raise ConfigError(
-        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
-        "language"
-    )
-
-
-def read_table(path: Path, languages: tuple[str, str]) -> list[Pair]:
-    """Lines of source TAB target; nothing is quoted, and there is no header."""
-    pairs: list[Pair] = []
-    for number, line in enumerate(read_text_lines(path), start=1):
-        cells = line.split("\t") if line.strip() else ["", ""]
-        if len(cells) != 2:
-            raise ConfigError(
-                f"{path}, line {number}: {len(cells)} columns; a line is source TAB target"
-            )
-        pairs.append((cells[0], cells[1]))
-    if pairs and _is_header(pairs[0], languages):
-        raise ConfigError(
-            f"{path}, line 1: '{pairs[0][0]}' and '{pairs[0][1]}' name the columns, and would be "
-            "learned as a translation; remove this line"
-        )
-    cells = [cell for pair in pairs for cell in map(str.strip, pair) if cell]
-    num_quoted = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-    if len(pairs) >= LEAST_PAIRS and num_quoted > QUOTED_SHARE * len(cells):
-        raise ConfigError(
-            f"{path}: {num_quoted:,} of {len(cells):,} cells stand in double quotes, which would "
-            "be learned with the texts; save it without quoting, for example with: python -c "
-            "\"import csv, sys; [print(*x, sep='\\t') for x in csv.reader(sys.stdin, "
-            f"delimiter='\\t')]\" < {path.name} > unquoted.tsv"
-        )
-    return pairs
-
-
-def _is_header(pair: Pair, languages: tuple[str, str]) -> bool:
-    names = {cell.strip().strip('"').casefold() for cell in pair}
-    return names in ({x.casefold() for x in languages}, *HEADERS)
-
-
-SACREBLEU = "sacrebleu:"
-ROWS = 10_000  # rows read at a time
-
-
-def is_published(name: str) -> bool:
-    """Whether a corpus entry means something published, not a file."""
-    return name.startswith((DATASETS, SACREBLEU))
-
-
-def read_published(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
-    """Pairs of a published corpus, in its order."""
-    if name.startswith(SACREBLEU):
-        return _test_set(name.removeprefix(SACREBLEU), source_lang, target_lang)
-    rows = load_published(name, f"{DATASETS}wmt/wmt14/de-en/train")
-    return _pairs(name, rows, (source_lang, target_lang))
-
-
-def _pairs(name: str, rows: Any, langs: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    for part in rows.iter(batch_size=ROWS):
-        for pair in part.get("translation") or [{}]:
-            if not set(langs) <= set(pair or ()):
-                found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
-                raise ConfigError(
-                    f"'{name}' has no translations from '{langs[0]}' to '{langs[1]}'; "
-                    f"it has: {found}"
-                )
-            # a missing translation counts as empty
-            yield pair[langs[0]] or "", pair[langs[1]] or ""
-
-
-def _test_set(name: str, source_lang: str, target_lang: str) -> Iterator[tuple[str, str]]:
-    from sacrebleu.dataset import DATASETS as KNOWN
-    from sacrebleu.utils import get_reference_files, get_source_file
-
-    pair = f"{source_lang}-{target_lang}"
-    if name not in KNOWN or pair not in KNOWN[name].langpairs:
-        having = ", ".join(
-            sorted(known for known, test_set in KNOWN.items() if pair in test_set.langpairs)
-        )
-        raise ConfigError(
-            f"sacrebleu has no test set '{name}' for {pair}; for {pair} it has: {having or 'none'}"
-        )
-    try:
-        paths = get_source_file(name, pair), get_reference_files(name, pair)[0]
-    except (Exception, SystemExit) as error:  # it ends the process when a download fails
-        raise ConfigError(
-            f"sacrebleu cannot get '{name}' ({error}); fetch it where there is a network with "
-            f"`sacrebleu -t {name} -l {pair} --echo src`, and copy ~/.sacrebleu here"
-        ) from error
-    sources, targets = (list(read_text_lines(Path(path))) for path in paths)
-    if len(sources) != len(targets):
-        raise ConfigError(
-            f"sacrebleu's '{name}' for {pair} has {len(sources)} lines and {len(targets)} "
-            "references; delete it below ~/.sacrebleu, and it is fetched again"
-        )
-    return zip(sources, targets, strict=True)
-
 
 MAX_CHARS_PER_TOKEN = 16
 """SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.
 """
+ROWS = 10_000  # rows of a published data set that are read at a time
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 
@@ -173,37 +49,6 @@ class Corpus:
     sha256: str
 
 
-def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
-    """Read, clean and split a parallel corpus."""
-    if sum(_shares(config)) >= 1:
-        raise ConfigError(
-            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
-            "nothing is left to train on"
-        )
-    dropped: Counter[str] = Counter()
-    test = _read_held_out(config.test, config, root, dropped)
-    taken = {_source_key(source) for source, _ in test}
-    valid = _without(_read_held_out(config.valid, config, root, dropped), taken, dropped)
-    taken |= {_source_key(source) for source, _ in valid}
-
-    pairs = _read(config.train, config, root, dropped)
-    if not pairs:
-        raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
-    train, split_valid, split_test = _split(
-        _without(clean(pairs, config, dropped), taken, dropped), config
-    )
-    valid = valid + split_valid
-    test = test + split_test
-    _check_filled(train, valid, config, dropped)
-    return Corpus(
-        tuple(train),
-        tuple(valid),
-        tuple(test),
-        dict(sorted(dropped.items())),
-        _digest(train, valid, test),
-    )
-
-
 def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
     """Read the corpus of a run file; its digest covers the teacher that the run file names."""
     corpus = load_corpus(config.corpus, root)
@@ -212,6 +57,45 @@ def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
     settings = config.teacher.model_copy(update={"path": None})
     sha256 = fingerprint(corpus.sha256, teacher_sha256(config, root), settings)
     return replace(corpus, sha256=sha256)
+
+
+def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
+    """Read, clean and split a parallel corpus."""
+    # a fraction counts where no file is named
+    shares = (
+        0.0 if config.valid else config.valid_fraction,
+        0.0 if config.test else config.test_fraction,
+    )
+    if sum(shares) >= 1:
+        raise ConfigError(
+            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
+            "nothing is left to train on"
+        )
+    dropped: Counter[str] = Counter()
+    test = _read_held_out(config.test, config, root, dropped)
+    taken = {_source_key(pair) for pair in test}
+    valid = _without(_read_held_out(config.valid, config, root, dropped), taken, dropped)
+    taken |= {_source_key(pair) for pair in valid}
+    pairs = _read(config.train, config, root, dropped)
+    if not pairs:
+        raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
+    cleaned = _without(clean(pairs, config, dropped), taken, dropped)
+    train, split_valid, split_test = split_by_hash(cleaned, _source_key, *shares)
+    valid += split_valid
+    test += split_test
+    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
+    if not train:
+        raise ConfigError(
+            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts})"
+        )
+    if not valid:
+        raise ConfigError(
+            f"the corpus has no validation pairs ({len(train)} training pairs, dropped: {counts}): "
+            "name another file as corpus.valid (--valid of init), or raise corpus.valid_fraction "
+            f"above {config.valid_fraction}"
+        )
+    splits = (tuple(train), tuple(valid), tuple(test))
+    return Corpus(*splits, dict(sorted(dropped.items())), _digest(*splits))
 
 
 def teacher_folder(config: TranslationRunConfig, root: Path) -> Path:
@@ -232,14 +116,14 @@ def teacher_sha256(config: TranslationRunConfig, root: Path) -> str:
     return fingerprint(*(part for path in files for part in (path.name, sha256_file(path))))
 
 
+# -- cleaning and splitting
+
+
 def normalise(text: str) -> str:
     """NFKC form with single spaces: what the tokenizer sees, so that references have the form of
     translations.
     """
     return " ".join(unicodedata.normalize("NFKC", text).split())
-
-
-# -- cleaning and splitting
 
 
 def clean(pairs: Iterable[Pair], config: CorpusConfig, dropped: Counter[str]) -> list[Pair]:
@@ -271,58 +155,23 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
 
 
 def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[Pair]:
-    kept = [pair for pair in pairs if _source_key(pair[0]) not in taken]
+    kept = [pair for pair in pairs if _source_key(pair) not in taken]
     if len(kept) < len(pairs):
         dropped["held_out"] += len(pairs) - len(kept)
     return kept
 
 
-def _split(pairs: list[Pair], config: CorpusConfig) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split by the source alone."""
-    return split_by_hash(pairs, lambda pair: _source_key(pair[0]), *_shares(config))
+def _source_key(pair: Pair) -> str:
+    return normalise(pair[0]).casefold()
 
 
-def _shares(config: CorpusConfig) -> tuple[float, float]:
-    """What is split off for validation and for the test; nothing where a file is named."""
-    return (
-        0.0 if config.valid else config.valid_fraction,
-        0.0 if config.test else config.test_fraction,
-    )
-
-
-def _source_key(source: str) -> str:
-    return normalise(source).casefold()
-
-
-def _digest(*splits: list[Pair]) -> str:
+def _digest(*splits: tuple[Pair, ...]) -> str:
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
         for source, target in split:
             digest.update(f"{source}\t{target}\n".encode())
     return digest.hexdigest()
-
-
-def _check_filled(
-    train: list[Pair], valid: list[Pair], config: CorpusConfig, dropped: Counter[str]
-) -> None:
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
-    if not train:
-        raise ConfigError(
-            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts})"
-            + told_held_out(dropped["held_out"], corpus_valid=config.valid, corpus_test=config.test)
-        )
-    if not valid and config.valid:
-        raise ConfigError(
-            f"corpus.valid '{config.valid}': the sources of all its pairs are in corpus.test "
-            f"'{config.test}' too; name another file"
-        )
-    if not valid:
-        raise ConfigError(
-            f"the corpus has no validation pairs ({len(train)} training pairs, dropped: {counts}): "
-            "name a file as corpus.valid (--valid of init), or raise corpus.valid_fraction above "
-            f"{config.valid_fraction}"
-        )
 
 
 # -- reading
@@ -333,10 +182,9 @@ def _read_held_out(
 ) -> list[Pair]:
     if name is None:
         return []
-    pairs = [
-        (source.strip(), target.strip()) for source, target in _read(name, config, root, dropped)
-    ]
-    kept = [(source, target) for source, target in pairs if source and target]
+    pairs = _read(name, config, root, dropped)
+    stripped = [(source.strip(), target.strip()) for source, target in pairs]
+    kept = [(source, target) for source, target in stripped if source and target]
     if len(kept) < len(pairs):
         dropped["empty"] += len(pairs) - len(kept)
     if not kept:
@@ -347,6 +195,7 @@ def _read_held_out(
 def _read(
     name: str | tuple[str, str], config: CorpusConfig, root: Path, dropped: Counter[str]
 ) -> list[Pair]:
+    languages = (config.source_lang, config.target_lang)
     if isinstance(name, tuple):
         if config.format != "text":
             raise ConfigError(
@@ -354,70 +203,150 @@ def _read(
             )
         first, second = (root / expand_home(part) for part in name)
         return read_aligned(first, second)
-    if is_published(name):
-        return list(read_published(name, config.source_lang, config.target_lang))
+    if name.startswith(SACREBLEU):
+        return _read_test_set(name.removeprefix(SACREBLEU), "-".join(languages))
+    if name.startswith(DATASETS):
+        rows = load_published(name, f"{DATASETS}wmt/wmt14/de-en/train")
+        return list(_published_pairs(name, rows, languages))
     if config.format == "gettext":
-        return [
-            pair
-            for path in _catalog_paths(name, config, root)
-            for pair in _read_catalog(path, dropped)
-        ]
+        paths = _catalog_paths(name, config, root)
+        return [pair for path in paths for pair in _read_catalog(path, dropped)]
     path = root / expand_home(name)
     # held-out pairs may lie in the other format
     is_table = path.name.removesuffix(".gz").endswith(".tsv")
     prefixed = (Path(f"{path}.{config.source_lang}{end}") for end in ("", ".gz"))
     if is_table or (config.format == "tsv" and not any(x.is_file() for x in prefixed)):
-        return read_table(path, (config.source_lang, config.target_lang))
-    source_path, target_path = (
-        text_path(path, lang) for lang in (config.source_lang, config.target_lang)
-    )
+        return read_table(path, languages)
+    source_path, target_path = (_text_path(path, lang) for lang in languages)
     return read_aligned(source_path, target_path)
 
 
-def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
-    """The .mo files that a config entry means; below LC_MESSAGES folders and their like, those of
-    the target language.
-    """
-    if name.startswith(PACKAGE):
-        paths = _package_catalogs(name.removeprefix(PACKAGE))
-    else:
-        path = root / expand_home(name)
+def read_aligned(source_path: Path, target_path: Path) -> list[Pair]:
+    """Read two files of which line n of one translates line n of the other."""
+    sources = list(read_text_lines(source_path))
+    targets = list(read_text_lines(target_path))
+    if len(sources) != len(targets):
+        longer = (source_path, sources) if len(sources) > len(targets) else (target_path, targets)
+        is_blank = not longer[1][-1].strip()
+        raise ConfigError(
+            f"unequal line counts: {source_path} has {len(sources)} lines, {target_path} has "
+            f"{len(targets)}; line n of one must translate line n of the other"
+            + (f"; the last line of {longer[0]} is blank: remove it" if is_blank else "")
+        )
+    return list(zip(sources, targets, strict=True))
+
+
+def _text_path(prefix: Path, lang: str) -> Path:
+    """Find the file of one language, plain or packed."""
+    plain = Path(f"{prefix}.{lang}")
+    packed = Path(f"{prefix}.{lang}.gz")
+    for path in (plain, packed):
         if path.is_file():
-            return [path]
-        if not path.is_dir():
+            return path
+    raise ConfigError(
+        f"{plain}: no such file (nor {packed.name}); the corpus entry is a prefix, without the "
+        "language"
+    )
+
+
+def read_table(path: Path, languages: tuple[str, str]) -> list[Pair]:
+    """Read lines of source TAB target, without quotes and without a header."""
+    pairs: list[Pair] = []
+    for number, line in enumerate(read_text_lines(path), start=1):
+        cells = line.split("\t") if line.strip() else ["", ""]
+        if len(cells) != 2:
             raise ConfigError(
-                f"{path}: no such .mo file or folder; an installed package is written package:NAME"
+                f"{path}, line {number}: {len(cells)} columns; a line is source TAB target"
             )
+        pairs.append((cells[0], cells[1]))
+    first = {cell.strip().strip('"').casefold() for cell in pairs[0]} if pairs else set()
+    if first in ({name.casefold() for name in languages}, *HEADERS):
+        raise ConfigError(
+            f"{path}, line 1: '{pairs[0][0]}' and '{pairs[0][1]}' name the columns, and would be "
+            "learned as a translation; remove this line"
+        )
+    cells = [cell for pair in pairs for cell in map(str.strip, pair) if cell]
+    num_quoted = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    if len(pairs) >= LEAST_PAIRS and num_quoted > QUOTED_SHARE * len(cells):
+        raise ConfigError(
+            f"{path}: {num_quoted:,} of {len(cells):,} cells stand in double quotes, which would "
+            "be learned with the texts; save it without quoting"
+        )
+    return pairs
+
+
+def _published_pairs(name: str, rows: Any, languages: tuple[str, str]) -> Iterator[Pair]:
+    source, target = languages
+    for part in rows.iter(batch_size=ROWS):
+        for pair in part.get("translation") or [{}]:
+            if not set(languages) <= set(pair or ()):
+                found = ", ".join(sorted(pair)) if pair else "no column 'translation'"
+                raise ConfigError(
+                    f"'{name}' has no translations from '{source}' to '{target}'; it has: {found}"
+                )
+            # a missing translation counts as empty
+            yield pair[source] or "", pair[target] or ""
+
+
+def _read_test_set(name: str, languages: str) -> list[Pair]:
+    from sacrebleu.dataset import DATASETS as TEST_SETS
+    from sacrebleu.utils import get_reference_files, get_source_file
+
+    known = sorted(key for key, test_set in TEST_SETS.items() if languages in test_set.langpairs)
+    if name not in known:
+        raise ConfigError(
+            f"sacrebleu has no test set '{name}' for {languages}; for {languages} it has: "
+            f"{', '.join(known) or 'none'}"
+        )
+    try:
+        paths = get_source_file(name, languages), get_reference_files(name, languages)[0]
+    except (Exception, SystemExit) as error:  # it ends the process when a download fails
+        raise ConfigError(
+            f"sacrebleu cannot get '{name}' ({error}); fetch it where there is a network with "
+            f"`sacrebleu -t {name} -l {languages} --echo src`, and copy ~/.sacrebleu here"
+        ) from error
+    return read_aligned(*map(Path, paths))
+
+
+def _catalog_paths(name: str, config: CorpusConfig, root: Path) -> list[Path]:
+    """Find the .mo files of a folder or a package; below LC_MESSAGES folders and their like, those
+    of the target language.
+    """
+    path = root / expand_home(name)
+    if name.startswith(PACKAGE):
+        package = name.removeprefix(PACKAGE)
+        try:
+            distribution = importlib.metadata.distribution(package)
+        except (importlib.metadata.PackageNotFoundError, ValueError) as error:
+            raise ConfigError(
+                f"the corpus package '{package}' is not installed; install it with: "
+                f"pip install {package}"
+            ) from error
+        files = [str(distribution.locate_file(file)) for file in distribution.files or ()]
+        paths = sorted(Path(file) for file in files if file.endswith(".mo"))
+    elif path.is_file():
+        return [path]
+    elif path.is_dir():
         paths = sorted(path.rglob("*.mo"))
-    if not paths:
-        raise ConfigError(f"corpus entry '{name}' holds no .mo catalogs")
+    else:
+        raise ConfigError(
+            f"{path}: no such .mo file or folder; an installed package is written package:NAME"
+        )
     chosen = [path for path in paths if _is_of_language(path, config.target_lang)]
     if not chosen:
         languages = ", ".join(sorted({path.parent.parent.name for path in paths}))
         raise ConfigError(
-            f"corpus entry '{name}' has no catalog of '{config.target_lang}'; it has: {languages}"
+            f"corpus entry '{name}' has no .mo catalog of '{config.target_lang}'; it has: "
+            f"{languages or 'none'}"
         )
     return chosen
-
-
-def _package_catalogs(package: str) -> list[Path]:
-    try:
-        distribution = importlib.metadata.distribution(package)
-    except (importlib.metadata.PackageNotFoundError, ValueError) as error:
-        raise ConfigError(
-            f"the corpus package '{package}' is not installed; install it with: "
-            f"pip install {package}"
-        ) from error
-    files = sorted(file for file in distribution.files or () if file.suffix == ".mo")
-    return [Path(str(distribution.locate_file(file))) for file in files]
 
 
 def _is_of_language(path: Path, lang: str) -> bool:
     if not path.parent.name.startswith("LC_"):  # LC_TIME may have a catalog too
         return True
-    folder, wanted = (
-        re.split(r"[_@.-]", tag.casefold()) for tag in (path.parent.parent.name, lang)
-    )
+    folder = re.split(r"[_@.-]", path.parent.parent.name.casefold())
+    wanted = re.split(r"[_@.-]", lang.casefold())
     return folder[: len(wanted)] == wanted
 
 

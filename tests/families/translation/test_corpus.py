@@ -1,9 +1,9 @@
-import csv
 import gzip
 import json
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sacrebleu.dataset
@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 
 from mosdeploy.config.translation import CorpusConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.translation.corpus import (
-    is_published,
-    load_corpus,
-    normalise,
-    read_aligned,
-    read_published,
-    read_table,
-)
+from mosdeploy.families.translation.corpus import load_corpus, normalise
 
 
 def pairs(count: int, start: int = 0) -> list[tuple[str, str]]:
@@ -93,8 +86,9 @@ def test_each_reason_is_counted_once(tmp_path: Path) -> None:
         ("x" * 161, "y" * 161),
         ("the  0th house", "das Haus Nummer\u00a00"),
     ]
-    write_text(tmp_path / "train", pairs(100) + bad)
-    corpus = load_corpus(config(max_tokens=10), tmp_path)
+    at_the_bound = [("ab", "abcdefgh")]
+    write_text(tmp_path / "train", pairs(99) + at_the_bound + bad)
+    corpus = load_corpus(config(max_tokens=10, max_length_ratio=4.0), tmp_path)
     counts = {
         "empty": 2,
         "control": 1,
@@ -105,11 +99,6 @@ def test_each_reason_is_counted_once(tmp_path: Path) -> None:
     }
     assert corpus.dropped == counts
     assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 100
-
-
-def test_length_ratio_bound_is_inclusive(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", [*pairs(100), ("ab", "abcdefgh")])
-    assert load_corpus(config(max_length_ratio=4.0), tmp_path).dropped == {}
 
 
 def test_held_out_files_stay_as_they_are_published(tmp_path: Path) -> None:
@@ -134,16 +123,6 @@ def test_gzip_and_byte_order_mark_read_like_plain_text(tmp_path: Path) -> None:
     assert load_corpus(config(), tmp_path) == plain
 
 
-def test_tsv_reads_like_text(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(100))
-    (tmp_path / "train.tsv").write_text(
-        "".join(f"{source}\t{target}\n" for source, target in pairs(100))
-    )
-    assert load_corpus(config(format="tsv", train="train.tsv"), tmp_path) == load_corpus(
-        config(), tmp_path
-    )
-
-
 def test_held_out_pairs_may_lie_in_the_other_format(tmp_path: Path) -> None:
     for name, start in (("train", 0), ("valid", 100)):
         found = pairs(50, start=start)
@@ -160,12 +139,6 @@ def test_held_out_pairs_may_lie_in_the_other_format(tmp_path: Path) -> None:
     ]
     assert len(read[0].valid) == 50
     assert read[0] == read[1] == read[2]
-
-
-def test_tsv_with_another_number_of_columns_names_the_line(tmp_path: Path) -> None:
-    (tmp_path / "train.tsv").write_text("a\tb\n\nc\td\te\n")
-    with pytest.raises(ConfigError, match=r"train\.tsv, line 3: 3 columns"):
-        load_corpus(config(format="tsv", train="train.tsv"), tmp_path)
 
 
 def test_gettext_takes_the_language_without_plurals_or_contexts(
@@ -189,33 +162,12 @@ def test_gettext_takes_the_language_without_plurals_or_contexts(
     assert (one_file.train, one_file.valid) == (corpus.train, corpus.valid)
 
 
-def test_gettext_without_the_language_lists_those_there_are(tmp_path: Path) -> None:
-    write_mo(tmp_path / "fr/LC_MESSAGES/a.mo", {"house": "maison"})
-    write_mo(tmp_path / "es/LC_MESSAGES/a.mo", {"house": "casa"})
-    with pytest.raises(ConfigError, match=r"no catalog of 'de'; it has: es, fr"):
-        load_corpus(config(format="gettext", train="."), tmp_path)
-
-
 def test_gettext_of_an_installed_package(tmp_path: Path) -> None:
     pytest.importorskip("jupyterlab_language_pack_fr_FR")
     name = "package:jupyterlab-language-pack-fr-FR"
     corpus = load_corpus(config(format="gettext", train=name, target_lang="fr"), tmp_path)
     assert len(corpus.train) > 2000
     assert set(corpus.dropped) >= {"plural", "identical", "duplicate"}
-
-
-def test_missing_package_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="pip install no-such-language-pack"):
-        load_corpus(config(format="gettext", train="package:no-such-language-pack"), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"no catalog at all", b"\xde\x12\x04\x95\0\0\0\0\x05\0\0\0\x1c\0\0\0"]
-)
-def test_broken_catalog_is_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.mo").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"a\.mo: not a gettext"):
-        load_corpus(config(format="gettext", train="a.mo"), tmp_path)
 
 
 @fuzzed(60)
@@ -226,69 +178,6 @@ def test_any_catalog_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> 
     path.write_bytes(damage(path.read_bytes(), data))
     with only(ConfigError):
         load_corpus(config(format="gettext", train="a.mo"), tmp_path)
-
-
-def test_unequal_line_counts_give_both(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(7))
-    (tmp_path / "train.de").write_text("eins\nzwei\n")
-    with pytest.raises(ConfigError, match=r"train\.en has 7 lines, .*train\.de has 2;"):
-        load_corpus(config(), tmp_path)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_not_utf8_names_file_and_line(tmp_path: Path, packed: bool) -> None:
-    write_text(tmp_path / "train", pairs(3))
-    content = "eins\nzwölf\ndrei\n".encode("latin-1")
-    (tmp_path / "train.de").unlink()
-    (tmp_path / ("train.de.gz" if packed else "train.de")).write_bytes(
-        gzip.compress(content) if packed else content
-    )
-    with pytest.raises(ConfigError, match=r"train\.de(\.gz)?, line 2: not UTF-8"):
-        load_corpus(config(), tmp_path)
-
-
-def test_truncated_gzip_is_named(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(300))
-    packed = gzip.compress((tmp_path / "train.de").read_bytes())
-    (tmp_path / "train.de").unlink()
-    (tmp_path / "train.de.gz").write_bytes(packed[:-40])
-    with pytest.raises(ConfigError, match=r"train\.de\.gz: cannot be read"):
-        load_corpus(config(), tmp_path)
-
-
-def test_missing_file_names_both_spellings(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train\.en: no such file \(nor train\.en\.gz\)"):
-        load_corpus(config(), tmp_path)
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        load_corpus(config(format="tsv"), tmp_path)
-    with pytest.raises(ConfigError, match=r"no such \.mo file or folder"):
-        load_corpus(config(format="gettext"), tmp_path)
-
-
-def test_empty_corpora(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", [])
-    with pytest.raises(ConfigError, match=r"corpus\.train 'train' is empty"):
-        load_corpus(config(), tmp_path)
-    write_text(tmp_path / "train", [("OK", "OK"), ("", "")])
-    with pytest.raises(
-        ConfigError, match=r"no pair is left to train on \(dropped: empty 1, identical 1\)"
-    ):
-        load_corpus(config(), tmp_path)
-    write_text(tmp_path / "train", pairs(10))
-    with pytest.raises(ConfigError, match="no validation pairs"):
-        load_corpus(config(valid_fraction=0.0), tmp_path)
-    with pytest.raises(ConfigError, match="add up to 1"):
-        load_corpus(config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
-    write_text(tmp_path / "valid", [("", "leer")])
-    with pytest.raises(ConfigError, match="'valid' is empty"):
-        load_corpus(config(valid="valid"), tmp_path)
-    write_text(tmp_path / "test", pairs(2))
-    with pytest.raises(ConfigError, match=r"all its pairs are in corpus\.test 'test' too; name an"):
-        load_corpus(config(valid="test", test="test"), tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"held_out 10\); 10 are in corpus\.test 'train' too: name"
-    ):
-        load_corpus(config(test="train"), tmp_path)
 
 
 def test_fractions_count_where_no_file_is_named(tmp_path: Path) -> None:
@@ -303,47 +192,6 @@ def test_normalise_is_idempotent() -> None:
     text = "ﬁle…\u00a0 e\u0301 \u3000Ａ"
     assert normalise(text) == "file... é A"
     assert normalise(normalise(text)) == normalise(text)
-
-
-PAIRS = [(f"the {i}th house", f"das Haus Nummer {i}") for i in range(20)]
-
-
-def write(path: Path, rows: list[tuple[str, str]], quoting: int = csv.QUOTE_MINIMAL) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter="\t", quoting=quoting).writerows(rows)
-    return path
-
-
-@pytest.mark.parametrize(
-    "names", [("en", "de"), ("DE", "EN"), ("source", "Target"), ("src", "tgt"), ('"en"', '"de"')]
-)
-def test_a_line_of_names_is_no_translation(tmp_path: Path, names: tuple[str, str]) -> None:
-    path = tmp_path / "a.tsv"
-    path.write_text("\n".join("\t".join(row) for row in [names, *PAIRS]))
-    with pytest.raises(ConfigError, match=r"a\.tsv, line 1: .* name the columns, .*; remove"):
-        read_table(path, ("en", "de"))
-    path.write_text("\n".join("\t".join(row) for row in [*PAIRS, names]))
-    assert read_table(path, ("en", "de")) == [*PAIRS, names]
-
-
-def test_quotes_around_every_cell_are_no_texts(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", PAIRS, csv.QUOTE_ALL)
-    with pytest.raises(ConfigError, match=r"a\.tsv: 40 of 40 cells stand in double quotes, .*csv"):
-        read_table(path, ("en", "de"))
-    quoted = [(f'"{source}"', target) for source, target in PAIRS]
-    path.write_text("\n".join("\t".join(row) for row in quoted))
-    assert read_table(path, ("en", "de")) == quoted
-
-
-def test_a_blank_line_at_the_end_of_one_file_is_told(tmp_path: Path) -> None:
-    paths = (tmp_path / "a.en", tmp_path / "a.de")
-    paths[0].write_text("one\ntwo\n")
-    paths[1].write_text("eins\nzwei\n\n")
-    with pytest.raises(ConfigError, match=r"de has 3; .*; the last line of .*a\.de is blank: remo"):
-        read_aligned(*paths)
-    paths[1].write_text("eins\n")
-    with pytest.raises(ConfigError, match=r"translate line n of the other$"):
-        read_aligned(*paths)
 
 
 NO_TRANSLATION = {"en": "number 31", "de": None}
@@ -374,13 +222,6 @@ def test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(known._get_txt_file_path("en-de", field)).write_text(lines)
 
 
-def test_what_is_published() -> None:
-    assert is_published("datasets:wmt/wmt14/de-en/train")
-    assert is_published("sacrebleu:wmt14/full")
-    assert not is_published("data/train")
-    assert not is_published("package:some-catalogs")
-
-
 def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(
     folder: Path, test_set: None, tmp_path: Path
 ) -> None:
@@ -396,46 +237,109 @@ def test_a_corpus_of_datasets_and_a_test_set_of_sacrebleu(
     assert corpus.test == (("Hello", "Hallo"), ("World", "Welt"))
 
 
-def test_other_languages_and_other_names_are_explained(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="no translations from 'en' to 'fr'; it has: de, en"):
-        list(read_published(f"datasets:{folder}/default/train", "en", "fr"))
-    with pytest.raises(
-        ConfigError, match=r"cannot be loaded .*is the name right, and the network there"
+def test_a_data_set_that_cannot_be_read_is_explained(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.jsonl").write_text('{"text": "a"}\n')
+    for name, target, message in (
+        (f"{folder}/default/train", "fr", "no translations from 'en' to 'fr'; it has: de, en"),
+        (f"{folder}-gone/default/train", "de", "cannot be loaded"),
+        (f"{folder}/default/dev", "de", "cannot be loaded"),
+        (f"{tmp_path}/texts/default/train", "de", "no column 'translation'"),
     ):
-        list(read_published(f"datasets:{folder}-gone/default/train", "en", "de"))
-    with pytest.raises(ConfigError, match=r"cannot be loaded"):
-        list(read_published(f"datasets:{folder}/default/dev", "en", "de"))
-    (folder.parent / "texts").mkdir()
-    (folder.parent / "texts" / "train.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(ConfigError, match="it has: no column 'translation'"):
-        list(read_published(f"datasets:{folder.parent}/texts/default/train", "en", "de"))
+        with pytest.raises(ConfigError, match=message):
+            load_corpus(config(train=f"datasets:{name}", target_lang=target), tmp_path)
 
 
-def test_a_name_that_is_too_short_shows_the_form() -> None:
-    with pytest.raises(
-        ConfigError, match="write datasets:PATH/CONFIG/SPLIT, like datasets:wmt/wmt14/de-en/train"
-    ):
-        read_published("datasets:train", "en", "de")
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'mosdeploy\[corpora\]'"):
-        list(read_published("datasets:wmt/wmt14/de-en/train", "en", "de"))
-
-
-def test_test_sets_that_sacrebleu_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ConfigError, match=r"no test set 'wmt13/x' for en-de; for en-de it has: .*wmt14/full"
-    ):
-        list(read_published("sacrebleu:wmt13/x", "en", "de"))
-
+def test_what_others_publish_must_be_named_and_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: str) -> str:
         sys.exit(1)
 
+    monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.setattr("sacrebleu.utils.get_source_file", fail)
-    with pytest.raises(
-        ConfigError,
-        match=r"cannot get 'wmt14/full' .*`sacrebleu -t wmt14/full -l en-de --echo src`",
+    for name, message in (
+        ("datasets:train", "PATH/CONFIG/SPLIT"),
+        ("datasets:wmt/wmt14/de-en/train", r"mosdeploy\[corpora\]"),
+        ("sacrebleu:wmt13/x", "it has: .*wmt14/full"),
+        ("sacrebleu:wmt14/full", "`sacrebleu -t wmt14/full -l en-de --echo src`"),
     ):
-        list(read_published("sacrebleu:wmt14/full", "en", "de"))
+        with pytest.raises(ConfigError, match=message):
+            load_corpus(config(train=name), tmp_path)
+
+
+# -- files that are no corpus
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join("\t".join(row) for row in rows)
+
+
+QUOTED = [(f'"{source}"', f'"{target}"') for source, target in pairs(20)]
+FRENCH = {"fr/LC_MESSAGES/a.mo": {"house": "maison"}, "es/LC_MESSAGES/a.mo": {"house": "casa"}}
+LATIN = "eins\nzwölf\n".encode("latin-1")
+TSV = {"format": "tsv", "train": "a.tsv"}
+MO = {"format": "gettext", "train": "a.mo"}
+SOURCES = "".join(f"{i}\n" for i in range(300))
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "message"),
+    [
+        ({}, {}, r"train\.en: no such file \(nor train\.en\.gz\)"),
+        ({}, {"format": "tsv"}, "cannot be read: No such file"),
+        ({}, {"format": "gettext"}, r"no such \.mo file or folder"),
+        ({}, {"format": "gettext", "train": "package:no-pack"}, "pip install no-pack"),
+        ({"a.mo": b""}, MO, r"a\.mo: not a gettext"),
+        ({"a.mo": b"no catalog at all"}, MO, r"a\.mo: not a gettext"),
+        (FRENCH, {"format": "gettext", "train": "."}, "of 'de'; it has: es, fr"),
+        ({"a.tsv": "a\tb\n\nc\td\te\n"}, TSV, r"a\.tsv, line 3: 3 columns"),
+        ({"a.tsv": table([("DE", "EN"), *pairs(20)])}, TSV, "line 1: .* name the columns"),
+        ({"a.tsv": table([("src", "tgt"), *pairs(20)])}, TSV, "line 1: .* name the columns"),
+        ({"a.tsv": table([('"en"', '"de"'), *pairs(20)])}, TSV, "line 1: .* name the columns"),
+        ({"a.tsv": table(QUOTED)}, TSV, "40 of 40 cells stand in double quotes"),
+        ({"train.en": "1\n2\n", "train.de": "1\n"}, {}, r"en has 2 lines, .*de has 1; .*other$"),
+        ({"train.en": "1\n2\n\n", "train.de": "1\n2\n"}, {}, r"last line of .*train\.en is blank"),
+        ({"train.en": "1\n2\n", "train.de": LATIN}, {}, r"train\.de, line 2: not UTF-8"),
+        (
+            {"train.en": SOURCES, "train.de.gz": gzip.compress(SOURCES.encode())[:-40]},
+            {},
+            r"train\.de\.gz: cannot be read",
+        ),
+        ({"train.en": "", "train.de": ""}, {}, "'train' is empty"),
+        ({"train.en": "OK\n\n", "train.de": "OK\n\n"}, {}, r"dropped: empty 1, identical 1\)"),
+    ],
+)
+def test_files_that_are_no_corpus_are_named(
+    tmp_path: Path, files: dict[str, Any], fields: dict[str, str], message: str
+) -> None:
+    for name, content in files.items():
+        if isinstance(content, dict):
+            write_mo(tmp_path / name, content)
+        else:
+            data = content if isinstance(content, bytes) else content.encode()
+            (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=message):
+        load_corpus(config(**fields), tmp_path)
+
+
+def test_names_and_quotes_may_stand_in_texts(tmp_path: Path) -> None:
+    rows = [*pairs(20), ("en", "de"), *((x, y.strip('"')) for x, y in QUOTED)]
+    (tmp_path / "a.tsv").write_text(table(rows))
+    corpus = load_corpus(config(**TSV, max_length_ratio=9.0), tmp_path)
+    assert {*corpus.train, *corpus.valid, *corpus.test} == set(rows)
+
+
+def test_a_corpus_needs_pairs_to_train_on_and_to_validate_on(tmp_path: Path) -> None:
+    write_text(tmp_path / "train", pairs(10))
+    write_text(tmp_path / "valid", [("", "leer")])
+    write_text(tmp_path / "test", pairs(2))
+    for fields, message in (
+        ({"valid_fraction": 0.0}, "no validation pairs"),
+        ({"valid_fraction": 0.5, "test_fraction": 0.5}, "add up to 1"),
+        ({"valid": "valid"}, "'valid' is empty"),
+        ({"valid": "test", "test": "test"}, "no validation pairs"),
+        ({"test": "train"}, "held_out 10"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_corpus(config(**fields), tmp_path)
