@@ -91,7 +91,7 @@ def test_data_in_the_run_folder_is_named_from_there(
     given = InitOptions(("run/data/train.en", "run/data/train.de"))
     init_from_data(Path("run"), given, device="rpi")
     config: Any = mosdeploy.open_run("run").config
-    assert (config.corpus.train, config.device) == ("data/train", "rpi")
+    assert (config.corpus.train, config.device) == (("data/train.en", "data/train.de"), "rpi")
 
 
 def test_a_file_may_have_a_colon_in_its_name(
@@ -149,7 +149,7 @@ def test_a_program_is_told_what_was_found(tmp_path: Path, corpus: Path) -> None:
 def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
     run = mosdeploy.init(tmp_path, train=[str(corpus / "train.en"), str(corpus / "train.de")])
     config: Any = run.config
-    assert config.corpus.train == str(corpus / "train")
+    assert config.corpus.train == tuple(str(corpus / f"train.{x}") for x in ("en", "de"))
 
 
 @pytest.mark.usefixtures("step_times")

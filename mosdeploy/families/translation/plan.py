@@ -15,19 +15,31 @@ from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
 from ...family.plan import HELD_OUT, dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
-from .corpus import Corpus, Pair, load_corpus
+from .corpus import Corpus, load_corpus
 from .tokenizer import trial_lengths
+
+MIN_PAIRS = 100
+MAX_TOKENS = 256
+"""A sentence of more tokens is no sentence: the most that `max_tokens` is set to."""
+
+MIN_READS_FOR_DROPOUT = 5
+"""Below, a network learned more without dropout, in `benchmarks/dropout.json`."""
+
+SAMPLE_PAIRS = 10_000
+"""Evenly spaced pairs whose tokens are counted."""
+
+
+# -- sizes
 
 
 @dataclass(frozen=True)
 class Size:
-    """One size."""
+    """A space by name, its vocabulary, its batches, and the search in it."""
 
     max_pairs: float
     vocab_size: int
     tokens_per_batch: int
     learning_rate: float
-    epochs: int
     min_steps: int
     max_steps: int
     dims: tuple[int, ...]
@@ -36,6 +48,7 @@ class Size:
     ffn_dims: tuple[int, ...]
     heads: tuple[int, ...]
     qkv_dim: int
+    epochs: int = 20
     profile_budget: int = 30
     population: int = 125
     iterations: int = 30
@@ -48,7 +61,6 @@ SIZES = {
         vocab_size=4000,
         tokens_per_batch=512,
         learning_rate=4e-3,
-        epochs=20,
         min_steps=1500,
         max_steps=5000,
         dims=(96, 128),
@@ -67,7 +79,6 @@ SIZES = {
         vocab_size=8000,
         tokens_per_batch=2048,
         learning_rate=2e-3,
-        epochs=20,
         min_steps=5000,
         max_steps=40_000,
         dims=(192, 256),
@@ -84,7 +95,6 @@ SIZES = {
         vocab_size=16_000,
         tokens_per_batch=8192,
         learning_rate=1e-3,
-        epochs=20,
         min_steps=20_000,
         max_steps=100_000,
         dims=(384, 512),
@@ -99,7 +109,6 @@ SIZES = {
         vocab_size=32_000,
         tokens_per_batch=16_384,
         learning_rate=1e-3,
-        epochs=10,
         min_steps=40_000,
         max_steps=200_000,
         dims=(512, 640),
@@ -108,28 +117,28 @@ SIZES = {
         ffn_dims=(1024, 2048, 3072),
         heads=(4, 8),
         qkv_dim=512,
+        epochs=10,
     ),
 }
 """By name, smallest first. `tiny` is the space of the recipe of that name, `large` that of HAT."""
 
-CPU_LARGEST = "small"
-"""What a corpus chooses at most where no GPU trains: larger ones would take weeks there."""
+CPU_SIZES = ("tiny", "small")
+"""Sizes that a corpus chooses where no GPU trains: larger ones would take weeks there."""
 
 
 def choose_size(name: str | None, num_pairs: int, has_gpu: bool) -> tuple[str, str]:
-    """The size that is asked for, else the smallest that suits so many pairs; and the reason."""
+    """Return the size that is asked for, else the smallest that suits so many pairs; and why."""
     if name is not None:
         if name not in SIZES:
             raise ConfigError(f"unknown size '{name}'; known: {', '.join(SIZES)}")
         return name, "as asked"
     found = next(name for name, size in SIZES.items() if num_pairs <= size.max_pairs)
-    names = list(SIZES)
-    if not has_gpu and names.index(found) > names.index(CPU_LARGEST):
-        return CPU_LARGEST, "the largest that a CPU can train; --size decides otherwise"
-    most = SIZES[found].max_pairs
-    if most == float("inf"):
-        return found, "for more than 2,000,000 training pairs"
-    return found, f"for {int(most):,} training pairs or fewer"
+    if not has_gpu and found not in CPU_SIZES:
+        return CPU_SIZES[-1], "the largest that a CPU can train; --size decides otherwise"
+    return found, f"for {num_pairs:,} training pairs"
+
+
+# -- files of the corpus
 
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Za-z]{2,4})?")
@@ -137,19 +146,17 @@ _PAIR = re.compile(r"(?<![A-Za-z])([a-z]{2,3})-([a-z]{2,3})(?![A-Za-z])")
 _NO_LANGUAGES = ("txt", "tsv", "csv", "src", "tgt", "gz", "tok", "raw", "bpe")
 _EXAMPLE = "--train data/train.en data/train.de, or --train pairs.tsv"
 
-Source = str | tuple[str, str]
-
 
 @dataclass(frozen=True)
 class CorpusFiles:
-    """Names for [corpus], the languages, and what told them."""
+    """Names for [corpus], the languages, and where these were found."""
 
     format: Literal["text", "tsv"]
     languages: tuple[str, str]
     told_by: str
-    train: Source
-    valid: Source | None
-    test: Source | None
+    train: str | tuple[str, str]
+    valid: str | None
+    test: str | None
 
 
 def corpus_files(request: DataRequest) -> CorpusFiles:
@@ -165,36 +172,29 @@ def corpus_files(request: DataRequest) -> CorpusFiles:
             f"{', '.join(request.files)}; give them like {_EXAMPLE}"
         )
     first, second = request.files
-    if request.languages is not None and _suffixes(second, first) == request.languages:
-        first, second = second, first  # the source first, as asked
-    stem, languages = _stem(first, second)
-    told_by = "from the suffixes"
-    if request.languages is not None or languages is None:
-        languages = request.languages or ("source", "target")
-        told_by = "as asked" if request.languages else "unknown: say --languages en-de"
-    is_prefix = stem is not None and languages == _suffixes(first, second)
-    # a prefix means the plain files where there are both
-    is_prefix = is_prefix and not any(
-        name.endswith(".gz") and (request.root / name.removesuffix(".gz")).exists()
-        for name in (first, second)
-    )
-    train: Source = stem if stem is not None and is_prefix else (first, second)
+    (first_stem, first_suffix), (second_stem, second_suffix) = map(_parted, request.files)
+    suffixes = (first_suffix, second_suffix)
+    if request.languages is not None and suffixes[::-1] == request.languages:
+        first, second = second, first
+        suffixes = request.languages
+    is_told = suffixes[0] != suffixes[1] and all(map(_is_language, suffixes))
+    languages, told_by = _languages(request, suffixes if is_told else None, "from the suffixes")
 
-    def exists(name: str) -> bool:
-        return all(
-            any((request.root / f"{name}.{x}{end}").is_file() for end in ("", ".gz"))
-            for x in languages
-        )
+    def is_there(prefix: str) -> bool:
+        files = ([f"{prefix}.{lang}", f"{prefix}.{lang}.gz"] for lang in languages)
+        return all(any((request.root / name).is_file() for name in names) for names in files)
 
-    held_out = {}
+    # files beside it are named by a prefix, behind which the languages stand
+    is_prefix = first_stem == second_stem and languages == suffixes
+    held_out: dict[str, str | None] = {}
     for split in HELD_OUT:
         named: str | None = getattr(request, split)
         if named is not None:
-            # either file of the two, plain or not
-            stem_of_it, _, suffix = named.removesuffix(".gz").rpartition(".")
-            named = stem_of_it if suffix in languages else named
-        held_out[split] = named or (_beside(train, split, exists) if train == stem else None)
-    return CorpusFiles("text", languages, told_by, train, held_out["valid"], held_out["test"])
+            stem, suffix = _parted(named)  # either file of the two
+            held_out[split] = stem if suffix in languages else named
+        else:
+            held_out[split] = _beside(first_stem, split, is_there) if is_prefix else None
+    return CorpusFiles("text", languages, told_by, (first, second), **held_out)
 
 
 def _table(request: DataRequest, name: str) -> CorpusFiles:
@@ -204,62 +204,47 @@ def _table(request: DataRequest, name: str) -> CorpusFiles:
             f"give two files or a .tsv: {_EXAMPLE}. Labelled texts want --family encoder "
             "--checkpoint FOLDER"
         )
-    found = _PAIR.findall(Path(name).name)
-    languages, told_by = ("source", "target"), "unknown: say --languages en-de"
-    if request.languages is not None:
-        languages = request.languages
-        told_by = "as asked"
-    elif len(found) == 1:  # of red-hat.en-de.tsv nobody knows which are languages
-        languages = found[0]
-        told_by = "from the file's name"
+    pairs = _PAIR.findall(Path(name).name)
+    # of red-hat.en-de.tsv nobody knows which are languages
+    told = pairs[0] if len(pairs) == 1 else None
+    languages, told_by = _languages(request, told, "from the file's name")
 
-    def exists(other: str) -> bool:
+    def is_there(other: str) -> bool:
         return (request.root / other).is_file()
 
-    valid = request.valid or _beside(name, "valid", exists)
-    return CorpusFiles(
-        "tsv", languages, told_by, name, valid, request.test or _beside(name, "test", exists)
-    )
+    valid = request.valid or _beside(name, "valid", is_there)
+    test = request.test or _beside(name, "test", is_there)
+    return CorpusFiles("tsv", languages, told_by, name, valid, test)
 
 
-def _stem(first: str, second: str) -> tuple[str | None, tuple[str, str] | None]:
-    """What two names share before their suffixes, and the suffixes if they are languages."""
-    suffixes = _suffixes(first, second)
-    if suffixes is None:
-        return None, None
-    stems = [name.removesuffix(".gz").rpartition(".")[0] for name in (first, second)]
-    return (stems[0] if stems[0] == stems[1] else None), suffixes
+def _languages(
+    request: DataRequest, told: tuple[str, str] | None, told_by: str
+) -> tuple[tuple[str, str], str]:
+    if request.languages is not None:
+        return request.languages, "as asked"
+    if told is not None:
+        return told, told_by
+    return ("source", "target"), "unknown: say --languages en-de"
 
 
-def _suffixes(first: str, second: str) -> tuple[str, str] | None:
-    one, other = (Path(name.removesuffix(".gz")).suffix[1:] for name in (first, second))
-    if one == other or any(
-        not _LANGUAGE.fullmatch(suffix) or suffix in _NO_LANGUAGES for suffix in (one, other)
-    ):
-        return None
-    return one, other
+def _parted(name: str) -> tuple[str, str]:
+    """Split a name into its stem and its suffix, both without `.gz`."""
+    stem, _, suffix = name.removesuffix(".gz").rpartition(".")
+    return stem, suffix
 
 
-def _beside(train: Source, split: str, exists: Callable[[str], bool]) -> str | None:
-    """The held-out file that lies beside a training file of the usual name."""
-    assert isinstance(train, str)
+def _is_language(suffix: str) -> bool:
+    return _LANGUAGE.fullmatch(suffix) is not None and suffix not in _NO_LANGUAGES
+
+
+def _beside(train: str, split: str, is_there: Callable[[str], bool]) -> str | None:
+    """Find the held-out file beside a training file with `train` in its name."""
     folder, slash, name = train.rpartition("/")
-    for other in HELD_OUT[split]:
-        found = f"{folder}{slash}{name.replace('train', other)}"
-        if "train" in name and exists(found):
-            return found
-    return None
+    names = [f"{folder}{slash}{name.replace('train', other)}" for other in HELD_OUT[split]]
+    return next((x for x in names if "train" in name and is_there(x)), None)
 
 
-MIN_PAIRS = 100
-MAX_TOKENS = 256
-"""A sentence of more tokens is no sentence: the most that `max_tokens` is set to."""
-
-MIN_READS_FOR_DROPOUT = 5
-"""Below, a network learned more without dropout, in `benchmarks/dropout.json`."""
-
-SAMPLE_PAIRS = 10_000
-"""Evenly spaced pairs whose tokens are counted."""
+# -- the plan
 
 
 @dataclass(frozen=True)
@@ -307,21 +292,18 @@ def plan_run(request: DataRequest) -> RunPlan:
     fraction = held_out_fraction(len(corpus.train))
     given |= {f"{split}_fraction": fraction for split in ("valid", "test") if named[split] is None}
     corpus = _read(given, request)
-    if len(corpus.train) < MIN_PAIRS:
-        raise ConfigError(
-            f"{' and '.join(request.files)}: {len(corpus.train)} pairs to train on are too few "
-            f"(dropped: {dropped_fact(corpus.dropped)}); at least {MIN_PAIRS} are needed, and "
-            "thousands to learn a language"
-        )
+    _check_enough(len(corpus.train), f"dropped: {dropped_fact(corpus.dropped)}", request)
     name, reason = choose_size(request.size, len(corpus.train), request.has_gpu)
     size = SIZES[name]
-    lengths = _Lengths(*trial_lengths(_sample(corpus.train), size.vocab_size))
-    if lengths.vocab_size != size.vocab_size or _num_characters(corpus) > size.vocab_size // 2:
+    sample = corpus.train[:: -(-len(corpus.train) // SAMPLE_PAIRS)]
+    lengths = _Lengths(*trial_lengths(sample, size.vocab_size))
+    num_characters = len(set().union(*(text for pair in corpus.train for text in pair)))
+    if lengths.vocab_size != size.vocab_size or num_characters > size.vocab_size // 2:
         # what bounds it is the text: all that `train` will read
         read = _read({**given, "max_tokens": lengths.max_tokens}, request)
         lengths = replace(lengths, vocab_size=trial_lengths(read.train, size.vocab_size)[0])
-    _check_kept(len(corpus.train), lengths, request)
-    length = _Length.of(corpus, lengths, size)
+    too_long = f"{lengths.share_too_long:.1%} have more than {lengths.max_tokens} tokens"
+    _check_enough(round(len(corpus.train) * (1 - lengths.share_too_long)), too_long, request)
     return RunPlan(
         f"{source_lang} to {target_lang}, sized for {len(corpus.train):,} pairs.",
         _facts(files, corpus, lengths, f"{name}, {reason}"),
@@ -329,30 +311,12 @@ def plan_run(request: DataRequest) -> RunPlan:
         {
             "corpus": _corpus(given, files, lengths, size, name),
             "space": _space(size, name),
-            "supernet": (_dropout(length.num_reads),),
-            "training": _training(length, size, request.num_winners),
-            "finetune": (
-                Setting(
-                    "inherited_share",
-                    0.4,
-                    "the rest is fresh: from all of its weights a winner learns less",
-                ),
-            ),
+            **_trainings(corpus, lengths, size, request.num_winners),
             "workload": _workload(lengths),
             "profile": (Setting("budget", size.profile_budget, "subnets to measure"),),
             "search": _search(size),
         },
     )
-
-
-def _check_kept(num_pairs: int, lengths: _Lengths, request: DataRequest) -> None:
-    kept = round(num_pairs * (1 - lengths.share_too_long))
-    if kept < MIN_PAIRS:
-        raise ConfigError(
-            f"{' and '.join(request.files)}: {lengths.share_too_long:.0%} of {num_pairs:,} pairs "
-            f"have more than {lengths.max_tokens} tokens on a side, which leaves {kept}; at least "
-            f"{MIN_PAIRS} are needed: write a sentence a line"
-        )
 
 
 def _read(given: dict[str, object], request: DataRequest) -> Corpus:
@@ -361,30 +325,26 @@ def _read(given: dict[str, object], request: DataRequest) -> Corpus:
     return load_corpus(config, request.root)
 
 
-def _num_characters(corpus: Corpus) -> int:
-    return len(set().union(*(text for pair in corpus.train for text in pair)))
-
-
-def _sample(pairs: Sequence[Pair]) -> Sequence[Pair]:
-    return pairs[:: -(-len(pairs) // SAMPLE_PAIRS)]
+def _check_enough(num_pairs: int, why: str, request: DataRequest) -> None:
+    if num_pairs < MIN_PAIRS:
+        raise ConfigError(
+            f"{' and '.join(request.files)}: {num_pairs} pairs to train on are too few ({why}); at "
+            f"least {MIN_PAIRS} are needed, a sentence a line, and thousands to learn a language"
+        )
 
 
 def _facts(files: CorpusFiles, corpus: Corpus, lengths: _Lengths, size: str) -> dict[str, str]:
-    parts = {"validation": (corpus.valid, files.valid), "test": (corpus.test, files.test)}
-    held_out = ", ".join(
-        f"{len(pairs):,} {split} ({'split off by a hash' if name is None else name})"
-        for split, (pairs, name) in parts.items()
-    )
-    longer = lengths.longer
-    middle, most = (int(x) for x in np.percentile(longer, (50, 95)))
+    valid, test = (name or "split off by a hash" for name in (files.valid, files.test))
+    middle, most = (int(x) for x in np.percentile(lengths.longer, (50, 95)))
     return {
         "languages": f"{files.languages[0]} to {files.languages[1]} ({files.told_by})",
-        "pairs": f"{len(corpus.train):,} to train on, {held_out}",
+        "pairs": f"{len(corpus.train):,} to train on, {len(corpus.valid):,} validation ({valid}), "
+        f"{len(corpus.test):,} test ({test})",
         "dropped": dropped_fact(corpus.dropped),
         "lengths": (
             f"{middle} tokens on the longer side in the middle, {most} or fewer in 95%, at most "
-            f"{max(longer)}; {lengths.share_too_long:.1%} are longer than {lengths.max_tokens} and "
-            "left out"
+            f"{max(lengths.longer)}; {lengths.share_too_long:.1%} are longer than "
+            f"{lengths.max_tokens} and left out"
         ),
         "size": size,
     }
@@ -394,7 +354,7 @@ def _corpus(
     given: dict[str, object], files: CorpusFiles, lengths: _Lengths, size: Size, name: str
 ) -> list[Setting]:
     why = {
-        "source_lang": f"{files.told_by}",
+        "source_lang": files.told_by,
         "valid": "chooses everything",
         "valid_fraction": "chooses everything; split off by a hash, so that a rerun repeats it",
         "test": "chooses nothing",
@@ -405,40 +365,63 @@ def _corpus(
         is_less = lengths.vocab_size < size.vocab_size
         need = "what this much text yields" if is_less else "as many as the characters need"
         vocabulary = f"of {size.vocab_size:,} as size {name} has, {need}"
+    too_long = f"{lengths.share_too_long:.1%} of the pairs are longer and left out"
     return [
         *(Setting(key, value, why.get(key, "")) for key, value in given.items()),
-        Setting(
-            "max_tokens",
-            lengths.max_tokens,
-            f"{lengths.share_too_long:.1%} of the pairs are longer and left out",
-        ),
+        Setting("max_tokens", lengths.max_tokens, too_long),
         Setting("vocab_size", lengths.vocab_size, vocabulary),
     ]
 
 
 def _space(size: Size, name: str) -> list[Setting]:
-    sides: dict[str, tuple[int, ...]] = {
-        "encoder_embed_dim": size.dims,
-        "decoder_embed_dim": size.dims,
-        "encoder_layers": size.encoder_layers,
-        "decoder_layers": size.decoder_layers,
-        "encoder_ffn_dim": size.ffn_dims,
-        "decoder_ffn_dim": size.ffn_dims,
-        "encoder_heads": size.heads,
-        "decoder_self_heads": size.heads,
-        "decoder_cross_heads": size.heads,
-    }
+    why = f"size {name}; every list is yours to change, and so is its length"
+    steps = "a decode step runs each: what costs most time"
     spans = tuple(range(1, min(3, max(size.encoder_layers)) + 1))
-    why = {
-        "encoder_embed_dim": f"size {name}; every list is yours to change, and so is its length",
-        "decoder_layers": "a decode step runs each: what costs most time",
-    }
     return [
-        *(Setting(key, values, why.get(key, "")) for key, values in sides.items()),
+        Setting("encoder_embed_dim", size.dims, why),
+        Setting("decoder_embed_dim", size.dims),
+        Setting("encoder_layers", size.encoder_layers),
+        Setting("decoder_layers", size.decoder_layers, steps),
+        Setting("encoder_ffn_dim", size.ffn_dims),
+        Setting("decoder_ffn_dim", size.ffn_dims),
+        Setting("encoder_heads", size.heads),
+        Setting("decoder_self_heads", size.heads),
+        Setting("decoder_cross_heads", size.heads),
         Setting("cross_span", spans, "last encoder layers that a decoder layer attends to"),
         Setting("qkv_dim", size.qkv_dim),
         Setting("norm", "pre", "trains without a long warm-up"),
     ]
+
+
+def _trainings(
+    corpus: Corpus, lengths: _Lengths, size: Size, num_winners: int
+) -> dict[str, Sequence[Setting]]:
+    # steps in which one subnet reads a pair once
+    pair_steps = float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
+    epoch = len(corpus.train) * pair_steps
+    # of the supernet and a winner together
+    steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
+    share = supernet_share(num_winners)
+    each = "" if num_winners == 1 else " for each limit"
+    winners = "its winner" if num_winners == 1 else f"its {num_winners} winners"
+    why = f"{steps / epoch:.2g} times through the data{each}; the supernet has {share:.0%}, "
+    shared = (
+        Setting("num_winners", num_winners, "limits or devices that share the supernet"),
+        Setting("schedule", "constant", "decays in the winners' own training"),
+        Setting("sandwich", "none", "one random architecture a step"),
+    )
+    fresh = "the rest is fresh: from all of its weights a winner learns less"
+    return {
+        "supernet": (_dropout(steps / epoch),),
+        "training": (
+            Setting("budget", num_winners * steps, f"{why}{winners} the rest", steps="length"),
+            *(shared if num_winners > 1 else ()),
+            Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
+            Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
+            _validations(num_winners * steps * share, len(corpus.valid) * pair_steps),
+        ),
+        "finetune": (Setting("inherited_share", 0.4, fresh),),
+    }
 
 
 def _dropout(num_reads: float) -> Setting:
@@ -451,45 +434,6 @@ def _dropout(num_reads: float) -> Setting:
         f"pairs are read {num_reads:.2g} times: {why}",
         at=lambda factor: _dropout(factor * num_reads),
     )
-
-
-@dataclass(frozen=True)
-class _Length:
-    """Steps of the supernet and a winner together, how often these read each pair, and to how many
-    of them a validation comes.
-    """
-
-    steps: int
-    num_reads: float
-    valid_steps: float  # which read as many tokens as one subnet does that is validated
-
-    @classmethod
-    def of(cls, corpus: Corpus, lengths: _Lengths, size: Size) -> "_Length":
-        pair_steps = float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
-        epoch = len(corpus.train) * pair_steps
-        steps = min(max(size.min_steps, two_digits(size.epochs * epoch)), size.max_steps)
-        return cls(steps, steps / epoch, len(corpus.valid) * pair_steps)
-
-
-def _training(length: _Length, size: Size, num_winners: int) -> list[Setting]:
-    steps = length.steps
-    share = supernet_share(num_winners)
-    winners = "its winner" if num_winners == 1 else f"its {num_winners} winners"
-    each = "" if num_winners == 1 else " for each limit"
-    parts = f"the supernet has {share:.0%}, {winners} the rest"
-    why = f"{length.num_reads:.2g} times through the data{each}; {parts}"
-    shared = (
-        Setting("num_winners", num_winners, "limits or devices that share the supernet"),
-        Setting("schedule", "constant", "decays in the winners' own training"),
-        Setting("sandwich", "none", "one random architecture a step"),
-    )
-    return [
-        Setting("budget", num_winners * steps, why, steps="length"),
-        *(shared if num_winners > 1 else ()),
-        Setting("tokens_per_batch", size.tokens_per_batch, "padding included"),
-        Setting("learning_rate", size.learning_rate, "narrower networks take higher ones"),
-        _validations(num_winners * steps * share, length.valid_steps),
-    ]
 
 
 def _validations(supernet_steps: float, valid_steps: float) -> Setting:
