@@ -55,7 +55,7 @@ from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.recipes import read_recipe
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import atomic_write, write_record
 
 HERE = Path(__file__).parent

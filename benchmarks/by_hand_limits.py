@@ -9,8 +9,7 @@ from walk_cells import measured_ms, write_run_file
 import mosdeploy
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 NUM_PICKS = 4
 PLACES = (0.15, 0.3, 0.45, 0.6, 0.8)

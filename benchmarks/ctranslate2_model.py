@@ -19,7 +19,7 @@ from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 from mosdeploy.export.onnx.model import state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.shortlist import Shortlist
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.supernet.embedding import positions
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]

@@ -28,7 +28,7 @@ from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.record import Record
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import write_record
 from mosdeploy.training.perturb import shrink_and_perturb
 from mosdeploy.training.trainer import TrainingJob, train

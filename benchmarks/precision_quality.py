@@ -37,8 +37,7 @@ from mosdeploy.records import SubnetCard
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import SelectedSubnet, select_subnet
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy", "sacrebleu")

@@ -33,8 +33,7 @@ from mosdeploy.latency.transfer import fit_map
 from mosdeploy.regression.cross_validation import IndexArray
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import FloatArray, Rows
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 from mosdeploy.storage import atomic_write
 
 RESULT_PATH = Path(__file__).with_suffix(".json")

@@ -27,8 +27,7 @@ from mosdeploy.families.translation.scoring import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.locks import locked
 from mosdeploy.record import Record, parse, read_toml
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.storage import fingerprint, read_record, write_record
 from mosdeploy.supernet.checkpoint import save_supernet
 from mosdeploy.supernet.elastic import Subnet

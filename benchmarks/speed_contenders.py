@@ -21,7 +21,7 @@ from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import TranslationGraphOptions
 from mosdeploy.families.translation.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 LENGTH_PENALTY = 0.6
 Translate = Callable[[Sequence[int]], list[int]]

@@ -16,9 +16,7 @@ from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.families.translation.tokenizer import EOS_ID
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import Precision
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 NUM_DECODER_LAYERS = {"sub": 2, "base": 6}
 NUM_SENTENCES = 5

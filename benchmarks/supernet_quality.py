@@ -39,7 +39,7 @@ from mosdeploy.families.translation.dataset import made_up_dataset
 from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.record import Record
 from mosdeploy.records import TrainingCost
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch
 from mosdeploy.storage import write_record
 from mosdeploy.training.cost import CostTask, training_cost
 

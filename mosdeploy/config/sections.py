@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..record import Name, Record
+from ..spaces.genes import Width
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
-from ..spaces.table import Width
 from .units import Count, Duration, Fraction, Size, Statistic, Steps, Timeout
 
 MAX_SEED = 2**62

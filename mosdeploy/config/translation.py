@@ -6,8 +6,7 @@ from pydantic import Field, model_validator
 
 from ..record import Name, Record
 from ..runtime.translation_settings import MAX_LENGTH_PENALTY
-from ..spaces.translation import TranslationSpace
-from ..spaces.translation_workload import MAX_SHORTLIST, TranslationWorkload
+from ..spaces.translation import MAX_SHORTLIST, TranslationSpace, TranslationWorkload
 from .sections import ExportConfig, RunConfig
 from .units import Fraction
 

@@ -5,10 +5,9 @@ would be exported.
 from functools import lru_cache
 from itertools import product
 
-from ..spaces.costs import Product
 from ..spaces.depths import largest_of_depths
 from ..spaces.genes import ArchConfig
-from ..spaces.spec import ModelSpec
+from ..spaces.spec import ModelSpec, Product
 from ..storage import sha256_bytes
 from .onnx.initializers import ExternalInitializers, NoInitializers
 from .onnx.model import BuildGraph

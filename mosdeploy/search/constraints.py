@@ -10,8 +10,7 @@ from ..config.units import told_limit
 from ..errors import ConfigError, InfeasibleError
 from ..printable import LEAST, quantity
 from ..records import Candidate, Limits
-from ..spaces.genes import ArchConfig, SearchSpace
-from ..spaces.table import Gene
+from ..spaces.genes import ArchConfig, Gene, SearchSpace
 from .oracle import Cost, CostOf, PredictMs
 
 NUM_PROBES = 2000

@@ -7,9 +7,7 @@ from .encoder_choices import EncoderArch
 from .encoder_workload import EncoderWorkload
 from .genes import ArchConfig, SearchSpace
 from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
-from .translation import TranslationSpace
-from .translation_arch import TranslationArch
-from .translation_workload import TranslationWorkload
+from .translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 if TYPE_CHECKING:
     AnyArch = ArchConfig

@@ -3,8 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-from .genes import ArchConfig, SearchSpace
-from .table import Gene
+from .genes import ArchConfig, Gene, SearchSpace
 
 
 def depth_genes(space: SearchSpace) -> list[Gene]:

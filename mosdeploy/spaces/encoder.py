@@ -6,12 +6,21 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .costs import AttentionSize, Inventory, Product, ffn_activations
 from .encoder_choices import BertLayerConfig, EncoderArch, EncoderChoices
 from .encoder_features import FEATURE_NAMES, LayerWidths, latency_features
 from .encoder_workload import EncoderWorkload
 from .genes import ArchConfig
-from .spec import FloatArray, Rows, StageInput, TimingStage, Workload
+from .spec import (
+    AttentionSize,
+    FloatArray,
+    Inventory,
+    Product,
+    Rows,
+    StageInput,
+    TimingStage,
+    Workload,
+    ffn_activations,
+)
 
 
 class EncoderSpace(EncoderChoices):

@@ -12,9 +12,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import ArchError
 from ..record import Record
-from .genes import ArchConfig, GeneArray
+from .genes import ArchConfig, Choices, Depths, Gene, GeneArray, Width
 from .spec import CostedSpace, FloatArray, Rows
-from .table import Choices, Depths, Gene, Width
 
 Head = Literal["pooled", "tokens", "vector", "cls-vector", "masked-lm"]
 """What stands on the last layer: a dense layer with tanh and a linear layer on the first token

@@ -1,19 +1,143 @@
-"""Translation: its search spaces, and what its architectures cost."""
+"""Translation: its architectures, search spaces and workloads, and their costs."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+import numpy as np
+from pydantic import Field, model_validator
 
 from ..record import Record
-from .costs import AttentionSize, Inventory, Product, ffn_activations
-from .genes import ArchConfig
-from .spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
-from .table import Choices, Depths, Gene, Width
-from .translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
-from .translation_features import FEATURE_NAMES, latency_features
-from .translation_workload import TranslationWorkload
+from .genes import ArchConfig, Choices, Depths, Gene, Width
+from .spec import (
+    AttentionSize,
+    CostedSpace,
+    FloatArray,
+    Inventory,
+    Precision,
+    Product,
+    StageInput,
+    TimingStage,
+    Workload,
+    ffn_activations,
+)
+
+
+class EncoderLayerConfig(Record):
+    """One encoder layer: FFN width and number of self-attention heads."""
+
+    ffn_dim: int = Field(gt=0)
+    heads: int = Field(gt=0)
+
+
+class DecoderLayerConfig(Record):
+    """One decoder layer."""
+
+    ffn_dim: int = Field(gt=0)
+    self_heads: int = Field(gt=0)
+    cross_heads: int = Field(gt=0)
+    cross_span: int = Field(gt=0)
+
+
+class TranslationArch(ArchConfig):
+    """One encoder-decoder Transformer of a search space; holds only the layers that exist."""
+
+    encoder_embed_dim: int = Field(gt=0)
+    decoder_embed_dim: int = Field(gt=0)
+    encoder_layers: tuple[EncoderLayerConfig, ...] = Field(min_length=1)
+    decoder_layers: tuple[DecoderLayerConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _spans_exist(self) -> Self:
+        for layer in self.decoder_layers:
+            if layer.cross_span > len(self.encoder_layers):
+                raise ValueError(
+                    f"cross_span {layer.cross_span} reaches past the "
+                    f"{len(self.encoder_layers)} encoder layers"
+                )
+        return self
+
+    def __str__(self) -> str:
+        encoder = " ".join(f"{x.ffn_dim}/{x.heads}h" for x in self.encoder_layers)
+        decoder = " ".join(
+            f"{x.ffn_dim}/{x.self_heads}+{x.cross_heads}h/{x.cross_span}"
+            for x in self.decoder_layers
+        )
+        return f"enc {self.encoder_embed_dim} [{encoder}] dec {self.decoder_embed_dim} [{decoder}]"
+
+
+MAX_SHORTLIST = 1000
+"""Target tokens listed for each source token, at most."""
+
+
+class TranslationWorkload(Workload):
+    """One sentence, so many tokens in, so many steps out."""
+
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        "fp32",
+        "fp32-int4-logits",
+        "int8",
+        "int8-int4-logits",
+        "int4",
+    )
+
+    source_len: int = Field(30, ge=1, le=4096)
+    decode_steps: int = Field(30, ge=1, le=4096)
+    beam: int = Field(1, ge=1, le=64)
+    shortlist: int = Field(0, ge=0, le=MAX_SHORTLIST, exclude_if=lambda count: count == 0)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every token is scored, in float."""
+        return super().is_exact and not self.shortlist
+
+    @property
+    def answer_passes(self) -> int:
+        """Twice a step of decoding: 28 to 33 passes for 16 steps on an Intel Xeon."""
+        return 2 * self.decode_steps
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of the same space, in a file's name."""
+        return f"-beam{self.beam}" + (f"-shortlist{self.shortlist}" if self.shortlist else "")
+
+    @property
+    def num_frequent(self) -> int:
+        """Tokens of a shortlist that every sentence may use: enough to continue a beam."""
+        return 2 * max(self.shortlist, self.beam)
+
+    def num_scored(self, vocab_size: int) -> int:
+        """Target tokens that a step scores, with a shortlist about."""
+        if not self.shortlist:
+            return vocab_size
+        return min(vocab_size, self.num_frequent + self.source_len * num_own(self.shortlist))
+
+
+def num_own(shortlist: int) -> int:
+    """How many of the target tokens listed for a source token no other token of the sentence
+    lists.
+    """
+    return -(-shortlist // 2)
+
+
+FEATURE_NAMES = (
+    "constant",
+    "decoder_layers",
+    "encoder_layers",
+    "encoder_projection_macs",
+    "encoder_ffn_macs",
+    "decoder_projection_macs",
+    "decoder_ffn_macs",
+    "logits_macs",
+    "cross_score_macs",
+    "cross_memory_macs",
+    "encoder_ffn_width",
+    "decoder_ffn_width",
+    "encoder_heads",
+    "decoder_self_heads",
+    "decoder_cross_heads",
+)
+
 
 FIRST_TOKEN = 4
 """Ids below are special: padding, unknown, begin, end."""
@@ -258,9 +382,31 @@ class TranslationSpace(CostedSpace):
     # -- latency
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time in one translation, (N, 15), from sums over layers (N, 10)."""
+        """What costs time in one translation, (N, 15), from sums over layers (N, 10), in units of
+        10^6 multiply-accumulates, 10^3 elements, layers or heads.
+        """
         assert isinstance(workload, TranslationWorkload)
-        return latency_features(sums, self.qkv_dim, vocab_size, workload)
+        e, layers_e, ffn_e, heads_e, d, layers_d, ffn_d, heads_self, heads_cross, span = sums.T
+        q = self.qkv_dim
+        source = workload.source_len
+        rows = workload.beam * workload.decode_steps
+        features = np.empty((len(sums), len(FEATURE_NAMES)))
+        features[:, 0] = 1.0
+        features[:, 1] = layers_d
+        features[:, 2] = layers_e
+        features[:, 3] = (4e-6 * source * q) * e * layers_e
+        features[:, 4] = (2e-6 * source) * e * ffn_e
+        features[:, 5] = (6e-6 * rows * q) * d * layers_d
+        features[:, 6] = (2e-6 * rows) * d * ffn_d
+        features[:, 7] = (1e-6 * rows * workload.num_scored(vocab_size)) * d
+        features[:, 8] = (2e-6 * rows * source * q) * span
+        features[:, 9] = (2e-6 * source * q) * e * span
+        features[:, 10] = (1e-3 * source) * ffn_e
+        features[:, 11] = (1e-3 * rows) * ffn_d
+        features[:, 12] = heads_e
+        features[:, 13] = heads_self
+        features[:, 14] = heads_cross
+        return features
 
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
         """The whole translation; the encoder with the cross-attention's keys and values; the rest,

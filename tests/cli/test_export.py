@@ -12,7 +12,7 @@ from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.records.training import WeightOrigin
 from mosdeploy.run_folder.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 EXPORT = "export.export"
 RESULT = ExportResult(Path("bundles/en-de-small"), manifest(), 3 * 2**20)

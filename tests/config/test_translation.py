@@ -9,7 +9,7 @@ from mosdeploy.config.translation import (
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 
 def test_the_spec_is_space_vocabulary_and_workload():

@@ -32,7 +32,7 @@ from mosdeploy.export.parity import ParityExamples
 from mosdeploy.locks import locked
 from mosdeploy.records import BundleManifest
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_file
 
 __all__ = ["can_exchange", "faults"]

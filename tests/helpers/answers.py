@@ -20,7 +20,7 @@ from mosdeploy.records import (
     SubnetCard,
     Timing,
 )
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 ARCH = SMALL.smallest
 

@@ -36,9 +36,7 @@ from mosdeploy.runtime import Translator
 from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, Manifest
 from mosdeploy.runtime.translation_settings import TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 VOCAB_SIZE = 64
 EOS_ID = 3

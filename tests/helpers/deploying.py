@@ -11,7 +11,7 @@ from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.slots import deduplicate
 from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.records import BundleManifest, ParityReport
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
 SLOT = DeploymentSlot("en-de", owner="pc:/en-de")

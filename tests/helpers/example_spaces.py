@@ -4,11 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,
+    TranslationSpace,
 )
 
 

@@ -12,8 +12,7 @@ from mosdeploy.records import DeviceState, LatencyContext, SessionRecord
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.genes import GeneArray
 from mosdeploy.spaces.spec import FloatArray
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 from mosdeploy.storage import append_line
 
 COEFFICIENTS = np.array(

@@ -14,9 +14,7 @@ from mosdeploy.export.onnx.model import GraphOptions, state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.training.optimizer import EagerAdam
 
 PRECISIONS = TranslationWorkload.precisions

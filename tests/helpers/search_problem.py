@@ -10,13 +10,13 @@ from example_spaces import space_of
 from mosdeploy.config.sections import SearchConfig
 from mosdeploy.search import Cost, SearchOracle
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
 )
-from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 VOCAB_SIZE = 100
 WORKLOAD = TranslationWorkload(source_len=10, decode_steps=10)

@@ -12,10 +12,8 @@ from torch.nn import functional as F
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.record import Record, parse
-from mosdeploy.spaces.genes import ArchConfig, SearchSpace
-from mosdeploy.spaces.table import Choices, Gene
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.genes import ArchConfig, Choices, Gene, SearchSpace
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
 from mosdeploy.supernet.embedding import Embedding
 from mosdeploy.supernet.layers import Linear

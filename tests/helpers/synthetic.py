@@ -28,7 +28,7 @@ from mosdeploy.records import (
 )
 from mosdeploy.report import FamilyPage, ReportInputs
 from mosdeploy.spaces import ArchConfig, ModelSpec
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 SPACE = space_of(
     embed_dim=(128, 192),

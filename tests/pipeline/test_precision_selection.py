@@ -22,7 +22,7 @@ from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.trained_run import trained_run
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
 

@@ -24,7 +24,7 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.recorder import ProfileRecorder
 from mosdeploy.records import DeviceState, LatencyContext, Measurement, Timing
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 ARCHS = {arch.key: arch for arch in (SMALL.smallest, SMALL.largest)}
 KEY = SMALL.smallest.key

@@ -13,7 +13,7 @@ from mosdeploy.records import (
     SelfTest,
     Timing,
 )
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
 MANIFEST = BundleManifest(

@@ -5,7 +5,7 @@ from mosdeploy.config.sections import SearchConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import parse
 from mosdeploy.records import Candidate, Limits, QualityCard, SearchResult
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import read_record, write_record
 
 CANDIDATE = Candidate(

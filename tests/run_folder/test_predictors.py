@@ -21,7 +21,7 @@ from mosdeploy.run_folder.predictors import (
     tail_ratio,
 )
 from mosdeploy.run_folder.run import Run, open_run
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,

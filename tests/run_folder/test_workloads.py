@@ -7,7 +7,7 @@ from mosdeploy.record import parse
 from mosdeploy.run_folder.workloads import changed_workload
 from mosdeploy.spaces.encoder_workload import EncoderWorkload
 from mosdeploy.spaces.spec import Workload
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 
 def test_what_is_not_said_stays() -> None:

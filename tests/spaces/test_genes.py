@@ -8,12 +8,12 @@ import pytest
 from example_spaces import TINY, spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.spaces import ArchConfig, SearchSpace
-from mosdeploy.spaces.table import Choices, Gene
+from mosdeploy.spaces.genes import MAX_LAYERS, MAX_WIDTH, Choices, Depths, Gene
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40)
@@ -221,3 +221,25 @@ def test_a_row_that_is_no_architecture_is_refused(row: list[int]) -> None:
 def test_choices_that_cannot_be_are_refused(choices: list[int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(StackSpace, {"embed_dim": [8], "depth": [1], "width": choices}, "mosdeploy.toml")
+
+
+@pytest.mark.parametrize(
+    ("gene", "is_depth", "is_per_layer"),
+    [
+        (Gene("embed_dim"), False, False),
+        (Gene("depth", stack="layers"), True, False),
+        (Gene("width", stack="layers", field="width"), False, True),
+    ],
+)
+def test_an_entry_is_made_once_a_stack_or_a_layer(gene, is_depth, is_per_layer):
+    assert (gene.is_depth, gene.is_per_layer) == (is_depth, is_per_layer)
+
+
+def test_choices_are_sorted_positive_and_different():
+    choices = TypeAdapter(Choices)
+    assert choices.validate_python((8, 2, 4)) == (2, 4, 8)
+    for wrong in ((), (0, 1), (-2,), (4, 4), (MAX_WIDTH + 1,)):
+        with pytest.raises(ValidationError):
+            choices.validate_python(wrong)
+    with pytest.raises(ValidationError):
+        TypeAdapter(Depths).validate_python((MAX_LAYERS + 1,))

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
+    FEATURE_NAMES,
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
 )
-from mosdeploy.spaces.translation_features import FEATURE_NAMES
-from mosdeploy.spaces.translation_workload import TranslationWorkload
 
 SPEC = ModelSpec(TINY, 10, TranslationWorkload(source_len=3, decode_steps=2))
 

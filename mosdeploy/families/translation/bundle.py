@@ -8,7 +8,7 @@ from ...config.translation import TranslationRunConfig
 from ...records import BundleManifest
 from ...runtime import Translator, open_model
 from ...runtime.translation import TVM_REQUIREMENTS
-from ...spaces.translation_workload import TranslationWorkload
+from ...spaces.translation import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 _TEMPLATE = """\

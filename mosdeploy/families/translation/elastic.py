@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from ...config.sections import SupernetConfig
 from ...record import parse
 from ...spaces.genes import ArchConfig
-from ...spaces.translation import TranslationSpace
-from ...spaces.translation_arch import TranslationArch
+from ...spaces.translation import TranslationArch, TranslationSpace
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.layers import start_near_identity
 from ...supernet.mos import ElasticDecoderLayer, ElasticEncoderLayer, encoding_dim

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.translation import TranslationSpace
-from ...spaces.translation_arch import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
+from ...spaces.translation import (
+    DecoderLayerConfig,
+    EncoderLayerConfig,
+    TranslationArch,
+    TranslationSpace,
+)
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table, positions
 from ...supernet.layers import (

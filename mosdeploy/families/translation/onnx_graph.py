@@ -35,9 +35,7 @@ from ...export.onnx.restricted import RestrictedLogits
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import TranslationSpace
-from ...spaces.translation_arch import TranslationArch
-from ...spaces.translation_workload import TranslationWorkload, num_own
+from ...spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload, num_own
 from .shortlist import MULTIPLIER, Shortlist, TranslationGraphOptions, made_up_frequent
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID
 

@@ -17,8 +17,7 @@ from ...report.family_page import (
     left_of,
     top_of,
 )
-from ...spaces.translation_arch import TranslationArch
-from ...spaces.translation_workload import TranslationWorkload
+from ...spaces.translation import TranslationArch, TranslationWorkload
 
 NOTE = (
     "The first layer is at the bottom; the filled part of a box is the width of its feed-forward "

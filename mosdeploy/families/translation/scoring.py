@@ -10,7 +10,7 @@ from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError
 from ...export.parity import Shortcut
 from ...family import ScoredExamples
-from ...spaces.translation_workload import TranslationWorkload
+from ...spaces.translation import TranslationWorkload
 from .decoding import translate
 from .shortlist import Shortlist, TranslationGraphOptions
 from .tokenizer import Tokenizer

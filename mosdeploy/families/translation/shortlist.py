@@ -12,7 +12,7 @@ from ...config.translation import TranslationRunConfig
 from ...data.ragged import Ragged
 from ...export.onnx.model import GraphOptions
 from ...family import TaskData
-from ...spaces.translation_workload import TranslationWorkload, num_own
+from ...spaces.translation import TranslationWorkload, num_own
 from .dataset import TranslationDataset, tokenize_pairs
 from .tokenizer import EOS_ID, PAD_ID, Tokenizer
 

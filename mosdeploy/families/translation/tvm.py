@@ -11,9 +11,7 @@ from ...export.onnx.initializers import Array, InlineInitializers, Lookup
 from ...export.tvm import PRECISIONS, Processor, fill_tiles, import_tvm
 from ...export.tvm.packing import Packed, WeightPacker
 from ...spaces.spec import ModelSpec
-from ...spaces.translation import TranslationSpace
-from ...spaces.translation_arch import TranslationArch
-from ...spaces.translation_workload import TranslationWorkload
+from ...spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from ...supernet.embedding import positions
 
 

@@ -12,8 +12,7 @@ from tvm import relax, tirx
 from ...export.tvm import TILE_ROWS, kernels
 from ...export.tvm.kernels import LinearShape
 from ...export.tvm.packing import Packed
-from ...spaces.translation import TranslationSpace
-from ...spaces.translation_arch import DecoderLayerConfig, TranslationArch
+from ...spaces.translation import DecoderLayerConfig, TranslationArch, TranslationSpace
 
 POSITIONS_NAME = "sinusoids"
 TABLE_NAME = "table"

@@ -7,7 +7,7 @@ from mosdeploy.families.translation.bundle import (
     bundle_settings,
 )
 from mosdeploy.records import BundleManifest, ParityReport, SelfTest
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 
 def config_of(**limits: object) -> TranslationRunConfig:

@@ -15,9 +15,7 @@ from mosdeploy.families.translation.elastic import (
     fresh_supernet,
 )
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import Supernet, extract
 

@@ -16,7 +16,7 @@ from mosdeploy.families.translation.hat import (
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.transfer import fit_map
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 __all__ = ["draw", "space", "spec", "true_latency"]
 

@@ -16,9 +16,12 @@ from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
 from mosdeploy.families.translation.network import Encoder, TranslationSubnet
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import EncoderLayerConfig, TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import (
+    EncoderLayerConfig,
+    TranslationArch,
+    TranslationSpace,
+    TranslationWorkload,
+)
 from mosdeploy.supernet.layers import StackConfig
 from mosdeploy.supernet.supernet import extract
 from mosdeploy.training.optimizer import EagerAdam

@@ -36,9 +36,7 @@ from mosdeploy.export.onnx.model import GraphOptions, state_arrays
 from mosdeploy.families.translation import decoding
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
 LENGTHS = (1, 2, 5, 9, 14)
 

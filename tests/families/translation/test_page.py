@@ -6,7 +6,7 @@ from synthetic import full_inputs, manifest, search_result
 
 from mosdeploy.families.translation.page import describe_page, draw_architecture
 from mosdeploy.report import build_report
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,

@@ -8,7 +8,7 @@ from mosdeploy.config.translation import TranslationExportConfig, TranslationRun
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.scoring import bleu_chrf, scored_examples, words_of
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 PAIRS = [(text, text) for text in sentences(400, 0)]
 

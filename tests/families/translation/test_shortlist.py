@@ -18,7 +18,7 @@ from mosdeploy.families.translation.shortlist import (
     lexical_probabilities,
 )
 from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID, Tokenizer, train_tokenizer
-from mosdeploy.spaces.translation_workload import TranslationWorkload
+from mosdeploy.spaces.translation import TranslationWorkload
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from mosdeploy.families.translation.tokenizer import (
     Tokenizer,
     train_corpus_tokenizer,
 )
-from mosdeploy.spaces.translation_arch import (
+from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
     TranslationArch,

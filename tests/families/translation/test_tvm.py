@@ -25,8 +25,7 @@ from mosdeploy.export.quantize import LARGEST_CODE, quantize_columns
 from mosdeploy.export.tvm import Processor, fill_tiles
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime.errors import ModelError
-from mosdeploy.spaces.translation import TranslationSpace
-from mosdeploy.spaces.translation_arch import TranslationArch
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")

@@ -7,10 +7,16 @@ from pydantic import Field
 
 from mosdeploy.config.sections import RunConfig
 from mosdeploy.record import Record
-from mosdeploy.spaces.costs import Inventory, Product
-from mosdeploy.spaces.genes import ArchConfig
-from mosdeploy.spaces.spec import CostedSpace, FloatArray, StageInput, TimingStage, Workload
-from mosdeploy.spaces.table import Choices, Gene
+from mosdeploy.spaces.genes import ArchConfig, Choices, Gene
+from mosdeploy.spaces.spec import (
+    CostedSpace,
+    FloatArray,
+    Inventory,
+    Product,
+    StageInput,
+    TimingStage,
+    Workload,
+)
 
 
 class CipherLayer(Record):
