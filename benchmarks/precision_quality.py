@@ -31,7 +31,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.scoring import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer
-from mosdeploy.pipeline.exported import ExportedSubnet
+from mosdeploy.pipeline.exporting.export_job import ExportSource
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard
 from mosdeploy.run_folder.run import open_run
@@ -167,9 +167,9 @@ def ours(
 ) -> Model:
     """Our graph in ONNX Runtime."""
     assert isinstance(state.config, TranslationRunConfig)
-    exported = ExportedSubnet(state, chosen, state.spec.with_workload(**workload).workload)
-    spec = exported.spec
-    graph = build_graph(spec, chosen.arch, exported.arrays(), state.graph_options(spec.workload))
+    source = ExportSource(state, chosen, state.spec.with_workload(**workload).workload)
+    spec = source.spec
+    graph = build_graph(spec, chosen.arch, source.arrays(), state.graph_options(spec.workload))
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "model.onnx"
         write_model(graph, path)

@@ -21,7 +21,7 @@ from .arguments import Pick, several, with_checked_arguments
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
-    from ..pipeline.export_job import ExportResult
+    from ..pipeline.exporting.export_job import ExportResult
     from ..pipeline.predict import Long, PredictResult
     from ..pipeline.report import ReportResult
     from ..run_folder import summaries
@@ -248,7 +248,7 @@ class RunFolder:
             Where `precision="auto"` measures, and what TVM compiles for.
         """
         from ..pipeline.export import export
-        from ..pipeline.export_job import ExportOptions
+        from ..pipeline.exporting.export_job import ExportOptions
 
         subnet = (str(pick), precision, beam, workload or {}, weights)
         options = ExportOptions(*subnet, device, max_score_drop, runtime, trim_vocabulary)
@@ -265,7 +265,7 @@ class RunFolder:
     ) -> "summaries.FormatSummary":
         """Write a subnet as a folder that other libraries load: `optimum` or `hf`, for encoders."""
         from ..pipeline.export import export_format
-        from ..pipeline.export_job import ExportOptions
+        from ..pipeline.exporting.export_job import ExportOptions
 
         job = ExportOptions(str(pick), precision, weights=weights, trim_vocabulary=trim_vocabulary)
         return export_format(self._context, format, job)

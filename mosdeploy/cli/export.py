@@ -11,7 +11,7 @@ from .printing import table, timing
 
 if TYPE_CHECKING:
     from ..config.units import Statistic
-    from ..pipeline.export_job import ExportResult
+    from ..pipeline.exporting.export_job import ExportResult
     from ..records import PrecisionChoice
     from ..run_folder.summaries import FormatSummary, RuntimeTiming
 
@@ -94,7 +94,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     """Build the bundle, and check that it answers as the network does."""
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format
-    from ..pipeline.export_job import ExportOptions
+    from ..pipeline.exporting.export_job import ExportOptions
     from ..pipeline.proposed_commands import deploy_command
 
     options = ExportOptions(

@@ -42,6 +42,8 @@ MANIFEST_PATH = f"bundle/{MANIFEST_NAME}"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Record)
+_ENDS_STAGING = (CommandError, CommandTimeoutError, DeviceBusyError)
+"""Errors after which the device can still be told that nobody works at the version any more."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,13 @@ def deploy(
     notify: Callable[[str], None] = ignore,
 ) -> Deployment:
     """Deploy a bundle."""
-    version, bundle_sha256, measurement = _staged(session, profile, slot, request, notify)
+    staged = stage(session, profile, slot, request, notify)
+    version = staged.version
+    try:
+        measurement = benchmark(session, profile, staged.task, request.limit, notify)
+    except _ENDS_STAGING:
+        slot.release(session, profile, version)
+        raise
     missed = missed_limits(profile, measurement, request.limit, request.max_memory_bytes)
     statistic = request.limit.statistic if request.limit else "median"
     if missed and request.strict:
@@ -105,7 +113,7 @@ def deploy(
         device=profile,
         state=describe(session, profile),
         bundle=request.bundle_dir.name,
-        bundle_sha256=bundle_sha256,
+        bundle_sha256=staged.bundle_sha256,
         remote_dir=f"{slot.folder(session, profile)}/{version}",
         self_test_passed=True,
         measurement=measurement,
@@ -118,27 +126,23 @@ def deploy(
     return deployment
 
 
-def stage_and_benchmark(
+@dataclass(frozen=True)
+class StagedBundle:
+    """A version on a device, claimed, that passed its self-test there."""
+
+    version: str
+    bundle_sha256: str
+    task: ModelTask
+
+
+def stage(
     session: Session,
     profile: DeviceProfile,
     slot: DeploymentSlot,
     request: DeploymentRequest,
     notify: Callable[[str], None] = ignore,
-) -> Measurement:
-    """Store, test and time a bundle as `deploy` does, but leave `current` unchanged."""
-    version, _, measurement = _staged(session, profile, slot, request, notify)
-    slot.release(session, profile, version)
-    return measurement
-
-
-def _staged(
-    session: Session,
-    profile: DeviceProfile,
-    slot: DeploymentSlot,
-    request: DeploymentRequest,
-    notify: Callable[[str], None],
-) -> tuple[str, str, Measurement]:
-    """Store a version, test and time it: its name, its manifest's hash and its timing."""
+) -> StagedBundle:
+    """Store a bundle on a device and run its self-test there; `current` is unchanged."""
     manifest = request.manifest
     files = request.files()
     bundle_sha256 = files[MANIFEST_PATH][1]
@@ -161,11 +165,10 @@ def _staged(
         # the upload may have taken minutes
         refuse_if_busy(session, profile)
         self_test(session, profile, remote_dir, manifest.runtime)
-        timing = benchmark(session, profile, task, request.limit, notify)
-    except (CommandError, CommandTimeoutError, DeviceBusyError):
+    except _ENDS_STAGING:
         slot.release(session, profile, version)
         raise
-    return version, bundle_sha256, timing
+    return StagedBundle(version, bundle_sha256, task)
 
 
 def time_current(

@@ -190,7 +190,7 @@ class _Fleet:
             if self.interrupted.wait(wait_s):
                 raise KeyboardInterrupt
 
-        def build(key: str) -> bytes:
+        def build(key: str) -> bytes | str:
             emit(Uploading(host, key))
             return self.task.build(key)
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..config.device import DeviceProfile
@@ -27,20 +27,16 @@ MAX_FAILED_STARTS = 3
 """How often the agent is started in a row without a single result."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-MIN_ROUNDS = 3
-"""Fewer rounds cannot tell a difference between models from one between minutes."""
-MAX_AGE_S = 3600.0
-"""For how long what a killed comparison has timed counts."""
 
 
 @dataclass(frozen=True)
 class MeasurementTask:
-    """Many models that are timed alike, in one job."""
+    """Many models that are timed alike, in one job; `build` gives a model, or its path there."""
 
     job_id: str
     stages: tuple[TimingStage, ...]
     threads: int
-    build: Callable[[str], bytes]
+    build: Callable[[str], bytes | str]
     weights_bytes: int = 0
 
 
@@ -97,6 +93,9 @@ def collect(
         for key in needed:
             if key not in uploaded:
                 model = task.build(key)
+                if isinstance(model, str):
+                    uploaded[key] = model
+                    continue
                 digest = sha256_bytes(model)
                 if digest not in paths:
                     job.add(key, model)
@@ -120,24 +119,6 @@ def collect(
     yield from _until_accepted(job, watch, start, profile, hooks)
     if unique_keys:
         job.remove("candidates")
-
-
-def compare(
-    session: Session,
-    profile: DeviceProfile,
-    task: MeasurementTask,
-    keys: Sequence[str],
-    hooks: MeasureHooks = NO_HOOKS,
-) -> dict[str, Measurement]:
-    """Measure every key in `MIN_ROUNDS` rounds or more over all of them."""
-    rounds = max(MIN_ROUNDS, profile.measure.rounds)
-    measure = profile.measure.model_copy(update={"rounds": rounds})
-    own = profile.model_copy(update={"measure": measure})
-    job = AgentJob(session, own, task.job_id)
-    job.remove_results(MAX_AGE_S)
-    found = dict(collect(session, own, task, keys, hooks))
-    job.remove("results.jsonl")
-    return found
 
 
 def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
@@ -17,6 +16,7 @@ from ..records import BundleManifest, Limits, ParityReport, Runtime, SelfTest, W
 from ..runtime.errors import ManifestError
 from ..runtime.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, TOKENIZER_NAMES
 from ..runtime.manifest import read_manifest as read_as_runtime
+from ..runtime.self_test import scale_of
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, sha256_file, write_record
@@ -102,8 +102,7 @@ def export_bundle(
             examples,
             limits=job.limits,
             precision=job.spec.workload.precision,
-            spread=cast("float", job.settings.get("spread", 1.0)),
-            center=cast("float | None", job.settings.get("center")),
+            scale=scale_of(job.settings),
         )
         empty = _manifest(job, draft.built, report=report, tests=())
         room = MAX_MANIFEST_BYTES - HASHES_BYTES - len(empty.model_dump_json(indent=2).encode())

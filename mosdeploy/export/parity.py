@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ..config.sections import ExportConfig
 from ..errors import ExportError
 from ..records import ParityReport
-from ..runtime.self_test import MIN_AGREEMENT, Answer, Scale, is_same, mean_likeness
+from ..runtime.self_test import MIN_AGREEMENT, NO_SCALE, Answer, Scale, is_same, mean_likeness
 from ..spaces.spec import Precision
 
 SCORE_TOLERANCE = 1e-4
@@ -84,9 +84,7 @@ def check_parity(
     examples: ParityExamples,
     limits: ExportConfig,
     precision: Precision,
-    *,
-    spread: float = 1.0,
-    center: float | None = None,
+    scale: Scale = NO_SCALE,
 ) -> ParityReport:
     """Answer the examples in torch and with the model, and compare."""
     expected = examples.reference([list(ids) for ids in examples.input_ids])
@@ -94,7 +92,7 @@ def check_parity(
     pairs = list(zip(expected, found, strict=True))
     if precision == "fp32":
         # not by their text: the last digits of a number may differ
-        same = [is_same(a, b, SCORE_TOLERANCE * spread) for a, b in pairs]
+        same = [is_same(a, b, SCORE_TOLERANCE * scale.spread) for a, b in pairs]
     else:
         same = [examples.decode(a) == examples.decode(b) for a, b in pairs]
     exact_score = _check_shortcut(examples, expected)
@@ -108,7 +106,7 @@ def check_parity(
     )
     if precision == "fp32" and not all(same):
         first = same.index(False)
-        where = _first_difference(found[first], expected[first], SCORE_TOLERANCE * spread)
+        where = _first_difference(found[first], expected[first], SCORE_TOLERANCE * scale.spread)
         raise ExportError(
             f"the exported model answers {len(same) - sum(same)} of {len(same)} validation "
             f"examples differently from torch; the first is "
@@ -124,7 +122,7 @@ def check_parity(
             "No bundle was written; raise export.max_score_drop, or export fp32"
         )
     if precision != "fp32":
-        likeness = mean_likeness(found, expected, answer_scale(spread, center))
+        likeness = mean_likeness(found, expected, scale)
         least = least_likeness(report.torch_score, limits.max_score_drop)
         if likeness < least:
             raise ExportError(
@@ -135,11 +133,6 @@ def check_parity(
                 "No bundle was written; export fp32, or train longer or on other examples"
             )
     return report
-
-
-def answer_scale(spread: float, center: float | None) -> Scale:
-    """The scale of answers, from what a bundle's settings say of them."""
-    return Scale() if center is None else Scale(center, spread, 1.0)
 
 
 def least_likeness(torch_score: float, max_score_drop: float) -> float:

@@ -12,10 +12,11 @@ from ..run_folder.bundles import bundle_spec, folder_bytes, require_bundle
 from ..run_folder.context import Context
 from ..run_folder.devices import lasting_session, resolve_profile
 from ..run_folder.summaries import ComparedBundle, Comparison
-from ..run_folder.trained_run import TrainedRun, trained_run
+from ..run_folder.trained_run import trained_run
 from ..runtime.manifest import ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import fingerprint, sha256_file
+from .measuring.time_by_turns import device_conditions, time_by_turns
 from .predict import predict
 
 ASKED = frozenset(("kind", "labels", "takes_pairs"))
@@ -33,191 +34,167 @@ class CompareOptions:
     host: str | None = None
 
 
+@dataclass(frozen=True)
+class _Bundle:
+    """A bundle, and how it is called beside the others."""
+
+    name: str
+    folder: Path
+    manifest: BundleManifest
+
+
 def compare(context: Context, options: CompareOptions) -> Comparison:
     """Time bundles by turns on a device, and score them on this machine on the same examples: the
     test examples or, without any, the validation examples.
     """
-    from ..export.bundle import read_manifest
-
-    folders = _folders(context, options.bundles)
-    manifests = [read_manifest(folder) for folder in folders]
-    stages = _common_stages(context, folders, manifests)
-    name = context.run.device_name(options.device, manifests[0].device)
+    bundles = _bundles(context, options.bundles)
+    stages = _common_stages(context, bundles)
+    name = context.run.device_name(options.device, bundles[0].manifest.device)
     target = resolve_profile(context.files.root, name, options.host)
     if target.emulated:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, and tell no bundles apart"
         )
-    metrics, scored_on = _scores(context, folders, manifests)
-    threads = manifests[0].workload.threads
-    measured = _measure(context, target, folders, stages, threads)
-    rows = zip(_names(folders, options.bundles), folders, manifests, measured, metrics, strict=True)
+    metrics, scored_on = _score(context, bundles)
+    measured = _measure(context, target, bundles, stages)
+    compared = []
+    for bundle, measurement, scores in zip(bundles, measured, metrics, strict=True):
+        manifest = bundle.manifest
+        compared.append(
+            ComparedBundle(
+                name=bundle.name,
+                precision=manifest.precision,
+                arch=manifest.arch,
+                weights=manifest.weights,
+                num_parameters=manifest.num_parameters,
+                size_bytes=folder_bytes(bundle.folder),
+                measurement=measurement,
+                metrics=scores,
+            )
+        )
     return Comparison(
-        device=options.host or target.name,
-        scored_on=scored_on,
-        bundles=tuple(_compared(*row) for row in rows),
+        device=options.host or target.name, scored_on=scored_on, bundles=tuple(compared)
     )
 
 
-def _names(folders: Sequence[Path], given: Sequence[Path]) -> list[str]:
-    """Names of the folders; those of one name are called as they were given."""
-    names = [folder.name for folder in folders]
-    return [
-        name if names.count(name) == 1 else str(path)
-        for name, path in zip(names, given, strict=True)
-    ]
+def _bundles(context: Context, given: Sequence[Path]) -> list[_Bundle]:
+    """Read the manifests of the bundles, which must be different ones."""
+    from ..export.bundle import read_manifest
 
-
-def _compared(
-    name: str,
-    folder: Path,
-    manifest: BundleManifest,
-    measurement: Measurement,
-    metrics: dict[str, float],
-) -> ComparedBundle:
-    return ComparedBundle(
-        name=name,
-        precision=manifest.precision,
-        arch=manifest.arch,
-        weights=manifest.weights,
-        num_parameters=manifest.num_parameters,
-        size_bytes=folder_bytes(folder),
-        measurement=measurement,
-        metrics=metrics,
-    )
-
-
-def _folders(context: Context, bundles: Sequence[Path]) -> list[Path]:
-    """Where the bundles lie, which must be different ones."""
-    # `.` has no name
-    folders = [require_bundle(context.files, given).absolute() for given in bundles]
+    # absolute: `.` has no name
+    folders = [require_bundle(context.files, path).absolute() for path in given]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        told = ", ".join(map(str, bundles)) or "none"
-        raise ConfigError(f"compare takes two different bundles or more, got {told}")
-    return folders
+        named = ", ".join(map(str, given)) or "none"
+        raise ConfigError(f"compare takes two different bundles or more, got {named}")
+    names = [folder.name for folder in folders]
+    bundles = []
+    for path, folder in zip(given, folders, strict=True):
+        # those of one name are called as they were given
+        name = folder.name if names.count(folder.name) == 1 else str(path)
+        bundles.append(_Bundle(name, folder, read_manifest(folder)))
+    return bundles
 
 
-def _common_stages(
-    context: Context, folders: Sequence[Path], manifests: Sequence[BundleManifest]
-) -> tuple[TimingStage, ...]:
+def _common_stages(context: Context, bundles: Sequence[_Bundle]) -> tuple[TimingStage, ...]:
     """What is timed of all of them; they must be given the same inputs on as many threads."""
-    first = manifests[0]
+    first = bundles[0]
     # made-up tokens that every vocabulary has
-    smallest = min(manifests, key=lambda manifest: manifest.vocab_size)
-    for folder, manifest in zip(folders, manifests, strict=True):
+    vocab_size = min(bundle.manifest.vocab_size for bundle in bundles)
+
+    def work(manifest: BundleManifest) -> tuple[int, tuple[TimingStage, ...]]:
+        same = manifest.model_copy(update={"vocab_size": vocab_size})
+        return manifest.workload.threads, bundle_spec(context, same).timing_stages()
+
+    for bundle in bundles:
+        manifest = bundle.manifest
         if manifest.runtime != "onnxruntime":
             raise ConfigError(
-                f"{folder.name} runs on {manifest.runtime}; compare times bundles of ONNX Runtime. "
+                f"{bundle.name} runs on {manifest.runtime}; compare times bundles of ONNX Runtime. "
                 "`mosdeploy export --runtime auto` times both runtimes"
             )
         if manifest.family != context.family.name:
             raise ConfigError(
-                f"{folder.name} is of a family '{manifest.family}', this run folder of "
+                f"{bundle.name} is of a family '{manifest.family}', this run folder of "
                 f"'{context.family.name}'"
             )
-        own, other = (_work(context, x, smallest.vocab_size) for x in (manifest, first))
-        if own != other:
-            raise ConfigError(
-                f"{folder.name} and {folders[0].name} do not do the same work: their workloads "
-                f"differ in {_differences(context, manifest, first)}; export them for one"
-            )
-    return bundle_spec(context, smallest).timing_stages()
-
-
-def _differences(context: Context, one: BundleManifest, other: BundleManifest) -> str:
-    """The fields of their workloads that make the work differ, with both values."""
-    found = []
-    for key, value in one.workload:
-        workload = other.workload.model_copy(update={key: value})
-        changed = other.model_copy(update={"workload": workload})
-        if _work(context, changed, other.vocab_size) != _work(context, other, other.vocab_size):
-            found.append(f"{key} ({value} and {getattr(other.workload, key)})")
-    return ", ".join(found)
-
-
-def _work(
-    context: Context, manifest: BundleManifest, vocab_size: int
-) -> tuple[int, tuple[TimingStage, ...]]:
-    same = manifest.model_copy(update={"vocab_size": vocab_size})
-    return manifest.workload.threads, bundle_spec(context, same).timing_stages()
+        if work(manifest) == work(first.manifest):
+            continue
+        # the fields that make the work differ, each tried alone
+        differences = []
+        for key, value in manifest.workload:
+            other = first.manifest.workload
+            changed = other.model_copy(update={key: value})
+            if work(first.manifest.model_copy(update={"workload": changed})) != work(
+                first.manifest
+            ):
+                differences.append(f"{key} ({value} and {getattr(other, key)})")
+        raise ConfigError(
+            f"{bundle.name} and {first.name} do not do the same work: their workloads differ in "
+            f"{', '.join(differences)}; export them for one"
+        )
+    return work(first.manifest)[1]
 
 
 def _measure(
     context: Context,
     target: DeviceProfile,
-    folders: Sequence[Path],
+    bundles: Sequence[_Bundle],
     stages: tuple[TimingStage, ...],
-    threads: int,
 ) -> list[Measurement]:
-    from ..devices.measure import MeasureHooks, MeasurementTask
-    from ..devices.measure import compare as measure
+    from ..devices.measure import MeasurementTask
     from ..devices.on_device.agent import REFERENCE
-    from ..devices.probe import describe
-    from ..latency.conditions import board_conditions
 
-    models = [folder / ONNX_MODEL_NAME for folder in folders]
-    keys = [f"bundle-{number}" for number in range(len(models))]
+    models = {f"bundle-{i}": x.folder / ONNX_MODEL_NAME for i, x in enumerate(bundles)}
+    keys = list(models)
     # the first is the reference too, which shows whether the device was stable
-    files = dict(zip(keys, models, strict=True)) | {REFERENCE: models[0]}
-    digests = [sha256_file(path) for path in models]
-    context.progress.say(f"timing {len(models)} bundles by turns on {target.host_alias}")
+    models[REFERENCE] = models[keys[0]]
+    threads = bundles[0].manifest.workload.threads
+    digests = [sha256_file(models[key]) for key in keys]
+    context.progress.say(f"timing {len(bundles)} bundles by turns on {target.host_alias}")
     with lasting_session(context, target) as session:
-        board = board_conditions(describe(session, target))
-        # of all that a time depends on, so that no other comparison takes up what this one leaves
-        job = fingerprint(target, threads, *board.values(), *stages, *digests)
+        conditions = device_conditions(session, target).values()
+        job = fingerprint(target, threads, *conditions, *stages, *digests)
         task = MeasurementTask(
             job_id=context.run.job_id(f"compare-{job[:12]}"),
             stages=stages,
             threads=threads,
-            build=lambda key: files[key].read_bytes(),
+            build=lambda key: models[key].read_bytes(),
         )
-        found = measure(session, target, task, keys, MeasureHooks(notify=context.progress.say))
-    for key, folder in zip(keys, folders, strict=True):
+        found = time_by_turns(context, session, target, task, keys)
+    for key, bundle in zip(keys, bundles, strict=True):
         if found[key].error is not None:
             raise CommandError(
-                f"{target.name}: {folder.name} could not be timed: {found[key].error}"
+                f"{target.name}: {bundle.name} could not be timed: {found[key].error}"
             )
     return [found[key] for key in keys]
 
 
-def _check_answers(
-    context: Context,
-    state: TrainedRun,
-    folders: Sequence[Path],
-    manifests: Sequence[BundleManifest],
-) -> None:
-    """Make sure that what bundles answer is what the run's examples ask."""
-    own = context.family.bundle_settings(context.config, manifests[0].workload, state.data)
-    for folder, manifest in zip(folders, manifests, strict=True):
+def _score(context: Context, bundles: Sequence[_Bundle]) -> tuple[list[dict[str, float]], str]:
+    """Metrics of each bundle, and on how many examples of what."""
+    state = trained_run(context.run, context.progress)
+    workload = bundles[0].manifest.workload
+    own = context.family.bundle_settings(context.config, workload, state.data)
+    for bundle in bundles:
         for key in ASKED & own.keys():
-            found = manifest.settings.get(key, own[key])
+            found = bundle.manifest.settings.get(key, own[key])
             if found != own[key]:
                 raise ConfigError(
-                    f"{folder.name} was made for another task than that of mosdeploy.toml: its "
+                    f"{bundle.name} was made for another task than that of mosdeploy.toml: its "
                     f"{key} is {found!r}, not {own[key]!r}; compare bundles of one task"
                 )
-        if manifest.provenance.get("data", state.card.data_sha256) != state.card.data_sha256:
+        if bundle.manifest.provenance.get("data", state.card.data_sha256) != state.card.data_sha256:
             _log.warning(
                 "%s was trained on other data than those here: what it is scored on now may have "
                 "been among them",
-                folder.name,
+                bundle.name,
             )
-
-
-def _scores(
-    context: Context, folders: Sequence[Path], manifests: Sequence[BundleManifest]
-) -> tuple[list[dict[str, float]], str]:
-    """Metrics of each bundle, and on how many examples of what."""
-    state = trained_run(context.run, context.progress)
-    _check_answers(context, state, folders, manifests)
-    manifest = manifests[0]
     split, examples = ("test", state.data.test) if state.data.test else ("valid", state.data.valid)
-    scored = state.scored(examples, manifest.workload, limit=context.config.export.score_examples)
+    scored = state.scored(examples, workload, limit=context.config.export.score_examples)
     metrics_of = scored.line_metrics or scored.metrics
     metrics = []
-    for done, folder in enumerate(folders):
-        context.progress.update("score", done, len(folders), folder.name)
-        answered = predict(context.files.root, scored.inputs, folder)
+    for done, bundle in enumerate(bundles):
+        context.progress.update("score", done, len(bundles), bundle.name)
+        answered = predict(context.files.root, scored.inputs, bundle.folder)
         metrics.append(metrics_of(list(answered.outputs)))
-    context.progress.update("score", len(folders), len(folders))
+    context.progress.update("score", len(bundles), len(bundles))
     return metrics, f"{len(scored)} {split} examples"

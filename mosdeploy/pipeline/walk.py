@@ -17,7 +17,7 @@ from ..training.launch import Launch
 from .deploy import DeployOptions, deploy, fallback_candidates
 from .evaluate import evaluate
 from .export import export
-from .export_job import ExportOptions
+from .exporting.export_job import ExportOptions
 from .finetune import FinetuneOptions, finetune
 from .profile import ProfileOptions, profile
 from .report import report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
@@ -58,7 +58,7 @@ def run_self_test(model: BundleModel) -> SelfTestResult:
     tests = model.manifest.self_tests
     inputs = [test.input_ids for test in tests]
     answers = [model.predict_ids([ids])[0] for ids in inputs]
-    scale = _scale(model.manifest)
+    scale = scale_of(model.manifest.settings)
     tolerance = SCORE_TOLERANCE * scale.spread
     exact = model.manifest.precision == "fp32"
     for number, (test, found) in enumerate(zip(tests, answers), start=1):  # noqa: B905 (Python 3.9)
@@ -113,14 +113,18 @@ class Scale:
     least: float = 0.0
 
 
-def _scale(manifest: Manifest) -> Scale:
-    if manifest.settings.get("kind") != "regression":
-        return Scale()  # of others the two are not checked, and mean nothing
-    center = manifest.settings.get("center")
-    spread = manifest.settings.get("spread")
+NO_SCALE = Scale()
+
+
+def scale_of(settings: Mapping[str, object]) -> Scale:
+    """The scale of a bundle's answers, from the settings in its manifest."""
+    if settings.get("kind") != "regression":
+        return NO_SCALE  # of others the two are not checked, and mean nothing
+    center = settings.get("center")
+    spread = settings.get("spread")
     if isinstance(center, (int, float)) and isinstance(spread, (int, float)):
         return Scale(center, spread, 1.0)
-    return Scale()
+    return NO_SCALE
 
 
 def is_same(found: Answer, expected: Answer, tolerance: float = SCORE_TOLERANCE) -> bool:

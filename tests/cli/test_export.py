@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from answers import manifest, timed
 
-from mosdeploy.pipeline.export_job import ExportOptions, ExportResult
+from mosdeploy.pipeline.exporting.export_job import ExportOptions, ExportResult
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.records.training import WeightOrigin
 from mosdeploy.run_folder.summaries import FormatSummary, RuntimeChoice, RuntimeTiming

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,10 @@ from mosdeploy.devices import measure as room
 from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import (
-    MIN_ROUNDS,
     MeasureHooks,
     MeasurementTask,
     ModelTask,
     collect,
-    compare,
     free_device,
     measure_model,
 )
@@ -308,9 +305,6 @@ def test_the_agent_is_told_the_threads_and_the_runtime_of_a_task(make_profile, m
     assert told == [(3, None), (3, None), (3, TVM)]
 
 
-TIMING = {"median_ms": 1e6, "p90_ms": 1e6, "minimum_ms": 1e6, "repeats": 10}
-
-
 class CountingSession(LocalSession):
     """Knows which models were sent."""
 
@@ -324,16 +318,8 @@ class CountingSession(LocalSession):
         super().put_bytes(data, remote_path)
 
 
-def test_a_comparison_takes_no_rounds_of_last_week(make_profile):
-    profile = make_profile(measure=MeasureProtocol(**QUICK))
-    path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
-    path.parent.mkdir(parents=True)
-    then = (datetime.now(UTC) - timedelta(weeks=1)).isoformat()
-    left = {"key": "a", "measured_at": then, "measurement": {"total": TIMING}}
-    path.write_text((json.dumps(left) + "\n") * MIN_ROUNDS)
+def test_a_model_that_is_the_reference_too_is_sent_once(make_profile):
     task = MeasurementTask("job", STAGES, threads=1, build=lambda _: tiny_model())
     session = CountingSession()
-    found = compare(session, profile, task, ["a"])
-    assert found["a"].total.median_ms < 1e6
-    assert not path.exists()
-    assert session.models == ["reference.onnx"]  # which `a` is, too
+    assert dict(collect(session, make_profile(), task, ["a"]))["a"].total is not None
+    assert session.models == ["reference.onnx"]

@@ -9,6 +9,7 @@ from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import ExportError
 from mosdeploy.export.parity import ParityExamples, Shortcut, check_parity
 from mosdeploy.records import ParityReport
+from mosdeploy.runtime.self_test import NO_SCALE, Scale
 
 LIMITS = ExportConfig(max_score_drop=0.5)
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(40)]
@@ -102,7 +103,9 @@ def test_numbers_may_differ_by_a_part_of_their_spread(spread: float, passes: boo
 
     # near zero, the center of labels that differ by ten thousand
     check = dataclasses.replace(examples(), reference=lambda inputs: [[0.0]] * len(inputs))
-    run = partial(check_parity, Number(), check, limits=LIMITS, precision="fp32", spread=spread)
+    run = partial(
+        check_parity, Number(), check, limits=LIMITS, precision="fp32", scale=Scale(0.0, spread)
+    )
     if passes:
         assert run().identical == 40
         return
@@ -174,8 +177,7 @@ def test_scores_are_like_torchs_where_the_metric_tells_nothing(
         Numbers(),
         limits=LIMITS,
         precision="int8",
-        center=center,
-        spread=spread,
+        scale=NO_SCALE if center is None else Scale(center, spread, 1.0),
     )
     # torch has a score, which its worst answers may have too
     scored = dataclasses.replace(check, score=lambda texts: 1.0)

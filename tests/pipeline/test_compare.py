@@ -8,10 +8,10 @@ from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.devices import measure as device_measure
 from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency import conditions
+from mosdeploy.pipeline import compare
 
 
 @pytest.fixture
@@ -102,11 +102,13 @@ def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
 def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
 
-    def measure(session: object, profile: object, task: MeasurementTask, *_: object) -> None:
+    def measure(
+        context: object, session: object, profile: object, task: MeasurementTask, *_
+    ) -> None:
         jobs.append(task.job_id)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(device_measure, "compare", measure)
+    monkeypatch.setattr(compare, "time_by_turns", measure)
     for old, new in (("", ""), ("", ""), ('"threads": 1', '"threads": 2')):
         for name in names(two):
             path = two / "bundles" / name / "manifest.json"
@@ -151,11 +153,11 @@ def test_the_device_of_the_run_file_comes_before_that_of_the_bundle(
 ) -> None:
     devices = []
 
-    def measure(session: object, profile: DeviceProfile, *_: object) -> None:
+    def measure(context: object, session: object, profile: DeviceProfile, *_: object) -> None:
         devices.append(profile.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(device_measure, "compare", measure)
+    monkeypatch.setattr(compare, "time_by_turns", measure)
     profile = two / "device_profiles" / "local.toml"
     other = profile.read_text().replace('name = "local"', 'name = "other"')
     profile.with_name("other.toml").write_text(other)

@@ -6,7 +6,7 @@ import pytest
 from walking import opened
 
 from mosdeploy.errors import DeviceBusyError
-from mosdeploy.pipeline.runtime_selection import RuntimeCandidate, select_fastest
+from mosdeploy.pipeline.exporting.runtime import select_fastest
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import resolve_profile, sole_deployment
 from mosdeploy.run_folder.run import open_run
@@ -17,10 +17,10 @@ def test_another_command_of_the_folder_keeps_the_device(folder: Path) -> None:
     context = Context(open_run(folder))
     device = resolve_profile(folder, "local", None)
     run = opened(folder)
-    built = [RuntimeCandidate("onnxruntime", run.export(), None)]
+    built = {"onnxruntime": run.export()}
     deployed = sorted((folder / "deployments").glob("*.json"))
     with sole_deployment(context, device):
-        for verb in (run.deploy, run.verify, lambda: select_fastest(context, device, built)):
+        for verb in (run.deploy, run.verify, lambda: select_fastest(context, device, built, {})):
             with pytest.raises(DeviceBusyError, match=f"another command of {folder} tests"):
                 verb()
         with pytest.raises(DeviceBusyError, match=f"another command of {folder} tests"):

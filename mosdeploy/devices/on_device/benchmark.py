@@ -95,7 +95,7 @@ def measure(job_dir: str, key: str) -> dict[str, Any]:
     import numpy as np
 
     path = Path(job_dir, job["models"][key])
-    load = open_bundle(path, job) if job["provider"] == TVM else open_graph(path, job)
+    load = open_bundle(path, job) if path.is_dir() else open_graph(path, job)
     base_bytes = memory_bytes("VmRSS")
     begin = time.perf_counter()
     run = load()

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy.pipeline.export_job import bundle_job, onnx_builder, parity_examples
-from mosdeploy.pipeline.exported import ExportedSubnet
+from mosdeploy.export.bundle import BundleOrigin
+from mosdeploy.pipeline.exporting.export_job import (
+    ExportSource,
+    bundle_job,
+    onnx_builder,
+    parity_examples,
+)
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
@@ -19,34 +24,34 @@ def state(walked: Path) -> TrainedRun:
 
 
 @pytest.fixture
-def exported(state: TrainedRun) -> ExportedSubnet:
+def source(state: TrainedRun) -> ExportSource:
     chosen = select_subnet(state, state.config.space.smallest, "inherited")
-    return ExportedSubnet(state, chosen, state.config.workload)
+    return ExportSource(state, chosen, state.config.workload)
 
 
 def test_a_job_is_about_the_workload_that_it_is_given(
-    state: TrainedRun, exported: ExportedSubnet
+    state: TrainedRun, source: ExportSource
 ) -> None:
     workload = changed_workload(state.config.workload, "int8", beam=3)
-    job = bundle_job(replace(exported, workload=workload), "name", state.config.export)
-    assert (job.family, job.origin.name, job.origin.weights) == ("translation", "name", "inherited")
+    job = bundle_job(
+        replace(source, workload=workload), BundleOrigin("name", None, {}), state.config.export
+    )
+    assert (job.family, job.origin.name) == ("translation", "name")
     assert (job.spec.workload, job.spec.vocab_size) == (workload, 44)
     assert job.settings["beam"] == 3
     assert job.tokenizer_path == state.files.tokenizer_path
 
 
-def test_the_builder_writes_a_smaller_file_in_int8(
-    exported: ExportedSubnet, tmp_path: Path
-) -> None:
+def test_the_builder_writes_a_smaller_file_in_int8(source: ExportSource, tmp_path: Path) -> None:
     sizes = []
     for precision in ("fp32", "int8"):
-        assert onnx_builder(exported.at(precision))(tmp_path).runtime == "onnxruntime"
+        assert onnx_builder(source.at(precision))(tmp_path).runtime == "onnxruntime"
         sizes.append((tmp_path / "model.onnx").stat().st_size)
     assert sizes[1] < sizes[0]
 
 
-def test_torch_agrees_with_itself_on_the_examples(exported: ExportedSubnet) -> None:
-    examples = parity_examples(exported, 5)
+def test_torch_agrees_with_itself_on_the_examples(source: ExportSource) -> None:
+    examples = parity_examples(source, 5)
     assert (len(examples.inputs), len(examples.input_ids), examples.metric) == (5, 5, "BLEU")
     answers = examples.reference([list(ids) for ids in examples.input_ids])
     assert len(answers) == 5

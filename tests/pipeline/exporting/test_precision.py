@@ -12,11 +12,9 @@ from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import measure
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.parity import ParityExamples
-from mosdeploy.pipeline import precision_selection
-from mosdeploy.pipeline.export_job import parity_examples
-from mosdeploy.pipeline.exported import ExportedSubnet
-from mosdeploy.pipeline.precision_selection import PrecisionTask, _scored
-from mosdeploy.pipeline.precision_verdicts import decide
+from mosdeploy.pipeline.exporting import precision
+from mosdeploy.pipeline.exporting.export_job import ExportSource, parity_examples
+from mosdeploy.pipeline.exporting.precision import PrecisionTask, _score, judge
 from mosdeploy.records import Measurement, PrecisionCandidate, PrecisionChoice
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
@@ -66,7 +64,7 @@ BROKEN = PrecisionCandidate(precision="int8-int4-logits", error="no kernel")
 def test_the_fastest_that_keeps_the_limit(
     max_score_drop: float, expected: str, verdicts: list[str]
 ) -> None:
-    choice = decide(weighed(FP32, INT8, INT4, BROKEN), max_score_drop)
+    choice = judge(weighed(FP32, INT8, INT4, BROKEN), max_score_drop)
     assert (choice.precision, choice.max_score_drop) == (expected, max_score_drop)
     assert [candidate.verdict for candidate in choice.candidates] == verdicts
 
@@ -75,12 +73,12 @@ def test_a_loss_of_just_what_is_allowed_is_taken_in_spite_of_rounding() -> None:
     score, torch_score = 100 * 639 / 1000, 100 * 644 / 1000
     assert torch_score - score > 0.5
     one = weighed(INT8.model_copy(update={"score": score}))
-    assert decide(one.model_copy(update={"torch_score": torch_score}), 0.5).precision == "int8"
+    assert judge(one.model_copy(update={"torch_score": torch_score}), 0.5).precision == "int8"
 
 
 def test_better_than_torch_is_no_loss_and_nothing_may_be_left() -> None:
-    assert decide(weighed(INT8.model_copy(update={"score": 31.0})), 0.0).precision == "int8"
-    assert decide(weighed(INT4, BROKEN), 0.3).precision is None
+    assert judge(weighed(INT8.model_copy(update={"score": 31.0})), 0.0).precision == "int8"
+    assert judge(weighed(INT4, BROKEN), 0.3).precision is None
 
 
 @pytest.mark.parametrize(
@@ -101,10 +99,10 @@ def test_answers_unlike_torchs_do_not_count_where_any_would_keep_the_limit(
     exact = FP32.model_copy(update={"score": torch_score})
     quantized = INT8.model_copy(update={"score": 0.1 if torch_score else 0.0, "likeness": likeness})
     choice = weighed(exact, quantized).model_copy(update={"torch_score": torch_score})
-    choice = decide(choice, 0.3)
+    choice = judge(choice, 0.3)
     assert (choice.precision, choice.candidates[1].verdict) == (expected, verdict)
     # whoever says that all may be lost is believed
-    assert decide(choice, 100.0).precision == "int8"
+    assert judge(choice, 100.0).precision == "int8"
 
 
 def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
@@ -115,11 +113,11 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
     chosen = select_subnet(state, state.config.space.smallest, "inherited")
     device = DeviceProfile(name="local", kind="local")
     workload = state.config.workload
-    exported = ExportedSubnet(state, chosen, workload)
-    task = PrecisionTask(context, exported, device, state.config.export)
+    source = ExportSource(state, chosen, workload)
+    task = PrecisionTask(context, source, device, state.config.export)
     kept = workload.model_copy(update={"padding": "kept"})
-    padded = dataclasses.replace(exported, workload=kept)
-    assert dataclasses.replace(task, exported=padded).precisions == ["fp32"]
+    padded = dataclasses.replace(source, workload=kept)
+    assert dataclasses.replace(task, source=padded).precisions == ["fp32"]
 
     def worthless(*arguments: Any) -> ParityExamples:
         """No answer is worth anything, and torch's are the opposite."""
@@ -130,10 +128,10 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
 
         return dataclasses.replace(made, score=lambda texts: 0.0, reference=opposite)
 
-    monkeypatch.setattr(precision_selection, "parity_examples", worthless)
+    monkeypatch.setattr(precision, "parity_examples", worthless)
     timed = [x.model_copy(update={"score": None}) for x in (FP32, INT8)]
     nothing = weighed(*timed).model_copy(update={"num_examples": 0, "torch_score": 0.0})
-    choice = decide(_scored(task, nothing), 0.5)
+    choice = judge(_score(task, nothing), 0.5)
     assert [(x.score, x.verdict) for x in choice.candidates] == [
         (0.0, "chosen"),
         (0.0, "agrees to 0.00 with torch, 0.8 needed"),
@@ -143,7 +141,7 @@ def test_scores_unlike_torchs_do_not_count_where_its_score_is_0(
     first, second = choice.candidates
     for left in ({"score": None, "likeness": None}, {"likeness": None}):
         rest = choice.model_copy(update={"candidates": (first, second.model_copy(update=left))})
-        assert decide(_scored(task, rest), 0.5) == choice
+        assert judge(_score(task, rest), 0.5) == choice
 
 
 def use_device(root: Path, settings: str) -> None:
@@ -227,39 +225,16 @@ def test_what_fails_on_the_device_is_told(folder: Path, monkeypatch: pytest.Monk
     assert note.startswith("fp32: ") and note.endswith(" ms")
 
 
-def test_what_failed_twice_alike_is_timed_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_device(folder, 'precisions = ["fp32"]')
-    errors = iter(["out of memory?", "out of memory?", None])
-    collect = measure.collect
-
-    def failing(*arguments: Any) -> Iterator[tuple[str, Measurement]]:
-        error = next(errors)
-        for key, measurement in collect(*arguments):
-            job = arguments[2].job_id
-            results = folder / "device" / "jobs" / job / "results.jsonl"
-            assert len(results.read_text().splitlines()) >= 1
-            yield key, Measurement(error=error) if error else measurement
-
-    monkeypatch.setattr(measure, "collect", failing)
-    for _ in range(2):
-        with pytest.raises(ExportError, match=r"fp32: failed: out of memory\?"):
-            opened(folder).export("largest", precision="auto")
-        # nothing is left that the next one would take for its own
-        assert not list((folder / "device" / "jobs").glob("precision-*/results.jsonl"))
-    assert opened(folder).export("largest", precision="auto").manifest.precision == "fp32"
-
-
-def test_a_profile_without_a_possible_precision_is_named(folder: Path) -> None:
-    use_device(folder, 'precisions = ["int8-fp32-embedding"]')
-    with pytest.raises(ConfigError, match=r"\['int8-fp32-embedding'\], and this .* have fp32, "):
-        opened(folder).export("largest", precision="auto")
-
-
-def test_an_emulated_device_chooses_nothing(folder: Path) -> None:
-    use_device(folder, "emulated = true")
-    with pytest.raises(ConfigError, match="emulated device: its times mean nothing"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('precisions = ["int8-fp32-embedding"]', "this workload can have fp32, "),
+        ("emulated = true", "emulated device"),
+    ],
+)
+def test_a_device_that_cannot_choose_is_refused(folder: Path, settings: str, message: str) -> None:
+    use_device(folder, settings)
+    with pytest.raises(ConfigError, match=message):
         opened(folder).export("largest", precision="auto")
 
 
@@ -268,7 +243,7 @@ def test_what_was_chosen_by_medians_is_not_taken_for_a_tail(folder: Path) -> Non
     state = trained_run(context.run)
     chosen = select_subnet(state, state.config.space.smallest, "inherited")
     device = DeviceProfile(name="local", kind="local")
-    exported = ExportedSubnet(state, chosen, state.config.workload)
-    task = PrecisionTask(context, exported, device, state.config.export)
+    source = ExportSource(state, chosen, state.config.workload)
+    task = PrecisionTask(context, source, device, state.config.export)
     tails = [dataclasses.replace(task, statistic=x) for x in ("p90", "p99")]
     assert len({x.inputs_sha256 for x in (task, *tails)}) == 3

@@ -7,9 +7,13 @@ import pytest
 from walking import edit, opened
 
 from mosdeploy.errors import ConfigError, ExportError, StaleInputError
-from mosdeploy.export.bundle import build_draft
-from mosdeploy.pipeline.export_job import bundle_job, onnx_builder
-from mosdeploy.pipeline.exported import ExportedSubnet, smaller_vocabulary
+from mosdeploy.export.bundle import BundleOrigin, build_draft
+from mosdeploy.pipeline.exporting.export_job import (
+    ExportSource,
+    bundle_job,
+    onnx_builder,
+    smaller_vocabulary,
+)
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.trained_run import trained_run
@@ -43,9 +47,9 @@ def test_the_tokenizer_of_another_export_is_refused(encoder_folder: Path, tmp_pa
     whole = select_subnet(state, state.config.space.smallest, "inherited")
     limits = state.config.export.model_copy(update={"trim_vocabulary": True})
     smaller = smaller_vocabulary(state, limits)
-    exported = ExportedSubnet(state, whole, state.config.workload, smaller)
-    job = bundle_job(exported, "name", limits)
-    build = onnx_builder(exported)
+    source = ExportSource(state, whole, state.config.workload, smaller)
+    job = bundle_job(source, BundleOrigin("name", None, {}), limits)
+    build = onnx_builder(source)
     build_draft(job, build, state.family.open_bundle, tmp_path / "own")
     # as one that keeps other texts writes it meanwhile
     job.tokenizer_path.write_bytes(state.files.tokenizer_path.read_bytes())

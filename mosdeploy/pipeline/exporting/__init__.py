@@ -1,0 +1,1 @@
+"""What `export` is made of: the job, the choice of a precision, the choice of a runtime."""

@@ -1,0 +1,198 @@
+"""Which runtime a bundle is built for, and which of two bundles is faster on a device."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from ...config.device import DeviceProfile
+from ...errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
+from ...folders import remove_scratch
+from ...records import Measurement, Runtime
+from ...run_folder.bundles import bundle_spec, note_newest
+from ...run_folder.context import Context
+from ...run_folder.deployments import deployment_slot
+from ...run_folder.devices import lasting_session, run_profile, sole_deployment
+from ...run_folder.summaries import RuntimeChoice, RuntimeTiming
+from ...runtime.manifest import MANIFEST_NAME
+from ...storage import disk_errors, fingerprint, sha256_file
+from ..measuring.time_by_turns import device_conditions, time_by_turns
+from .export_job import ExportOptions, ExportResult, ExportSource
+
+if TYPE_CHECKING:
+    from ...export.bundle import BuiltModel, ModelBuilder
+    from ...export.tvm import Processor
+
+
+def processor_of(profile: DeviceProfile) -> "Processor":
+    """What to compile for, from a device profile."""
+    from ...export.tvm import Processor
+
+    if profile.provider != "CPUExecutionProvider":
+        raise ConfigError(
+            f"'{profile.name}' works with {profile.provider}; TVM bundles run on CPUs alone"
+        )
+    if profile.kind == "local":
+        return Processor()
+    if profile.machine is None or profile.llvm_cpu is None:
+        raise ConfigError(
+            f"the profile '{profile.name}' does not say what to compile for; set machine (x86_64 "
+            "or aarch64) and llvm_cpu (LLVM's name, such as cortex-a72) in it"
+        )
+    return Processor(profile.machine, profile.llvm_cpu)
+
+
+def tvm_builder(source: ExportSource, profile: DeviceProfile) -> "ModelBuilder":
+    """What writes a TVM model for a device into a bundle's folder."""
+    family = source.state.family
+    build_tvm = family.build_tvm
+    if build_tvm is None:
+        raise ConfigError(f"'{family.name}' has no TVM export; choose --runtime onnxruntime")
+    processor = processor_of(profile)
+    max_positions = source.state.graph_options(source.workload).max_positions
+
+    def build(folder: Path) -> "BuiltModel":
+        return build_tvm(
+            source.spec,
+            source.arch,
+            source.arrays(),
+            folder,
+            max_positions=max_positions,
+            processor=processor,
+        )
+
+    return build
+
+
+def select_runtime(
+    context: Context,
+    options: ExportOptions,
+    export: Callable[[Context, ExportOptions], ExportResult],
+) -> ExportResult:
+    """Write a bundle for each runtime, time each on the device, and keep the fastest."""
+    name = context.run.device_name(options.device)
+    target = run_profile(context.files.root, name)
+    if target.emulated:
+        raise ConfigError(
+            f"'{target.name}' is emulated, its times mean nothing; choose --runtime onnxruntime or "
+            "tvm"
+        )
+    # the fastest is, when it is known
+    options = dataclasses.replace(options, device=name, is_newest=False)
+    precision_choice = None
+    built: dict[Runtime, ExportResult] = {}
+    errors: dict[Runtime, str] = {}
+    for runtime in get_args(Runtime):
+        try:
+            result = export(context, dataclasses.replace(options, runtime=runtime))
+        except (ExportError, ConfigError) as error:
+            if runtime != "tvm" and isinstance(error, ConfigError):
+                raise  # not about the runtime: the other one would say the same
+            errors[runtime] = str(error)
+            continue
+        # the precision is chosen once, for both
+        options = dataclasses.replace(options, precision=result.manifest.precision)
+        precision_choice = precision_choice or result.precision_choice
+        built[runtime] = result
+    kept = select_fastest(context, target, built, errors)
+    return dataclasses.replace(kept, precision_choice=precision_choice)
+
+
+def select_fastest(
+    context: Context,
+    profile: DeviceProfile,
+    built: Mapping[Runtime, ExportResult],
+    errors: Mapping[Runtime, str],
+) -> ExportResult:
+    """Time bundles on a device, with their self-tests there; delete all but the fastest."""
+    if not built:
+        raise ExportError("; ".join(f"{runtime}: {error}" for runtime, error in errors.items()))
+    # what the limit of the search is about
+    statistic = next(iter(built.values())).manifest.statistic
+    with sole_deployment(context, profile):
+        found, failures = _time(context, profile.timed_for(statistic), built)
+    errors = {**errors, **failures}
+    times_ms: dict[Runtime, float] = {}
+    for runtime, measurement in found.items():
+        figure_ms = measurement.figure_ms(statistic)
+        if figure_ms is not None:
+            times_ms[runtime] = figure_ms
+    if not times_ms:
+        raise DeviceError("; ".join(f"{runtime}: {error}" for runtime, error in errors.items()))
+    fastest = min(times_ms, key=lambda runtime: times_ms[runtime])
+    kept = built[fastest]
+    # before the others go: a kill in between must not leave half a bundle as the newest
+    note_newest(context.files, kept.path)
+    for runtime, result in built.items():
+        if runtime != fastest:
+            _remove(result.path)
+    choice = RuntimeChoice(
+        device=profile.name,
+        kept=fastest,
+        bundle=str(kept.path),
+        timings=tuple(
+            RuntimeTiming(runtime=x, measurement=found.get(x), error=errors.get(x))
+            for x in (*built, *(x for x in errors if x not in built))
+        ),
+        manifest=kept.manifest,
+    )
+    return dataclasses.replace(kept, runtime_choice=choice)
+
+
+def _time(
+    context: Context, profile: DeviceProfile, built: Mapping[Runtime, ExportResult]
+) -> tuple[dict[Runtime, Measurement], dict[Runtime, str]]:
+    """Store bundles on a device, test them there and time them by turns; and why some failed."""
+    from ...devices.deploy import DeploymentRequest, stage
+    from ...devices.job import AgentJob
+    from ...devices.measure import MeasurementTask
+    from ...devices.on_device.agent import REFERENCE
+
+    slot = deployment_slot(context.run)
+    spec = bundle_spec(context, next(iter(built.values())).manifest)
+    paths: dict[str, str] = {}
+    errors: dict[Runtime, str] = {}
+    with lasting_session(context, profile) as session, contextlib.ExitStack() as stack:
+        conditions = device_conditions(session, profile)
+        manifests = (sha256_file(x.path / MANIFEST_NAME) for x in built.values())
+        job_id = context.run.job_id(
+            f"runtime-{fingerprint(profile, *conditions.values(), *manifests)[:12]}"
+        )
+        job = AgentJob(session, profile, job_id)
+        job.refuse_if_busy()
+        job.kill()  # of a killed command, which would disturb the self-tests
+        for runtime, result in built.items():
+            request = DeploymentRequest(result.path, result.manifest, spec.timing_stages())
+            try:
+                staged = stage(session, profile, slot, request, context.progress.say)
+            except (CommandError, DeviceTimeoutError) as failure:
+                # a device that is busy or gone says nothing of a runtime
+                errors[runtime] = str(failure)
+                continue
+            stack.callback(slot.release, session, profile, staged.version)
+            paths[runtime] = staged.task.remote_path
+        if not paths:
+            return {}, errors
+        keys = list(paths)
+        paths[REFERENCE] = paths[keys[0]]
+        task = MeasurementTask(
+            job_id, spec.timing_stages(), spec.workload.threads, paths.__getitem__
+        )
+        measured = time_by_turns(context, session, profile, task, keys)
+    found = {}
+    for runtime in built:
+        measurement = measured.get(runtime)
+        if measurement is not None and measurement.error is None:
+            found[runtime] = measurement
+        elif measurement is not None:
+            errors[runtime] = f"{profile.board}: it could not be timed: {measurement.error}"
+    return found, errors
+
+
+def _remove(bundle: Path) -> None:
+    """Remove a bundle; a kill leaves it whole, or what the next export of it removes."""
+    with disk_errors(bundle):
+        remove_scratch(bundle)
+        shutil.rmtree(bundle.rename(bundle.with_name(f".{bundle.name}.slower")))

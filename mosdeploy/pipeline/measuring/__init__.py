@@ -1,0 +1,1 @@
+"""What is timed on devices, and how its times are kept."""
