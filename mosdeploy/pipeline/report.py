@@ -148,4 +148,4 @@ def _current_scores(state: TrainedRun) -> ScoreTable | None:
     if scores.inputs_sha256 != scored_inputs(state, state.config.workload):
         return None
     subnets = {name: x for name, x in scores.subnets.items() if are_current(state, x)}
-    return scores.model_copy(update={"finetuning": subnets})
+    return scores.model_copy(update={"subnets": subnets})
