@@ -41,10 +41,6 @@ _GROUP = re.compile(rb"mosdeploy-group:(\d{1,10})\n")
 _GRACE_S = 5.0  # for ending a command that ran into its time-out, or was interrupted
 
 
-class _PartError(CommandError):
-    """A part file could not be stored, perhaps since another upload of the same file took it."""
-
-
 class SSHSession(Session):
     """A device behind SSH, logged in; made by `login`."""
 
@@ -78,17 +74,20 @@ class SSHSession(Session):
                     channel.exec_command(f"exec sh -c {shlex.quote(script)}")
                     channel.shutdown_write()
                     ended = output.collect(time.monotonic() + limit_s)
-                except BaseException:  # Ctrl-C, and whatever else stops the waiting
+                    what = f"the output of `{text[:200]}`"
+                    device.refuse_too_long(output.num_bytes, self.name, what)
+                    if not ended:
+                        raise CommandTimeoutError(
+                            f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s"
+                        )
+                except BaseException as error:  # Ctrl-C, too
+                    is_killed = False
                     with contextlib.suppress(Exception):
                         output.collect(time.monotonic() + _GRACE_S, until_group=True)
-                        self._kill(output.group)
+                        is_killed = self._kill(output.group)
+                    if isinstance(error, CommandTimeoutError) and not is_killed:
+                        raise DeviceTimeoutError(str(error)) from error
                     raise
-                if output.num_bytes > device.MAX_READ_BYTES:
-                    self._kill(output.group)
-                device.refuse_too_long(output.num_bytes, self.name, f"the output of `{text[:200]}`")
-                if not ended:
-                    kind = CommandTimeoutError if self._kill(output.group) else DeviceTimeoutError
-                    raise kind(f"{self.name}: `{text[:200]}` did not end within {limit_s:g} s")
                 status = channel.exit_status
         if status == -1:
             raise ConnectionLostError(
@@ -139,6 +138,15 @@ class SSHSession(Session):
     def put_bytes(self, data: bytes, remote_path: str) -> None:
         self._store(io.BytesIO(data), len(data), sha256_bytes(data), remote_path)
 
+    def read(self, remote_path: str, offset: int = 0) -> bytes:
+        problem = f"cannot read {remote_path}"
+        with (
+            self._bounded(f"reading {remote_path}", self._timeout_s, problem),
+            self._files().open(remote_path, "rb") as file,
+        ):
+            file.seek(offset)
+            return bytes(device.read_bounded(file, self.name, remote_path))
+
     def _store(self, source: BinaryIO, size: int, digest: str, remote_path: str) -> None:
         """Upload a file by way of a part file, and once more if that comes to nothing."""
         for name in (digest[:16], secrets.token_hex(8)):
@@ -146,17 +154,40 @@ class SSHSession(Session):
             try:
                 self._send(source, part, size)
                 if self._is_whole(part, size, digest):
-                    return self._rename(part, remote_path)
+                    with self._bounded(
+                        f"renaming {part}", self._timeout_s, f"cannot write {remote_path}"
+                    ):
+                        return self._files().posix_rename(part, remote_path)
                 problem = CommandError(
                     f"{self.name}: {remote_path} arrived damaged twice; check the device's disk "
                     "and memory"
                 )
-            except _PartError as error:
+            except FileNotFoundError as error:  # the part file or its folder went away
+                problem = CommandError(f"{self.name}: cannot write {remote_path}: {error}")
+            except CommandError as error:
                 problem = error
             self._remove(part)
             if self._is_whole(remote_path, size, digest):  # by another upload
                 return None
+            self._refuse_full_disk(posixpath.dirname(part), size)
         raise problem
+
+    def _send(self, source: BinaryIO, part: str, size: int) -> None:
+        """Bring a part file to its full size, from where an earlier upload was cut."""
+        folder = posixpath.dirname(part)
+        problem = f"cannot write to {folder}; check its owner and permissions"
+        with self._bounded(f"uploading {part}", None, problem):
+            self._make_dirs(folder)
+            offset = self._size(part)
+            # nothing is cut off: another upload may have found the file whole just now
+            with self._files().open(part, "wxb" if offset is None else "r+b") as target:
+                target.set_pipelined(True)
+                target.seek(offset or 0)
+                source.seek(offset or 0)
+                while chunk := source.read(CHUNK_BYTES):
+                    target.write(chunk)
+            if self._size(part) != size:
+                raise OSError("short file")
 
     def _is_whole(self, path: str, size: int, digest: str) -> bool:
         """Tell whether a file holds what was sent."""
@@ -168,50 +199,13 @@ class SSHSession(Session):
         result = self.run(f"sha256sum {path} || shasum -a 256 {path}")
         return result.stdout.startswith(digest)
 
-    def read(self, remote_path: str, offset: int = 0) -> bytes:
-        with self._bounded(f"reading {remote_path}", self._timeout_s):
-            try:
-                with self._files().open(remote_path, "rb") as file:
-                    file.seek(offset)
-                    return device.read_bounded(file, self.name, remote_path)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                self._raise_if_lost(error)
-                raise CommandError(f"{self.name}: cannot read {remote_path}: {error}") from error
-
-    def _send(self, source: BinaryIO, part: str, size: int) -> None:
-        """Bring a part file to its full size, from where an earlier upload was cut."""
-        with self._bounded(f"uploading {part}", None):
-            try:
-                self._make_dirs(posixpath.dirname(part))
-                offset = self._size(part)
-                # nothing is cut off: another upload may have found the file whole just now
-                with self._files().open(part, "wxb" if offset is None else "r+b") as target:
-                    target.set_pipelined(True)
-                    target.seek(offset or 0)
-                    source.seek(offset or 0)
-                    while chunk := source.read(CHUNK_BYTES):
-                        target.write(chunk)
-                if self._size(part) != size:
-                    raise OSError("short file")
-            except OSError as error:
-                self._raise_if_lost(error)
-                raise self._explain_storage(error, part, size) from error
-
-    def _explain_storage(self, error: OSError, part: str, size: int) -> CommandError:
-        """Find out why a file could not be stored; SFTP reports a full disk just as "Failure"."""
-        self._remove(part)
-        folder = posixpath.dirname(part)
+    def _refuse_full_disk(self, folder: str, size: int) -> None:
+        """Raise if the disk is full, which SFTP reports just as "Failure"."""
         listing = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1").stdout.split()
-        free_bytes = (
-            int(listing[3][:18]) * 1024 if len(listing) > 3 and listing[3].isdecimal() else None
-        )
-        if free_bytes is not None and free_bytes < size + 64 * 1024:
-            return no_space(self.name, folder, free_bytes, size)
-        return _PartError(
-            f"{self.name}: cannot write to {folder}: {error}; check its owner and permissions"
-        )
+        if len(listing) > 3 and listing[3].isdecimal():
+            free_bytes = int(listing[3][:18]) * 1024
+            if free_bytes < size + 64 * 1024:
+                raise no_space(self.name, folder, free_bytes, size)
 
     def _size(self, path: str) -> int | None:
         try:
@@ -222,23 +216,11 @@ class SSHSession(Session):
     def _make_dirs(self, path: str) -> None:
         if path in self._known_dirs or path == "/":
             return
-        try:
-            self._files().stat(path)
-        except FileNotFoundError:
+        if self._size(path) is None:
             self._make_dirs(posixpath.dirname(path))
-            try:
+            with contextlib.suppress(OSError):  # another process may have made it meanwhile
                 self._files().mkdir(path)
-            except OSError:  # another process may have made it meanwhile
-                self._files().stat(path)
         self._known_dirs.add(path)
-
-    def _rename(self, part: str, path: str) -> None:
-        with self._bounded(f"renaming {part}", self._timeout_s):
-            try:
-                self._files().posix_rename(part, path)
-            except OSError as error:
-                self._raise_if_lost(error)
-                raise _PartError(f"{self.name}: cannot write {path}: {error}") from error
 
     def _remove(self, path: str) -> None:
         with self._bounded(f"removing {path}", self._timeout_s), contextlib.suppress(OSError):
@@ -263,9 +245,9 @@ class SSHSession(Session):
     # -- the connection ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _bounded(self, what: str, limit_s: float | None) -> Iterator[None]:
+    def _bounded(self, what: str, limit_s: float | None, problem: str = "") -> Iterator[None]:
         """Close the connection if the block takes longer than `limit_s`, and translate paramiko's
-        errors.
+        errors; `problem` describes one of the device's file system.
         """
         expired = threading.Event()
 
@@ -297,6 +279,8 @@ class SSHSession(Session):
                 raise DeviceTimeoutError(
                     f"{self.name}: no answer to {what} within {wait_s:g} s"
                 ) from error
+            if problem and isinstance(error, OSError) and self._is_alive():
+                raise CommandError(f"{self.name}: {problem}: {error}") from error
             cause = f": {error}" if str(error) else ""  # an end of file tells nothing
             raise ConnectionLostError(
                 f"{self.name}: the connection was lost during {what}{cause}"
@@ -305,17 +289,10 @@ class SSHSession(Session):
             if timer:
                 timer.cancel()
 
-    def _raise_if_lost(self, error: OSError) -> None:
-        """Raise an error of the connection; return for one of the device's file system."""
+    def _is_alive(self) -> bool:
         channel = self._sftp.get_channel() if self._sftp else None
-        alive = (
-            self._transport is not None
-            and self._transport.is_active()
-            and channel
-            and not channel.closed
-        )
-        if isinstance(error, TimeoutError) or not alive:
-            raise error
+        is_connected = self._transport is not None and self._transport.is_active()
+        return is_connected and channel is not None and not channel.closed
 
     def close(self) -> None:
         for client in reversed(self._clients):
