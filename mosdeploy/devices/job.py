@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceBusyError
-from ..printable import latency
 from ..record import Record
 from ..records import Measurement
 from ..spaces.spec import TimingStage
@@ -34,47 +33,34 @@ class Holder(Record):
     since: str = "an unknown time"
 
 
-class _Busy(Answer):
-    busy: Holder | None = None
-
-
-class _Started(Answer):
-    """What the agent prints when it is started."""
-
+class _AgentAnswer(Answer):
     pid: int | None = None
     busy: Holder | None = None
 
 
 class _Request(Record):
-    """What is read again of job.json."""
+    """The part of job.json that is read again."""
 
     model_config = ConfigDict(extra="ignore")
 
-    target_counts: dict[str, int] = Field(default_factory=dict)  # not there in a job of 0.1.0
+    target_counts: dict[str, int]
 
 
 class _Outcome(Record):
     """What the agent writes into rc at its end."""
-
-    model_config = ConfigDict(extra="ignore")
 
     rc: int
     error: str | None = None
 
 
 class _Clock(Record):
-    """What `date` prints."""
-
     now_s: int
 
 
 class AgentResult(Record):
-    """One line of a job's results; `measured_at` by the device's clock, which may be set meanwhile,
-    `uptime_s` by the one that runs from the start that `boot_id` tells from others; an older agent
-    tells neither.
+    """One line of a job's results. The clock of `measured_at` may be set meanwhile; that of
+    `uptime_s` runs from the start of the device, `boot_id`.
     """
-
-    model_config = ConfigDict(extra="ignore")
 
     key: str
     measurement: Measurement
@@ -84,7 +70,7 @@ class AgentResult(Record):
 
     @property
     def made_s(self) -> float | None:
-        """When it was made, in seconds of Unix time; an older agent's does not tell."""
+        """Unix time of the result; None where the device does not tell."""
         try:
             return datetime.fromisoformat(self.measured_at).timestamp()
         except (ValueError, OverflowError):
@@ -95,23 +81,22 @@ class AgentResult(Record):
         total = self.measurement.total
         if total is None and self.measurement.error is None:
             raise ValueError("neither a time nor an error")
-        times = [x for x in (total, *self.measurement.parts.values()) if x is not None]
-        for timing in times:
-            row = (timing.minimum_ms, timing.median_ms, timing.p90_ms, timing.p99_ms)
-            ordered_ms = [ms for ms in row if ms is not None]
-            if ordered_ms[-1] > MAX_MS:
-                raise ValueError(f"no time is longer than {latency(MAX_MS)}")
-            # what is left of one stage after another is taken away may be nothing
-            # numpy before 1.20 rounds a percentile in another way
-            is_ordered = all(after >= before * (1 - 1e-9) for before, after in pairwise(ordered_ms))
-            others = (ordered_ms[0], timing.cpu_ms or 0, timing.interval_percent or 0)
-            if min(others) < 0 or not is_ordered or timing.repeats < 1:
-                raise ValueError(f"no timing has the figures {timing.model_dump_json()}")
         if total is not None and total.minimum_ms <= 0:
             raise ValueError("every run takes longer than 0 ms")
-        # an older agent gives the difference of two counts, which are a few pages off
+        for timing in (total, *self.measurement.parts.values()):
+            if timing is None:
+                continue
+            row = (timing.minimum_ms, timing.median_ms, timing.p90_ms, timing.p99_ms)
+            ordered_ms = [ms for ms in row if ms is not None]
+            # what is left of one stage after another is taken away may be nothing
+            others = (ordered_ms[0], timing.cpu_ms or 0, timing.interval_percent or 0)
+            # numpy before 1.20 rounds a percentile in another way
+            is_ordered = all(after >= before * (1 - 1e-9) for before, after in pairwise(ordered_ms))
+            is_bounded = min(others) >= 0 and ordered_ms[-1] <= MAX_MS and timing.repeats >= 1
+            if not (is_ordered and is_bounded):
+                raise ValueError(f"no timing has the figures {timing.model_dump_json()}")
         memory = (self.measurement.memory_bytes or 0, self.measurement.peak_memory_bytes or 0)
-        if min(memory) < -(1 << 20):
+        if min(memory) < 0:
             raise ValueError("no memory is less than none")
         return self
 
@@ -154,7 +139,9 @@ class AgentJob:
             **self._profile.measure.model_dump(),
         }
         self._session.put_bytes(json.dumps(request).encode(), f"{self.folder}/job.json")
-        answer = call_script(self._session, self._profile, _Started, "agent", "run", self.folder)
+        answer = call_script(
+            self._session, self._profile, _AgentAnswer, "agent", "run", self.folder
+        )
         if answer.busy is not None:
             raise busy_error(self._profile, answer.busy)
 
@@ -189,20 +176,18 @@ class AgentJob:
         return [self._parse(line, path) for line in whole.splitlines()]
 
     def remove_results(self, max_age_s: float) -> None:
-        """Remove results that are older, by the device's clock, or of a time to come, since when it
-        was set back.
-        """
-        if self.is_running():
-            return
+        """Remove results that are older by the device's clock, or newer than now: it was set."""
         path = f"{self.folder}/results.jsonl"
         try:
-            content = self._session.read(path)
+            content = b"" if self.is_running() else self._session.read(path)
         except FileNotFoundError:
+            return
+        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        if not lines:
             return
         clock = check_run(self._session, """date '+{"now_s": %s}'""", "reading the clock")
         # rounded down, so that a result of this second would be of a time to come
         now_s = 1 + parse_answer(_Clock, clock, "date").now_s
-        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
         ages_s = [now_s - (self._parse(line, path).made_s or 0.0) for line in lines]
         kept = [x for x, age_s in zip(lines, ages_s, strict=True) if 0 <= age_s <= max_age_s]
         if len(kept) < len(lines):
@@ -279,7 +264,7 @@ def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None
             return
         raise busy_error(profile, holder)
     with contextlib.suppress(NoPythonError):
-        answer = call_script(session, profile, _Busy, "agent", "busy", folder)
+        answer = call_script(session, profile, _AgentAnswer, "agent", "busy", folder)
         if answer.busy is not None:
             raise busy_error(profile, answer.busy)
 
@@ -288,13 +273,13 @@ def runs_in(session: Session, pid: str, folder: str) -> bool:
     """Tell whether a pid is that of an agent that works in a folder, and not of a later process
     that got the same number.
     """
-    if not (pid.isascii() and pid.isdigit()):
+    # process group 1 in `kill -9 -1` would be every process of the user
+    if not (pid.isascii() and pid.isdigit() and 1 < int(pid[:20]) < 1 << 32):
         return False
-    number = pid[:20]
     with contextlib.suppress(FileNotFoundError, CommandError):
-        return folder.encode() in session.read(f"/proc/{number}/cmdline").split(b"\0")
+        return folder.encode() in session.read(f"/proc/{int(pid)}/cmdline").split(b"\0")
     # it is over, or the system has no /proc, as macOS
-    words = session.run(["ps", "-ww", "-o", "args=", "-p", number]).stdout.strip()
+    words = session.run(["ps", "-ww", "-o", "args=", "-p", str(int(pid))]).stdout.strip()
     return f" {folder} " in f"{words} "
 
 

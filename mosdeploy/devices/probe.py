@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -17,7 +18,6 @@ from .session import Session
 MIN_DISK_BYTES = 2_000_000_000
 NEEDED_DISK_BYTES = 16 << 20
 """Without it there is no room for a model, its results and what an agent leaves free beside."""
-MIN_PYTHON = (3, 9)
 HOT_C = 75.0
 MAX_LOAD = 0.3
 PROBE_TIMEOUT_S = 300.0
@@ -49,7 +49,11 @@ def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:
         what = f"no Python on the device: '{profile.python}' does not run"
         fix = "sudo apt-get install python3 python3-venv   # there; or set `python` in the profile"
         return (Problem(what=what, fix=fix, blocking=True),)
-    return (*_missing(state, profile), *_disturbing(state, profile))
+    disturbing = _disturbing(state, profile)
+    return (
+        *_missing(state, profile),
+        *(Problem(what=what, fix=fix, blocking=False) for what, fix in disturbing),
+    )
 
 
 def check_ready(state: DeviceState, profile: DeviceProfile) -> None:
@@ -59,23 +63,17 @@ def check_ready(state: DeviceState, profile: DeviceProfile) -> None:
             raise CommandError(f"{profile.cli_name}: {problem.what}; {problem.fix}")
 
 
-def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
-    problems = []
-    if state.python_version and _version(state.python_version) < MIN_PYTHON:
-        what = f"Python {state.python_version} is too old, 3.9 or later is needed"
-        fix = "install a newer one and set `python` in the profile"
-        problems.append(Problem(what=what, fix=fix, blocking=True))
+def _missing(state: DeviceState, profile: DeviceProfile) -> Iterator[Problem]:
     if profile.machine and state.machine and profile.machine != state.machine:
         what = f"the profile says machine = '{profile.machine}', the device is {state.machine}"
         fix = f"write machine = '{state.machine}' into the profile, for which TVM compiles"
-        problems.append(Problem(what=what, fix=fix, blocking=False))
-    required = dict.fromkeys(map(requirement_name, profile.requirements))
-    lacking = [name for name in required if name not in state.packages]
+        yield Problem(what=what, fix=fix, blocking=False)
+    names = dict.fromkeys(map(requirement_name, profile.requirements))
+    lacking = [name for name in names if name not in state.packages]
     fix = f"mosdeploy devices setup {profile.cli_name}"
-    unfit = _unfit(state, profile)
-    if unfit:
+    if unfit := _unfit(state, profile):
         what = f"of another version than needed: {', '.join(unfit)}"
-        problems.append(Problem(what=what, fix=fix, blocking=True))
+        yield Problem(what=what, fix=fix, blocking=True)
     if lacking:
         what = f"not installed: {', '.join(lacking)}"
         if "onnxruntime" in lacking and state.providers:
@@ -85,16 +83,15 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
                 "name its package (onnxruntime-gpu, onnxruntime-openvino, ...) in `requirements` "
                 "of the profile, in place of onnxruntime: installed over it, that would break it"
             )
-        problems.append(Problem(what=what, fix=fix, blocking=True))
+        yield Problem(what=what, fix=fix, blocking=True)
     elif state.provider_error:
         fix = runtime_fix(state.provider_error)
-        problems.append(Problem(what=state.provider_error, fix=fix, blocking=True))
+        yield Problem(what=state.provider_error, fix=fix, blocking=True)
     if state.disk_free_bytes is not None and state.disk_free_bytes < MIN_DISK_BYTES:
         what = f"only {byte_size(state.disk_free_bytes)} of disk free"
         fix = f"df -h; du -sh {profile.work_dir}/*   # on the device; or set another work_dir"
         is_full = state.disk_free_bytes < NEEDED_DISK_BYTES
-        problems.append(Problem(what=what, fix=fix, blocking=is_full))
-    return problems
+        yield Problem(what=what, fix=fix, blocking=is_full)
 
 
 def runtime_fix(error: str) -> str:
@@ -125,42 +122,35 @@ def _unfit(state: DeviceState, profile: DeviceProfile) -> list[str]:
     return found
 
 
-def _disturbing(state: DeviceState, profile: DeviceProfile) -> list[Problem]:
-    found: list[tuple[str, str]] = []
+def _disturbing(state: DeviceState, profile: DeviceProfile) -> Iterator[tuple[str, str]]:
+    """What disturbs timing, and what to do about it."""
     if state.governor not in (None, "performance"):
-        what = f"the CPU governor is '{state.governor}': the clock moves during a measurement"
-        fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append((what, fix))
+        yield (
+            f"the CPU governor is '{state.governor}': the clock moves during a measurement",
+            "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+        )
     if state.temperature_c is not None and state.temperature_c > HOT_C:
         what = f"{state.temperature_c:.0f} degrees C: it may throttle soon"
-        found.append((what, "cool it, and let it rest"))
+        yield what, "cool it, and let it rest"
     if state.throttled not in (None, "0x0"):
         what = f"throttled or under-voltage since boot (vcgencmd get_throttled: {state.throttled})"
-        found.append((what, "use a stronger power supply and a heat sink, then sudo reboot"))
+        yield what, "use a stronger power supply and a heat sink, then sudo reboot"
     if state.load_1min is not None and state.load_1min > MAX_LOAD:
         what = f"other work runs there: load {state.load_1min:.2f} on {state.cores} cores"
-        found.append((what, "top   # find what else runs there, and stop it"))
+        yield what, "top   # find what else runs there, and stop it"
     if state.cpu_quota is not None and state.cpu_quota < (state.cores or math.inf):
-        what = (
+        yield (
             f"a container or control group leaves {state.cpu_quota:g} of {state.cores} processors: "
-            "a run that needs more is halted meanwhile"
+            "a run that needs more is halted meanwhile",
+            "give `threads` of [workload] no more, or raise the limit (docker run --cpus, "
+            "CPUQuota)",
         )
-        fix = (
-            "give `threads` of [workload] no more, or raise the limit (docker run --cpus, CPUQuota)"
-        )
-        found.append((what, fix))
     if state.swap_used_bytes:
         what = f"{byte_size(state.swap_used_bytes)} lie in swap"
-        found.append((what, "free -h; sudo swapoff -a   # if the memory suffices"))
+        yield what, "free -h; sudo swapoff -a   # if the memory suffices"
     if profile.emulated:
-        what = "the device is emulated: its timing means nothing"
-        fix = (
+        yield (
+            "the device is emulated: its timing means nothing",
             "nothing: measurements there stay labelled as emulated and enter no predictor of a "
-            "real device"
+            "real device",
         )
-        found.append((what, fix))
-    return [Problem(what=what, fix=fix, blocking=False) for what, fix in found]
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part[:9]) for part in text.split(".")[:2] if part.isdecimal())

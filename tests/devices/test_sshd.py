@@ -181,34 +181,6 @@ def test_a_cut_after_so_many_bytes_costs_nothing(server, profile, num_bytes):
     assert any("reconnecting" in message for message in said)
 
 
-def test_results_of_an_older_agent_are_read(server, profile, tmp_path):
-    work_dir = Path(profile.work_dir)
-    old = work_dir / "agents" / "agent-0123456789ab.py"
-    old.parent.mkdir(parents=True)
-    old.write_text("raise SystemExit('of long ago')")
-    job = work_dir / "jobs" / "job"
-    job.mkdir(parents=True)
-    timing = {"median_ms": 2.0, "p90_ms": 2.5, "minimum_ms": 1.9, "repeats": 15}
-    line = {
-        "key": "a",
-        "measured_at": "2025-01-01T00:00:00Z",
-        "measurement": {"total": timing, "load_ms": 3.0},
-    }
-    (job / "results.jsonl").write_text(
-        json.dumps(line) + "\n"
-    )  # as it wrote them: no reference, no 99th percentile
-    found = dict(run(server, profile))
-    assert_each_key_once(profile, found)
-    assert (found["a"].total.median_ms, found["a"].total.p99_ms, found["a"].drift_percent) == (
-        2.0,
-        None,
-        None,
-    )
-    assert found["b"].total.p99_ms > 0
-    assert old.read_text() == "raise SystemExit('of long ago')"
-    assert len(list(old.parent.iterdir())) == 2
-
-
 def test_a_killed_host_loses_nothing_and_repeats_nothing(server, profile, tmp_path):
     script = tmp_path / "host.py"
     script.write_text(
