@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceBusyError

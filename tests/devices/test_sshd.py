@@ -3,7 +3,6 @@ measured twice.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
