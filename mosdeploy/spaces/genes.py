@@ -41,26 +41,12 @@ Depths = Annotated[
 
 @dataclass(frozen=True)
 class Gene:
-    """One entry of the table.
+    """One entry of a family's table: a choice, and where it stands in an architecture."""
 
-    Attributes
-    ----------
-    choices
-        Name of the space's field that lists the choices.
-    stack
-        The list of layers in an architecture, each of which makes this choice; None for a choice
-        made once.
-    field
-        Name of the choice in a layer (with a stack) or in the architecture; None for the number of
-        layers of a stack.
-    at_most
-        A stack whose number of layers bounds the choice.
-    """
-
-    choices: str
-    stack: str | None = None
-    field: str | None = None
-    at_most: str | None = None
+    choices: str  # the space's field that lists the choices
+    stack: str | None = None  # the list of layers that make this choice; None: it is made once
+    field: str | None = None  # its name in a layer; None: the number of layers of the stack
+    at_most: str | None = None  # a stack whose number of layers bounds the choice
 
     @cached_property
     def is_depth(self) -> bool:

@@ -1,6 +1,4 @@
-"""What one latency number stands for, and the model that is asked about: a space, its vocabulary,
-its workload.
-"""
+"""Workloads, costs, and the model that a question about cost or latency is about."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,25 +15,14 @@ from .genes import ArchConfig, GeneArray, SearchSpace
 
 @dataclass(frozen=True)
 class Product:
-    """One matrix product: `rows` vectors of `inputs` numbers times a matrix (inputs, outputs).
+    """One matrix product: `rows` vectors of `inputs` numbers times a matrix (inputs, outputs)."""
 
-    Attributes
-    ----------
-    name
-        As in the network: `encoder.layers.0.self_attn.qkv`.
-    part
-        Which part of the graph it belongs to; parts may be stored in different number formats.
-    matrix
-        What is multiplied by: `weight` (a matrix of its own, with a bias), `shared` (a table
-        counted elsewhere), or `activation` (something computed: scores and mixed values of an
-        attention).
-    """
-
-    name: str
-    part: str
+    name: str  # as in the network: encoder.layers.0.self_attn.qkv
+    part: str  # of the graph; parts may be stored in different number formats
     rows: int
     inputs: int
     outputs: int
+    # a matrix of its own, with a bias; a table that is counted elsewhere; scores or mixed values
     matrix: Literal["weight", "shared", "activation"] = "weight"
 
     @property
@@ -51,32 +38,15 @@ class Product:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything that one network holds and computes on one workload.
-
-    Attributes
-    ----------
-    products
-        Every matrix product.
-    norm_widths
-        Width of each norm, which has a gain and a bias.
-    table_parts
-        Columns of each part of the embedding table, of `vocab_size` rows.
-    num_other
-        Further weights, which stay fp32 in every precision: position tables, biases.
-    id_bytes
-        Bytes of what a file holds beside weights: lists of ids.
-    num_activations
-        Most numbers that are computed and still needed at one time of a run; 0 where a family does
-        not count them.
-    """
+    """Everything that one network holds and computes on one workload."""
 
     products: tuple[Product, ...]
-    norm_widths: tuple[int, ...]
-    table_parts: tuple[int, ...]
-    vocab_size: int
-    num_other: int = 0
-    id_bytes: int = 0
-    num_activations: int = 0
+    norm_widths: tuple[int, ...]  # each norm has a gain and a bias
+    table_parts: tuple[int, ...]  # columns of each part of the embedding table
+    vocab_size: int  # its rows
+    num_other: int = 0  # position tables and biases, which stay fp32 in every precision
+    id_bytes: int = 0  # of lists of ids, beside the weights
+    num_activations: int = 0  # most numbers that are needed at one time of a run
 
     @property
     def activation_bytes(self) -> int:
@@ -168,29 +138,17 @@ class StageInput(Record):
 
 
 class TimingStage(Record):
-    """One way to run a model that is timed on its own; what runs it knows only these inputs.
+    """One way to run a model that is timed on its own; what runs it knows only these inputs."""
 
-    Attributes
-    ----------
-    name
-        `total` is the whole run as deployed, and comes first.
-    minus
-        The stage whose time is taken off, pair by pair: what is left belongs to this stage alone.
-        Such a stage is not run; its own time is that of `total`.
-    """
-
-    name: Name
+    name: Name  # `total` is the whole run as deployed, and comes first
     inputs: tuple[StageInput, ...] = ()
+    # a stage whose time is taken off that of `total`, pair by pair; the stage itself is not run
     minus: str | None = None
 
 
 class Workload(Record):
-    """What one latency number stands for; a family adds the sizes of its inputs.
-
-    Attributes
-    ----------
-    precisions
-        Those that the family's graphs can be built in.
+    """What one latency number stands for; a family adds the sizes of its inputs, and names the
+    precisions that its graphs can be built in.
     """
 
     precisions: ClassVar[tuple[Precision, ...]] = get_args(Precision)
@@ -242,22 +200,14 @@ class Workload(Record):
 
 
 class CostedSpace(SearchSpace):
-    """A search space and what its architectures cost under a workload.
+    """A search space and what its architectures cost under a workload."""
 
-    Attributes
-    ----------
-    feature_names
-        Names of the latency features, those that carry nearly all of the time first.
-    num_core_features
-        How many those are; a fit on few samples uses only these.
-    overhead_features
-        Those of them that stand for overhead: what a run and a step cost at least. It differs more
-        between devices and runtimes than the cost of arithmetic does, so that these are fitted anew
-        where the predictor of another device is corrected.
-    """
-
+    # of the latency features; the first `num_core_features`, with which few samples are fitted,
+    # carry nearly all of the time
     feature_names: ClassVar[tuple[str, ...]]
     num_core_features: ClassVar[int]
+    # what a run and a step cost at least: it differs more between devices than arithmetic does, and
+    # is fitted anew where the predictor of another device is corrected
     overhead_features: ClassVar[tuple[str, ...]]
 
     @abstractmethod
