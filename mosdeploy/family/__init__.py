@@ -1,10 +1,19 @@
 """Family: what a kind of model offers to the pipeline, as one record of callables."""
 
-from .bundles import BundleModel, FormatJob, SmallerVocabulary, num_cores
-from .examples import ScoredExamples, TaskData, Tokenizer
 from .plan import DataRequest, DataSizes, RunPlan, Setting
-from .record import Family, deferred
-from .teachers import Teacher, TeacherTask
+from .record import (
+    BundleModel,
+    Family,
+    FormatJob,
+    ScoredExamples,
+    SmallerVocabulary,
+    TaskData,
+    Teacher,
+    TeacherTask,
+    Tokenizer,
+    deferred,
+    num_cores,
+)
 
 __all__ = [
     "BundleModel",

@@ -13,32 +13,10 @@ HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a run file is wanted for.
+    """What a run file is wanted for; None where the user named nothing."""
 
-    Attributes
-    ----------
-    files
-        Names of the training files, as the run file will give them.
-    root
-        The run folder, which relative names start from.
-    valid, test
-        Names of held-out files; None where the user named none.
-    checkpoint
-        The network to start from; None for none.
-    size
-        Name of a size; None lets the data choose.
-    languages
-        Source and target; None where the names of the files have to tell them.
-    text, label
-        Columns of a table; None where their names or contents have to tell them.
-    has_gpu
-        Whether training will run on a GPU.
-    num_winners
-        Subnets that will be found in one supernet and trained on, for so many limits or devices.
-    """
-
-    files: tuple[str, ...]
-    root: Path
+    files: tuple[str, ...]  # as the run file will name them
+    root: Path  # the run folder, which relative names start from
     valid: str | None = None
     test: str | None = None
     checkpoint: str | None = None
@@ -47,7 +25,7 @@ class DataRequest:
     text: str | None = None
     label: str | None = None
     has_gpu: bool = False
-    num_winners: int = 1
+    num_winners: int = 1  # subnets that will be found in one supernet
 
 
 @dataclass(frozen=True)
@@ -85,17 +63,6 @@ class DataSizes(NamedTuple):
 class RunPlan:
     """A run file, and what was found in the data.
 
-    Attributes
-    ----------
-    title
-        Of what it is a run file: the first line.
-    facts
-        What the data hold, for people, by a word for each.
-    sizes
-        How many examples there are.
-    sections
-        Settings by the name of their section; those of the top have the name "".
-
     Examples
     --------
     >>> steps = Setting("steps", 100, "one epoch", "length")
@@ -104,10 +71,10 @@ class RunPlan:
     steps = 50                               # 2h
     """
 
-    title: str
-    facts: Mapping[str, str]
+    title: str  # the first line of the run file
+    facts: Mapping[str, str]  # what the data hold, for people
     sizes: DataSizes
-    sections: Mapping[str, Sequence[Setting]]
+    sections: Mapping[str, Sequence[Setting]]  # those of the top have the name ""
 
     @property
     def text(self) -> str:
