@@ -16,7 +16,7 @@ from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.record import Record
 from mosdeploy.run_folder.trained_run import TrainedRun
-from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.encoder import EncoderArch
 from mosdeploy.training.distributed import SINGLE_PROCESS
 from mosdeploy.training.validation import validation_loss
 

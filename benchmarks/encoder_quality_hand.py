@@ -19,8 +19,7 @@ from mosdeploy.families.encoder.metrics import classification_metrics
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.run_folder.trained_run import TrainedRun
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from mosdeploy.storage import fingerprint
 from mosdeploy.supernet.elastic import StateDict, Subnet
 

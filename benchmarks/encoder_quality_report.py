@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from walk_cells import Scores, markdown
 
 from mosdeploy.record import Record
-from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.encoder import EncoderArch
 from mosdeploy.storage import read_record
 
 FIRST, SPACED = "first layers", "evenly spaced layers"

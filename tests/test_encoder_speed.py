@@ -45,7 +45,7 @@ def test_the_bound_counts_products_at_the_rate_of_the_width(script: Any) -> None
 
 def test_a_task_counts_no_padding(script: Any) -> None:
     constants = {"embed_dim": 384, "layers": 6, "ffn_dim": 1536, "heads": 12}
-    checkpoint = Checkpoint("bert", ROOT, constants, {}, {}, vocab_size=30, pad_id=0)
+    checkpoint = Checkpoint("bert", ROOT, constants, {}, {}, vocab_size=30)
     task = script.Task("subnet", checkpoint)
     # three layers: q, k, v and out of 384 x 192, and two matrices of 384 x 768
     per_token = 3 * (4 * 384 * 192 + 2 * 384 * 768)

@@ -2,24 +2,25 @@
 
 import operator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError
-from ..record import Record, parse
+from ..record import Record, parse, read_json
 from ..runtime.texts import is_one_line
-from ..spaces.encoder import EncoderSpace
-from ..spaces.encoder_choices import Head
-from ..spaces.encoder_workload import EncoderWorkload
-from .pooling import Pooling, pooling_of
-from .sections import ExportConfig, RunConfig, SupernetConfig
+from ..spaces.encoder import EncoderSpace, EncoderWorkload, Head
+from .lookup import resolve_path
+from .sections import ExportConfig, RunConfig
 from .units import Fraction, Steps
 
 TaskKind = Literal["classification", "regression", "tagging", "embedding", "masked-lm"]
 
 AGNOSTIC: tuple[TaskKind, ...] = ("embedding", "masked-lm")
 """Kinds without labels; their supernets serve tasks that have some."""
+
+Pooling = Literal["mean", "cls"]
+"""The mean of the vectors of all tokens, or the vector of the first one, `[CLS]`."""
 
 HEADS: dict[TaskKind, Head] = {
     "classification": "pooled",
@@ -28,10 +29,18 @@ HEADS: dict[TaskKind, Head] = {
     "embedding": "vector",
     "masked-lm": "masked-lm",
 }
-"""What each kind of task puts on the last layer; of an embedding, see `POOLED_HEADS`."""
+"""The head of each kind of task; of an embedding, see `POOLED_HEADS`."""
 
 POOLED_HEADS: dict[Pooling, Head] = {"mean": "vector", "cls": "cls-vector"}
-"""The same for an embedding, by how the vectors of the tokens become one."""
+
+HUB = "hub:"
+MODULES_NAME = "modules.json"
+
+_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+_FLAGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+
+
+# -- sections
 
 
 class CheckpointConfig(Record):
@@ -90,31 +99,25 @@ class TaskConfig(Record):
     pooling: Pooling | None = None
 
     @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        if self.pooling is not None and self.kind != "embedding":
-            raise ValueError(f"pooling: only an embedding has one, not {self.kind}; leave it out")
-        if self.passage_words is not None and self.kind not in AGNOSTIC:
-            raise ValueError(
-                f"passage_words: only an embedding and a masked-lm read passages, not {self.kind}; "
-                "leave it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _columns_are_read(self) -> Self:
-        unread = {"label"} if self.kind in (*AGNOSTIC, "tagging") else set[str]()
-        unread |= set[str]() if self.kind == "tagging" else {"tokens", "tags"}
-        # what is written out in full names them all
-        unread = {x for x in unread if getattr(self, x) != type(self).model_fields[x].default}
-        if given := sorted(unread):
-            raise ValueError(
-                f"{given[0]}: of {self.kind} no such column is read; leave out "
-                f"{' and '.join(given)}"
-            )
-        columns = [self.text, self.text_pair] if self.text_pair is not None else [self.text]
-        columns += [self.label] if self.kind in ("classification", "regression") else []
-        twice = next((name for name in columns if columns.count(name) > 1), None)
-        if twice is not None:
+    def _keys_are_read(self) -> Self:
+        readers: dict[str, tuple[TaskKind, ...]] = {
+            "pooling": ("embedding",),
+            "passage_words": AGNOSTIC,
+            "text_pair": ("classification", "regression"),
+            "label": ("classification", "regression"),
+            "tokens": ("tagging",),
+            "tags": ("tagging",),
+        }
+        for key, kinds in readers.items():
+            # a run file that is written out in full names all keys
+            is_given = getattr(self, key) != type(self).model_fields[key].default
+            if is_given and self.kind not in kinds:
+                raise ValueError(
+                    f"{key}: of {' and '.join(kinds)} alone, not of {self.kind}; leave it out"
+                )
+        columns = [self.text, self.text_pair, self.label]
+        if self.kind in readers["label"] and len(set(columns)) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
             raise ValueError(f"text, text_pair and label: two of them are the column '{twice}'")
         return self
 
@@ -130,19 +133,18 @@ class TaskConfig(Record):
             raise ValueError(f"labels: {self.kind} has none; leave them out")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must differ from one another, got {list(self.labels)}")
-        broken = [x for x in self.labels if not x or x != x.strip() or not is_one_line(x)]
-        if broken:
-            raise ValueError(
-                f"labels: {broken[0]!r} is empty, begins or ends with a space, or holds a line "
-                "break, a tab or a control character; a label is printed as one line, and read "
-                "from a cell without spaces around it"
-            )
-        spaced = [name for name in self.labels if any(map(str.isspace, name))]
-        if self.kind == "tagging" and spaced:
-            raise ValueError(
-                f"labels: {spaced[0]!r} holds white space, but the type of a tag is one word; "
-                f"write {'_'.join(spaced[0].split())!r}, as such tags of a file are read"
-            )
+        for name in self.labels:
+            if not name or name != name.strip() or not is_one_line(name):
+                raise ValueError(
+                    f"labels: {name!r} is empty, begins or ends with a space, or holds a line "
+                    "break, a tab or a control character; a label is printed as one line, and read "
+                    "from a cell without spaces around it"
+                )
+            if self.kind == "tagging" and len(name.split()) > 1:
+                raise ValueError(
+                    f"labels: {name!r} holds white space, but the type of a tag is one word; "
+                    f"write {'_'.join(name.split())!r}, as such tags of a file are read"
+                )
         return self
 
     @property
@@ -194,12 +196,6 @@ class TeacherConfig(Record):
         return self
 
 
-class EncoderSupernetConfig(SupernetConfig):
-    """How subnets share weights; with `head_per_depth` those of unequal depth share no head."""
-
-    head_per_depth: bool = Field(False, exclude_if=operator.not_)
-
-
 class EncoderExportConfig(ExportConfig):
     """Longest text of a bundle, in tokens; longer ones are cut."""
 
@@ -221,7 +217,6 @@ class EncoderRunConfig(RunConfig):
     task: TaskConfig
     teacher: TeacherConfig = TeacherConfig()
     space: EncoderSpace
-    supernet: EncoderSupernetConfig = EncoderSupernetConfig()
     workload: EncoderWorkload = EncoderWorkload()
     export: EncoderExportConfig = EncoderExportConfig()
 
@@ -282,25 +277,20 @@ class EncoderRunConfig(RunConfig):
                 "teacher.path: an embedding learns the vectors of checkpoint.path, and a masked-lm "
                 "the hidden pieces; leave it out"
             )
-        if self.task.kind == "embedding" and self.supernet.head_per_depth:
-            raise ValueError(
-                "supernet.head_per_depth: an embedding is the mean of the last layer's states and "
-                "has no head; leave it out"
-            )
         return self
 
     @model_validator(mode="after")
     def _learns_from_its_teacher(self) -> Self:
-        if self.finetune.inherited_share != 1:
-            raise ValueError(
-                f"finetune.inherited_share: {self.finetune.inherited_share:g}, but an encoder "
-                "keeps all that its checkpoint learned; leave it out"
-            )
-        if self.finetune.teacher is not None:
-            raise ValueError(
-                "finetune.teacher: the subnets of an encoder learn from the teacher of [teacher] "
-                "already; leave it out"
-            )
+        of_translations = {
+            "finetune.inherited_share": self.finetune.inherited_share != 1,
+            "finetune.teacher": self.finetune.teacher is not None,
+        }
+        for key, is_given in of_translations.items():
+            if is_given:
+                raise ValueError(
+                    f"{key}: of translations alone; all encoders learn from the examples and from "
+                    "the network of [teacher]; leave it out"
+                )
         return self
 
     @property
@@ -328,3 +318,70 @@ class EncoderRunConfig(RunConfig):
     def title(self) -> str:
         """The kind of task."""
         return self.task.kind
+
+
+# -- how a checkpoint makes one vector of a text, by the files of sentence-transformers
+
+
+class VectorModules(Record):
+    """How a folder of sentence-transformers makes a vector of the hidden states."""
+
+    pooling: Pooling
+    is_normalized: bool = True
+
+
+def pooling_of(path: str | None, root: Path) -> Pooling:
+    """Tell how a run file's `checkpoint.path` makes a vector, without a download: `mean` where
+    nothing is said or there is no folder.
+    """
+    if path is None or path.startswith(HUB):
+        return "mean"
+    try:
+        folder = resolve_path(path, root)
+    except ConfigError:
+        return "mean"  # of a package that is not installed; `train` says so
+    modules = read_vector_modules(folder)
+    return "mean" if modules is None else modules.pooling
+
+
+def read_vector_modules(folder: Path) -> VectorModules | None:
+    """Read `modules.json` and the config of its Pooling, or `1_Pooling/config.json` alone; None
+    where there is neither.
+    """
+    modules_path = folder / MODULES_NAME
+    path = folder / "1_Pooling" / "config.json"
+    is_normalized = True
+    kinds = _MODULES[0]
+    if modules_path.is_file():
+        modules = read_json(modules_path)
+        try:
+            kinds = [module["type"].rpartition(".")[2] for module in modules]
+            paths = {kind: str(x["path"]) for kind, x in zip(kinds, modules, strict=True)}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{modules_path}: no list of modules: {error!r}") from error
+        path = folder / paths.get("Pooling", "") / "config.json"
+        is_normalized = "Normalize" in paths
+    elif not path.is_file():
+        return None
+    modes = _pooling_modes(read_json(path), path) if kinds in _MODULES else []
+    if modes not in ([mode] for mode in get_args(Pooling)):
+        found = f"by {' and '.join(map(str, modes))}" if modes else f"with {', '.join(kinds)}"
+        raise ConfigError(
+            f"{path}: pooling {found} is not supported; supported: Transformer, Pooling (mean or "
+            'cls) and Normalize; write pooling = "mean" or pooling = "cls" in [task] to have one '
+            "of these all the same"
+        )
+    return VectorModules(pooling=modes[0], is_normalized=is_normalized)
+
+
+def _pooling_modes(config: Any, path: Path) -> list[Any]:
+    """Return the poolings whose vectors are put side by side; as a rule one."""
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: no config of a Pooling: it is no object")
+    if "pooling_mode" in config:
+        mode = config["pooling_mode"]
+        return mode if isinstance(mode, list) else [mode]
+    # older folders have a flag for each
+    flags = [key for key, is_on in config.items() if key.startswith("pooling_mode") and is_on]
+    # where all are off, sentence-transformers takes the mean
+    return [_FLAGS.get(flag, flag) for flag in flags] or ["mean"]

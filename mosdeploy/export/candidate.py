@@ -5,8 +5,7 @@ would be exported.
 from functools import lru_cache
 from itertools import product
 
-from ..spaces.depths import largest_of_depths
-from ..spaces.genes import ArchConfig
+from ..spaces.genes import ArchConfig, largest_of_depths
 from ..spaces.spec import ModelSpec, Product
 from ..storage import sha256_bytes
 from .onnx.initializers import ExternalInitializers, NoInitializers

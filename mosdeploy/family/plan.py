@@ -1,6 +1,7 @@
 """A run file that fits the user's data: what a family is told, and what it plans."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,15 @@ from typing import Literal, NamedTuple
 COMMENT_COLUMN = 41
 HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
 """Names of held-out files beside one with `train` in its name."""
+
+
+SUPERNET_SHARE = 0.07
+"""The supernet's share of the steps of a walk with one winner: a little above the least that chose
+well, as measured.
+"""
+SHARED = 0.19
+"""Of the steps of a walk with several winners, over the square root of their number."""
+MAX_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,13 @@ def held_out_fraction(num_examples: int) -> float:
     (0.1, 0.00033)
     """
     return min(0.1, float(f"{1000 / max(1, num_examples):.2g}"))
+
+
+def supernet_share(num_winners: int) -> float:
+    """The supernet's share of the steps of a walk with so many winners."""
+    if num_winners == 1:
+        return SUPERNET_SHARE
+    return min(SHARED * math.sqrt(num_winners), MAX_SHARE)
 
 
 def dropped_fact(dropped: Mapping[str, int]) -> str:

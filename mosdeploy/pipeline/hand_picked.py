@@ -12,8 +12,7 @@ from ..run_folder.run import Run
 from ..run_folder.summaries import HandPicked
 from ..run_folder.workloads import changed_workload
 from ..spaces import Workload
-from ..spaces.depths import all_depths, largest_of_depths
-from ..spaces.genes import ArchConfig
+from ..spaces.genes import ArchConfig, all_depths, largest_of_depths
 from ..storage import atomic_write
 from .collect import CollectRequest, collect
 from .finetune import FinetuneOptions, finetune

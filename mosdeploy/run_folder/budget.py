@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from ..config.sections import TrainingConfig
-from ..config.shares import supernet_share
 from ..config.units import write_budget_s
 from ..errors import ConfigError
+from ..family.plan import supernet_share
 from ..printable import plain
 from ..records import BegunTraining, SupernetCard, TrainingBudget
 from ..storage import fingerprint, readable_record, write_record

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import Candidate, Limits
-from ..spaces.depths import all_depths, depth_genes
-from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
+from ..spaces.genes import ArchConfig, GeneArray, SearchSpace, all_depths, depth_genes
 from .constraints import ConstraintTable, columns_of
 from .evolution import Evolution, losses_of, with_candidates
 from .oracle import SearchOracle

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .encoder import EncoderSpace
-from .encoder_choices import EncoderArch
-from .encoder_workload import EncoderWorkload
+from .encoder import EncoderArch, EncoderSpace, EncoderWorkload
 from .genes import ArchConfig, SearchSpace
 from .spec import CostedSpace, ModelSpec, Precision, TimingStage, Workload
 from .translation import TranslationArch, TranslationSpace, TranslationWorkload

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar
@@ -382,3 +382,24 @@ def _values(gene: Gene, arch: ArchConfig) -> list[int]:
         return [getattr(arch, gene.choices)]
     layers = getattr(arch, gene.stack)
     return [len(layers)] if gene.field is None else [getattr(layer, gene.field) for layer in layers]
+
+
+# -- architectures by their numbers of layers
+
+
+def depth_genes(space: SearchSpace) -> list[Gene]:
+    """Return the entries of the table that say how many layers each stack has."""
+    return [gene for gene in space.entries if gene.is_depth]
+
+
+def all_depths(space: SearchSpace) -> Iterator[tuple[int, ...]]:
+    """Yield every combination of numbers of layers, stack by stack."""
+    return itertools.product(*(getattr(space, gene.choices) for gene in depth_genes(space)))
+
+
+def largest_of_depths(space: SearchSpace, depths: Sequence[int]) -> ArchConfig:
+    """Return the largest architecture with so many layers in each stack."""
+    row = space.to_genes(space.largest)
+    for gene, depth in zip(depth_genes(space), depths, strict=True):
+        row[space.gene_slices[gene.choices]] = depth
+    return space.from_genes(row)

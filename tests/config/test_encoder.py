@@ -107,19 +107,23 @@ def test_tags_are_begin_and_inside_of_each_type() -> None:
         ),
         ("task", {"max_tokens": 600}, "space.max_positions is 512"),
         ("task", {"lable": "x"}, "label"),
-        ("task", {"pooling": "cls"}, "only an embedding has one, not classification"),
+        ("task", {"pooling": "cls"}, "pooling: of embedding alone"),
         ("task", {"kind": "embedding", "labels": [], "pooling": "max"}, "'mean' or 'cls'"),
         ("teacher", {"path": "x"}, "is not trained; leave out learning_rate and steps"),
         ("workload", {"precision": "int4"}, "'int4' is not one of this family"),
         ("workload", {"padding": "kept"}, '"kept" is for fp32 alone, not int8'),
         ("export", {"precision": "int4"}, "int4 is not possible with this .* possible: auto, fp32"),
-        ("finetune", {"inherited_share": 0.4}, "0.4, but an encoder keeps all that its checkpoint"),
-        ("finetune", {"teacher": "largest"}, "finetune.teacher: the subnets of an encoder learn"),
-        ("task", {"tokens": "words", "tags": "x"}, "tags: of classification .* tags and tokens"),
+        ("finetune", {"inherited_share": 0.4}, "finetune.inherited_share: of translations"),
+        ("finetune", {"teacher": "largest"}, "finetune.teacher: of translations"),
+        (
+            "task",
+            {"tokens": "words", "tags": "x"},
+            "tokens: of tagging alone, not of classification",
+        ),
         (
             "task",
             {"kind": "tagging", "labels": ["KEY"], "label": "x"},
-            "label: of tagging no such column is read; leave out label",
+            "label: of classification and regression alone, not of tagging",
         ),
     ],
 )
@@ -132,7 +136,6 @@ def test_what_does_not_fit_is_named(section: str, changes: dict[str, Any], messa
     ("section", "changes", "message"),
     [
         ("space", {"embed_dim": [192, 384]}, "vectors of an embedding task have one width"),
-        ("supernet", {"head_per_depth": True}, "an embedding is .* and has no head; leave it out"),
         ("teacher", {"path": "teacher"}, "an embedding learns the vectors of"),
     ],
 )

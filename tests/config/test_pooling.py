@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from encoder_vectors import write_modules
 
-from mosdeploy.config.pooling import pooling_of, read_vector_modules
+from mosdeploy.config.encoder import pooling_of, read_vector_modules
 from mosdeploy.errors import ConfigError
 
 FLAGS = {
@@ -58,7 +58,7 @@ def write_text(name: str, content: str) -> Callable[[Path], None]:
     [
         (
             lambda x: write_modules(x, "max"),
-            "by max is not supported; supported: mean, cls;",
+            "by max is not supported",
         ),
         (lambda x: write_modules(x, ["mean", "cls"]), "pooling by mean and cls is not supported"),
         (
@@ -68,7 +68,7 @@ def write_text(name: str, content: str) -> Callable[[Path], None]:
         (lambda x: write_modules(x, 7), "pooling by 7 is not supported"),
         (
             lambda x: write_modules(x, "mean", "Dense"),
-            "by Transformer, Pooling, Dense are not",
+            "with Transformer, Pooling, Dense is not",
         ),
         (write_text("modules.json", "{"), "modules.json: not valid JSON"),
         (write_text("modules.json", "[1]"), "modules.json: no list of modules: TypeError"),

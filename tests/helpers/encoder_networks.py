@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
 
 VOCAB_SIZE = 30
 

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import (
+    VECTOR_HEADS,
+    BertLayerConfig,
+    EncoderArch,
+    EncoderSpace,
+    EncoderWorkload,
+)
 from mosdeploy.spaces.spec import ModelSpec
 
 VOCAB_SIZE = 50

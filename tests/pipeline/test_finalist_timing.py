@@ -22,7 +22,7 @@ from mosdeploy.records import SearchResult
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.run import open_run
-from mosdeploy.spaces.depths import largest_of_depths
+from mosdeploy.spaces.genes import largest_of_depths
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, edit, make_run_folder, opened
 
-from mosdeploy.config.shares import supernet_share
 from mosdeploy.errors import ConfigError, StaleInputError
+from mosdeploy.family.plan import supernet_share
 from mosdeploy.records import TrainingBudget
 from mosdeploy.run_folder import budget as module
 from mosdeploy.run_folder.budget import split_steps, split_time, with_budget

@@ -5,7 +5,7 @@ import pytest
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import parse
 from mosdeploy.run_folder.workloads import changed_workload
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import EncoderWorkload
 from mosdeploy.spaces.spec import Workload
 from mosdeploy.spaces.translation import TranslationWorkload
 

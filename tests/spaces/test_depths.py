@@ -1,5 +1,5 @@
 from mosdeploy.config import load_recipe
-from mosdeploy.spaces.depths import all_depths, depth_genes, largest_of_depths
+from mosdeploy.spaces.genes import all_depths, depth_genes, largest_of_depths
 
 
 def test_only_the_depth_differs_from_the_largest() -> None:

@@ -10,9 +10,7 @@ from mosdeploy.config import load_recipe
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import parse
 from mosdeploy.spaces import AnyArch, ModelSpec
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace, EncoderWorkload
 
 SPACE = EncoderSpace(
     embed_dim=(8,),

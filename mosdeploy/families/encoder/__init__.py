@@ -13,8 +13,8 @@ FAMILY = Family(
     fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
     build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
-    open_teacher=deferred(__name__, "teacher_training:open_teacher"),
-    serve_task=deferred(__name__, "serving:serve_task"),
+    open_teacher=deferred(__name__, "teacher:open_teacher"),
+    serve_task=deferred(__name__, "elastic:serve_task"),
     scored_examples=deferred(__name__, "scoring:scored_examples"),
     build_graph=deferred(__name__, "onnx_graph:build_graph"),
     graph_options=deferred(__name__, "bundle:graph_options"),
@@ -30,5 +30,5 @@ FAMILY = Family(
     describe_page=deferred(__name__, "page:describe_page"),
     latency_formats={},
     plan_run=deferred(__name__, "plan:plan_run"),
-    check_checkpoint=deferred(__name__, "teacher_training:check_checkpoint"),
+    check_checkpoint=deferred(__name__, "teacher:check_checkpoint"),
 )

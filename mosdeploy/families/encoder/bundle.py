@@ -10,9 +10,8 @@ from ...errors import ExportError
 from ...export.onnx.model import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Encoder
-from ...spaces.encoder_workload import EncoderWorkload
-from .dataset import label_array
-from .label_scale import center_and_spread
+from ...spaces.encoder import EncoderWorkload
+from .dataset import center_and_spread, label_array
 from .tasks import EncoderData
 
 _TEMPLATE = """\
@@ -62,17 +61,12 @@ _PAIRS = """\
 Two texts that are judged together stand in one line, separated by a tab.
 
 """
-_PIPELINES: dict[TaskKind, str] = {
-    "classification": "text-classification",
-    "regression": "text-classification",
-    "tagging": "token-classification",
-    "embedding": "sentence-similarity",
-}
-_TITLES: dict[TaskKind, str] = {
-    "classification": "the class of a text",
-    "regression": "a number for a text",
-    "tagging": "tags of the words of a text",
-    "embedding": "the vector of a text",
+# pipeline of Hugging Face, and title
+_TASKS: dict[TaskKind, tuple[str, str]] = {
+    "classification": ("text-classification", "the class of a text"),
+    "regression": ("text-classification", "a number for a text"),
+    "tagging": ("token-classification", "tags of the words of a text"),
+    "embedding": ("sentence-similarity", "the vector of a text"),
 }
 MAX_SHOWN = 500
 """Characters of an example's answer that the README shows."""
@@ -88,6 +82,10 @@ def bundle_settings(
             "a masked-lm network has no answer that a bundle could give; fine-tune it on a task "
             "first: `mosdeploy finetune --task FILE`"
         )
+    scale = {}
+    if task.kind == "regression":  # on which answers are compared
+        center, spread = center_and_spread(label_array(data.train))
+        scale = {"center": center, "spread": spread}
     is_vector = task.kind == "embedding"
     return {
         "kind": task.kind,
@@ -97,16 +95,8 @@ def bundle_settings(
         "max_input_len": config.export.max_input_len,
         "takes_pairs": int(any(example.text_pair is not None for example in data.train)),
         "texts_per_call": workload.batch,
-        **_label_scale(config, data),
+        **scale,
     }
-
-
-def _label_scale(config: EncoderRunConfig, data: EncoderData) -> dict[str, float]:
-    """The scale on which answers of a regression are compared."""
-    if config.task.kind != "regression":
-        return {}
-    center, spread = center_and_spread(label_array(data.train))
-    return {"center": center, "spread": spread}
 
 
 def graph_options(config: EncoderRunConfig, *_: object) -> GraphOptions:
@@ -120,17 +110,23 @@ def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> 
 
 
 def bundle_readme(manifest: BundleManifest) -> str:
-    """The README.md inside a bundle, for people who find the folder on a device."""
+    """Write the README.md inside a bundle, for people who find the folder on a device."""
     example = manifest.self_test[0]
     parity = manifest.parity
     settings = manifest.settings
     kind: TaskKind = settings["kind"]  # type: ignore[assignment]
-    types = ", token_type_ids" if settings["num_types"] else ""
+    pipeline, title = _TASKS[kind]
+    shown = example.output
+    if len(shown) > MAX_SHOWN:
+        shown = f"{shown[:MAX_SHOWN]}..."
+    prints = f"The first prints:\n\n    {shown}"
+    if kind == "tagging":  # the self-test has the tags of the pieces
+        prints = "The first prints a tag for each word."
     return _TEMPLATE.format(
         kind=kind,
         name=manifest.name,
-        title=_TITLES[kind],
-        pipeline=_PIPELINES[kind],
+        title=title,
+        pipeline=pipeline,
         arch=manifest.arch,
         num_parameters=manifest.num_parameters,
         weights=manifest.weights,
@@ -142,19 +138,11 @@ def bundle_readme(manifest: BundleManifest) -> str:
         bundle_score=parity.bundle_score,
         torch_score=parity.torch_score,
         input=shlex.quote(example.input),
-        prints=_prints(kind, example.output),
+        prints=prints,
         pairs=_PAIRS if settings["takes_pairs"] else "",
-        inputs=f"input_ids, attention_mask{types}",
+        inputs=f"input_ids, attention_mask{', token_type_ids' if settings['num_types'] else ''}",
         model_output="vector" if kind == "embedding" else "logits",
     )
-
-
-def _prints(kind: TaskKind, output: str) -> str:
-    """What the command of the README prints for the first example of the self-test."""
-    if kind == "tagging":
-        return "The first prints a tag for each word."  # the self-test has those of the pieces
-    shown = output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}..."
-    return f"The first prints:\n\n    {shown}"
 
 
 def answers_with(manifest: BundleManifest) -> str:

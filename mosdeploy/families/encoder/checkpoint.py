@@ -1,13 +1,12 @@
 """Pre-trained encoders of Hugging Face: a folder in, weights under this family's names out."""
 
-import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -15,13 +14,15 @@ import torch
 
 from ...errors import ConfigError
 from ...record import parse
-from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import EncoderArch, Head
+from ...spaces.encoder import EncoderArch, EncoderSpace, Head
 from ...supernet.elastic import StateDict
-from .checkpoint_config import CheckpointSettings, read_settings
-from .folders import resolve_folder
+from .checkpoint_files import WEIGHTS, CheckpointSettings, read_settings, resolve_folder
 from .network import EncoderSubnet
-from .weight_names import HeadKind, rename_weights
+
+HeadKind = Head | Literal["classifier"]
+"""A head of this family, or the classifier of DistilBERT and ELECTRA, which is `pooled` but for its
+activation.
+"""
 
 CHOICES = ("embed_dim", "layers", "ffn_dim", "heads")
 """Constants of a checkpoint that are choices of a space, whose largest must be the checkpoint's."""
@@ -32,9 +33,128 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
-_LFS_POINTER = b"version https://git-lfs"
-_GELU_HEADS = ("electra", "roberta")
-"""Kinds whose heads that tell masked pieces have the exact GELU, whatever the body has."""
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+# -- names of weights: Hugging Face's, and ours
+
+
+EMBEDDINGS = {
+    "embeddings.word_embeddings": "embed",
+    "embeddings.position_embeddings": "positions",
+    "embeddings.token_type_embeddings": "types",
+    "embeddings.LayerNorm": "embed_norm",
+    "embeddings_project": "embed_project",
+}
+BERT_LAYER = {
+    "attention.self.query": "self_attn.q",
+    "attention.self.key": "self_attn.k",
+    "attention.self.value": "self_attn.v",
+    "attention.output.dense": "self_attn.out",
+    "attention.output.LayerNorm": "self_attn_norm",
+    "intermediate.dense": "fc1",
+    "output.dense": "fc2",
+    "output.LayerNorm": "ffn_norm",
+}
+_DISTILBERT_LAYER = {
+    "attention.q_lin": "self_attn.q",
+    "attention.k_lin": "self_attn.k",
+    "attention.v_lin": "self_attn.v",
+    "attention.out_lin": "self_attn.out",
+    "sa_layer_norm": "self_attn_norm",
+    "ffn.lin1": "fc1",
+    "ffn.lin2": "fc2",
+    "output_layer_norm": "ffn_norm",
+}
+# dense layer and norm of the head that tells masked pieces, and the module that holds its bias
+_MASKED_LM_HEADS = {
+    "bert": (
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions",
+    ),
+    "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector"),
+    "electra": (
+        "generator_predictions.dense",
+        "generator_predictions.LayerNorm",
+        "generator_lm_head",
+    ),
+    "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head"),
+}
+# by the class that the weights are of, or by their kind where all its classes agree
+_CLASSIFIERS: dict[str, dict[str, tuple[HeadKind, str]]] = {
+    "BertForSequenceClassification": {"classifier": ("pooled", "head.out")},
+    "DistilBertForSequenceClassification": {
+        "pre_classifier": ("classifier", "head.dense"),
+        "classifier": ("classifier", "head.out"),
+    },
+    "ElectraForSequenceClassification": {
+        "classifier.dense": ("classifier", "head.dense"),
+        "classifier.out_proj": ("classifier", "head.out"),
+    },
+    "roberta": {
+        "classifier.dense": ("pooled", "head.dense"),
+        "classifier.out_proj": ("pooled", "head.out"),
+    },
+}
+
+
+def _head_modules(kind: str, architectures: Iterable[str]) -> dict[str, tuple[HeadKind, str]]:
+    """Return the modules of a checkpoint's heads, each with the kind of its head and our name."""
+    dense, norm, bias = _MASKED_LM_HEADS[kind]
+    modules: dict[str, tuple[HeadKind, str]] = {
+        "pooler.dense": ("pooled", "head.dense"),
+        dense: ("masked-lm", "head.dense"),
+        norm: ("masked-lm", "head.norm"),
+        bias: ("masked-lm", "head"),
+    }
+    for name in (kind, *architectures):
+        if name.endswith("ForTokenClassification"):
+            modules["classifier"] = ("tokens", "head.out")
+        modules |= _CLASSIFIERS.get(name, {})
+    return modules
+
+
+def rename_weights(
+    kind: str, architectures: Iterable[str], tensors: StateDict, path: Path
+) -> tuple[StateDict, dict[HeadKind, StateDict]]:
+    """Give weights our names, as float32: the body's, and those of each head."""
+    is_distilbert = kind == "distilbert"
+    stack = r"transformer\.layer" if is_distilbert else r"encoder\.layer"
+    layer = _DISTILBERT_LAYER if is_distilbert else BERT_LAYER
+    modules = _head_modules(kind, architectures)
+    if any(name.startswith("classifier.dense.") for name in tensors):
+        # of a roberta; a pooler that was kept beside it computes nothing
+        modules.pop("pooler.dense", None)
+    body: StateDict = {}
+    heads: dict[HeadKind, StateDict] = {}
+    for full_name, tensor in tensors.items():
+        # older files call a norm's weight and bias gamma and beta
+        name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", full_name))
+        module, _, part = name.removeprefix(f"{kind}.").rpartition(".")
+        in_layer = re.fullmatch(rf"{stack}\.(\d+)\.(.+)", module)
+        if module in modules:
+            head, ours = modules[module]
+            if ours == "head" and part != "bias":
+                continue  # the matrix is the embedding table
+            target = heads.setdefault(head, {})
+        elif module in EMBEDDINGS:
+            target, ours = body, EMBEDDINGS[module]
+        elif in_layer and in_layer[2] in layer:
+            target, ours = body, f"layers.{in_layer[1]}.{layer[in_layer[2]]}"
+        else:
+            continue
+        if tensor.dtype not in _FLOATS:
+            raise ConfigError(
+                f"{path}: {full_name} is of {tensor.dtype}, as quantised weights are; weights must "
+                "be of floating point (float32, float16, bfloat16): give the checkpoint as it was "
+                "before it was quantised"
+            )
+        target[f"{ours}.{part}"] = tensor.float()
+    return body, heads
+
+
+# -- checkpoints
 
 
 @dataclass(frozen=True)
@@ -47,7 +167,6 @@ class Checkpoint:
     body: StateDict
     heads: Mapping[HeadKind, StateDict]
     vocab_size: int
-    pad_id: int
     labels: tuple[str, ...] = ()
     is_tied: bool = True
     is_multi_label: bool = False
@@ -58,7 +177,7 @@ class Checkpoint:
         return self.folder / "tokenizer.json"
 
     def weights(self, head: Head) -> StateDict:
-        """The body with what there is of one kind of head."""
+        """Return the body with the weights of one kind of head, if there are any."""
         if head == "masked-lm" and not self.is_tied:
             raise ConfigError(
                 f"{self.folder / 'config.json'}: tie_word_embeddings is false, so that masked "
@@ -68,7 +187,7 @@ class Checkpoint:
         return self.body | self.heads.get(head, {})
 
     def space(self, head: Head = "vector", num_outputs: int = 0) -> EncoderSpace:
-        """The space that holds its own architecture alone."""
+        """Return the space that holds its own architecture alone."""
         choices = {name: [self.constants[name]] for name in CHOICES}
         fields = {**self.constants, **choices, "head": head, "num_outputs": num_outputs}
         return parse(EncoderSpace, fields, str(self.folder / "config.json"))
@@ -79,9 +198,8 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
     folder = resolve_folder(path, root, key)
     settings = read_settings(folder / "config.json")
     kind = settings.model_type
-    weights_path = folder / "model.safetensors"
-    tensors = _read_weights(weights_path)
-    body, heads = rename_weights(kind, settings.architectures, tensors, weights_path)
+    tensors = _read_weights(folder / WEIGHTS)
+    body, heads = rename_weights(kind, settings.architectures, tensors, folder / WEIGHTS)
     constants = _constants(settings)
     if kind == "roberta":
         # its positions count from the row behind the padding's
@@ -93,9 +211,13 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         constants["num_types"] = min(constants["num_types"], 1)
         if "types.weight" in body:
             body["types.weight"] = body["types.weight"][:1].clone()
-    has_own_activation = kind in _GELU_HEADS and constants["activation"] != "gelu"
-    if not settings.tie_word_embeddings or has_own_activation:
+    # ELECTRA's and RoBERTa's heads that tell masked pieces have the exact GELU, whatever the body
+    other_activation = kind in ("electra", "roberta") and constants["activation"] != "gelu"
+    if not settings.tie_word_embeddings or other_activation:
         heads.pop("masked-lm", None)
+    labels = tuple(str(name) for _, name in sorted(settings.id2label.items()))
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in labels):
+        labels = ()  # transformers made the names up
     checkpoint = Checkpoint(
         kind=kind,
         folder=folder,
@@ -103,8 +225,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
         body=body,
         heads=heads,
         vocab_size=settings.vocab_size,
-        pad_id=settings.pad_token_id,
-        labels=_labels(settings),
+        labels=labels,
         is_multi_label=settings.problem_type == "multi_label_classification",
         is_tied=settings.tie_word_embeddings,
     )
@@ -113,7 +234,7 @@ def load_checkpoint(path: str, root: Path, key: str = "checkpoint.path") -> Chec
 
 
 def check_fits(checkpoint: Checkpoint, space: EncoderSpace, vocab_size: int) -> None:
-    """Make sure that a checkpoint's weights are those of the largest architecture of a space."""
+    """Check that a checkpoint's weights are those of the largest architecture of a space."""
     wrong = []
     for name, value in checkpoint.constants.items():
         found = getattr(space, name)
@@ -140,13 +261,10 @@ def _read_weights(path: Path) -> StateDict:
     try:
         tensors: StateDict = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise ConfigError(
-                    f"{path}: a pointer of Git LFS, not the weights; run `git lfs pull` in "
-                    f"{path.parent}"
-                ) from error
-        raise ConfigError(f"{path}: not a safetensors file: {error}") from error
+        raise ConfigError(
+            f"{path}: not a safetensors file: {error} (if it is a pointer of Git LFS, run `git lfs "
+            f"pull` in {path.parent})"
+        ) from error
     for name, tensor in tensors.items():
         # float() first: not every type can be asked
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
@@ -158,7 +276,7 @@ def _read_weights(path: Path) -> StateDict:
 
 
 def _constants(settings: CheckpointSettings) -> dict[str, Any]:
-    """Constants of the space."""
+    """Return the constants of the space."""
     dim = settings.hidden_size
     return {
         "embed_dim": dim,
@@ -174,13 +292,6 @@ def _constants(settings: CheckpointSettings) -> dict[str, Any]:
     }
 
 
-def _labels(settings: CheckpointSettings) -> tuple[str, ...]:
-    """Names of the outputs, in order; none for those that transformers makes up."""
-    names = tuple(str(name) for _, name in sorted(settings.id2label.items()))
-    is_made_up = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
-    return () if is_made_up else names
-
-
 def _check_complete(checkpoint: Checkpoint) -> None:
     """Compare with the network that the constants describe."""
     space = checkpoint.space()
@@ -188,13 +299,12 @@ def _check_complete(checkpoint: Checkpoint) -> None:
     assert isinstance(largest, EncoderArch)
     with torch.device("meta"):
         expected = EncoderSubnet(largest, space, checkpoint.vocab_size).state_dict()
-    body = checkpoint.body
-    path = checkpoint.folder / "model.safetensors"
+    path = checkpoint.folder / WEIGHTS
     for name, tensor in expected.items():
-        if name not in body:
+        if name not in checkpoint.body:
             raise ConfigError(f"{path} lacks the weights of {name}")
-        if body[name].shape != tensor.shape:
+        found = list(checkpoint.body[name].shape)
+        if found != list(tensor.shape):
             raise ConfigError(
-                f"{path}: {name} is {list(body[name].shape)}, but config.json says "
-                f"{list(tensor.shape)}"
+                f"{path}: {name} is {found}, but config.json says {list(tensor.shape)}"
             )

@@ -1,15 +1,17 @@
-"""What the columns of a table hold: told from their names and their cells."""
+"""The task of a table, told from the names of its columns and their cells."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
+from ...family import DataRequest
+from ...family.plan import HELD_OUT
 from ...runtime.texts import is_one_line
-from .tables import GLUE_COLUMNS, Row, quoted
-from .targets import cell_text, cell_words, joined_tag, number_of
+from .tables import GLUE_COLUMNS, Row, cell_text, number_of, quoted, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
 PAIR_NAMES = ("text", "text_pair")
@@ -26,8 +28,8 @@ MAX_STRANGE_SHARE = 0.05
 
 @dataclass(frozen=True)
 class TaskColumns:
-    """What [task] says of a table: the kind, the columns by their keys, the labels, how many rows
-    have each (of a regression, each number), and which columns are not read.
+    """The kind of a task, its columns by their keys in [task], its labels, how many rows have each
+    (of a regression, each number), and the columns that are not read.
     """
 
     kind: TaskKind
@@ -44,10 +46,9 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
         if name is not None:
             first.cell(name)  # raises, and names those that there are
     names = list(first.cells)
-    words = text or "tokens"
-    tags = label or "tags"
-    are_lists = [isinstance(first.cells.get(name), list | tuple) for name in (words, tags)]
-    if {words, tags} <= set(names) and ((words, tags) == ("tokens", "tags") or all(are_lists)):
+    words, tags = text or "tokens", label or "tags"
+    are_lists = all(isinstance(first.cells.get(name), list | tuple) for name in (words, tags))
+    if {words, tags} <= set(names) and ((words, tags) == ("tokens", "tags") or are_lists):
         return _tagging(rows, words, tags)
     texts = {"text": text} if text is not None else _text_columns(rows, label)
     rest = [name for name in names if name not in texts.values()]
@@ -92,14 +93,19 @@ def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
     return {"text": lengths.most_common(1)[0][0]}
 
 
+def _bad(row: Row, label: str, problem: str) -> ConfigError:
+    return ConfigError(f"{row.place}: column '{label}' {problem}")
+
+
 def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> TaskColumns:
     for row in rows:
         if isinstance(row.cell(label), list | tuple | dict):
-            raise ConfigError(
-                f"{row.place}: column '{label}' holds a list; a text has one class here: write a "
-                "file for each class, with the labels yes and no, or name another column with "
-                "--label; tags of words stand beside a list of words: name both, with --text "
-                "WORDS --label TAGS"
+            raise _bad(
+                row,
+                label,
+                "holds a list; a text has one class here: write a file for each class, with the "
+                "labels yes and no, or name another column with --label (of tags, name both: "
+                "--text WORDS --label TAGS)",
             )
     values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
@@ -108,84 +114,130 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     numbers = [x for x in map(number_of, counts) if math.isfinite(x)]
     is_numeric = len(numbers) == len(counts)
     if len(numbers) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers):
-        _check_strange(rows, values, label)
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
-    plain = [
-        number_of(value.replace(",", ".").replace("_", "").removesuffix("%")) for value in counts
-    ]
+        strange = [i for i, value in enumerate(values) if math.isnan(number_of(value))]
+        if len(strange) < MAX_STRANGE_SHARE * len(values):
+            raise _bad(
+                rows[strange[0]],
+                label,
+                f"holds '{values[strange[0]][:100]}' there, and no number in {len(strange):,} of "
+                f"{len(values):,} rows; fill the numbers in, or leave these rows out (if the "
+                "numbers stand for classes, write them as words)",
+            )
+    plain = [number_of(x.replace(",", ".").replace("_", "").removesuffix("%")) for x in counts]
     if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, plain)):
         place = next(i for i, value in enumerate(values) if math.isnan(number_of(value)))
-        raise ConfigError(
-            f"{rows[place].place}: column '{label}' holds '{values[place]}': write numbers as in "
-            "1234.57, with a point and without commas, _ or %"
+        raise _bad(
+            rows[place],
+            label,
+            f"holds '{values[place]}': write numbers as in 1234.57, with a point and without "
+            "commas, _ or %",
         )
     if len(counts) > MAX_CLASSES:
-        raise ConfigError(
-            f"{rows[0].place}: column '{label}' holds {len(counts):,} different values, neither "
-            f"numbers nor {MAX_CLASSES} classes or fewer; name the column of the label with --label"
+        raise _bad(
+            rows[0],
+            label,
+            f"holds {len(counts):,} different values, neither numbers nor {MAX_CLASSES} classes or "
+            "fewer; name the column of the label with --label",
         )
     labels = sorted(counts, key=(lambda value: (number_of(value), value)) if is_numeric else None)
     return TaskColumns("classification", columns, tuple(labels), counts)
 
 
 def _check_values(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
-    """Make sure that all rows have a label, which is one line and is written in one way."""
+    """Check that all rows have a label, on one line and spelled in one way."""
     counts = Counter(values)
-    broken = next((i for i, value in enumerate(values) if not is_one_line(value)), None)
-    if broken is not None:
-        raise ConfigError(
-            f"{rows[broken].place}: column '{label}' holds {values[broken][:100]!r}: a label is "
-            "printed as one line; write it without line breaks, tabs and control characters"
-        )
-    if counts[""]:
-        first = rows[values.index("")].place
-        raise ConfigError(
-            f"{first}: column '{label}' is empty there, as in {counts['']:,} of {len(rows):,} "
-            "rows; fill the labels in, or leave these rows out"
-        )
-    if len(counts) < 2:
-        raise ConfigError(
-            f"{rows[0].place}: column '{label}' holds '{next(iter(counts))}' in all {len(rows):,} "
-            "rows; there is nothing to tell apart. Name another column with --label"
-        )
-    written: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     for value, count in counts.most_common():
-        other = written.setdefault(" ".join(value.casefold().split()), value)
-        if other != value:
-            raise ConfigError(
-                f"{rows[values.index(value)].place}: column '{label}' holds '{value}' there (in "
-                f"{count:,} of {len(rows):,} rows), and '{other}' in {counts[other]:,}; write a "
-                "label in one way, and two so that they differ in more than case and spaces"
+        row = rows[values.index(value)]
+        share = f"(in {count:,} of {len(rows):,} rows)"
+        other = spelled.setdefault(" ".join(value.casefold().split()), value)
+        if not value:
+            raise _bad(row, label, f"is empty there {share}; fill it in, or leave these rows out")
+        if not is_one_line(value):
+            raise _bad(
+                row,
+                label,
+                f"holds {value[:100]!r}: a label is printed as one line; write it without line "
+                "breaks, tabs and control characters",
             )
-
-
-def _check_strange(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
-    """Make sure that a few cells do not make classes of numbers on a scale."""
-    strange = [i for i, value in enumerate(values) if not math.isfinite(number_of(value))]
-    if 0 < len(strange) < MAX_STRANGE_SHARE * len(values):
-        first = strange[0]
-        raise ConfigError(
-            f"{rows[first].place}: column '{label}' holds '{values[first][:100]}' there, and no "
-            f"number in {len(strange):,} of {len(values):,} rows; fill the numbers in, or leave "
-            "these rows out (if the numbers stand for classes, write them as words)"
+        if other != value:
+            raise _bad(
+                row,
+                label,
+                f"holds '{value}' there {share}, and '{other}' in {counts[other]:,}; write a label "
+                "in one way, and two so that they differ in more than case and spaces",
+            )
+    if len(counts) < 2:
+        raise _bad(
+            rows[0],
+            label,
+            f"holds '{values[0]}' in all {len(rows):,} rows; there is nothing to tell apart. Name "
+            "another column with --label",
         )
 
 
 def _tagging(rows: Sequence[Row], words: str, tags: str) -> TaskColumns:
     counts: Counter[str] = Counter()
     for row in rows:
-        for tag in cell_words(row.cell(tags), row.place, tags):
+        for tag in row.tags(tags):
             if not (tag == "O" or tag[:2] in ("B-", "I-")):
-                raise ConfigError(
-                    f"{row.place}: column '{tags}' holds {tag!r}; a tag is O, B-TYPE or I-TYPE"
-                )
-            counts[joined_tag(tag)[2:]] += tag.startswith("B-")
-    del counts[""]
+                raise _bad(row, tags, f"holds {tag!r}; a tag is O, B-TYPE or I-TYPE")
+            if tag != "O":
+                counts[tag[2:]] += tag.startswith("B-")
     if not counts:
-        raise ConfigError(
-            f"{rows[0].place}: column '{tags}' holds O alone in all {len(rows):,} rows; the first "
-            "word of an entity has the tag B-TYPE"
+        raise _bad(
+            rows[0],
+            tags,
+            f"holds O alone in all {len(rows):,} rows; the first word of an entity has the tag "
+            "B-TYPE",
         )
     found = dict(sorted(counts.items()))
     return TaskColumns("tagging", {"tokens": words, "tags": tags}, tuple(found), found)
+
+
+# -- held-out files
+
+
+def held_out_files(
+    request: DataRequest, train: str, columns: TaskColumns
+) -> tuple[dict[str, str], list[str]]:
+    """Find the held-out files by split: those that are named, else files beside the training file
+    whose name differs in the word `train`. A file that lacks columns or labels, as the test file
+    of a contest, is not used; the second result says why.
+    """
+    path = Path(train)
+    found: dict[str, str] = {}
+    unread: list[str] = []
+    for split, names in HELD_OUT.items():
+        named: str | None = getattr(request, split)
+        if named:
+            found[split] = named
+        elif "train" in path.name:
+            for name in names:
+                near = str(path.with_name(path.name.replace("train", name)))
+                if not (request.root / near).is_file():
+                    continue
+                if lack := _lack(near, request.root, columns):
+                    unread.append(f"{near} {lack}")
+                else:
+                    found.setdefault(split, near)
+    return found, unread
+
+
+def _lack(source: str, root: Path, columns: TaskColumns) -> str:
+    """Say why the first row of a table is no example of the task; empty if it is one."""
+    row = next(iter(read_rows(source, root)), None) if columns.columns else None
+    if row is None:
+        return ""
+    for name in columns.columns.values():
+        if name not in row.cells:
+            return f"has no column '{name}'"
+    if columns.kind == "tagging":
+        words, tags = (row.cells[columns.columns[key]] for key in ("tokens", "tags"))
+        return "begins with words without tags" if words and not tags else ""
+    cell = row.cells[columns.columns["label"]]
+    label = cell_text(cell).strip()
+    is_label = label in columns.labels if columns.labels else math.isfinite(number_of(cell))
+    return "" if is_label else f"begins with the label '{label}'"

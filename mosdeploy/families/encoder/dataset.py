@@ -1,5 +1,6 @@
-"""Texts as token ids with their targets, and padded batches of them."""
+"""Texts as token ids with their targets, and padded batches of them with their losses."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,29 +12,141 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ...config.encoder import EncoderRunConfig
+from ...config.encoder import EncoderRunConfig, TaskKind
 from ...data.batches import pad_rows
+from ...data.cross_entropy import cross_entropy
 from ...data.ragged import Ragged
 from ...storage import atomic_file
-from .batch import NO_TARGET, EncoderBatch, Objective, token_types
 from .examples import Example
-from .label_scale import center_and_spread
-from .masking import Masking
 from .tokenizer import EncoderTokenizer
 
 Floats = npt.NDArray[np.float32]
-_CHUNK = 65_536  # texts tokenised at a time
+Ids = npt.NDArray[np.int64]
+
+NO_TARGET = -100
+"""Label of a position that is not judged."""
 
 PAD_MULTIPLE = 8
 """Texts of a training batch are padded to a multiple of so many positions: then batches have few
 shapes, and the kernels that are compiled for each shape on a CPU in bf16 are used again.
 """
 
+MASKED_SHARE = 0.15
+MASK_SHARE, RANDOM_SHARE = (0.8, 0.1)
+"""Of the hidden pieces."""
 
-def padded_lengths(lengths: npt.NDArray[np.int64], max_tokens: int) -> npt.NDArray[np.int64]:
-    """Positions that texts of these lengths (N,) take in a batch, (N,)."""
-    return np.minimum(-(-lengths // PAD_MULTIPLE) * PAD_MULTIPLE, max_tokens)
+_CHUNK = 65_536  # texts tokenised at a time
+
+
+# -- batches
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is judged, and how much labels count beside a teacher's outputs."""
+
+    kind: TaskKind
+    label_weight: float = 0.1
+    temperature: float = 1.0
+    spread: float = 1.0
+
+
+@dataclass(frozen=True)
+class EncoderBatch:
+    """One padded batch."""
+
+    input_ids: Tensor  # (B, S), as are the next two
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    labels: Tensor | None  # (B,) or (B, S)
+    teacher: Tensor | None  # (B, C), (B, S, C) or (B, d)
+    num_targets: int
+    objective: Objective
+
+    def to(self, device: torch.device) -> "EncoderBatch":
+        """Copy to a device; to a GPU by way of pinned memory, without waiting."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            name: part.pin_memory().to(device, non_blocking=True)
+            for name, part in vars(self).items()
+            if isinstance(part, Tensor)
+        }
+        return replace(self, **moved)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Ids, attention mask and token types, each (B, S); of a masked-lm, the places of hidden
+        pieces too, as a network need not guess the others.
+        """
+        inputs = (self.input_ids, self.attention_mask, self.token_type_ids)
+        return inputs if self.hidden is None else (*inputs, self.hidden)
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """Places of hidden pieces among all B * S, (M,); None where none are to be found."""
+        if self.objective.kind != "masked-lm" or self.labels is None:
+            return None
+        return (self.labels.flatten() != NO_TARGET).nonzero()[:, 0]
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Sum of the losses of all targets, as a scalar."""
+        return self._target_losses(logits.float(), label_smoothing).sum()
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Sum of the losses of each text's targets, (B,) float64."""
+        found = self._target_losses(logits.float(), 0.0).double()  # (B,), (B, S) or (M,)
+        if self.hidden is not None:
+            texts = self.hidden // self.input_ids.shape[1]  # (M,)
+            return found.new_zeros(len(self.input_ids)).index_add(0, texts, found)
+        return found.flatten(1).sum(1) if found.dim() > 1 else found
+
+    def _target_losses(self, logits: Tensor, label_smoothing: float) -> Tensor:
+        """Loss of each text (B,), hidden piece (M,), or position (B, S), 0 if it is not judged."""
+        if self.labels is None:
+            if self.teacher is None:
+                raise ValueError("an embedding batch is judged by a teacher's vectors")
+            return 1 - F.cosine_similarity(logits, self.teacher, dim=-1)  # (B,)
+        if self.hidden is not None:
+            pieces = self.labels.flatten()[self.hidden]  # (M,)
+            return cross_entropy(logits, pieces, NO_TARGET, label_smoothing)
+        if self.objective.kind == "regression":
+            by_label = self._squared(logits[:, 0] - self.labels)
+        else:
+            flat_logits = logits.flatten(0, -2)  # (B, C) or (B * S, C)
+            flat = cross_entropy(flat_logits, self.labels.flatten(), NO_TARGET, label_smoothing)
+            by_label = flat.view_as(self.labels)  # (B,) or (B, S)
+        if self.teacher is None:
+            return by_label
+        weight = self.objective.label_weight
+        return weight * by_label + (1 - weight) * self._teacher_losses(logits, self.teacher)
+
+    def _teacher_losses(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        if self.objective.kind == "regression":
+            return self._squared(logits[:, 0] - teacher[:, 0])
+        temperature = self.objective.temperature
+        student = F.log_softmax(logits / temperature, dim=-1)
+        wanted = F.log_softmax(teacher / temperature, dim=-1)
+        divergence = F.kl_div(student, wanted, reduction="none", log_target=True).sum(-1)
+        # T^2: gradients then stay of the size of those of the labels (Hinton et al. 2015)
+        divergence = temperature**2 * divergence  # (B,) or (B, S)
+        if self.labels is not None and self.labels.dim() > 1:
+            return divergence.masked_fill(self.labels == NO_TARGET, 0.0)
+        return divergence
+
+    def _squared(self, differences: Tensor) -> Tensor:
+        """Squares of differences (B,) of numbers, on a scale where the labels have spread 1."""
+        return (differences / self.objective.spread) ** 2
+
+
+def token_types(input_ids: Tensor, attention_mask: Tensor, sep_id: int, num_types: int) -> Tensor:
+    """0 up to and including the first separator, 1 after it, 0 at padding; (B, S) int64."""
+    if num_types < 2:
+        return torch.zeros_like(input_ids)
+    is_sep = (input_ids == sep_id).long()
+    passed = is_sep.cumsum(1) - is_sep  # separators before each position
+    return (passed > 0).long() * attention_mask
 
 
 @dataclass(frozen=True)
@@ -61,6 +174,55 @@ class BatchLayout:
         return ids, mask, token_types(ids, mask, self.sep_id, self.num_types)
 
 
+# -- masked pieces
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Dynamic masking of pieces, as BERT and RoBERTa are trained: the mask's id, the ids that are
+    never hidden, and how many ids there are.
+    """
+
+    mask_id: int
+    special_ids: tuple[int, ...]
+    vocab_size: int
+
+    def may_hide(self, ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+        """Tell which ids stand for a piece of text."""
+        flags: npt.NDArray[np.bool_] = ~np.isin(ids, self.special_ids)
+        return flags
+
+    def num_hidden(self, num_pieces: npt.ArrayLike) -> Ids:
+        """Count the hidden pieces of texts with so many; at least one of a text that has any."""
+        counts = np.asarray(num_pieces, dtype=np.int64)
+        shares = np.rint(MASKED_SHARE * counts).astype(np.int64)
+        found: Ids = np.maximum(shares, np.minimum(counts, 1))
+        return found
+
+    def hide(self, texts: Sequence[npt.NDArray[np.int32]], rows: Ids) -> list[tuple[Ids, Ids]]:
+        """Return ids with some hidden, and labels: `NO_TARGET` but for the hidden pieces. The
+        numbers of the rows are the seed: another batch hides other pieces.
+        """
+        seed = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).digest()
+        rng = np.random.default_rng(int.from_bytes(seed[:8]))
+        return [self._hide(ids.astype(np.int64), rng) for ids in texts]
+
+    def _hide(self, ids: Ids, rng: np.random.Generator) -> tuple[Ids, Ids]:
+        places = np.flatnonzero(self.may_hide(ids))
+        hidden = rng.permutation(places)[: int(self.num_hidden(len(places)))]
+        labels = np.full_like(ids, NO_TARGET)
+        labels[hidden] = ids[hidden]
+        draws = rng.random(len(hidden))
+        shown = ids.copy()
+        shown[hidden[draws < MASK_SHARE]] = self.mask_id
+        swapped = hidden[(draws >= MASK_SHARE) & (draws < MASK_SHARE + RANDOM_SHARE)]
+        shown[swapped] = rng.integers(0, self.vocab_size, len(swapped))
+        return shown, labels
+
+
+# -- datasets
+
+
 @dataclass(frozen=True)
 class EncoderDataset:
     """Token ids of texts, special ones included, with targets."""
@@ -78,19 +240,19 @@ class EncoderDataset:
         return len(self.ids)
 
     @cached_property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Ids:
         """Positions that each text takes in a batch, a multiple of `PAD_MULTIPLE` or `max_tokens`,
         (N,).
         """
-        return padded_lengths(self.ids.lengths, self.max_tokens)
+        return _padded_lengths(self.ids.lengths, self.max_tokens)
 
     @property
-    def tie_lengths(self) -> npt.NDArray[np.int64]:
+    def tie_lengths(self) -> Ids:
         """Tokens of each text, special ones included, (N,)."""
         return self.ids.lengths
 
     @cached_property
-    def num_targets(self) -> npt.NDArray[np.int64]:
+    def num_targets(self) -> Ids:
         """Of each text 1, its judged tags or its hidden pieces, (N,)."""
         if self.objective.kind == "tagging":
             return _row_sums(self.tags.flat != NO_TARGET, self.tags.offsets)
@@ -99,7 +261,7 @@ class EncoderDataset:
             return self.masking.num_hidden(_row_sums(flags, self.ids.offsets))
         return np.ones(len(self), dtype=np.int64)
 
-    def batch(self, rows: npt.NDArray[np.int64]) -> EncoderBatch:
+    def batch(self, rows: Ids) -> EncoderBatch:
         """Pad the texts of these rows into one batch, in this order."""
         texts: list[Any] = [self.ids[i] for i in rows]
         width = int(self.lengths[rows].max())
@@ -126,15 +288,27 @@ class EncoderDataset:
         )
 
     def with_teacher(self, outputs: Sequence[npt.ArrayLike]) -> "EncoderDataset":
-        """The same texts with a teacher's outputs."""
+        """Return the same texts with a teacher's outputs."""
         arrays = [np.asarray(output, dtype=np.float32) for output in outputs]
-        of_pieces = self.objective.kind == "tagging"
-        found = [len(array) for array in arrays] if of_pieces else [1] * len(arrays)
-        if self.objective.kind == "masked-lm" or found != (
-            self.ids.lengths.tolist() if of_pieces else [1] * len(self)
-        ):
+        if self.objective.kind == "tagging":  # outputs of all pieces, end to end
+            fits = [len(array) for array in arrays] == self.ids.lengths.tolist()
+        else:
+            fits = len(arrays) == len(self) and self.objective.kind != "masked-lm"
+        if not fits:
             raise ValueError(f"{len(arrays)} outputs of a teacher do not fit {len(self)} texts")
-        return replace(self, teacher=(np.concatenate if of_pieces else np.stack)(arrays))
+        join = np.concatenate if self.objective.kind == "tagging" else np.stack
+        return replace(self, teacher=join(arrays))
+
+    def _teacher_of(self, rows: Ids, width: int) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        if self.objective.kind != "tagging":
+            return torch.from_numpy(self.teacher[rows])  # (B, C) or (B, d)
+        padded = np.zeros((len(rows), width, self.teacher.shape[1]), np.float32)
+        for place, i in enumerate(rows):
+            part = self.teacher[self.ids.offsets[i] : self.ids.offsets[i + 1]]
+            padded[place, : len(part)] = part
+        return torch.from_numpy(padded)  # (B, S, C)
 
     def save(self, path: Path) -> None:
         """Write everything into one file of numpy arrays."""
@@ -155,7 +329,7 @@ class EncoderDataset:
 
     @classmethod
     def open(cls, path: Path) -> "EncoderDataset":
-        """Read what `save` wrote."""
+        """Read a file of `save`."""
         with np.load(path) as arrays:
             settings = json.loads(str(arrays["settings"]))
             masking = settings["masking"]
@@ -171,18 +345,6 @@ class EncoderDataset:
                 teacher=arrays.get("teacher"),
             )
 
-    def _teacher_of(self, rows: npt.NDArray[np.int64], width: int) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        if self.objective.kind != "tagging":
-            return torch.from_numpy(self.teacher[rows])  # (B, C) or (B, d)
-        offsets = self.ids.offsets
-        parts = [self.teacher[offsets[i] : offsets[i + 1]] for i in rows]
-        padded = np.zeros((len(rows), width, self.teacher.shape[1]), np.float32)
-        for i, part in enumerate(parts):
-            padded[i, : len(part)] = part
-        return torch.from_numpy(padded)  # (B, S, C)
-
 
 def tokenize(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
@@ -194,6 +356,7 @@ def tokenize(
         for start in range(0, len(examples), _CHUNK)
     ]
     labels = label_array(examples)
+    special = tokenizer.special
     objective = _objective(config)
     if config.task.kind == "regression":
         objective = replace(objective, spread=center_and_spread(labels)[1])
@@ -201,12 +364,8 @@ def tokenize(
         ids=Ragged.concatenate([ids for ids, _ in parts]),
         labels=labels,
         tags=Ragged.concatenate([tags for _, tags in parts]),
-        layout=batch_layout(tokenizer, config).of(examples),
-        masking=Masking(
-            mask_id=tokenizer.special.mask,
-            special_ids=tuple(sorted(tokenizer.special.everything)),
-            vocab_size=tokenizer.vocab_size,
-        ),
+        layout=BatchLayout(special.pad, special.sep, config.space.num_types).of(examples),
+        masking=Masking(special.mask, tuple(sorted(special.everything)), tokenizer.vocab_size),
         objective=objective,
         max_tokens=config.max_tokens,
     )
@@ -215,21 +374,23 @@ def tokenize(
 def _token_ids(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
 ) -> tuple[Ragged, Ragged]:
-    """Ids of texts, and of their pieces the tags that they are asked for."""
+    """Return ids of texts, and of a tagging the tag of each piece: that of its word at the first
+    piece of a word, `NO_TARGET` elsewhere.
+    """
     limit = config.max_tokens
-    tags: list[list[int]] = []
-    if config.task.kind == "tagging":
-        ids = []
-        for example in examples:
-            found = tokenizer.encode_words(example.words, limit)
-            of_pieces = [NO_TARGET] * len(found.ids)
-            for position, tag in zip(found.first_pieces, example.tags, strict=True):
-                if position >= 0:  # not cut off
-                    of_pieces[position] = tag
-            ids.append(found.ids)
-            tags.append(of_pieces)
-    else:
+    if config.task.kind != "tagging":
         ids = tokenizer.encode_many([(x.text, x.text_pair) for x in examples], limit)
+        return Ragged.of(ids), Ragged.of([])
+    ids = []
+    tags: list[list[int]] = []
+    for example in examples:
+        found = tokenizer.encode_words(example.words, limit)
+        of_pieces = [NO_TARGET] * len(found.ids)
+        for position, tag in zip(found.first_pieces, example.tags, strict=True):
+            if position >= 0:  # not cut off
+                of_pieces[position] = tag
+        ids.append(found.ids)
+        tags.append(of_pieces)
     return Ragged.of(ids), Ragged.of(tags)
 
 
@@ -238,10 +399,13 @@ def label_array(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     return np.array([x.label for x in examples if x.label is not None], dtype=np.float64)
 
 
-def batch_layout(tokenizer: EncoderTokenizer, config: EncoderRunConfig) -> BatchLayout:
-    """The layout that a tokenizer and a space ask for."""
-    special = tokenizer.special
-    return BatchLayout(special.pad, special.sep, config.space.num_types)
+def center_and_spread(labels: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of labels (N,); no labels have 0 and 1, and equal ones 1."""
+    if not len(labels):
+        return 0.0, 1.0
+    # equal ones need not have a standard deviation of 0: three of 0.1 have one of 1.4e-17
+    spread = float(labels.std()) if labels.min() < labels.max() else 1.0
+    return float(labels.mean()), spread
 
 
 def made_up_dataset(config: EncoderRunConfig) -> EncoderDataset:
@@ -250,7 +414,7 @@ def made_up_dataset(config: EncoderRunConfig) -> EncoderDataset:
     """
     task = config.task
     length = min(config.workload.input_len, config.max_tokens)
-    padded = int(padded_lengths(np.array([length]), config.max_tokens)[0])
+    padded = int(_padded_lengths(np.array([length]), config.max_tokens)[0])
     count = max(1, config.training.tokens_per_batch // padded)
     rng = np.random.default_rng(0)
     pad, cls, sep, mask = range(4)
@@ -277,9 +441,12 @@ def _objective(config: EncoderRunConfig) -> Objective:
     return Objective(config.task.kind, config.teacher.label_weight, config.teacher.temperature)
 
 
-def _row_sums(
-    flags: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _padded_lengths(lengths: Ids, max_tokens: int) -> Ids:
+    """Positions that texts of these lengths (N,) take in a batch, (N,)."""
+    return np.minimum(-(-lengths // PAD_MULTIPLE) * PAD_MULTIPLE, max_tokens)
+
+
+def _row_sums(flags: npt.NDArray[np.bool_], offsets: Ids) -> Ids:
     """How many flags of each row are set, (rows,)."""
     sums = np.zeros(len(offsets) - 1, dtype=np.int64)
     filled = np.flatnonzero(np.diff(offsets))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -9,12 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ...config.encoder import EncoderSupernetConfig
+from ...config.encoder import AGNOSTIC, EncoderRunConfig, TaskKind
 from ...config.sections import SupernetConfig
 from ...errors import ConfigError
 from ...record import parse
-from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import EncoderArch
+from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from ...spaces.genes import ArchConfig
 from ...supernet.elastic import (
     ElasticEmbedding,
@@ -24,22 +24,27 @@ from ...supernet.elastic import (
     part_of,
     with_prefix,
 )
+from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
 from ...supernet.supernet import Supernet, extract, memory_errors
-from .elastic_layer import ElasticBertLayer
-from .label_scale import SCALE, center_and_spread
-from .network import OUTPUT_STD, EncoderSubnet, PooledHead, no_scale
+from .dataset import center_and_spread, label_array
+from .examples import Example
+from .network import OUTPUT_STD, EncoderSubnet, PooledHead, no_scale, pass_through
 
 _log = logging.getLogger(__name__)
+
+SERVED: tuple[TaskKind, ...] = ("classification", "regression", "tagging")
+"""Kinds that are learned from labels."""
+
+_HEAD = "network.head."
 
 
 def skeleton(
     arch: ArchConfig, space: EncoderSpace, vocab_size: int, config: SupernetConfig
 ) -> EncoderSubnet:
     """The plain network of an architecture, its weights on the meta device."""
-    own_arch = cast("EncoderArch", arch)  # the subnet checks it
     # no memory is taken and nothing is drawn
     with torch.device("meta"):
-        return EncoderSubnet(own_arch, space, vocab_size, config)
+        return EncoderSubnet(cast("EncoderArch", arch), space, vocab_size, config)
 
 
 class ElasticHead(nn.Module):
@@ -82,10 +87,59 @@ class ElasticHead(nn.Module):
         return with_prefix(**parts) | own
 
 
-class ElasticEncoder(nn.Module):
-    """The largest weights of a space: what a `Supernet` of encoders wraps."""
+class ElasticBertLayer(nn.Module):
+    """The largest layer, which generates the weights of every smaller one."""
 
-    def __init__(self, space: EncoderSpace, vocab_size: int, config: EncoderSupernetConfig) -> None:
+    def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
+        super().__init__()
+        self.attention_dim = space.attention_dim
+        outer_dim = max(space.embed_dim)
+        dim = max(space.layer_dim) if space.layer_dim else outer_dim
+        largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
+        length = encoding_dim(space, config)
+        self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
+        self.self_attn_norm = ElasticLayerNorm(dim)
+        self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)
+        self.ffn_norm = ElasticLayerNorm(dim)
+        self.narrow = self.widen = None
+        if space.layer_dim:
+            self.narrow = ElasticLinear(outer_dim, dim)
+            self.widen = ElasticLinear(dim, outer_dim)
+            pass_through(self.narrow, self.widen)
+
+    def generate(
+        self, outer_dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
+    ) -> StateDict:
+        """Weights of a layer of these widths, between states of `outer_dim`."""
+        dim = layer.dim or outer_dim
+        sizes = self._attention_sizes(dim, layer)
+        parts = {
+            "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
+            "self_attn_norm": self.self_attn_norm.generate(dim),
+            "ffn_norm": self.ffn_norm.generate(dim),
+        }
+        if self.narrow is not None and self.widen is not None:
+            parts["narrow"] = self.narrow.generate(outer_dim, dim)
+            parts["widen"] = self.widen.generate(dim, outer_dim)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
+        ffn = self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
+        return with_prefix(**parts) | ffn
+
+    def start_from(self, weights: StateDict, encoding: Tensor) -> None:
+        """Set experts and routers so that the largest layer, of this encoding, gets the given
+        weights.
+        """
+        self.self_attn.start_from(part_of(weights, "self_attn"), encoding)
+        self.ffn.start_from(weights, encoding)
+
+    def _attention_sizes(self, dim: int, layer: BertLayerConfig) -> dict[str, Size]:
+        return attention_sizes(dim, dim, self.attention_dim(dim, layer.heads))
+
+
+class ElasticEncoder(nn.Module):
+    """The largest weights of a space: the network that a `Supernet` of encoders wraps."""
+
+    def __init__(self, space: EncoderSpace, vocab_size: int, config: SupernetConfig) -> None:
         super().__init__()
         self.space = space
         self.vocab_size = vocab_size
@@ -100,11 +154,7 @@ class ElasticEncoder(nn.Module):
         self.layers = nn.ModuleList(
             ElasticBertLayer(space, config) for _ in range(max(space.layers))
         )
-        self.head: ElasticHead | nn.ModuleDict = ElasticHead(space, vocab_size)
-        if config.head_per_depth:
-            self.head = nn.ModuleDict(
-                {str(depth): ElasticHead(space, vocab_size) for depth in space.layers}
-            )
+        self.head = ElasticHead(space, vocab_size)
 
     def generate(self, arch: ArchConfig, encoding: Tensor, router_dropout: bool) -> StateDict:
         """Dense weights of an architecture, under the names of `EncoderSubnet.state_dict`, from its
@@ -117,7 +167,7 @@ class ElasticEncoder(nn.Module):
             "embed": self.embed.generate(t),
             "positions": self.positions.generate(t),
             "embed_norm": self.embed_norm.generate(t),
-            "head": self._head(len(arch.layers)).generate(d),
+            "head": self.head.generate(d),
         }
         if self.types is not None:
             parts["types"] = self.types.generate(t)
@@ -140,25 +190,16 @@ class ElasticEncoder(nn.Module):
         """
         for i, layer in enumerate(self.layers):
             cast("ElasticBertLayer", layer).start_from(part_of(weights, f"layers.{i}"), encoding)
+        # a sliced weight is a view of a parameter; a mixed one is a tensor of its own, which has
+        # the given values already
         for name, own in self.generate(self.space.largest, encoding, False).items():
-            # what is sliced is a view of a parameter; what is mixed is a tensor of its own, which
-            # is equal already
             own.copy_(weights[name])
-        start = part_of(weights, "head")
-        for depth in self.space.layers:
-            for name, own in self._head(depth).generate(max(self.space.embed_dim)).items():
-                own.copy_(start[name])
-
-    def _head(self, depth: int) -> ElasticHead:
-        """The head of architectures of so many layers."""
-        found = self.head[str(depth)] if isinstance(self.head, nn.ModuleDict) else self.head
-        return cast("ElasticHead", found)
 
 
 def fresh_supernet(
     space: EncoderSpace,
     vocab_size: int,
-    config: EncoderSupernetConfig,
+    config: SupernetConfig,
     seed: int,
     start: StateDict | None = None,
 ) -> Supernet:
@@ -176,7 +217,7 @@ def fresh_supernet(
 def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
     """A supernet as a file describes it, to receive the file's weights; for `load_supernet`."""
     space = parse(EncoderSpace, json.loads(space_json), "space")
-    config = parse(EncoderSupernetConfig, json.loads(config_json), "config")
+    config = parse(SupernetConfig, json.loads(config_json), "config")
     # any seed will do: the file's weights replace what is drawn
     return fresh_supernet(space, vocab_size, config, seed=0)
 
@@ -198,7 +239,7 @@ def sliced_subnet(
     arch: EncoderArch,
     space: EncoderSpace,
     vocab_size: int,
-    config: EncoderSupernetConfig,
+    config: SupernetConfig,
     start: StateDict,
 ) -> EncoderSubnet:
     """A subnet whose weights are the first rows and columns of the largest architecture's, and its
@@ -217,30 +258,28 @@ def teacher_network(
     weights: StateDict,
     seed: int,
 ) -> EncoderSubnet:
-    """The largest architecture with the weights of a checkpoint, which `check_fits` was
-    called on.
-    """
+    """The largest architecture with the weights of a checkpoint, which passed `check_fits`."""
     largest = cast("EncoderArch", space.largest)
     net = fresh_subnet(largest, space, vocab_size, config, seed)
     state = net.state_dict()
-    fitting = {
-        name for name in state if name in weights and weights[name].shape == state[name].shape
-    }
-    wrong = sorted(state.keys() - fitting)
-    # a checkpoint has no bottlenecks: fresh ones change nothing
-    fresh = [name for name in wrong if name.startswith("head.") or _is_bottleneck(name)]
-    if len(fresh) < len(wrong):
-        lacking = next(name for name in wrong if name not in fresh)
-        raise ConfigError(
-            f"the checkpoint's weights do not fit the largest architecture of the space: {lacking} "
-            f"is {_shape(weights.get(lacking))}, needed is {_shape(state[lacking])}; give [space] "
-            "the checkpoint's sizes"
-        )
-    # nor is the scale of labels drawn
-    drawn = [name for name in fresh if name != SCALE and not _is_bottleneck(name)]
+    drawn = []
+    for name in sorted(state):
+        found = weights.get(name)
+        if found is not None and found.shape == state[name].shape:
+            state[name] = found
+        elif name.split(".")[-2] in ("narrow", "widen"):
+            continue  # a checkpoint has no bottlenecks: fresh ones change nothing
+        elif name.startswith("head."):
+            drawn += [name] if name != "head.scale" else []
+        else:
+            raise ConfigError(
+                f"the checkpoint's weights do not fit the largest architecture of the space: {name}"
+                f" is {'missing' if found is None else list(found.shape)}, needed is "
+                f"{list(state[name].shape)}; give [space] the checkpoint's sizes"
+            )
     if drawn:
         _log.info("drawn anew: %s", ", ".join(drawn))
-    net.load_state_dict({name: weights[name] for name in fitting}, strict=False)
+    net.load_state_dict(state)
     return net
 
 
@@ -253,15 +292,33 @@ def fit_scale(net: nn.Module, labels: npt.NDArray[np.float64]) -> None:
     for head in net.modules():
         if isinstance(head, PooledHead | ElasticHead) and head.scale is not None:
             out = cast("ElasticLinear | nn.Linear", head.out)
-            if out.bias.any():
+            if out.bias.any():  # it was trained: its answers stay what they are
                 out.weight.div_(spread)
                 out.bias.sub_(center).div_(spread)
             head.scale.copy_(torch.tensor([center, spread]))
 
 
-def _is_bottleneck(name: str) -> bool:
-    return name.split(".")[-2] in ("narrow", "widen")
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else str(list(tensor.shape))
+def serve_task(
+    net: Supernet,
+    trained: EncoderRunConfig,
+    config: EncoderRunConfig,
+    seed: int,
+    examples: Sequence[Example],
+) -> Supernet:
+    """Give a supernet that was trained without labels the head of a task."""
+    if trained.task.kind not in AGNOSTIC:
+        raise ConfigError(
+            f"the supernet was trained for one {trained.task.kind}; only those of "
+            f"{' and '.join(AGNOSTIC)} serve other tasks"
+        )
+    if config.task.kind not in SERVED:
+        raise ConfigError(
+            f"task.kind of a served task is one of {', '.join(SERVED)}, not {config.task.kind}"
+        )
+    served = fresh_supernet(config.space, net.vocab_size, config.supernet, seed)
+    body = {name: x for name, x in net.state_dict().items() if not name.startswith(_HEAD)}
+    head = {name: x for name, x in served.state_dict().items() if name.startswith(_HEAD)}
+    # strict: a weight of the body that is missing would stay random
+    served.load_state_dict(body | head)
+    fit_scale(served, label_array(examples))
+    return served.eval()

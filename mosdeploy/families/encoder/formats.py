@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from ...config.encoder import EncoderRunConfig, TaskKind
+from ...config.encoder import EncoderRunConfig, TaskConfig, TaskKind
 from ...errors import ExportError
 from ...export.bundle import copy_tokenizer, whole_folder
 from ...export.onnx.initializers import Array
 from ...export.onnx.model import write_model
 from ...family import FormatJob
-from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import EncoderArch
-from .label_scale import folded
-from .onnx_graph import build_graph
+from ...spaces.encoder import EncoderArch, EncoderSpace
+from .checkpoint import BERT_LAYER, EMBEDDINGS
+from .onnx_graph import build_graph, folded
 from .tokenizer import ROBERTA_TOKENS, SPECIAL_TOKENS, TOKENIZER_NAME
-from .weight_names import BERT_LAYER, EMBEDDINGS
 
 CONFIG_NAME = "config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
@@ -34,36 +32,44 @@ _CLASSES: dict[TaskKind, str] = {
 }
 _ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 _ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+_LABELLED = ("classification", "regression", "tagging")
 
 
 def write_optimum(job: FormatJob, out_dir: Path) -> None:
     """Write model.onnx with what Optimum needs beside it."""
-    kind = _config_of(job).task.kind
-    if kind not in ("classification", "regression", "tagging"):
+    arch, _, config = _parts(job)
+    if config.task.kind not in _LABELLED:
         raise ExportError(
-            f"Optimum has no class for the output of {kind}; export a bundle, or --format hf"
+            f"Optimum has no class for the output of {config.task.kind}; export a bundle, or "
+            "--format hf"
         )
     with whole_folder(out_dir, CONFIG_NAME, REFUSAL) as folder:
         folder.mkdir()
-        write_model(build_graph(job.spec, _arch(job), job.weights), folder / "model.onnx")
-        tokenizer_path = _write_tokenizer(job, folder)
-        _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
+        write_model(build_graph(job.spec, arch, job.weights), folder / "model.onnx")
+        _write_tokenizer_and_config(job, folder)
 
 
 def write_hf(job: FormatJob, out_dir: Path) -> None:
     """Write model.safetensors and config.json of a BERT; a folder of vectors is one of
     sentence-transformers too.
     """
-    _check_bert(job)
+    arch, space, config = _parts(job)
+    _check_bert(arch, space, job.spec.workload.precision)
+    kind = config.task.kind
     with whole_folder(out_dir, CONFIG_NAME, REFUSAL) as folder:
         folder.mkdir()
-        kind = _config_of(job).task.kind
-        tensors = bert_weights(folded(job.weights), kind, _space(job))
+        tensors = bert_weights(folded(job.weights), kind, space)
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-        tokenizer_path = _write_tokenizer(job, folder)
-        _write_json(folder / CONFIG_NAME, _config(job, tokenizer_path))
+        _write_tokenizer_and_config(job, folder)
         if kind == "embedding":
             _write_sentence_transformer(job, folder)
+
+
+def _parts(job: FormatJob) -> tuple[EncoderArch, EncoderSpace, EncoderRunConfig]:
+    assert isinstance(job.arch, EncoderArch)
+    assert isinstance(job.spec.space, EncoderSpace)
+    assert isinstance(job.config, EncoderRunConfig)
+    return job.arch, job.spec.space, job.config
 
 
 # -- weights ---------------------------------------------------------------------------------------
@@ -72,7 +78,7 @@ def write_hf(job: FormatJob, out_dir: Path) -> None:
 def bert_weights(
     weights: Mapping[str, Array], kind: TaskKind, space: EncoderSpace
 ) -> dict[str, Array]:
-    """A subnet's weights under the names that transformers gives those of a BERT."""
+    """Return a subnet's weights under the names that transformers gives those of a BERT."""
     names = {ours: theirs for theirs, ours in EMBEDDINGS.items()}
     in_layer = {ours: theirs for theirs, ours in BERT_LAYER.items()}
     # the model without a head has no prefix
@@ -95,17 +101,13 @@ def bert_weights(
         found[f"{theirs}.{part}"] = np.ascontiguousarray(array)
     if not space.num_types:
         # a BERT has one type at least; zeros add nothing
-        row = np.zeros(
-            (1, found[f"{prefix}embeddings.word_embeddings.weight"].shape[1]), np.float32
-        )
+        width = found[f"{prefix}embeddings.word_embeddings.weight"].shape[1]
+        row = np.zeros((1, width), np.float32)
         found[f"{prefix}embeddings.token_type_embeddings.weight"] = row
     return found
 
 
-def _check_bert(job: FormatJob) -> None:
-    arch = _arch(job)
-    space = _space(job)
-    precision = job.spec.workload.precision
+def _check_bert(arch: EncoderArch, space: EncoderSpace, precision: str) -> None:
     if precision != "fp32":
         raise ExportError(
             f"the weights of this format are fp32, not {precision}; add --precision fp32"
@@ -130,17 +132,31 @@ def _check_bert(job: FormatJob) -> None:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _config(job: FormatJob, tokenizer_path: Path) -> dict[str, Any]:
-    """config.json; of a subnet whose layers differ it says the largest."""
-    arch = _arch(job)
-    space = _space(job)
-    task = _config_of(job).task
-    names = task.tag_names or ("LABEL_0",)
-    config: dict[str, Any] = {
+def _write_tokenizer_and_config(job: FormatJob, folder: Path) -> None:
+    """Copy the tokenizer, and write how it and the model are used."""
+    arch, space, config = _parts(job)
+    path = folder / TOKENIZER_NAME
+    copy_tokenizer(job.tokenizer_path, path, job.tokenizer_sha256)
+    added = json.loads(path.read_text(encoding="utf-8"))["added_tokens"]
+    ids = {token["content"]: token["id"] for token in added}
+    pairs = zip((*_ROLES, *_ROLES), (*SPECIAL_TOKENS, *ROBERTA_TOKENS), strict=True)
+    roles = {role: name for role, name in pairs if name in ids}
+    types = ["token_type_ids"] if space.num_types else []
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.export.max_input_len,
+        "padding_side": "right",
+        "model_input_names": ["input_ids", *types, "attention_mask"],
+        **roles,
+    }
+    _write_json(folder / TOKENIZER_CONFIG_NAME, tokenizer_config)
+    pad_id = ids[roles["pad_token"]] if "pad_token" in roles else 0
+    model_config = {
         "model_type": "bert",
-        "architectures": [_CLASSES[task.kind]],
+        "architectures": [_CLASSES[config.task.kind]],
         "vocab_size": job.spec.vocab_size,
         "hidden_size": arch.embed_dim,
+        # of a subnet whose layers differ, the largest
         "num_hidden_layers": len(arch.layers),
         "num_attention_heads": max(layer.heads for layer in arch.layers),
         "intermediate_size": max(layer.ffn_dim for layer in arch.layers),
@@ -148,36 +164,29 @@ def _config(job: FormatJob, tokenizer_path: Path) -> dict[str, Any]:
         "layer_norm_eps": space.norm_epsilon,
         "max_position_embeddings": space.max_positions,
         "type_vocab_size": max(1, space.num_types),
-        "pad_token_id": _special_ids(tokenizer_path).get("pad_token", 0),
+        "pad_token_id": pad_id,
+        **_label_config(config.task),
     }
-    if task.kind in ("classification", "regression", "tagging"):
-        config["id2label"] = {str(i): name for i, name in enumerate(names)}
-        config["label2id"] = {name: i for i, name in enumerate(names)}
-    if task.kind in ("classification", "regression"):
-        is_number = task.kind == "regression"
-        config["problem_type"] = "regression" if is_number else "single_label_classification"
-    return config
+    _write_json(folder / CONFIG_NAME, model_config)
 
 
-def _write_tokenizer(job: FormatJob, folder: Path) -> Path:
-    """Copy the tokenizer and say how it is used; returns the copy."""
-    path = folder / TOKENIZER_NAME
-    copy_tokenizer(job.tokenizer_path, path, job.tokenizer_sha256)
-    types = ["token_type_ids"] if _space(job).num_types else []
-    tokens = _special_tokens(path)
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": _config_of(job).export.max_input_len,
-        "padding_side": "right",
-        "model_input_names": ["input_ids", *types, "attention_mask"],
-        **tokens,
+def _label_config(task: TaskConfig) -> dict[str, Any]:
+    if task.kind not in _LABELLED:
+        return {}
+    names = task.tag_names or ("LABEL_0",)
+    labels = {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
     }
-    _write_json(folder / TOKENIZER_CONFIG_NAME, config)
-    return path
+    if task.kind == "tagging":
+        return labels
+    is_number = task.kind == "regression"
+    return labels | {"problem_type": "regression" if is_number else "single_label_classification"}
 
 
 def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
-    """What sentence-transformers reads: how tokens become one vector, scaled to length 1."""
+    """Write for sentence-transformers how tokens become one vector, scaled to length 1."""
+    arch, space, config = _parts(job)
     parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     modules = [
         {
@@ -189,45 +198,16 @@ def _write_sentence_transformer(job: FormatJob, folder: Path) -> None:
         for i, (path, name) in enumerate(parts)
     ]
     _write_json(folder / "modules.json", modules)
-    length = {"max_seq_length": _config_of(job).export.max_input_len, "do_lower_case": False}
+    length = {"max_seq_length": config.export.max_input_len, "do_lower_case": False}
     _write_json(folder / "sentence_bert_config.json", length)
     for path, _ in parts[1:]:
         (folder / path).mkdir()
     pooling = {
-        "word_embedding_dimension": _arch(job).embed_dim,
-        "pooling_mode_cls_token": _space(job).reads_first,
-        "pooling_mode_mean_tokens": not _space(job).reads_first,
+        "word_embedding_dimension": arch.embed_dim,
+        "pooling_mode_cls_token": space.reads_first,
+        "pooling_mode_mean_tokens": not space.reads_first,
     }
     _write_json(folder / "1_Pooling" / CONFIG_NAME, pooling)
-
-
-def _special_tokens(tokenizer_path: Path) -> dict[str, str]:
-    """What each of the special tokens is called, of those that there are."""
-    added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
-    known = {token["content"] for token in added}
-    pairs = zip((*_ROLES, *_ROLES), (*SPECIAL_TOKENS, *ROBERTA_TOKENS), strict=True)
-    return {role: name for role, name in pairs if name in known}
-
-
-def _special_ids(tokenizer_path: Path) -> dict[str, int]:
-    added = json.loads(tokenizer_path.read_text(encoding="utf-8"))["added_tokens"]
-    ids = {token["content"]: token["id"] for token in added}
-    return {role: ids[name] for role, name in _special_tokens(tokenizer_path).items()}
-
-
-def _config_of(job: FormatJob) -> EncoderRunConfig:
-    assert isinstance(job.config, EncoderRunConfig)
-    return job.config
-
-
-def _arch(job: FormatJob) -> EncoderArch:
-    assert isinstance(job.arch, EncoderArch)
-    return job.arch
-
-
-def _space(job: FormatJob) -> EncoderSpace:
-    assert isinstance(job.spec.space, EncoderSpace)
-    return job.spec.space
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...data.batches import Batch
 from ...supernet.elastic import StateDict
-from .batch import EncoderBatch
+from .dataset import EncoderBatch
 from .network import EncoderSubnet
 
 CONTRAST_TEMPERATURE = 0.05

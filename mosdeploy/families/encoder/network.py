@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import BertLayerConfig, EncoderArch
+from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table
 from ...supernet.layers import ACTIVATIONS, Dropout, EncoderLayer, Linear, StackConfig, checkpointed

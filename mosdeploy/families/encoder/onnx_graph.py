@@ -1,9 +1,11 @@
 """One ONNX graph for an encoder with its head: token ids in, logits or a vector out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
+import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from ...export.onnx.blocks import (
@@ -11,21 +13,21 @@ from ...export.onnx.blocks import (
     ResidualStream,
     StackSpec,
     feed_forward,
+    first_self_attention,
+    quantized_self_attention,
 )
 from ...export.onnx.builder import GraphBuilder
 from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
 from ...export.onnx.linear import LinearLayer
 from ...export.onnx.model import GraphOptions, make_model
+from ...export.onnx.packing import Segments, packed_first_attention, packed_self_attention
+from ...export.onnx.padded import padded_first_attention, padded_self_attention, padding_bias
 from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
 from ...runtime.manifest import INDEPENDENT_ROWS
-from ...spaces.encoder import EncoderSpace
-from ...spaces.encoder_choices import VECTOR_HEADS, EncoderArch
-from ...spaces.encoder_workload import EncoderWorkload
+from ...spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec
-from .label_scale import folded
-from .onnx_texts import OneText, PackedTexts, PaddedTexts, Texts, num_texts, real_tokens
 
 INPUT_IDS = "input_ids"
 ATTENTION_MASK = "attention_mask"
@@ -42,7 +44,7 @@ def build_graph(
     options: GraphOptions | None = None,
 ) -> ModelProto:
     """Build the graph of one subnet."""
-    plan = GraphSpec.of(spec, arch)
+    plan = EncoderGraph.of(spec, arch)
     source = InlineInitializers(folded(weights)) if isinstance(weights, Mapping) else weights
     builder = GraphBuilder(source, "encode")
     is_real = real_tokens(builder, ATTENTION_MASK)
@@ -66,7 +68,7 @@ def build_graph(
 
 
 @dataclass(frozen=True)
-class GraphSpec:
+class EncoderGraph:
     """What the nodes of one graph depend on."""
 
     arch: EncoderArch
@@ -75,7 +77,7 @@ class GraphSpec:
     vocab_size: int
 
     @classmethod
-    def of(cls, spec: ModelSpec, arch: ArchConfig) -> "GraphSpec":
+    def of(cls, spec: ModelSpec, arch: ArchConfig) -> "EncoderGraph":
         """Check that the architecture is in the space (ArchError) and put both together."""
         spec.space.check(arch)
         assert isinstance(arch, EncoderArch)
@@ -149,6 +151,181 @@ class GraphSpec:
         return LinearLayer(owner, (name,), num_inputs, num_outputs, self.number_format)
 
 
+def folded(weights: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Return the same function without a scale of labels, which the output layer takes in."""
+    if "head.scale" not in weights:
+        return weights
+    center, spread = weights["head.scale"]
+    return {name: x for name, x in weights.items() if name != "head.scale"} | {
+        "head.out.weight": weights["head.out.weight"] * spread,
+        "head.out.bias": weights["head.out.bias"] * spread + center,
+    }
+
+
+# -- the texts of a batch: one in a loop body, all real tokens in one row, or all as they are ------
+
+
+def real_tokens(builder: GraphBuilder, mask: str) -> str:
+    """Where real tokens are, bool (B, S), by the attention mask; everywhere in a text without one,
+    so that none is empty.
+    """
+    most = builder.op("ReduceMax", mask, builder.constant([1]), keepdims=1)  # (B, 1)
+    is_empty = builder.op("Equal", most, builder.constant(0))
+    return builder.op("Or", builder.op("Greater", mask, builder.constant(0)), is_empty)
+
+
+def num_texts(builder: GraphBuilder, ids: str) -> str:
+    """B, int64 scalar."""
+    return builder.op("Squeeze", builder.op("Shape", ids, start=0, end=1))
+
+
+class OneText:
+    """The tokens of the text `number` of a batch."""
+
+    def __init__(self, builder: GraphBuilder, number: str, is_real: str) -> None:
+        self.builder = builder
+        self._number = number
+        self._is_real = is_real
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each token in its text, int64 (1, T)."""
+        return self.builder.op("NonZero", self._own)
+
+    @cached_property
+    def _own(self) -> str:
+        return self.builder.op("Gather", self._is_real, self._number)  # (S,)
+
+    def pick(self, ids: str) -> str:
+        """Ids (1, T) of the tokens, from those of the batch (B, S)."""
+        return self.builder.op("Gather", self.builder.op("Gather", ids, self._number), self.columns)
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let the tokens of the stream (1, T, d) attend to all."""
+        quantized_self_attention(stream, owner, heads)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token alone, to which the stream is shortened."""
+        first_self_attention(stream, owner, heads)
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens (1, T, d), which has the direction of their mean: (1, d)."""
+        return self.builder.op("ReduceSum", x, self.builder.constant([1]), keepdims=0)
+
+    def padded(self, x: str) -> str:
+        """Tokens (1, T, d) where they stand in the batch, (1, S, d); in between is a real one."""
+        return self.builder.op("Gather", x, _token_of_position(self.builder, self._own), axis=1)
+
+
+class _BatchOfTexts(ABC):
+    """All texts of a batch."""
+
+    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
+        self.builder = builder
+        self._ids = ids
+        self._is_real = is_real
+
+    @abstractmethod
+    def padded(self, x: str) -> str:
+        """Hidden states where they stand in the batch, (B, S, d)."""
+
+    def total(self, x: str) -> str:
+        """Sum of the tokens of each text, which has the direction of their mean, (B, d)."""
+        weights = _as_numbers(self.builder, self._is_real, np.float32)
+        axis = self.builder.constant([1])
+        row = self.builder.op("Unsqueeze", weights, axis)  # (B, 1, S)
+        return self.builder.op("Squeeze", self.builder.op("MatMul", row, self.padded(x)), axis)
+
+
+class PackedTexts(_BatchOfTexts):
+    """The tokens of all texts of a batch, one text behind another."""
+
+    def __init__(self, builder: GraphBuilder, ids: str, is_real: str) -> None:
+        super().__init__(builder, ids, is_real)
+        self._flat = self._in_a_row(is_real)
+        self._positions = builder.op("NonZero", self._flat)  # (1, T)
+        ones = _as_numbers(builder, is_real, np.int64)
+        lengths = builder.op("ReduceSum", ones, builder.constant([1]), keepdims=0)  # (B,)
+        ends = builder.op("CumSum", lengths, builder.constant(0))
+        starts = builder.op("Sub", ends, lengths)
+        self._segments = Segments(starts, ends, num_texts(builder, ids))
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each token in its text, int64 (1, T)."""
+        width = self.builder.op("Shape", self._ids, start=1, end=2)
+        return self.builder.op("Mod", self._positions, width)
+
+    def pick(self, ids: str) -> str:
+        """Ids (1, T) of the tokens, from those of the batch (B, S)."""
+        return self.builder.op("Gather", self._in_a_row(ids), self._positions)
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let the tokens of the stream (1, T, d) attend to all of their text."""
+        packed_self_attention(stream, owner, heads, self._segments)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token of each text, to which the stream is shortened."""
+        packed_first_attention(stream, owner, heads, self._segments)
+
+    def padded(self, x: str) -> str:
+        """Tokens (1, T, d) where they stand in the batch, (B, S, d); in between is a real one."""
+        tokens = _token_of_position(self.builder, self._flat)  # (B * S,)
+        table = self.builder.op("Squeeze", x, self.builder.constant([0]))
+        places = self.builder.op("Reshape", tokens, self.builder.op("Shape", self._ids))
+        return self.builder.op("Gather", table, places)
+
+    def _in_a_row(self, x: str) -> str:
+        return self.builder.op("Reshape", x, self.builder.constant([-1]))
+
+
+class PaddedTexts(_BatchOfTexts):
+    """All positions of a batch, padding too."""
+
+    @cached_property
+    def _bias(self) -> str:
+        return padding_bias(self.builder, self._is_real)
+
+    @cached_property
+    def columns(self) -> str:
+        """Position of each column, int64 (1, S)."""
+        builder = self.builder
+        width = builder.op("Squeeze", builder.op("Shape", self._ids, start=1, end=2))
+        row = builder.op("Range", builder.constant(0), width, builder.constant(1))
+        return builder.op("Unsqueeze", row, builder.constant([0]))
+
+    def pick(self, ids: str) -> str:
+        """Ids (B, S) as they are."""
+        return ids
+
+    def attend(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """Let all positions of the stream (B, S, d) attend to the tokens of their text."""
+        padded_self_attention(stream, owner, heads, self._bias)
+
+    def attend_first(self, stream: ResidualStream, owner: str, heads: int) -> None:
+        """The same for the first token of each text alone; the stream is shortened, (1, B, d)."""
+        padded_first_attention(stream, owner, heads, self._bias)
+
+    def padded(self, x: str) -> str:
+        """States (B, S, d) as they are."""
+        return x
+
+
+Texts = OneText | PackedTexts | PaddedTexts
+
+
+def _token_of_position(builder: GraphBuilder, is_real: str) -> str:
+    """For each position (N,) the number of its token among the real ones, or of one before it."""
+    zero = builder.constant(0)
+    count = builder.op("CumSum", _as_numbers(builder, is_real, np.int64), zero)
+    return builder.op("Max", builder.op("Sub", count, builder.constant(1)), zero)
+
+
+def _as_numbers(builder: GraphBuilder, is_real: str, dtype: type[np.generic]) -> str:
+    """1 where a token is real, else 0."""
+    return builder.op("Where", is_real, builder.constant(1, dtype), builder.constant(0, dtype))
+
+
 # -- layers ----------------------------------------------------------------------------------------
 
 
@@ -157,7 +334,7 @@ Sublayer = Callable[[Texts, str], str]
 """
 
 
-def _sublayers(plan: GraphSpec) -> list[Sublayer]:
+def _sublayers(plan: EncoderGraph) -> list[Sublayer]:
     """All of the network, in order."""
     return [
         partial(sublayer, plan, i)
@@ -166,7 +343,7 @@ def _sublayers(plan: GraphSpec) -> list[Sublayer]:
     ]
 
 
-def _text_by_text(builder: GraphBuilder, plan: GraphSpec, is_real: str) -> str:
+def _text_by_text(builder: GraphBuilder, plan: EncoderGraph, is_real: str) -> str:
     """Run everything on one text after another; give the output of the graph."""
     sublayers = _sublayers(plan)
     at_once = 1 if plan.workload.batch > 1 else len(sublayers)
@@ -193,7 +370,7 @@ def _text_by_text(builder: GraphBuilder, plan: GraphSpec, is_real: str) -> str:
     return builder.op("ConcatFromSequence", states, axis=0)
 
 
-def _attention(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
+def _attention(plan: EncoderGraph, i: int, texts: Texts, x: str) -> str:
     """Narrow the states (1, T, d) of a bottleneck, and let tokens attend; give (1, T, inner width),
     or of the last layer before a head that reads the first position alone (1, B, inner width).
     """
@@ -209,7 +386,7 @@ def _attention(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
     return stream.reads
 
 
-def _feed_forward(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
+def _feed_forward(plan: EncoderGraph, i: int, texts: Texts, x: str) -> str:
     """Run the FFN, and widen the states of a bottleneck: the shape is that of `x`, d wide."""
     layer = plan.arch.layers[i]
     stream = plan.stream(texts.builder, i, "ffn_norm", x)
@@ -220,7 +397,7 @@ def _feed_forward(plan: GraphSpec, i: int, texts: Texts, x: str) -> str:
     return widen.apply(texts.builder, stream.reads)
 
 
-def _embed(plan: GraphSpec, texts: Texts) -> str:
+def _embed(plan: EncoderGraph, texts: Texts) -> str:
     """Add the vectors of tokens, positions and types, norm the sum, widen it: float (1, T, d)."""
     builder = texts.builder
     t = plan.table_dim
@@ -241,7 +418,7 @@ def _embed(plan: GraphSpec, texts: Texts) -> str:
 # -- heads -----------------------------------------------------------------------------------------
 
 
-def _head(plan: GraphSpec, texts: Texts, x: str) -> str:
+def _head(plan: EncoderGraph, texts: Texts, x: str) -> str:
     """Hidden states of the last layer to the output of the graph, or to that of one text."""
     builder = texts.builder
     d = plan.arch.embed_dim
@@ -262,7 +439,7 @@ def _head(plan: GraphSpec, texts: Texts, x: str) -> str:
     return _masked_lm(builder, plan, x)
 
 
-def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
+def _masked_lm(builder: GraphBuilder, plan: EncoderGraph, x: str) -> str:
     """Logits (B, S, V) of all words at every position (B, S, d), by the embedding table."""
     d = plan.arch.embed_dim
     t = plan.table_dim
@@ -280,7 +457,7 @@ def _masked_lm(builder: GraphBuilder, plan: GraphSpec, x: str) -> str:
 # -- weights that are no matrix of a layer ---------------------------------------------------------
 
 
-def _norm(builder: GraphBuilder, plan: GraphSpec, name: str, x: str, dim: int) -> str:
+def _norm(builder: GraphBuilder, plan: EncoderGraph, name: str, x: str, dim: int) -> str:
     stream = ResidualStream(builder, replace(plan.stack, dim=dim), [], "", x)
     return stream.norm(x, name)
 

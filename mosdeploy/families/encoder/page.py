@@ -8,8 +8,7 @@ from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
 from ...report.cells import counted
 from ...report.family_page import Stack, draw_stacks
-from ...spaces.encoder_choices import EncoderArch
-from ...spaces.encoder_workload import EncoderWorkload
+from ...spaces.encoder import EncoderArch, EncoderWorkload
 from .bundle import answers_with
 
 NOTE = (
@@ -33,6 +32,14 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
     one, several = ("answers a text", "answers {} texts") if kind is None else _TASKS[kind]
     texts = "a text" if workload.batch == 1 else f"{workload.batch} texts"
     kept = ", padding kept" if workload.padding == "kept" else ""
+    facts: tuple[tuple[str, str], ...] = ()
+    if manifest is not None:
+        longest = manifest.settings["max_input_len"]
+        facts = (
+            ("Task", str(kind)),
+            ("Answers with", answers_with(manifest)),
+            ("Longest text", f"{longest} tokens; longer ones are cut, or read in windows"),
+        )
     return FamilyPage(
         workload=(
             f"{texts} of {workload.input_len} tokens, threads {workload.threads}, "
@@ -44,7 +51,7 @@ def describe_page(search: SearchResult, manifest: BundleManifest | None) -> Fami
         drawing_note=NOTE,
         layer_header=("layer", "width", "FFN width", "heads"),
         layer_rows=layer_rows,
-        bundle_facts=() if manifest is None else _bundle_facts(manifest),
+        bundle_facts=facts,
         example_header=("text", "tags of its pieces" if kind == "tagging" else "answer"),
     )
 
@@ -71,14 +78,3 @@ def draw_architecture(arch: EncoderArch) -> Markup:
         style="primary",
     )
     return draw_stacks([stack], f"Encoder of {counted(len(arch.layers), 'layer')}: {arch}")
-
-
-def _bundle_facts(manifest: BundleManifest) -> tuple[tuple[str, str], ...]:
-    return (
-        ("Task", str(manifest.settings["kind"])),
-        ("Answers with", answers_with(manifest)),
-        (
-            "Longest text",
-            f"{manifest.settings['max_input_len']} tokens; longer ones are cut, or read in windows",
-        ),
-    )

@@ -12,16 +12,15 @@ from ...config.encoder import (
     EncoderExportConfig,
     EncoderRunConfig,
     TaskConfig,
+    read_vector_modules,
 )
-from ...config.pooling import read_vector_modules
 from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
 from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
-from ...spaces.encoder_workload import EncoderWorkload
+from ...spaces.encoder import EncoderWorkload
 from .checkpoint import CHOICES, Checkpoint, load_checkpoint
-from .columns import TaskColumns, task_columns
-from .held_out import held_out_files
+from .columns import TaskColumns, held_out_files, task_columns
 from .tables import TABLES, read_rows
 from .tasks import EncoderData, load_data
 from .tokenizer import EncoderTokenizer

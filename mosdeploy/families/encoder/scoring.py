@@ -4,20 +4,19 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...config.encoder import EncoderRunConfig
-from ...data.batches import Dataset
+from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...errors import ConfigError
 from ...family import ScoredExamples, Teacher
 from ...runtime.encoder_answers import decode_answer
-from ...spaces.encoder_workload import EncoderWorkload
-from .batch import NO_TARGET
-from .dataset import BatchLayout, EncoderDataset, tokenize
+from ...spaces.encoder import EncoderWorkload
+from .dataset import NO_TARGET, BatchLayout, EncoderDataset, tokenize
 from .examples import Example
 from .metrics import (
     classification_metrics,
@@ -43,8 +42,8 @@ METRIC_NAMES = {
 """The metric that counts, by kind of task."""
 
 PARITY_METRICS = {**METRIC_NAMES, "regression": "concordance"}
-"""That by which a bundle is compared with torch: Pearson's correlation does not see answers that
-are all too high, or on another scale.
+"""The metric by which a bundle is compared with torch: Pearson's correlation does not see answers
+that are all too high, or on another scale.
 """
 
 Metrics = Callable[[list[str]], dict[str, float]]
@@ -62,45 +61,36 @@ def scored_examples(
     """Texts with their references, cut as a bundle cuts them."""
     rows = np.random.default_rng(DRAW_SEED).permutation(len(examples))[:limit]
     chosen = [examples[i] for i in np.sort(rows)]
-    limits = config.export
-    asked = config.model_copy(
-        update={"task": config.task.model_copy(update={"max_tokens": limits.max_input_len})}
-    )
-    dataset = tokenize(tokenizer, chosen, asked)
-    ids = [row.tolist() for row in (dataset.ids[i] for i in range(len(dataset)))]
-    if config.task.kind == "masked-lm":
+    max_input_len = config.export.max_input_len
+    task = config.task.model_copy(update={"max_tokens": max_input_len})
+    dataset = tokenize(tokenizer, chosen, config.model_copy(update={"task": task}))
+    if task.kind == "masked-lm":
         return _masked_examples(tokenizer, chosen, dataset)
-    predict = predictor(dataset.layout)
-    kind = config.task.kind
-    metrics: Metrics
-    line_metrics: Metrics | None = None
-    if kind == "classification":
-        metrics = _classification(chosen, config.task.labels)
-    elif kind == "regression":
-        metrics = _regression(chosen)
-    elif kind == "tagging":
-        metrics = _tagging(tokenizer, chosen, config)
-        line_metrics = _word_tagging(chosen, config)
-    elif teacher is None:
-        raise ConfigError("an embedding task is scored by the vectors of a teacher: there is none")
-    else:
-        metrics = _embedding(teacher.label(dataset, chosen))
+    vectors = None
+    if task.kind == "embedding":
+        if teacher is None:
+            raise ConfigError("an embedding task is scored by a teacher's vectors: there is none")
+        labelled = cast("EncoderDataset", teacher.label(dataset, chosen))
+        vectors = np.asarray(labelled.teacher, dtype=np.float64)  # (N, d)
+    is_tagging = task.kind == "tagging"
     return ScoredExamples(
         inputs=[example.line for example in chosen],
-        input_ids=ids,
-        predict=predict,
-        decode=decoder(config),
-        metrics=metrics,
-        metric=PARITY_METRICS[kind],
-        setup=f"{limits.max_input_len} tokens",
-        line_metrics=line_metrics,
+        input_ids=[dataset.ids[i].tolist() for i in range(len(dataset))],
+        predict=predictor(dataset.layout),
+        decode=functools.partial(decode_answer, task.kind, task.tag_names),
+        metrics=_tagging(tokenizer, chosen, config)
+        if is_tagging
+        else _metrics(task, chosen, vectors),
+        metric=PARITY_METRICS[task.kind],
+        setup=f"{max_input_len} tokens",
+        line_metrics=_word_tagging(chosen, config) if is_tagging else None,
     )
 
 
 def predictor(
     layout: BatchLayout,
 ) -> Callable[[Any, list[list[int]]], list[list[float]]]:
-    """What answers ids with a plain network: (network, ids) to answers, in the order given."""
+    """Return what answers ids with a plain network: (network, ids) to answers, in order."""
 
     def predict(subnet: Any, inputs: list[list[int]]) -> list[list[float]]:
         return [output.flatten().tolist() for output in outputs_of(subnet, inputs, layout)]
@@ -136,28 +126,25 @@ def outputs_of(
     return found
 
 
-def decoder(config: EncoderRunConfig) -> Callable[[Sequence[float]], str]:
-    """What spells an answer, as a bundle on a device does: the class's name, the number, a tag for
-    each piece, or the vector as JSON.
-    """
-    return functools.partial(decode_answer, config.task.kind, config.task.tag_names)
-
-
-def _classification(examples: Sequence[Example], labels: tuple[str, ...]) -> Metrics:
-    references = [int(example.label or 0) for example in examples]
-    numbers = {name: i for i, name in enumerate(labels)}
-    return lambda outputs: classification_metrics([numbers[x] for x in outputs], references)
-
-
-def _regression(examples: Sequence[Example]) -> Metrics:
-    references = [float(example.label or 0) for example in examples]
-    return lambda outputs: regression_metrics([float(output) for output in outputs], references)
+def _metrics(
+    task: TaskConfig, examples: Sequence[Example], vectors: npt.NDArray[np.float64] | None
+) -> Metrics:
+    if vectors is not None:
+        return lambda outputs: embedding_metrics(
+            np.array([json.loads(output) for output in outputs]), vectors
+        )
+    labels = [example.label or 0.0 for example in examples]
+    if task.kind == "regression":
+        return lambda outputs: regression_metrics([float(output) for output in outputs], labels)
+    classes = [int(label) for label in labels]
+    numbers = {name: i for i, name in enumerate(task.labels)}
+    return lambda outputs: classification_metrics([numbers[x] for x in outputs], classes)
 
 
 def _tagging(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], config: EncoderRunConfig
 ) -> Metrics:
-    """Entities of all words; those that were cut off, or that have no piece, count as O."""
+    """Metrics of tags of pieces; words that were cut off, or that have no piece, count as O."""
     references = _tag_names(examples, config)
     first_pieces = [
         tokenizer.encode_words(example.words, config.export.max_input_len).first_pieces
@@ -175,7 +162,7 @@ def _tagging(
 
 
 def _word_tagging(examples: Sequence[Example], config: EncoderRunConfig) -> Metrics:
-    """The same of answers with a tag for each word of the line, as a bundle finds the words."""
+    """Metrics of answers with a tag for each word of the line, as a bundle finds the words."""
     references = _tag_names(examples, config)
     # a word of the task may hold spaces, of which some are no plain ones, or nothing else
     counts = [[len(word.split()) for word in example.words] for example in examples]
@@ -196,18 +183,10 @@ def _tag_names(examples: Sequence[Example], config: EncoderRunConfig) -> list[li
     return [[names[tag] for tag in example.tags] for example in examples]
 
 
-def _embedding(labelled: Dataset) -> Metrics:
-    assert isinstance(labelled, EncoderDataset)  # which a teacher of this family gives back
-    references = np.asarray(labelled.teacher, dtype=np.float64)  # (N, d)
-    return lambda outputs: embedding_metrics(
-        np.array([json.loads(output) for output in outputs]), references
-    )
-
-
 def _masked_examples(
     tokenizer: EncoderTokenizer, examples: Sequence[Example], dataset: EncoderDataset
 ) -> ScoredExamples:
-    """How many of the hidden pieces a network finds."""
+    """Examples that count the hidden pieces that a network finds."""
     rows = range(len(dataset))
     hidden = dataset.masking.hide([dataset.ids[i] for i in rows], np.array(rows))
     wanted = [(labels != NO_TARGET, labels) for _, labels in hidden]

@@ -2,7 +2,7 @@
 
 import csv
 import json
-import re
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from ...data.text_files import DATASETS, load_published, read_text_lines
 from ...errors import ConfigError
 from ...record import load_json
 from ...runtime.errors import InputError
+from ...runtime.manifest import MAX_ANSWER
 from ...runtime.texts import check_characters
 
 TABLES = (".csv", ".tsv", ".jsonl")
@@ -20,7 +21,7 @@ NOT_READ = (".json", ".parquet", ".arrow", ".xlsx")
 """Endings of tables that nobody means as lines of text."""
 
 MAX_CELL_CHARACTERS = 2**31 - 1
-"""What Python's reader takes at most on any machine; by itself it refuses more than 131,072."""
+"""Python's reader takes no more on any machine; its default limit is 131,072."""
 
 LINES_COLUMN = "text"
 """Name of the one column of a file of plain lines."""
@@ -35,6 +36,9 @@ GLUE_COLUMNS = (
 """Columns of text in GLUE's tables, for a run file that names none."""
 
 
+# -- cells
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: cells by column, and for messages the file and line where it begins."""
@@ -43,30 +47,82 @@ class Row:
     cells: Mapping[str, Any]
 
     def cell(self, column: str) -> Any:
-        """What a column holds."""
+        """Return the content of a column."""
         if column not in self.cells:
-            near = [name for name in self.cells if _folded(name) == _folded(column)]
             raise ConfigError(
                 f"{self.place}: no column '{column}'; the columns are: "
                 f"{quoted(self.cells) or 'none'}"
-                + (f"; did you mean '{near[0]}'? Case and spaces count" if near else "")
             )
         return self.cells[column]
 
+    def words(self, column: str) -> tuple[str, ...]:
+        """Return the list in a cell: of JSON, or words separated by spaces."""
+        cell = self.cell(column)
+        if isinstance(cell, str):
+            return tuple(cell.split())
+        if not isinstance(cell, list | tuple):
+            raise ConfigError(f"{self.place}: column '{column}' holds {cell!r}, no list")
+        words = tuple(" ".join(cell_text(word).split()) for word in cell)
+        if not all(words):
+            raise ConfigError(
+                f"{self.place}: word {words.index('') + 1} of column '{column}' is empty; leave it "
+                "out, with its tag"
+            )
+        return words
+
+    def tags(self, column: str) -> tuple[str, ...]:
+        """Return the tags in a cell as they are answered: without spaces of their own."""
+        return tuple("_".join(tag.split()) for tag in self.words(column))
+
+    def number(self, column: str) -> float:
+        """Return the number in a cell."""
+        cell = self.cell(column)
+        number = number_of(cell)
+        if math.isnan(number):
+            raise ConfigError(
+                f"{self.place}: column '{column}' holds {repr(cell)[:100]}; regression needs a "
+                f"number in the digits 0 to 9, of {MAX_ANSWER:g} at most and without _"
+            )
+        return number
+
 
 def quoted(names: Iterable[str]) -> str:
-    """Names of columns for a message, so that blanks in them are seen."""
+    """List names of columns for a message, so that blanks in them are seen."""
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.casefold().split())
+def cell_text(cell: Any) -> str:
+    """Spell a cell as a CSV file would: a whole number without a point, `true`, `false`; nothing
+    for null and NaN, which stand for missing values.
+    """
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return cell if isinstance(cell, str) else json.dumps(cell)
+
+
+def number_of(cell: Any) -> float:
+    """Return the number in a cell; NaN if it is none, or larger than any answer of a bundle."""
+    text = str(cell).strip()
+    # Python takes 1_000 and any script's digits for numbers; what wrote the file need not
+    if isinstance(cell, bool) or "_" in text or not text.isascii():
+        return math.nan
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if abs(number) <= MAX_ANSWER else math.nan
+
+
+# -- files
 
 
 def read_rows(source: str, root: Path) -> Iterator[Row]:
-    """Rows of a table, in its order."""
+    """Read the rows of a table, in its order."""
     if source.startswith(DATASETS):
-        return _published(source)
+        rows = load_published(source, f"{DATASETS}nyu-mll/glue/sst2/train")
+        return (Row(f"{source}, row {i}", cells) for i, cells in enumerate(rows, start=1))
     path = resolve_path(source, root)
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
@@ -78,12 +134,21 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
             f"{source}: a table, but its name does not end in {', '.join(TABLES)}; unpack, convert "
             "or rename it"
         )
-    return _lines(path)
+    return (Row(place, {LINES_COLUMN: line}) for place, line in _placed_lines(path))
+
+
+def _placed_lines(path: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(read_text_lines(path), start=1):
+        yield f"{path}, line {number}", line
 
 
 def _cells(path: Path) -> Iterator[Row]:
+    if path.suffix.lower() == ".csv":
+        rows = _csv(path)
+    else:  # TSV knows no quotes
+        rows = ((place, line.split("\t") if line else []) for place, line in _placed_lines(path))
     columns: list[str] = []
-    for place, cells in _csv(path) if path.suffix.lower() == ".csv" else _tsv(path):
+    for place, cells in rows:
         if not cells:
             continue  # a blank line
         if not columns:
@@ -95,23 +160,12 @@ def _cells(path: Path) -> Iterator[Row]:
             raise ConfigError(
                 f"{place}: {len(cells)} cells for {len(columns)} columns ({quoted(columns)})"
             )
-        elif cells == columns and len(columns) > 1:
-            raise ConfigError(
-                f"{place}: the names of the columns again, as where files were put one behind the "
-                "other; leave this row out"
-            )
         else:
             yield Row(place, dict(zip(columns, cells, strict=True)))
 
 
-def _tsv(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each line with its place; cells hold whatever is no tab."""
-    for number, line in enumerate(read_text_lines(path), start=1):
-        yield f"{path}, line {number}", line.split("\t") if line else []
-
-
 def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each row with the place of its first line."""
+    """Read each row with the place of its first line."""
     first = next(read_text_lines(path), "")
     if ";" in first and "," not in first:
         raise ConfigError(
@@ -119,46 +173,25 @@ def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
             "commas, or with tabs as .tsv"
         )
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    taken: list[str] = []  # lines of the row that is read
-
-    def lines() -> Iterator[str]:
-        for line in read_text_lines(path):
-            taken.append(line)
-            yield f"{line}\n"
-
     # strict: else a quote that is not closed makes one cell of all rows up to the next quote
-    reader = csv.reader(lines(), strict=True)
+    reader = csv.reader((f"{line}\n" for line in read_text_lines(path)), strict=True)
     while True:
         place = f"{path}, line {reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            if "new-line" in str(error):
-                raise ConfigError(
-                    f"{place}: a cell of this row holds a carriage return: write a space in its "
-                    "place, or put the cell in double quotes"
-                ) from error
             raise ConfigError(
                 f"{place}: the row that begins here is no CSV ({error}); a cell that holds a "
-                'double quote stands in double quotes, with its own written twice (""); or save '
-                "the table as .tsv, without quoting, or as .jsonl"
+                "double quote or a carriage return stands in double quotes, with its own written "
+                'twice (""); or save the table as .tsv, without quoting, or as .jsonl'
             ) from error
         if cells is None:
             return
-        # its quotes would be read as a part of the cell; in quotes, such a cell is meant so
-        spaced = [x for x in cells if x[:1].isspace() and x.lstrip().startswith('"')]
-        if spaced and re.search(r'(^|,)\s+"(?!")', "\n".join(taken)):
-            raise ConfigError(
-                f"{place}: a cell begins with {spaced[0][:60]!r}; leave no space between the comma "
-                "and the quote"
-            )
-        taken.clear()
         yield place, cells
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_text_lines(path), start=1):
-        place = f"{path}, line {number}"
+    for place, line in _placed_lines(path):
         if not line.strip():
             continue
         try:
@@ -167,25 +200,9 @@ def _json_lines(path: Path) -> Iterator[Row]:
             raise ConfigError(f"{place}: not JSON: {error}") from error
         if not isinstance(cells, dict):
             raise ConfigError(f'{place}: no JSON object; a line is like {{"text": ..., ...}}')
-        if "\\u" in line:
-            _check_characters(cells, place)
+        if "\\u" in line:  # which can name half of a character
+            try:
+                check_characters(json.dumps(cells, ensure_ascii=False), place)
+            except InputError as error:
+                raise ConfigError(str(error)) from error
         yield Row(place, cells)
-
-
-def _check_characters(cells: Mapping[str, Any], place: str) -> None:
-    """Make sure that UTF-8 can write what was read: JSON can name a half of a character."""
-    try:
-        check_characters(json.dumps(cells, ensure_ascii=False), place)
-    except InputError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_text_lines(path), start=1):
-        yield Row(f"{path}, line {number}", {LINES_COLUMN: line})
-
-
-def _published(source: str) -> Iterator[Row]:
-    rows = load_published(source, f"{DATASETS}nyu-mll/glue/sst2/train")
-    for number, cells in enumerate(rows, start=1):
-        yield Row(f"{source}, row {number}", cells)

@@ -1,23 +1,18 @@
-"""Examples of a task: texts, pairs of texts or words, and what is to be learned of them."""
+"""The data of a task: its examples in three splits, with classes and tags as numbers."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...data.text_files import split_by_hash, told_held_out
 from ...errors import ConfigError
 from ...storage import fingerprint, sha256_file
-from .examples import Example, Found, folded, read_examples, text_key
-from .folders import FILES, resolve_folder
-from .targets import (
-    Target,
-    check_targets,
-    target_numbers,
-    teach_all,
-)
+from .checkpoint_files import FILES, resolve_folder
+from .examples import Example, ExampleReader, Found, Target
 
 
 @dataclass(frozen=True)
@@ -38,12 +33,11 @@ _Splits = tuple[list[Found], list[Found], list[Found]]
 def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
     """Read, clean and split the examples of a task."""
     task = config.task
-    dropped: Counter[str] = Counter()
-    splits = _read_splits(task, root, dropped)
+    splits, dropped = _read_splits(task, root)
     train, valid, test = splits
+    check_taught(train, valid + test, task)
     numbers = {name: i for i, name in enumerate(task.tag_names)}
-    check_targets([f.placed for f in train], [f.placed for f in valid + test], task)
-    done = [tuple(_numbered(f, numbers) for f in part) for part in splits]
+    done = [tuple(_numbered(found, numbers) for found in part) for part in splits]
     path = config.checkpoint.path
     folder = None if path is None else resolve_folder(path, root)
     return EncoderData(
@@ -56,10 +50,10 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
     )
 
 
-# -- reading
+# -- splits
 
 
-def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits:
+def _read_splits(task: TaskConfig, root: Path) -> tuple[_Splits, Counter[str]]:
     valid_share = 0.0 if task.valid else task.valid_fraction
     test_share = 0.0 if task.test else task.test_fraction
     if valid_share + test_share >= 1:
@@ -67,47 +61,56 @@ def _read_splits(task: TaskConfig, root: Path, dropped: Counter[str]) -> _Splits
             "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
             "train on"
         )
-    held_out = set[bytes]()
-    test = read_examples([task.test] if task.test else [], "test", task, root, dropped, held_out)
-    taken = {text_key(found.example.line) for found in test}
-    named = [task.valid] if task.valid else []
-    valid = read_examples(named, "valid", task, root, dropped, held_out)
+    reader = ExampleReader(task, root)
+    dropped = reader.dropped
+    # held-out files first: what is in them is in no other split
+    test = reader.read([task.test] if task.test else [], "test")
+    taken = {found.key for found in test}
+    valid = reader.read([task.valid] if task.valid else [], "valid")
     valid = _without(valid, taken, dropped)
-    taken |= {text_key(found.example.line) for found in valid}
-    given = read_examples(task.train_sources, "train", task, root, dropped, held_out)
-    given = _without(given, taken, dropped)
-    # first what is no label at all, then what is one that cannot be learned
-    parts = (given, valid, test)
-    numbers = target_numbers((found.placed for part in parts for found in part), task)
+    taken |= {found.key for found in valid}
+    given = _without(reader.read(task.train_sources, "train"), taken, dropped)
+    # names in the place of numbers that the files may hold
+    numbers = target_numbers([*given, *valid, *test], task)
     names = {written: task.tag_names[number] for written, number in numbers.items()}
-    given, valid, test = ([_named(found, names) for found in part] for part in parts)
-    kept: dict[tuple[bytes, Target], Found] = {}
-    for found in given:
-        key = (text_key(found.example.line), found.target)
-        dropped["duplicate"] += key in kept
-        kept.setdefault(key, found)
-    dropped += Counter()  # drops zeros
-    # what is said of one text in several pairs stays together
-    train, split_valid, split_test = split_by_hash(
-        kept.values(), _first_text, valid_share, test_share
+    given, valid, test = (
+        [replace(found, target=_mapped(found.target, names)) for found in part]
+        for part in (given, valid, test)
     )
-    teach_all(train, (split_valid, split_test), lambda found: found.placed, _first_text)
+    unique: dict[tuple[bytes, Target], Found] = {}
+    for found in given:
+        unique.setdefault((found.key, found.target), found)
+    dropped["duplicate"] += len(given) - len(unique)
+    dropped += Counter()  # drops zeros
+    # by their first text: all pairs that begin with it stay together
+    train, split_valid, split_test = split_by_hash(
+        unique.values(), lambda found: found.first_text, valid_share, test_share
+    )
+    teach_all(train, (split_valid, split_test))
     splits = (train, valid + split_valid, test + split_test)
     _check_filled(splits, task, dropped)
-    return splits
-
-
-# -- splitting
-
-
-def _first_text(found: Found) -> str:
-    return folded(found.example.text)
+    return splits, dropped
 
 
 def _without(examples: list[Found], taken: set[bytes], dropped: Counter[str]) -> list[Found]:
-    kept = [found for found in examples if text_key(found.example.line) not in taken]
+    kept = [found for found in examples if found.key not in taken]
     dropped["held_out"] += len(examples) - len(kept)
     return kept
+
+
+def teach_all(train: list[Found], split_off: Iterable[list[Found]]) -> None:
+    """Move examples that were split off back to the training examples where no other has their
+    label, with all of their text: a class cannot be learned of held-out examples.
+    """
+    taught = {label for found in train for label in found.labels}
+    for part in split_off:
+        moved = set()
+        for found in part:
+            if not set(found.labels) <= taught:
+                moved.add(found.first_text)
+                taught.update(found.labels)
+        train += [found for found in part if found.first_text in moved]
+        part[:] = [found for found in part if found.first_text not in moved]
 
 
 def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> None:
@@ -131,26 +134,66 @@ def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> N
         )
 
 
-# -- numbers
+# -- targets
 
 
-def _named(found: Found, names: dict[str, str]) -> Found:
-    """With names of classes and tags in the place of numbers that a file may hold."""
-    target = found.target
+def target_numbers(examples: Iterable[Found], task: TaskConfig) -> dict[str, int]:
+    """Return the number of each class or tag, by what the cells of all files together hold."""
+    names = task.tag_names
+    places: dict[str, str] = {}
+    for found in examples:
+        for name in found.names:
+            places.setdefault(name, found.place)
+    strangers = [name for name in places if name not in names]
+    if not strangers:
+        return {name: i for i, name in enumerate(names)}
+    numbers = {str(i): i for i in range(len(names))}
+    # labels may be digits themselves: one odd cell would make others of them all
+    if set(places) <= set(numbers) and not set(places) & set(names):
+        return numbers
+    stranger = next((name for name in strangers if name not in numbers), strangers[0])
+    column = task.tags if task.kind == "tagging" else task.label
+    raise ConfigError(
+        f"{places[stranger]}: column '{column}' holds '{stranger}'; with task.labels = "
+        f"{list(task.labels)} it may hold {', '.join(names)}, or numbers from 0 to "
+        f"{len(names) - 1} if no row holds one of these"
+    )
+
+
+def check_taught(train: Sequence[Found], held_out: Sequence[Found], task: TaskConfig) -> None:
+    """Check that there is something to tell apart, and that all that is asked was taught."""
+    if task.kind == "regression":
+        taught = {str(found.target) for found in train}
+    else:
+        taught = {label for found in train for label in found.labels}
+    if task.kind in ("classification", "regression", "tagging") and len(taught) < 2:
+        raise ConfigError(
+            f"task.train '{task.train_name}': all {len(train)} examples have the label "
+            f"'{next(iter(taught), '')}'; there is nothing to tell apart"
+        )
+    for found in held_out:
+        for label in found.labels:
+            if label not in taught:
+                raise ConfigError(
+                    f"{found.place}: no training example has the label '{label}' of this one, so "
+                    "it cannot be learned; add such examples to task.train, or leave out those "
+                    "that are held out"
+                )
+
+
+def _mapped(target: Target, mapping: Mapping[str, Any]) -> Any:
     if isinstance(target, tuple):
-        return replace(found, target=tuple(names[tag] for tag in target))
-    if isinstance(target, str):
-        return replace(found, target=names[target])
-    return found
+        return tuple(mapping[tag] for tag in target)
+    return mapping[target] if isinstance(target, str) else target
 
 
-def _numbered(found: Found, numbers: dict[str, int]) -> Example:
-    target = found.target
-    if isinstance(target, tuple):
-        return replace(found.example, tags=tuple(numbers[tag] for tag in target))
-    if isinstance(target, str):
-        return replace(found.example, label=numbers[target])
-    return replace(found.example, label=target)
+def _numbered(found: Found, numbers: Mapping[str, int]) -> Example:
+    target = _mapped(found.target, numbers)
+    key = "tags" if isinstance(target, tuple) else "label"
+    return replace(found.example, **{key: target})
+
+
+# -- digest
 
 
 def _digest(
@@ -159,12 +202,12 @@ def _digest(
     folder: Path | None,
     root: Path,
 ) -> str:
+    """Digest of all that a training depends on; of a folder the content counts, not the name."""
     task = config.task
     teacher = config.teacher
     given: list[str] = []
     if teacher.path is not None:
-        files = _checkpoint_digests(resolve_folder(teacher.path, root, "teacher.path"))
-        given = ["teacher", *files]
+        given = ["teacher", *_file_digests(resolve_folder(teacher.path, root, "teacher.path"))]
     digest = hashlib.sha256()
     for split in splits:
         digest.update(f"{len(split)}\n".encode())
@@ -174,18 +217,14 @@ def _digest(
         digest.hexdigest(),
         task.kind,
         "\t".join(task.labels),
-        # the folder's content counts, not its name
         teacher.model_copy(update={"path": None}),
         config.checkpoint.vocab_size,
-        *_checkpoint_digests(folder),
+        *([] if folder is None else _file_digests(folder)),
         *given,
-        # networks without the scale of the labels, of older versions, are others
-        *(["scaled"] if task.kind == "regression" else []),
     )
 
 
-def _checkpoint_digests(folder: Path | None) -> Iterator[str]:
-    if folder is not None:
-        for name in FILES:
-            path = folder / name
-            yield sha256_file(path) if path.is_file() else name
+def _file_digests(folder: Path) -> Iterator[str]:
+    for name in FILES:
+        path = folder / name
+        yield sha256_file(path) if path.is_file() else name

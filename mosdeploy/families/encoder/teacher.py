@@ -1,49 +1,112 @@
-"""The teacher of an encoder's supernet: what it starts from, and whose outputs all learn."""
+"""The teacher of an encoder's supernet: the checkpoint, trained on the task, unless an external
+teacher is given; its heads and neurons are ordered by importance.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ...config.encoder import EncoderRunConfig, TaskKind
-from ...data.batches import Batch, ordered_batches
+from ...config.encoder import (
+    HUB,
+    POOLED_HEADS,
+    EncoderRunConfig,
+    TaskConfig,
+    TaskKind,
+    read_vector_modules,
+)
+from ...config.lookup import resolve_path
+from ...config.sections import TrainingConfig
+from ...data.batches import Batch, Batches, ordered_batches
+from ...errors import ConfigError, StaleInputError
 from ...family import ScoredExamples, TeacherTask
+from ...record import Record
 from ...records import Scores
-from ...spaces.encoder_choices import EncoderArch
+from ...spaces.encoder import VECTOR_HEADS, EncoderArch
 from ...spaces.genes import ArchConfig
+from ...storage import fingerprint, readable_record, sha256_file, write_record
+from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
-from .batch import EncoderBatch
-from .dataset import EncoderDataset
-from .elastic import fresh_supernet, sliced_subnet
-from .examples import Example
-from .given_teacher import GivenTeacher, load_given_teacher
-from .labelling import Labels
+from ...training.trainer import TrainingJob, TrainingSummary, train
+from ...workspace import CHECKPOINT_NAME
+from .checkpoint import Checkpoint, check_fits, load_checkpoint
+from .checkpoint_files import resolve_folder
+from .checkpoint_head import output_order, put_on_scale, warn_of_order
+from .dataset import EncoderBatch, EncoderDataset
+from .elastic import (
+    fit_scale,
+    fresh_subnet,
+    fresh_supernet,
+    skeleton,
+    sliced_subnet,
+    teacher_network,
+)
+from .examples import Example, entity_types
+from .external_teacher import KEY, ExternalTeacher, check_names, load_external_teacher
+from .importance import ContrastBatch, Importance, measure_importance, reorder
+from .network import EncoderSubnet
+from .teacher_outputs import TeacherOutputs
 
 _log = logging.getLogger(__name__)
 
+SHARED_FIELDS = (
+    "tokens_per_batch",
+    "grad_accum_steps",
+    "schedule",
+    "adam_betas",
+    "weight_decay",
+    "clip_norm",
+    "label_smoothing",
+    "seed",
+    "compute",
+    "amp",
+    "activation_checkpointing",
+    "threads",
+    "checkpoint_every",
+    "log",
+    "rank_timeout_s",
+)
+"""Keys of [training] that hold for the teacher's training as well."""
+
+IMPORTANCE_BATCHES = 16
+"""Training batches whose gradients say which heads and neurons matter."""
+
+CHANCE_SHARES = (0.99, 1.05)
+"""Of the loss of knowing only how often each class comes: between these a teacher may have learned
+nothing; above, it is wrong and sure of it, and may be right often.
+"""
+
+
+class TeacherCard(Record):
+    """The inputs of a teacher, and its validation loss."""
+
+    version: int = 1
+    inputs_sha256: str
+    weights_sha256: str
+    loss: float
+    train_seconds: float
+    is_largest: bool = True
+
 
 class EncoderTeacher:
-    """A trained encoder of the largest architecture, or one that is given beside it."""
+    """A trained encoder of the largest architecture, or an external one beside it."""
 
-    def __init__(
-        self, network: Subnet, task: TeacherTask, is_largest: bool, weights_sha256: str
-    ) -> None:
+    def __init__(self, network: Subnet, task: TeacherTask, card: TeacherCard) -> None:
         self._network = network
         self._config: EncoderRunConfig = task.config
-        self._root = task.root
-        self._folder = task.folder
-        self._show = task.show_labels
-        self.is_largest = is_largest
-        self.weights_sha256 = weights_sha256
+        self._task = task
+        self.is_largest = card.is_largest
+        self.weights_sha256 = card.weights_sha256
 
     @cached_property
-    def _given(self) -> GivenTeacher:
+    def _external(self) -> ExternalTeacher:
         # read when it is first asked: its outputs for most examples are kept
-        return load_given_teacher(self._config, self._root)
+        return load_external_teacher(self._config, self._task.root)
 
     @property
     def weights(self) -> StateDict:
@@ -52,38 +115,39 @@ class EncoderTeacher:
 
     def label(self, dataset: EncoderDataset, examples: Sequence[Example]) -> EncoderDataset:
         """The same examples with the teacher's outputs, which are computed once and kept."""
-        if self._config.task.kind == "masked-lm":
+        config = self._config
+        if config.task.kind == "masked-lm":
             return dataset
         ids = dataset.ids
-        if not self.is_largest and self._config.task.kind != "tagging":
-            ids = self._given.ids(examples)  # its tokenizer may be another
-        labels = Labels(self._folder, ids)
-        if not labels.is_whole:
-            network = self._network if self.is_largest else self._given.network
-            layout = dataset.layout if self.is_largest else self._given.layout.of(examples)
-            labels.compute(network, layout, self._config.training, self._show)
-            if self._config.teacher.path is not None:
-                warn_of_answers(self._config.task.kind, dataset.labels, labels.outputs)
-        return dataset.with_teacher(labels.outputs)
+        if not self.is_largest and config.task.kind != "tagging":
+            ids = self._external.ids(examples)  # its tokenizer may be another
+        outputs = TeacherOutputs(self._task.folder, ids)
+        if not outputs.is_whole:
+            network, layout = self._network, dataset.layout
+            if not self.is_largest:
+                network, layout = self._external.network, self._external.layout.of(examples)
+            outputs.compute(network, layout, config.training, self._task.show_labels)
+            if config.teacher.path is not None:
+                warn_of_answers(config.task.kind, dataset.labels, outputs.values)
+        return dataset.with_teacher(outputs.values)
 
     def scores(
         self, scored: ScoredExamples, examples: Sequence[Example], valid: EncoderDataset
     ) -> Scores:
-        """Scores of a teacher that is given; its loss is that of its own outputs."""
-        given = self._given
+        """Scores of an external teacher; its loss is that of its own outputs."""
+        external = self._external
         if self._config.task.kind == "tagging":
-            metrics = scored.evaluate(given.network)
+            metrics = scored.evaluate(external.network)
         else:
-            answers = given.outputs(examples)
+            answers = external.outputs(examples)
             metrics = scored.metrics([scored.decode(x.tolist()) for x in answers])
-        batches = ordered_batches(valid)
         return Scores(
-            arch=given.network.arch,
-            num_parameters=sum(weight.numel() for weight in given.network.parameters()),
+            arch=external.network.arch,
+            num_parameters=sum(weight.numel() for weight in external.network.parameters()),
             metrics=metrics,
-            loss=_own_loss(batches),
+            loss=_own_loss(ordered_batches(valid)),
             num_examples=len(scored),
-            setup=f"{given.max_tokens} tokens",
+            setup=f"{external.max_tokens} tokens",
             weights="teacher",
         )
 
@@ -116,11 +180,280 @@ def _own_loss(batches: Sequence[Batch]) -> float:
     return total / sum(batch.num_targets for batch in batches)
 
 
+# -- making it
+
+
+def open_teacher(task: TeacherTask) -> EncoderTeacher:
+    """Train the teacher, or go on where a killed run stopped; a finished one is read."""
+    config: EncoderRunConfig = task.config
+    training = training_alone(config)
+    inputs_sha256 = fingerprint(
+        task.data_sha256,
+        config.vocab_size,
+        config.space,
+        config.supernet.dropout,
+        training.fingerprinted,
+        config.max_tokens,
+        config.supernet.attention_dropout,
+    )
+    path = task.folder / "teacher.safetensors"
+    card_path = path.with_suffix(".json")
+    card = readable_record(TeacherCard, card_path)
+    is_finished = (
+        card is not None
+        and card.inputs_sha256 == inputs_sha256
+        and path.exists()
+        and sha256_file(path) == card.weights_sha256
+    )
+    if card is None or not is_finished:
+        if task.train is None or task.valid is None:
+            raise StaleInputError(
+                f"{path} is missing or was made from something else; run `mosdeploy train`"
+            )
+        card = _make(task, training, inputs_sha256, path)
+        write_record(card_path, card)
+        (task.folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+    network = load_subnet(
+        path,
+        config.space,
+        lambda arch: skeleton(arch, config.space, config.vocab_size, config.supernet),
+    )
+    return EncoderTeacher(network, task, card)
+
+
+def training_alone(config: EncoderRunConfig) -> TrainingConfig:
+    """The training of the teacher alone: of [training] only what one network heeds too, so that
+    another sandwich or budget of the supernet does not ask for another teacher.
+    """
+    steps = config.teacher.steps
+    shared = {name: getattr(config.training, name) for name in SHARED_FIELDS}
+    own = {
+        "steps": steps,
+        "learning_rate": config.teacher.learning_rate,
+        "warmup_steps": steps // 10,
+        "validate_every": max(1, steps // 4),
+    }
+    return TrainingConfig().model_copy(update=shared | own)
+
+
+def _make(
+    task: TeacherTask, training: TrainingConfig, inputs_sha256: str, path: Path
+) -> TeacherCard:
+    """Train the checkpoint on the task unless a teacher is given, order its heads and neurons, and
+    write it.
+    """
+    config: EncoderRunConfig = task.config
+    # before anything is removed: it may not fit
+    external = None if config.teacher.path is None else load_external_teacher(config, task.root)
+    if external is not None:
+        check_names(external.checkpoint, config.task)
+    for outputs in path.parent.glob("outputs-*"):
+        outputs.unlink()  # of another teacher
+    is_largest = external is None or (external.is_of_family and same_folder(config, task.root))
+    network, has_head = _start(config, task.root, external, is_largest)
+    examples = cast("EncoderDataset", task.train)
+    if config.task.labels:
+        warn_of_untaught(np.unique(_classes(examples, config)).tolist(), config.task)
+    # what a training resumes from has a head that was put on its scale
+    if external is None and not (task.folder / CHECKPOINT_NAME).exists():
+        put_on_scale(network, examples, config)
+    fit_scale(network, examples.labels)
+    batches = Batches(examples, training.tokens_per_batch, training.seed)
+    loss = 0.0
+    seconds = 0.0
+    if config.teacher_steps:
+        summary = _train(network, batches, task, training, inputs_sha256)
+        loss = summary.losses["subnet_loss"]
+        if config.task.labels:
+            warn_of_chance(loss, _classes(cast("EncoderDataset", task.valid), config))
+        seconds = summary.train_seconds
+    # a head that was drawn and never trained says nothing of heads and neurons
+    is_taught = has_head or config.teacher_steps > 0
+    knows_task = is_largest and is_taught and config.task.kind != "embedding"
+    importance = _importance(network, batches, config, knows_task)
+    network.load_state_dict(reorder(network.state_dict(), importance))
+    save_subnet(path, network)
+    return TeacherCard(
+        inputs_sha256=inputs_sha256,
+        weights_sha256=sha256_file(path),
+        loss=loss,
+        train_seconds=seconds,
+        is_largest=is_largest,
+    )
+
+
+def _train(
+    network: EncoderSubnet,
+    batches: Batches,
+    task: TeacherTask,
+    training: TrainingConfig,
+    inputs_sha256: str,
+) -> TrainingSummary:
+    job = TrainingJob(
+        config=training,
+        state_path=task.folder / CHECKPOINT_NAME,
+        log_path=task.folder / "log.jsonl",
+        inputs_sha256=inputs_sha256,
+        remedy="lower teacher.learning_rate",
+    )
+    valid = ordered_batches(cast("EncoderDataset", task.valid))
+    return train(network, batches, valid, job, task.show)
+
+
+def _importance(
+    network: EncoderSubnet, batches: Batches, config: EncoderRunConfig, knows_task: bool
+) -> Importance:
+    """Importance of the heads and neurons for the task's loss; where the network's head has not
+    learned the task, for how well texts are told apart.
+    """
+    count = min(IMPORTANCE_BATCHES, len(batches))
+    examples: list[Batch] = [batches[step] for step in range(count)]
+    if knows_task:
+        return measure_importance(network, examples)
+    # without the head, the network gives vectors: those of an embedding task, else means
+    head = config.space.head if config.space.head in VECTOR_HEADS else "vector"
+    space = config.space.model_copy(update={"head": head, "num_outputs": 0})
+    body = EncoderSubnet(network.arch, space, config.vocab_size, config.supernet)
+    body.load_state_dict(
+        {name: x for name, x in network.state_dict().items() if not name.startswith("head.")}
+    )
+    return measure_importance(
+        body, [ContrastBatch(cast("EncoderBatch", batch)) for batch in examples]
+    )
+
+
+# -- the network that it starts as
+
+
+def check_checkpoint(config: EncoderRunConfig, root: Path) -> None:
+    """Compare the space of a run file with its checkpoint, before anything is measured for it; one
+    that is not here yet is left to the training.
+    """
+    path = config.checkpoint.path
+    if path is not None and not path.startswith(HUB) and resolve_path(path, root).is_dir():
+        check_fits(load_checkpoint(path, root), config.space, config.vocab_size)
+
+
+def same_folder(config: EncoderRunConfig, root: Path) -> bool:
+    """Whether the external teacher is the checkpoint that all starts from."""
+    path = config.checkpoint.path
+    given = config.teacher.path
+    if path is None or given is None:
+        return False
+    return resolve_folder(path, root).samefile(resolve_folder(given, root, KEY))
+
+
+def _start(
+    config: EncoderRunConfig, root: Path, external: ExternalTeacher | None, is_largest: bool
+) -> tuple[EncoderSubnet, bool]:
+    """The largest network with the checkpoint's weights, or with random ones; beside an external
+    teacher, with a fresh head. And whether the head is whole as it came.
+    """
+    space = config.space
+    seed = config.training.seed
+    if config.checkpoint.path is None:
+        if config.task.kind == "embedding":
+            _log.warning("without checkpoint.path, vectors of random weights are learned")
+        largest = cast("EncoderArch", space.largest)
+        return fresh_subnet(largest, space, config.vocab_size, config.supernet, seed), False
+    checkpoint = load_checkpoint(config.checkpoint.path, root)
+    check_fits(checkpoint, space, config.vocab_size)
+    if config.task.kind == "embedding":
+        _check_vectors(checkpoint.folder, config)
+    if external is None:
+        weights = _in_order(checkpoint, config)
+    elif is_largest:
+        weights = external.network.state_dict()  # its outputs are in the task's order
+    else:
+        weights = checkpoint.weights(config.space.head)
+        weights = {name: x for name, x in weights.items() if not name.startswith("head.out.")}
+    network = teacher_network(space, config.vocab_size, config.supernet, weights, seed)
+    head = {name for name in network.state_dict() if name.startswith("head.")}
+    return network, head <= weights.keys()
+
+
+def _in_order(checkpoint: Checkpoint, config: EncoderRunConfig) -> StateDict:
+    """The checkpoint's weights, the outputs of its head in the order of the task's; without outputs
+    of other classes or tags.
+    """
+    task = config.task
+    weights = checkpoint.weights(config.space.head)
+    outputs = {name: x for name, x in weights.items() if name.startswith("head.out.")}
+    if not task.labels or {len(x) for x in outputs.values()} != {task.num_outputs}:
+        return weights  # outputs of another number are drawn anew
+    own = ", ".join(checkpoint.labels)
+    wanted = ", ".join(task.tag_names)
+    order = output_order(checkpoint.labels, task)
+    if order is None:
+        _log.info("%s has outputs for %s, not %s: left out", checkpoint.folder, own, wanted)
+        return {name: x for name, x in weights.items() if name not in outputs}
+    if not own:
+        warn_of_order(checkpoint.folder, task)
+    elif order != sorted(order):
+        _log.info("outputs of %s, %s, put in the order %s", checkpoint.folder, own, wanted)
+    return weights | {name: x[order] for name, x in outputs.items()}
+
+
+def _check_vectors(folder: Path, config: EncoderRunConfig) -> None:
+    """Check that the network makes vectors as the checkpoint does, unless the run file says how it
+    shall; of one that was downloaded just now, the run file could not know.
+    """
+    modules = None if config.task.pooling else read_vector_modules(folder)
+    if modules is None:
+        return
+    if config.space.head != POOLED_HEADS[modules.pooling]:
+        raise ConfigError(
+            f"the run file does not fit the checkpoint {folder}: write "
+            f'pooling = "{modules.pooling}" in [task]'
+        )
+    if not modules.is_normalized:
+        _log.warning("vectors of %s are not normalised; those learned here have length 1", folder)
+
+
+# -- warnings
+
+
+def _classes(examples: EncoderDataset, config: EncoderRunConfig) -> npt.NDArray[np.int64]:
+    """The classes or tags that are asked for (N,)."""
+    targets = examples.tags.flat if config.task.kind == "tagging" else examples.labels
+    found: npt.NDArray[np.int64] = targets[targets >= 0].astype(np.int64)
+    return found
+
+
+def warn_of_untaught(numbers: Iterable[int], task: TaskConfig) -> None:
+    """Warn of labels that no training example has."""
+    taught = tuple(task.tag_names[i] for i in numbers)
+    if task.kind == "tagging":
+        taught = entity_types(taught)
+    if untaught := [label for label in task.labels if label not in taught]:
+        _log.warning(
+            "no training example has %s of task.labels, which cannot be learned so",
+            ", ".join(f"'{label}'" for label in untaught),
+        )
+
+
+def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
+    """Warn of a teacher whose loss is that of knowing only how often each class comes."""
+    _, counts = np.unique(classes, return_counts=True)
+    shares = counts / counts.sum()
+    chance = -float(shares @ np.log(shares))
+    low, high = (share * chance for share in CHANCE_SHARES)
+    # of one class alone it is 0
+    if 0 < low <= loss <= high:
+        _log.warning(
+            "the teacher has a validation loss of %.3f, and %.3f is that of answering with how "
+            "often each class comes: it may have learned nothing. If its scores say so too, raise "
+            "teacher.steps or teacher.learning_rate, or take another checkpoint",
+            loss,
+            chance,
+        )
+
+
 def warn_of_answers(
     kind: TaskKind, labels: npt.NDArray[np.float64], outputs: Sequence[npt.NDArray[np.float32]]
 ) -> None:
-    """Warn where a teacher that is given knows less of the labels (N,) than a constant does: what
-    all learn from is then in another order, or on another scale.
+    """Warn where an external teacher knows less of the labels (N,) than a constant does: its
+    outputs are then in another order, or on another scale.
     """
     if kind == "classification":
         right = 100 * np.mean([x.argmax() for x in outputs] == labels)

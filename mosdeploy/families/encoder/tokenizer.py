@@ -56,30 +56,27 @@ def train_tokenizer(data: EncoderData, config: EncoderRunConfig, path: Path) -> 
     """Copy the tokenizer of the checkpoint, or train a WordPiece model on the training texts."""
     vocab_size = config.checkpoint.vocab_size
     if data.checkpoint_folder is None:
-        atomic_write(path, _train_wordpieces(_texts(data), vocab_size))
+        stride = -(-len(data.train) // MAX_TRAINING_EXAMPLES) or 1
+        examples = data.train[::stride]
+        texts = [text for x in examples for text in (x.text, x.text_pair) if text]
+        atomic_write(path, _train_wordpieces(texts, vocab_size))
         return
     source = data.checkpoint_folder / TOKENIZER_NAME
     try:
         content = source.read_bytes()
-        tokenizer = EncoderTokenizer(source)
+        EncoderTokenizer(source, vocab_size)
     except (OSError, StaleInputError) as error:
         raise ConfigError(
             f"the checkpoint has no usable {TOKENIZER_NAME} ({error}); save it there with "
             "transformers: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
         ) from error
-    if tokenizer.vocab_size > vocab_size:
-        raise ConfigError(
-            f"{source} has ids up to {tokenizer.vocab_size - 1}, but checkpoint.vocab_size is "
-            f"{vocab_size} rows of the embedding table; write the vocab_size of the checkpoint's "
-            "config.json, or use the tokenizer that belongs to the checkpoint"
-        )
     atomic_write(path, content)
 
 
 class EncoderTokenizer:
-    """A tokenizer in the format of Hugging Face."""
+    """A tokenizer in the format of Hugging Face, of at most `num_rows` ids if that is given."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_rows: int | None = None) -> None:
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
@@ -94,6 +91,11 @@ class EncoderTokenizer:
         self.special = self._special_ids(path)
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         """Highest id plus one: rows that the embedding table needs."""
+        if num_rows is not None and self.vocab_size > num_rows:
+            raise StaleInputError(
+                f"{path} has ids up to {self.vocab_size - 1}, but the embedding table (vocab_size) "
+                f"{num_rows} rows; use the tokenizer that belongs to it"
+            )
 
     def encode(
         self, text: str, pair: str | None = None, max_tokens: int | None = None
@@ -189,11 +191,6 @@ def _library_errors(path: Path) -> Iterator[None]:
 def _ids(found: tokenizers.Encoding, max_tokens: int | None) -> list[int]:
     ids = found.ids
     return [ids[i] for i in kept_positions(found, max_tokens)]
-
-
-def _texts(data: EncoderData) -> list[str]:
-    stride = -(-len(data.train) // MAX_TRAINING_EXAMPLES) or 1
-    return [text for x in data.train[::stride] for text in (x.text, x.text_pair) if text]
 
 
 def _train_wordpieces(texts: list[str], vocab_size: int) -> str:

@@ -9,11 +9,17 @@ from typing import Literal
 import numpy as np
 
 from ...config.sections import SupernetConfig
-from ...config.shares import supernet_share
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
-from ...family.plan import HELD_OUT, dropped_fact, held_out_fraction, rounded_up, two_digits
+from ...family.plan import (
+    HELD_OUT,
+    dropped_fact,
+    held_out_fraction,
+    rounded_up,
+    supernet_share,
+    two_digits,
+)
 from ...record import parse
 from .corpus import Corpus, load_corpus
 from .tokenizer import trial_lengths

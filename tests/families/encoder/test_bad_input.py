@@ -90,7 +90,7 @@ def with_longer_texts_than_positions(root: Path) -> None:
 BAD = [
     (without_checkpoint, "data is no checkpoint: it lacks config.json, model.safetensors"),
     (of_another_kind, "model_type 'mpnet' is not supported; supported: ('bert', 'distilbert'"),
-    (with_another_tokenizer, "has ids up to 95, but checkpoint.vocab_size is 60 rows"),
+    (with_another_tokenizer, "has ids up to 95, but the embedding table (vocab_size) 60 rows"),
     (without_column, "train.jsonl, line 1: no column 'label'; the columns are: 'text'"),
     (with_misnamed_column, "line 1: no column 'sentence'; the columns are: 'text', 'label'"),
     (with_one_label, "have the label 'good'; there is nothing to tell apart"),

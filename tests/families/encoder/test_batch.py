@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mosdeploy.config.encoder import TaskKind
-from mosdeploy.families.encoder.batch import NO_TARGET, EncoderBatch, Objective, token_types
+from mosdeploy.families.encoder.dataset import NO_TARGET, EncoderBatch, Objective, token_types
 
 KINDS: list[TaskKind] = ["classification", "regression", "tagging", "embedding", "masked-lm"]
 

@@ -1,5 +1,6 @@
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,11 @@ from mosdeploy.families.encoder.bundle import (
 )
 from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.network import EncoderSubnet
-from mosdeploy.families.encoder.scoring import decoder, predictor
+from mosdeploy.families.encoder.scoring import predictor
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.records import SelfTest
 from mosdeploy.runtime import Encoder
-from mosdeploy.runtime.encoder_answers import best_places
+from mosdeploy.runtime.encoder_answers import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 
 
@@ -75,7 +76,8 @@ def test_a_bundle_answers_as_the_network_does(tmp_path: Path, kind: str) -> None
     layout = BatchLayout(pad_id=0, sep_id=SEP_ID, num_types=2).of(learned(kind).train)
     expected = predictor(layout)(subnet, inputs)
     found = model.predict_ids(inputs)
-    decode = decoder(encoder_config(kind))
+    task = encoder_config(kind).task
+    decode = partial(decode_answer, task.kind, task.tag_names)
     for answer, row in zip(expected, found, strict=True):
         assert row == pytest.approx(answer, abs=5e-5)
         assert model.decode(row) == decode(row)

@@ -10,8 +10,7 @@ from encoder_task import encoder_config, sentences, trained_tokenizer
 
 from mosdeploy.config.encoder import EncoderRunConfig, TaskKind
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.families.encoder.batch import NO_TARGET
-from mosdeploy.families.encoder.dataset import EncoderDataset, made_up_dataset, tokenize
+from mosdeploy.families.encoder.dataset import NO_TARGET, EncoderDataset, made_up_dataset, tokenize
 from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 

@@ -6,7 +6,7 @@ import torch
 from encoder_networks import HEADS, VOCAB_SIZE, shake, small_space, some_archs, texts
 from torch.nn import functional as F
 
-from mosdeploy.config.encoder import EncoderSupernetConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.families.encoder.elastic import (
     build_supernet,
@@ -16,8 +16,7 @@ from mosdeploy.families.encoder.elastic import (
     teacher_network,
 )
 from mosdeploy.families.encoder.network import EncoderSubnet
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import Supernet, extract
@@ -29,7 +28,6 @@ VARIANTS = [
         for routing in ("layer", "neuron")
         for router_input in ("per_layer", "aggregated")
     ),
-    {"routing": "neuron", "head_per_depth": True},
 ]
 SPACES = [
     *({"head": head} for head in HEADS),
@@ -41,7 +39,7 @@ SPACES = [
 
 
 def built(space: EncoderSpace, **config: object) -> Supernet:
-    sections = EncoderSupernetConfig(**{"router_hidden_dim": 16, **config})
+    sections = SupernetConfig(**{"router_hidden_dim": 16, **config})
     net = fresh_supernet(space, VOCAB_SIZE, sections, seed=5)
     shake(net)
     return net
@@ -82,7 +80,7 @@ def test_the_largest_architecture_starts_as_the_teacher(
 ) -> None:
     space = small_space(**changes)
     teacher = a_teacher(space)
-    config = EncoderSupernetConfig(**variant, num_experts=3)
+    config = SupernetConfig(**variant, num_experts=3)
     net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher.state_dict()).eval()
     weights = net.generate(space.largest, router_dropout=False)
     assert weights.keys() == teacher.state_dict().keys()
@@ -99,13 +97,11 @@ def test_bottlenecks_change_nothing_at_the_start() -> None:
     plain = small_space(embed_dim=(12,), head_dim=None)
     checkpoint = a_teacher(plain).state_dict()
     space = small_space(embed_dim=(12,), head_dim=None, layer_dim=(4, 8, 12))
-    teacher = teacher_network(space, VOCAB_SIZE, EncoderSupernetConfig(), checkpoint, 1).eval()
+    teacher = teacher_network(space, VOCAB_SIZE, SupernetConfig(), checkpoint, 1).eval()
     with torch.no_grad():
         found = teacher(*texts())
         torch.testing.assert_close(found, a_teacher(plain)(*texts()), atol=1e-6, rtol=1e-6)
-    net = sliced_subnet(
-        space.smallest, space, VOCAB_SIZE, EncoderSupernetConfig(), teacher.state_dict()
-    )
+    net = sliced_subnet(space.smallest, space, VOCAB_SIZE, SupernetConfig(), teacher.state_dict())
     own = net.state_dict()
     assert torch.equal(own["layers.0.narrow.weight"], torch.eye(12)[:4])
     assert torch.equal(own["layers.0.widen.weight"], torch.eye(12)[:, :4])
@@ -115,7 +111,7 @@ def test_bottlenecks_change_nothing_at_the_start() -> None:
 def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:
     space = small_space()
     teacher = a_teacher(space)
-    config = EncoderSupernetConfig(routing="none")
+    config = SupernetConfig(routing="none")
     net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher.state_dict())
     weights = net.generate(space.largest, router_dropout=False)
     assert all(torch.equal(weights[name], x) for name, x in teacher.state_dict().items())
@@ -125,9 +121,7 @@ def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:
 def test_a_started_supernet_tells_architectures_apart(routing: str) -> None:
     space = small_space()
     teacher = a_teacher(space).state_dict()
-    net = fresh_supernet(
-        space, VOCAB_SIZE, EncoderSupernetConfig(routing=routing), 1, start=teacher
-    )
+    net = fresh_supernet(space, VOCAB_SIZE, SupernetConfig(routing=routing), 1, start=teacher)
     other = space.largest.model_copy(update={"layers": space.largest.layers[:1]})
     weights = net.generate(other, router_dropout=False)
     for name in ("self_attn.q", "self_attn.out", "fc1", "fc2"):
@@ -141,9 +135,7 @@ def test_a_sliced_subnet_has_the_first_heads_and_neurons() -> None:
     space = small_space()
     teacher = a_teacher(space)
     start = teacher.state_dict()
-    net = sliced_subnet(
-        space.smallest, space, VOCAB_SIZE, EncoderSupernetConfig(dropout=0.3), start
-    )
+    net = sliced_subnet(space.smallest, space, VOCAB_SIZE, SupernetConfig(dropout=0.3), start)
     own = net.state_dict()  # one layer; width 8 of 12, 1 head of 4 columns, FFN 5 of 16
     name = "layers.0.self_attn"
     assert torch.equal(own[f"{name}.q.weight"], start[f"{name}.q.weight"][:4, :8])
@@ -151,35 +143,11 @@ def test_a_sliced_subnet_has_the_first_heads_and_neurons() -> None:
     assert torch.equal(own["layers.0.fc1.weight"], start["layers.0.fc1.weight"][:5, :8])
     assert torch.equal(own["embed.weight"], start["embed.weight"][:, :8])
     assert not any(name.startswith("layers.1") for name in own)
-    whole = sliced_subnet(space.largest, space, VOCAB_SIZE, EncoderSupernetConfig(), start)
+    whole = sliced_subnet(space.largest, space, VOCAB_SIZE, SupernetConfig(), start)
     assert all(torch.equal(whole.state_dict()[name], x) for name, x in start.items())
     with torch.no_grad():
         next(whole.parameters()).zero_()
     assert start["embed.weight"].abs().sum() > 0
-
-
-def test_each_depth_has_a_head_of_its_own() -> None:
-    net = built(small_space(), routing="none", head_per_depth=True)
-    archs = {len(arch.layers): arch for arch in some_archs(net.space, count=20)}
-    assert set(archs) == {1, 2, 3}
-    for depth, arch in archs.items():
-        net.zero_grad()
-        subnet = extract(net, arch)
-        assert torch.equal(subnet.head.out.bias, net.network.head[str(depth)].out.bias)
-        net(texts(), arch).sum().backward()
-        taught = [d for d in "123" if net.network.head[d].out.weight.grad is not None]
-        assert taught == [str(depth)]
-
-
-def test_every_head_starts_as_that_of_the_teacher() -> None:
-    space = small_space()
-    start = a_teacher(space).state_dict()
-    config = EncoderSupernetConfig(head_per_depth=True)
-    net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=start)
-    for depth in "123":
-        own = net.network.head[depth].state_dict()
-        assert own.keys() == {"dense.weight", "dense.bias", "out.weight", "out.bias"}
-        assert all(torch.equal(x, start[f"head.{name}"]) for name, x in own.items())
 
 
 def test_without_routing_weights_are_views_of_the_largest() -> None:
@@ -197,7 +165,7 @@ def test_without_routing_weights_are_views_of_the_largest() -> None:
 def test_gradient_reaches_every_weight_expert_and_router(routing: str) -> None:
     space = small_space()
     teacher = a_teacher(space).state_dict()
-    config = EncoderSupernetConfig(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
+    config = SupernetConfig(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
     net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher)
     F.cross_entropy(net(texts(), space.largest), torch.tensor([0, 2, 1])).backward()
     for name, parameter in net.named_parameters():
@@ -236,7 +204,7 @@ def test_an_architecture_outside_the_space_is_refused() -> None:
 def test_fresh_networks_are_those_of_their_seed() -> None:
     space = small_space()
     state = torch.get_rng_state()
-    config = EncoderSupernetConfig()
+    config = SupernetConfig()
     start = a_teacher(space).state_dict()
     torch.set_rng_state(state)
     for fresh in (
@@ -260,7 +228,7 @@ def test_a_teacher_has_the_weights_of_its_checkpoint() -> None:
     weights = headless(a_teacher(space).state_dict())
     weights["head.out.weight"] = torch.zeros(7, 12)  # seven classes where the task has three
     weights["more"] = torch.zeros(1)
-    net = teacher_network(space, VOCAB_SIZE, EncoderSupernetConfig(), weights, seed=1)
+    net = teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
     own = net.state_dict()
     kept = headless(weights).keys() - {"more"}
     assert kept <= own.keys()
@@ -284,13 +252,12 @@ def test_weights_of_another_network_are_refused(change: object, message: str) ->
     weights = a_teacher(space).state_dict()
     change(weights)
     with pytest.raises(ConfigError, match=message):
-        teacher_network(space, VOCAB_SIZE, EncoderSupernetConfig(), weights, seed=1)
+        teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
 
 
-@pytest.mark.parametrize("per_depth", [False, True])
 @pytest.mark.parametrize("head", HEADS)
-def test_a_saved_supernet_is_built_again(head: str, per_depth: bool, tmp_path: Path) -> None:
-    net = built(small_space(head=head), head_per_depth=per_depth)
+def test_a_saved_supernet_is_built_again(head: str, tmp_path: Path) -> None:
+    net = built(small_space(head=head))
     save_supernet(tmp_path / "supernet.safetensors", net)
     again = load_supernet(tmp_path / "supernet.safetensors", build_supernet)
     assert (again.space, again.config, again.vocab_size) == (net.space, net.config, VOCAB_SIZE)

@@ -18,13 +18,12 @@ from encoder_bundles import (
 )
 from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
 
-from mosdeploy.config.encoder import POOLED_HEADS
-from mosdeploy.config.pooling import read_vector_modules
+from mosdeploy.config.encoder import POOLED_HEADS, read_vector_modules
 from mosdeploy.errors import ExportError, MosdeployError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
 from mosdeploy.locks import locked
-from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, BertLayerConfig, EncoderArch
+from mosdeploy.spaces.encoder import VECTOR_HEADS, BertLayerConfig, EncoderArch
 from mosdeploy.storage import sha256_file
 
 LAYER = BertLayerConfig(ffn_dim=40, heads=3)

@@ -7,7 +7,7 @@ from encoder_networks import VOCAB_SIZE, shake, small_space, some_archs, texts
 from torch import Tensor
 from torch.nn import functional as F
 
-from mosdeploy.config.encoder import EncoderSupernetConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.families.encoder.importance import Importance, measure_importance, reorder
 from mosdeploy.families.encoder.network import EncoderSubnet
@@ -42,7 +42,7 @@ BATCHES = [Labelled((6, 2, 5), torch.tensor([0, 2, 1])), Labelled((3, 9), torch.
 def net() -> EncoderSubnet:
     space = small_space()
     torch.manual_seed(2)
-    net = EncoderSubnet(space.largest, space, VOCAB_SIZE, EncoderSupernetConfig(dropout=0.5))
+    net = EncoderSubnet(space.largest, space, VOCAB_SIZE, SupernetConfig(dropout=0.5))
     shake(net, 0.3)
     return net
 
@@ -114,9 +114,7 @@ def test_a_slice_keeps_the_most_important(net: EncoderSubnet) -> None:
     weights = net.state_dict()
     ordered = reorder(weights, Importance(heads, neurons))
     arch = some_archs(small_space(), 0)[1]  # one head, FFN 5, width 8
-    sliced = sliced_subnet(
-        arch, small_space(), VOCAB_SIZE, EncoderSupernetConfig(), ordered
-    ).state_dict()
+    sliced = sliced_subnet(arch, small_space(), VOCAB_SIZE, SupernetConfig(), ordered).state_dict()
     query = weights["layers.0.self_attn.q.weight"]
     assert torch.equal(sliced["layers.0.self_attn.q.weight"], query[4:8, :8])  # head 1
     expected = weights["layers.0.fc1.bias"][[15, 14, 13, 12, 11]]

@@ -15,16 +15,15 @@ from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.families.encoder.dataset import EncoderDataset, tokenize
+from mosdeploy.families.encoder.checkpoint_head import put_on_scale
+from mosdeploy.families.encoder.dataset import EncoderDataset, center_and_spread, tokenize
 from mosdeploy.families.encoder.elastic import fit_scale, fresh_subnet
 from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.kept_head import put_on_scale
-from mosdeploy.families.encoder.label_scale import center_and_spread
 from mosdeploy.families.encoder.network import EncoderSubnet, PooledHead
 from mosdeploy.families.encoder.scoring import outputs_of
-from mosdeploy.families.encoder.teacher_training import open_teacher
+from mosdeploy.families.encoder.teacher import open_teacher
 from mosdeploy.family import TeacherTask
-from mosdeploy.spaces.encoder_choices import EncoderArch
+from mosdeploy.spaces.encoder import EncoderArch
 from mosdeploy.storage import sha256_file
 
 CONFIG = encoder_config(kind="regression")

@@ -13,16 +13,17 @@ from encoder_task import encoder_config, sentences, trained_tokenizer
 from encoder_walking import examples, make_encoder_folder, opened_encoder
 from walking import edit
 
-from mosdeploy.config.encoder import EncoderSupernetConfig
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import StaleInputError
-from mosdeploy.families.encoder import tasks
-from mosdeploy.families.encoder.dataset import EncoderDataset, tokenize
-from mosdeploy.families.encoder.elastic import build_supernet, fit_scale, fresh_supernet
+from mosdeploy.families.encoder.dataset import (
+    EncoderDataset,
+    center_and_spread,
+    tokenize,
+)
+from mosdeploy.families.encoder.elastic import build_supernet, fit_scale, fresh_supernet, serve_task
 from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.label_scale import SCALE, center_and_spread, folded
 from mosdeploy.families.encoder.network import EncoderSubnet
-from mosdeploy.families.encoder.serving import serve_task
-from mosdeploy.storage import fingerprint
+from mosdeploy.families.encoder.onnx_graph import folded
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import extract
 
@@ -70,7 +71,7 @@ def test_a_folded_head_answers_the_same() -> None:
     fit_scale(net, LABELS)
     weights = {name: x.numpy() for name, x in net.state_dict().items()}
     plain = {name: torch.from_numpy(x) for name, x in folded(weights).items()}
-    assert SCALE in weights and SCALE not in plain
+    assert "head.scale" in weights and "head.scale" not in plain
     other = subnet(is_trained=False)
     other.load_state_dict(plain, strict=False)
     # they are near 0 here, as the differences of numbers near 1000
@@ -79,21 +80,19 @@ def test_a_folded_head_answers_the_same() -> None:
     assert folded(of_classes) is of_classes
 
 
-@pytest.mark.parametrize("head_per_depth", [False, True])
-def test_subnets_have_the_scale_of_what_the_supernet_starts_as(head_per_depth: bool) -> None:
+def test_subnets_have_the_scale_of_what_the_supernet_starts_as() -> None:
     start = subnet(is_trained=False)
     fit_scale(start, LABELS)
-    config = EncoderSupernetConfig(head_per_depth=head_per_depth)
-    net = fresh_supernet(SPACE, VOCAB_SIZE, config, seed=3, start=start.state_dict())
+    net = fresh_supernet(SPACE, VOCAB_SIZE, SupernetConfig(), seed=3, start=start.state_dict())
     for arch in some_archs(SPACE):
         found = extract(net, arch)
-        assert torch.equal(found.state_dict()[SCALE], start.state_dict()[SCALE])
+        assert torch.equal(found.state_dict()["head.scale"], start.state_dict()["head.scale"])
         torch.testing.assert_close(found(*texts()), net.eval()(texts(), arch))
 
 
 def test_a_supernet_without_a_scale_is_refused(tmp_path: Path) -> None:
     """As older versions wrote them, whose answers are on no known scale."""
-    net = fresh_supernet(SPACE, VOCAB_SIZE, EncoderSupernetConfig(), seed=3)
+    net = fresh_supernet(SPACE, VOCAB_SIZE, SupernetConfig(), seed=3)
     net.network.head.scale = None  # type: ignore[union-attr, assignment]
     save_supernet(tmp_path / "supernet.safetensors", net)
     with pytest.raises(StaleInputError, match="delete it and run `mosdeploy train` again"):
@@ -183,18 +182,3 @@ def test_a_given_teacher_answers_on_the_scale_of_its_labels(
     assert scores["teacher"].metrics["MAE"] < 5 and scores["teacher"].loss < 0.5
     # so few steps teach a fresh network no more than the mean
     assert scores["largest"].metrics["MAE"] < (5 if is_checkpoint else 15)
-
-
-@pytest.mark.slow
-def test_what_an_older_version_trained_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its networks have no scale, and its losses are on that of the labels."""
-    root = make_encoder_folder(tmp_path / "run", "regression")
-    with monkeypatch.context() as older:
-        older.setattr(
-            tasks, "fingerprint", lambda *parts: fingerprint(*(x for x in parts if x != "scaled"))
-        )
-        opened_encoder(root).train()
-    with pytest.raises(StaleInputError, match="the data is not the one"):
-        opened_encoder(root).evaluate()

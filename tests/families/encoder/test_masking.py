@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mosdeploy.families.encoder.batch import NO_TARGET
-from mosdeploy.families.encoder.masking import Masking
+from mosdeploy.families.encoder.dataset import NO_TARGET, Masking
 
 MASKING = Masking(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=1000)
 ROWS = np.arange(200)

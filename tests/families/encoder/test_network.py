@@ -14,9 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.encoder.network import EncoderSubnet, mean_vector
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, EncoderArch
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 
 SPACES = [

@@ -19,8 +19,7 @@ from mosdeploy.export.candidate import build_candidate, bundle_bytes
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
-from mosdeploy.spaces.encoder import EncoderSpace
-from mosdeploy.spaces.encoder_choices import VECTOR_HEADS, EncoderArch
+from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace
 
 LENGTHS = (1, 2, 5, 9, 12)
 SPACES = {

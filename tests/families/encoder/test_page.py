@@ -11,8 +11,7 @@ from mosdeploy.families.encoder.page import describe_page, draw_architecture
 from mosdeploy.pipeline.choices import choices
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import build_report
-from mosdeploy.spaces.encoder_choices import BertLayerConfig, EncoderArch
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload
 
 ARCH = EncoderArch(
     embed_dim=24,

@@ -17,7 +17,7 @@ from mosdeploy.families.encoder.scoring import outputs_of, scored_examples
 from mosdeploy.families.encoder.tasks import load_data
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.family import ScoredExamples
-from mosdeploy.spaces.encoder_workload import EncoderWorkload
+from mosdeploy.spaces.encoder import EncoderWorkload
 
 
 class Lookup(torch.nn.Module):
@@ -192,7 +192,7 @@ def test_vectors_are_held_against_the_teacher(tokenizer: EncoderTokenizer) -> No
     examples = scored(tokenizer, texts, config, teacher=Labelling(teacher))
     assert examples.evaluate(teacher) == pytest.approx({"similarity": 100.0, "cosine": 100.0})
     assert examples.evaluate(student)["cosine"] < 90
-    with pytest.raises(ConfigError, match="an embedding task is scored by the vectors"):
+    with pytest.raises(ConfigError, match="an embedding task is scored by a teacher's vectors"):
         scored(tokenizer, texts, config)
 
 

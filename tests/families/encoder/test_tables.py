@@ -42,7 +42,7 @@ def test_a_carriage_return_within_a_cell(tmp_path: Path) -> None:
     found = [(row.place[-6:], row.cells["text"]) for row in read_rows("a.tsv", tmp_path)]
     assert found == [("line 2", "a bad\rstart"), ("line 4", "good")]
     (tmp_path / "a.csv").write_bytes(b"label,text\n0,good\n1,a bad\rstart\n")
-    with pytest.raises(ConfigError, match=r"a\.csv, line 3: .* holds a carriage return: write a"):
+    with pytest.raises(ConfigError, match=r"a\.csv, line 3: .*carriage return"):
         list(read_rows("a.csv", tmp_path))
     (tmp_path / "a.csv").write_bytes(b'label,text\n1,"a bad\rstart"\n')
     assert [row.cells["text"] for row in read_rows("a.csv", tmp_path)] == ["a bad\rstart"]
@@ -55,35 +55,7 @@ def test_a_table_of_another_ending_is_not_read_as_lines(tmp_path: Path, name: st
         list(read_rows(name, tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("rest", "line"),
-    [('0, "bad, very bad"\n', 3), ('1,"two\nlines"\n0, "bad"\n', 5), (' "0",bad\n', 3)],
-)
-def test_a_space_before_a_quote_is_told(tmp_path: Path, rest: str, line: int) -> None:
-    (tmp_path / "a.csv").write_text(HEAD + rest)
-    message = rf"a\.csv, line {line}: a cell begins with ' \".*; leave no space between the comma"
-    with pytest.raises(ConfigError, match=message):
-        list(read_rows("a.csv", tmp_path))
-
-
 def test_a_quote_behind_a_space_within_quotes_is_meant(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(HEAD + '0," ""no"", she said"\n1,"he said, ""yes"""\n')
     found = [row.cells["text"] for row in read_rows("a.csv", tmp_path)]
     assert found[1:] == [' "no", she said', 'he said, "yes"']
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
-def test_a_second_row_of_names_is_told(tmp_path: Path, name: str) -> None:
-    table = (HEAD * 2).replace(",", "\t" if name.endswith("tsv") else ",")
-    (tmp_path / name).write_text(table)
-    with pytest.raises(ConfigError, match=rf"{name}, line 3: the names of the columns again"):
-        list(read_rows(name, tmp_path))
-    (tmp_path / "a.csv").write_text("text\na\ntext\n")
-    assert len(list(read_rows("a.csv", tmp_path))) == 2
-
-
-def test_a_name_that_differs_in_case_or_spaces_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("label, Text\n1,fine film\n")
-    (row,) = read_rows("a.csv", tmp_path)
-    with pytest.raises(ConfigError, match=r"are: 'label', ' Text'; did you mean ' Text'\? Case"):
-        row.cell("text")

@@ -5,40 +5,34 @@ import pytest
 from encoder_task import encoder_config
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.encoder.targets import (
-    PlacedTarget,
-    Target,
-    cell_number,
-    check_targets,
-    output_order,
-    target_numbers,
-    teach_all,
-    warn_of_chance,
-    warn_of_untaught,
-)
+from mosdeploy.families.encoder.checkpoint_head import output_order
+from mosdeploy.families.encoder.examples import Example, Found, Target
+from mosdeploy.families.encoder.tables import Row
+from mosdeploy.families.encoder.tasks import check_taught, target_numbers, teach_all
+from mosdeploy.families.encoder.teacher import warn_of_chance, warn_of_untaught
 
 
-def placed(*targets: Target) -> list[PlacedTarget]:
-    return [PlacedTarget("a.csv, line 2", target) for target in targets]
+def placed(*targets: Target) -> list[Found]:
+    return [Found("a.csv, line 2", Example(f"text {i}"), x) for i, x in enumerate(targets)]
 
 
 def test_classes_that_begin_like_tags_are_told_apart() -> None:
     task = encoder_config(labels=["B-cell", "I-cell"]).task
-    check_targets(placed("B-cell", "I-cell"), placed("I-cell"), task)
+    check_taught(placed("B-cell", "I-cell"), placed("I-cell"), task)
     with pytest.raises(ConfigError, match="all 2 examples have the label 'B-cell'"):
-        check_targets(placed("B-cell", "B-cell"), [], task)
+        check_taught(placed("B-cell", "B-cell"), [], task)
     train = placed("B-cell")
     split_off = placed("I-cell")
-    teach_all(train, [split_off], lambda x: x, lambda x: str(x.target))
+    teach_all(train, [split_off])
     assert (len(train), split_off) == (2, [])
 
 
 def test_begin_and_inside_are_one_type_of_entity() -> None:
     task = encoder_config(kind="tagging", labels=["UI", "I-KEY"]).task
     train = placed(("O", "B-UI"), ("B-I-KEY",))
-    check_targets(train, placed(("I-UI", "I-I-KEY")), task)
+    check_taught(train, placed(("I-UI", "I-I-KEY")), task)
     with pytest.raises(ConfigError, match="no training example has the label 'I-KEY'"):
-        check_targets(train[:1], placed(("I-I-KEY",)), task)
+        check_taught(train[:1], placed(("I-I-KEY",)), task)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +60,7 @@ def test_names_that_fold_to_one_have_no_order() -> None:
 def test_one_odd_row_makes_no_positions_of_labels_that_are_digits(
     labels: list[str], cells: str, stranger: str
 ) -> None:
-    targets = [PlacedTarget(f"line {i}", cell) for i, cell in enumerate(cells, start=2)]
+    targets = [Found(f"line {i}", Example(""), cell) for i, cell in enumerate(cells, start=2)]
     where = f"line {cells.index(stranger) + 2}: column 'label' holds '{stranger}'; .* it may hold"
     with pytest.raises(ConfigError, match=where):
         target_numbers(targets, encoder_config(labels=labels).task)
@@ -81,8 +75,8 @@ def test_cells_are_names_or_positions() -> None:
 @pytest.mark.parametrize("cell", [True, False, "\u0663", "\uff11.5"])
 def test_what_only_python_takes_for_a_number_is_refused(cell: object) -> None:
     with pytest.raises(ConfigError, match=rf"column 'y' holds '?{cell}'?; .* in the digits 0 to 9"):
-        cell_number(cell, "a.jsonl, line 1", "y")
-    assert cell_number(" 2.5\u00a0", "a.csv, line 2", "y") == 2.5
+        Row("a.jsonl, line 1", {"y": cell}).number("y")
+    assert Row("a.csv, line 2", {"y": " 2.5\u00a0"}).number("y") == 2.5
 
 
 def test_a_teacher_that_knows_no_more_than_the_shares_of_the_classes_is_told(

@@ -15,19 +15,19 @@ from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 from encoder_walking import make_encoder_folder, opened_encoder
 from walking import KeptProgress, edit, opened
 
-from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
+from mosdeploy.config.encoder import CheckpointConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
-from mosdeploy.families.encoder import teacher_training
+from mosdeploy.families.encoder import teacher as teacher_module
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
 from mosdeploy.families.encoder.dataset import tokenize
 from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.importance import Importance, measure_importance
-from mosdeploy.families.encoder.teacher_training import TeacherCard, open_teacher, training_alone
+from mosdeploy.families.encoder.teacher import TeacherCard, open_teacher
 from mosdeploy.family import TeacherTask
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
-from mosdeploy.storage import fingerprint, read_record, write_record
+from mosdeploy.storage import read_record
 
 slow = pytest.mark.slow
 
@@ -53,29 +53,6 @@ def test_a_teacher_of_other_texts_or_rates_is_trained_anew(
     opened(root).train()
     again = read_record(TeacherCard, root / "teacher" / "teacher.json", "")
     assert again.weights_sha256 != card.weights_sha256
-
-
-@pytest.mark.slow
-def test_a_teacher_of_an_older_version_stays_that_of_its_supernet(tmp_path: Path) -> None:
-    root = make_encoder_folder(tmp_path / "run", "classification")
-    trained = opened(root).train()
-    path = root / "teacher" / "teacher.json"
-    card = read_record(TeacherCard, path, "")
-    run = open_run(root)
-    assert isinstance(run.config, EncoderRunConfig)
-    older = fingerprint(
-        trained.data_sha256,
-        run.config.vocab_size,
-        run.config.space,
-        run.config.supernet.dropout,
-        training_alone(run.config).fingerprinted,
-    )
-    write_record(path, card.model_copy(update={"inputs_sha256": older}))
-    assert trained_run(run).teacher is not None
-    # whether it suits another supernet, nobody knows
-    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 13")
-    opened(root).train()
-    assert read_record(TeacherCard, path, "").inputs_sha256 == card.inputs_sha256
 
 
 def barely_trained(folder: Path, teacher: TeacherConfig = BARELY, **task: Any) -> Any:
@@ -111,7 +88,7 @@ def test_a_head_that_was_drawn_does_not_order_heads_and_neurons(
         seen.append({type(batch).__name__ for batch in batches})
         return measure_importance(network, batches)
 
-    monkeypatch.setattr(teacher_training, "measure_importance", measure)
+    monkeypatch.setattr(teacher_module, "measure_importance", measure)
     saved(tmp_path, "bert", suffix, **SIZES)
     barely_trained(tmp_path, TeacherConfig(), kind="masked-lm", labels=[])
     assert seen == [{measured}]

@@ -187,7 +187,7 @@ def test_a_tokenizer_that_does_not_fit_the_embedding(tmp_path: Path) -> None:
     trained_tokenizer(tmp_path / "tokenizer.json")
     config = encoder_config()
     small = config.checkpoint.model_copy(update={"vocab_size": 95})
-    with pytest.raises(ConfigError, match=r"ids up to 95, but checkpoint\.vocab_size is 95 rows"):
+    with pytest.raises(ConfigError, match=r"ids up to 95, .* 95 rows"):
         train_tokenizer(
             data_of([], tmp_path),
             config.model_copy(update={"checkpoint": small}),

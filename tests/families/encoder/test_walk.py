@@ -1,24 +1,21 @@
 """Encoders of every kind, from the data to the answer on the device, and back after a kill."""
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from encoder_vectors import write_modules
 from encoder_walking import examples, make_encoder_folder, opened_encoder, write_checkpoint
 from walking import edit
 
 import mosdeploy
-from mosdeploy.config.pooling import read_vector_modules
+from mosdeploy.config.encoder import read_vector_modules
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
 from mosdeploy.pipeline.hand_picked import hand_picked_path, pick_by_hand
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
-from mosdeploy.run_folder.trained_run import trained_run
 
 KINDS = [
     pytest.param(kind, marks=pytest.mark.slow)
@@ -156,23 +153,6 @@ def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
     assert card.largest_loss < np.log(60)  # better than guessing one of 60 pieces
     with pytest.raises(MosdeployError, match="masked-lm"):
         run.export(pick="largest")
-
-
-@pytest.mark.slow
-def test_heads_of_each_depth_are_trained_and_extracted(tmp_path: Path) -> None:
-    root = make_encoder_folder(tmp_path / "run", "classification")
-    edit(root / "mosdeploy.toml", "[supernet]", "[supernet]\nhead_per_depth = true")
-    run = opened_encoder(root)
-    card = run.train()
-    state = trained_run(open_run(root))
-    weights = state.net.state_dict()
-    heads = [weights[f"network.head.{depth}.out.weight"] for depth in (1, 2, 3)]
-    assert not any(torch.equal(x, y) for x, y in itertools.combinations(heads, 2))
-    smallest = state.subnet(state.config.space.smallest).state_dict()
-    assert torch.equal(smallest["head.out.weight"], heads[0])
-    scores = run.evaluate().subnets
-    assert scores["smallest"].loss == pytest.approx(card.smallest_loss, rel=1e-5)
-    assert run.export("smallest").manifest.weights == "inherited"
 
 
 @pytest.mark.slow

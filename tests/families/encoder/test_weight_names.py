@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.encoder.weight_names import rename_weights
+from mosdeploy.families.encoder.checkpoint import rename_weights
 
 CLASSES = ["BertForSequenceClassification"]
 

@@ -1,4 +1,4 @@
-"""A teacher that is given: a network that was fine-tuned on the task before."""
+"""An external teacher: a network that was fine-tuned on the task before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,15 @@ from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...data.ragged import Ragged
 from ...errors import ConfigError, StaleInputError
 from ...record import read_json
-from ...spaces.encoder_choices import EncoderArch, Head
-from ...supernet.elastic import StateDict
+from ...spaces.encoder import EncoderArch, Head
 from ...supernet.layers import ACTIVATIONS
 from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint_files import CROSS_ENCODER_NAME, resolve_folder
+from .checkpoint_head import output_order, warn_of_order
 from .dataset import BatchLayout
 from .examples import Example
-from .folders import CROSS_ENCODER_NAME, resolve_folder
 from .network import Activation, EncoderSubnet, PooledHead
 from .scoring import outputs_of
-from .targets import output_order, warn_of_order
 from .tokenizer import EncoderTokenizer
 
 KEY = "teacher.path"
@@ -32,7 +31,7 @@ _CLASSIFIERS: dict[str, Activation] = {
 
 
 @dataclass(frozen=True)
-class GivenTeacher:
+class ExternalTeacher:
     """A network that answers, and what turns texts into its inputs."""
 
     checkpoint: Checkpoint
@@ -48,7 +47,7 @@ class GivenTeacher:
         return self.checkpoint.kind not in _CLASSIFIERS or not is_pooled
 
     def ids(self, examples: Sequence[Example]) -> Ragged:
-        """What it reads of texts or pairs."""
+        """Ids of texts or pairs, by its own tokenizer."""
         texts = [(example.text, example.text_pair) for example in examples]
         return Ragged.of(self.tokenizer.encode_many(texts, self.max_tokens))
 
@@ -59,7 +58,7 @@ class GivenTeacher:
         return outputs_of(self.network, texts, self.layout.of(examples))
 
 
-def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
+def load_external_teacher(config: EncoderRunConfig, root: Path) -> ExternalTeacher:
     """Read the teacher that a run file names."""
     path = config.teacher.path
     assert path is not None  # else none is given
@@ -71,13 +70,12 @@ def load_given_teacher(config: EncoderRunConfig, root: Path) -> GivenTeacher:
     max_positions = network.positions.num_embeddings
     if config.task.kind == "tagging":
         _check_pieces(checkpoint, config, root, max_positions)
-    return GivenTeacher(
+    num_types = int(checkpoint.space().num_types)
+    return ExternalTeacher(
         checkpoint=checkpoint,
         network=network,
         tokenizer=tokenizer,
-        layout=BatchLayout(
-            tokenizer.special.pad, tokenizer.special.sep, int(checkpoint.space().num_types)
-        ),
+        layout=BatchLayout(tokenizer.special.pad, tokenizer.special.sep, num_types),
         max_tokens=min(config.max_tokens, max_positions),
     )
 
@@ -95,26 +93,34 @@ def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
 
 
 def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSubnet:
-    """The checkpoint's network with its head, whose outputs are in the task's order."""
+    """Build the checkpoint's network with its head, whose outputs are in the task's order."""
+    folder = checkpoint.folder
     activation = _CLASSIFIERS.get(checkpoint.kind) if head == "pooled" else None
     weights = checkpoint.heads.get(head if activation is None else "classifier", {})
     out = weights.get("head.out.weight")
     if out is None:
         raise ConfigError(
-            f"{KEY}: {checkpoint.folder} has no head for a {task.kind}; give a network that was "
-            "fine-tuned on the task, saved by its class of transformers "
+            f"{KEY}: {folder} has no head for a {task.kind}; give a network that was fine-tuned on "
+            "the task, saved by its class of transformers "
             f"({'ForTokenClassification' if head == 'tokens' else 'ForSequenceClassification'})"
         )
     if len(out) != task.num_outputs:
         raise ConfigError(
-            f"{KEY}: the head in {checkpoint.folder} has {len(out)} outputs, the task "
-            f"{task.num_outputs}{': ' if task.labels else ''}{', '.join(task.tag_names)}; give a "
-            "network that was fine-tuned on this task"
+            f"{KEY}: the head in {folder} has {len(out)} outputs, the task {task.num_outputs}"
+            f"{': ' if task.labels else ''}{', '.join(task.tag_names)}; give a network that was "
+            "fine-tuned on this task"
         )
     if checkpoint.is_multi_label:
         raise ConfigError(
-            f"{KEY}: {checkpoint.folder / 'config.json'} says multi_label_classification: a text "
-            "may have several of its classes, of which a task here has one; give another network"
+            f"{KEY}: {folder / 'config.json'} says multi_label_classification: a text may have "
+            "several of its classes, of which a task here has one; give another network"
+        )
+    order = output_order(checkpoint.labels, task)
+    if order is None:
+        raise ConfigError(
+            f"{KEY}: the outputs in {folder} are called {', '.join(checkpoint.labels)}, those of "
+            f"task.labels {', '.join(task.tag_names)}; write its names in task.labels, or the "
+            "task's in id2label of its config.json"
         )
     space = checkpoint.space(head, task.num_outputs)
     largest = space.largest
@@ -122,43 +128,23 @@ def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSub
     network = EncoderSubnet(largest, space, checkpoint.vocab_size)
     if activation is not None:
         network.head = PooledHead(largest.embed_dim, task.num_outputs, 0.0, activation)
-    order = _order(checkpoint, task)
     rows = {name: weights[name][order] for name in weights if name.startswith("head.out.")}
     # its numbers are on the labels' scale, as it was fine-tuned
     scale = dict(network.named_buffers())
-    _load(network, scale | checkpoint.body | weights | rows, checkpoint.folder)
+    given = scale | checkpoint.body | weights | rows
+    names = network.state_dict().keys()
+    try:
+        network.load_state_dict({name: given[name] for name in names if name in given})
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{KEY}: the weights in {folder} are not those that its config.json says "
+            f"({str(error).splitlines()[-1].strip()})"
+        ) from error
     return network.eval()
 
 
-def _load(network: EncoderSubnet, weights: StateDict, folder: Path) -> None:
-    names = network.state_dict().keys()
-    missing = sorted(names - weights.keys())
-    if missing:
-        raise ConfigError(f"{KEY}: {folder / 'model.safetensors'} lacks {', '.join(missing)}")
-    try:
-        network.load_state_dict({name: weights[name] for name in names})
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{KEY}: the weights in {folder} are not of the sizes that its config.json says "
-            f"({str(error).splitlines()[-1].strip()})"
-        ) from error
-
-
-def _order(checkpoint: Checkpoint, task: TaskConfig) -> list[int]:
-    """As in `output_order`, of names that must match."""
-    order = output_order(checkpoint.labels, task)
-    if order is None:
-        kind = "task.labels"
-        raise ConfigError(
-            f"{KEY}: the outputs in {checkpoint.folder} are called {', '.join(checkpoint.labels)}, "
-            f"those of {kind} {', '.join(task.tag_names)}; write its names in {kind}, or the "
-            "task's in id2label of its config.json"
-        )
-    return order
-
-
 def _check_activation(folder: Path) -> None:
-    """Make sure that numbers are answered as they leave the head; a CrossEncoder of
+    """Check that numbers are answered as they leave the head; a CrossEncoder of
     sentence-transformers may have an activation behind it.
     """
     config = read_json(folder / "config.json")
@@ -179,25 +165,20 @@ def _check_activation(folder: Path) -> None:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> EncoderTokenizer:
+    path = checkpoint.tokenizer_path
     try:
-        tokenizer = EncoderTokenizer(checkpoint.tokenizer_path)
+        return EncoderTokenizer(path, checkpoint.vocab_size)
     except StaleInputError as error:
         raise ConfigError(
-            f"{KEY}: {checkpoint.tokenizer_path} cannot be used ({error}); save it there with "
-            "transformers: AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+            f"{KEY}: {path} cannot be used ({error}); save it there with transformers: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
         ) from error
-    if tokenizer.vocab_size > checkpoint.vocab_size:
-        raise ConfigError(
-            f"{KEY}: {checkpoint.tokenizer_path} has ids up to {tokenizer.vocab_size - 1}, but the "
-            f"embedding table {checkpoint.vocab_size} rows; use the tokenizer that belongs to it"
-        )
-    return tokenizer
 
 
 def _check_pieces(
     checkpoint: Checkpoint, config: EncoderRunConfig, root: Path, max_positions: int
 ) -> None:
-    """Make sure that a teacher tags the pieces that the subnets tag."""
+    """Check that a teacher tags the pieces that the subnets tag."""
     path = config.checkpoint.path
     own = None if path is None else resolve_folder(path, root) / checkpoint.tokenizer_path.name
     if own is None or _pieces_of(own) != _pieces_of(checkpoint.tokenizer_path):
@@ -211,26 +192,17 @@ def _check_pieces(
         "task.max_tokens": config.max_tokens,
         "export.max_input_len": config.export.max_input_len,
     }
-    longer = [f"{key} is {length}" for key, length in lengths.items() if length > max_positions]
-    if longer:
-        raise ConfigError(
-            f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but {' and '.join(longer)}; "
-            f"write {max_positions} or less"
-        )
+    for key, length in lengths.items():
+        if length > max_positions:
+            raise ConfigError(
+                f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but {key} is {length}; "
+                f"write {max_positions} or less"
+            )
 
 
 def _pieces_of(path: Path) -> object:
-    """A tokenizer without how its texts are cut and padded, which is set anew."""
+    """Read a tokenizer without how its texts are cut and padded, which is set anew."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no tokenizer: it holds no JSON object")
     return {key: x for key, x in content.items() if key not in ("version", "truncation", "padding")}
-
-
-def same_folder(config: EncoderRunConfig, root: Path) -> bool:
-    """Whether the teacher that is given is the checkpoint that all starts from."""
-    path = config.checkpoint.path
-    given = config.teacher.path
-    if path is None or given is None:
-        return False
-    return resolve_folder(path, root).samefile(resolve_folder(given, root, KEY))
