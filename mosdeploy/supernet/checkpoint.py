@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -22,47 +23,6 @@ from ..spaces.genes import ArchConfig, SearchSpace
 from ..storage import atomic_file, read_errors
 from .elastic import StateDict, Subnet
 from .supernet import Supernet
-
-# by the width of an item, as the format has them last to first
-_TYPES = {
-    torch.bool: "BOOL",
-    torch.uint8: "U8",
-    torch.int8: "I8",
-    torch.int16: "I16",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int32: "I32",
-    torch.float32: "F32",
-    torch.float64: "F64",
-    torch.int64: "I64",
-}
-_ALIGNMENT = 8
-
-
-def write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors of any device and layout; beside them, one at a time lies in memory."""
-    order = list(_TYPES)
-    unknown = sorted({str(tensor.dtype) for tensor in tensors.values()} - {*map(str, order)})
-    if unknown:
-        raise ValueError(f"no network here has weights of type {', '.join(unknown)}")
-    names = sorted(tensors, key=lambda name: (-order.index(tensors[name].dtype), name))
-    header: dict[str, object] = {"__metadata__": metadata}
-    end = 0
-    for name in names:
-        tensor = tensors[name]
-        start = end
-        end += tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _TYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    file.write(len(text).to_bytes(8, "little"))
-    file.write(text)
-    for name in names:
-        file.write(content(tensors[name]))
 
 
 def content(tensor: Tensor) -> memoryview:
@@ -201,12 +161,13 @@ def load_training_state(path: Path) -> dict[str, Any]:
 
 def _write_network(path: Path, kind: str, metadata: dict[str, str], net: torch.nn.Module) -> None:
     weights = net.state_dict()
+    whole = {name: tensor.contiguous() for name, tensor in weights.items()}
     metadata = {"kind": kind, "version": str(VERSION), **metadata}
     metadata["sha256"] = _digest(metadata, weights)
     # one entry: where safetensors writes several, they come in any order
     entry = {_ENTRY: json.dumps(metadata, sort_keys=True)}
     with atomic_file(path) as file:
-        write_tensors(file, weights, entry)
+        file.write(safetensors.torch.save(whole, entry))
 
 
 def _read_network(path: Path, kind: str) -> tuple[dict[str, str], StateDict]:

@@ -175,11 +175,19 @@ def _map(size: Size, config: SupernetConfig | None) -> ElasticLinear | MoSLinear
     return MoSLinear(*size, config.num_experts if routed(config) else 1)
 
 
-class ElasticEncoderLayer(nn.Module):
-    """The largest encoder layer of a stack."""
+class ElasticLayer(nn.Module):
+    """The largest layer of a stack, whose FFN is mixed from experts; a decoder's has a
+    cross-attention to a memory too.
+    """
 
     def __init__(
-        self, dim: int, qkv_dim: int, ffn_dim: int, encoding_dim: int, config: SupernetConfig
+        self,
+        dim: int,
+        qkv_dim: int,
+        ffn_dim: int,
+        encoding_dim: int,
+        config: SupernetConfig,
+        memory_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.qkv_dim = qkv_dim
@@ -187,52 +195,33 @@ class ElasticEncoderLayer(nn.Module):
         # plain slices, since MoS routes the FFN alone
         self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
         self.self_attn_norm = ElasticLayerNorm(dim)
-        self.ffn = MoSBlock(ffn_sizes(dim, ffn_dim), encoding_dim, config)
-        self.ffn_norm = ElasticLayerNorm(dim)
-
-    def generate(self, dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool) -> StateDict:
-        """Weights of an `EncoderLayer` of these widths."""
-        sizes = attention_sizes(dim, dim, self.qkv_dim)
-        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
-        return with_prefix(
-            self_attn=self.self_attn.generate(sizes, encoding, router_dropout),
-            self_attn_norm=self.self_attn_norm.generate(dim),
-            ffn_norm=self.ffn_norm.generate(dim),
-        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
-
-
-class ElasticDecoderLayer(nn.Module):
-    """The largest decoder layer of a stack."""
-
-    def __init__(
-        self,
-        dim: int,
-        memory_dim: int,
-        qkv_dim: int,
-        ffn_dim: int,
-        encoding_dim: int,
-        config: SupernetConfig,
-    ) -> None:
-        super().__init__()
-        self.qkv_dim = qkv_dim
-        self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
-        self.self_attn_norm = ElasticLayerNorm(dim)
-        self.cross_attn = MoSBlock(attention_sizes(dim, memory_dim, qkv_dim), encoding_dim, None)
-        self.cross_attn_norm = ElasticLayerNorm(dim)
+        if memory_dim is not None:
+            sizes = attention_sizes(dim, memory_dim, qkv_dim)
+            self.cross_attn = MoSBlock(sizes, encoding_dim, None)
+            self.cross_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, ffn_dim), encoding_dim, config)
         self.ffn_norm = ElasticLayerNorm(dim)
 
     def generate(
-        self, dim: int, memory_dim: int, ffn_dim: int, encoding: Tensor, router_dropout: bool
+        self,
+        dim: int,
+        ffn_dim: int,
+        encoding: Tensor,
+        router_dropout: bool,
+        memory_dim: int | None = None,
     ) -> StateDict:
-        """Weights of a `DecoderLayer` of these widths."""
-        self_sizes = attention_sizes(dim, dim, self.qkv_dim)
-        # keys and values read the memory's active width, queries and output this stack's
-        cross_sizes = attention_sizes(dim, memory_dim, self.qkv_dim)
-        return with_prefix(
-            self_attn=self.self_attn.generate(self_sizes, encoding, router_dropout),
-            self_attn_norm=self.self_attn_norm.generate(dim),
-            cross_attn=self.cross_attn.generate(cross_sizes, encoding, router_dropout),
-            cross_attn_norm=self.cross_attn_norm.generate(dim),
-            ffn_norm=self.ffn_norm.generate(dim),
-        ) | self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
+        """Weights of an `EncoderLayer`, or with a memory of a `DecoderLayer`, of these widths."""
+        sizes = attention_sizes(dim, dim, self.qkv_dim)
+        parts = {
+            "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
+            "self_attn_norm": self.self_attn_norm.generate(dim),
+            "ffn_norm": self.ffn_norm.generate(dim),
+        }
+        if memory_dim is not None:
+            # keys and values read the memory's active width, queries and output this stack's
+            sizes = attention_sizes(dim, memory_dim, self.qkv_dim)
+            parts["cross_attn"] = self.cross_attn.generate(sizes, encoding, router_dropout)
+            parts["cross_attn_norm"] = self.cross_attn_norm.generate(dim)
+        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
+        ffn = self.ffn.generate(ffn_sizes(dim, ffn_dim), encoding, router_dropout)
+        return with_prefix(**parts) | ffn

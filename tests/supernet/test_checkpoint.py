@@ -1,5 +1,4 @@
 import errno
-import io
 import json
 import os
 import resource
@@ -12,7 +11,6 @@ import safetensors.torch
 import torch
 from faults import UNREADABLE
 from supernet_fixtures import ToySpace, build_toy, toy_ids, toy_supernet
-from torch import Tensor
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.supernet.checkpoint import (
@@ -22,7 +20,6 @@ from mosdeploy.supernet.checkpoint import (
     save_subnet,
     save_supernet,
     save_training_state,
-    write_tensors,
 )
 from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.optimizer import EagerAdam
@@ -339,53 +336,3 @@ def test_the_same_network_is_the_same_file(tmp_path: Path) -> None:
     for path in files:
         save_supernet(path, net)
     assert len({path.read_bytes() for path in files}) == 1
-
-
-MIXED = {
-    "b": torch.arange(6.0).reshape(2, 3),
-    "a.weight": torch.ones(3, dtype=torch.bfloat16),
-    "half": torch.ones(3, 1, dtype=torch.float16),
-    "flag": torch.tensor([True, False, True]),
-    "steps": torch.tensor(7),
-    "none": torch.zeros(0, 4),
-    "double": torch.ones(1, dtype=torch.float64),
-    "int": torch.ones(5, dtype=torch.int32),
-    "short": torch.ones(5, dtype=torch.int16),
-    "byte": torch.ones(5, dtype=torch.uint8),
-    "signed": torch.ones(5, dtype=torch.int8),
-}
-
-
-@pytest.mark.parametrize("tensors", [MIXED, {"b": MIXED["b"]}, {"ä": MIXED["flag"]}, {}])
-def test_the_bytes_are_those_of_safetensors(tensors: dict[str, Tensor]) -> None:
-    metadata = {"mosdeploy": '{"kind": "subnet", "language": "de\\u00e4"}'}
-    file = io.BytesIO()
-    write_tensors(file, tensors, metadata)
-    assert file.getvalue() == safetensors.torch.save(tensors, metadata)
-
-
-def test_views_and_shared_memory_are_written_whole() -> None:
-    table = torch.arange(12.0).reshape(3, 4)
-    file = io.BytesIO()
-    write_tensors(file, {"table": table, "columns": table[:, 1:3], "turned": table.T}, {})
-    found = safetensors.torch.load(file.getvalue())
-    assert torch.equal(found["table"], table)
-    assert torch.equal(found["columns"], table[:, 1:3])
-    assert torch.equal(found["turned"], table.T)
-
-
-def test_there_is_no_second_copy_of_all() -> None:
-    tensors = {str(i): torch.zeros(250_000) for i in range(8)}  # 8 MB
-    with open("/dev/null", "wb") as file:  # noqa: PTH123
-        tracemalloc.start()
-        try:
-            write_tensors(file, tensors, {})
-            _, peak_bytes = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert peak_bytes < 1_000_000
-
-
-def test_a_type_that_no_network_has_is_refused() -> None:
-    with pytest.raises(ValueError, match="complex64"):
-        write_tensors(io.BytesIO(), {"a": torch.zeros(1, dtype=torch.complex64)}, {})

@@ -8,8 +8,7 @@ from torch import Tensor
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.layers import DecoderLayer, EncoderLayer, StackConfig
 from mosdeploy.supernet.mos import (
-    ElasticDecoderLayer,
-    ElasticEncoderLayer,
+    ElasticLayer,
     MoSBlock,
     MoSLinear,
     Router,
@@ -234,16 +233,17 @@ def shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def test_generated_weights_fit_the_plain_layers() -> None:
     encoding = torch.rand(3)
-    encoder = ElasticEncoderLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
+    encoder = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
     plain = EncoderLayer(STACK, heads=2, ffn_dim=5)
     assert shapes(encoder.generate(4, 5, encoding, False)) == shapes(plain.state_dict())
-    decoder = ElasticDecoderLayer(6, 7, 8, 9, encoding_dim=3, config=CONFIG)
+    decoder = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG, memory_dim=7)
     plain = DecoderLayer(STACK, memory_dim=3, self_heads=2, cross_heads=4, ffn_dim=5)
-    assert shapes(decoder.generate(4, 3, 5, encoding, False)) == shapes(plain.state_dict())
+    generated = decoder.generate(4, 5, encoding, False, memory_dim=3)
+    assert shapes(generated) == shapes(plain.state_dict())
 
 
 def test_attention_is_sliced_and_only_the_ffn_is_routed() -> None:
-    layer = ElasticEncoderLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
+    layer = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
     first = layer.generate(4, 5, torch.zeros(3), False)
     second = layer.generate(4, 5, torch.ones(3), False)
     differing = {name for name in first if not torch.equal(first[name], second[name])}

@@ -12,7 +12,7 @@ from ...spaces.genes import ArchConfig
 from ...spaces.translation import TranslationArch, TranslationSpace
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.layers import start_near_identity
-from ...supernet.mos import ElasticDecoderLayer, ElasticEncoderLayer, encoding_dim
+from ...supernet.mos import ElasticLayer, encoding_dim
 from ...supernet.supernet import Supernet, memory_errors
 from .network import TranslationSubnet
 from .tokenizer import PAD_ID
@@ -28,27 +28,15 @@ class ElasticTranslation(nn.Module):
         self.config = config
         e = max(space.encoder_embed_dim)
         d = max(space.decoder_embed_dim)
+        genes = encoding_dim(space, config)
         # the order of what follows is that of the random draws, and of the optimiser's state
         self.embed = ElasticEmbedding(vocab_size, space.max_embed_dim, PAD_ID)
         self.encoder_layers = nn.ModuleList(
-            ElasticEncoderLayer(
-                dim=e,
-                qkv_dim=space.qkv_dim,
-                ffn_dim=max(space.encoder_ffn_dim),
-                encoding_dim=encoding_dim(space, config),
-                config=config,
-            )
+            ElasticLayer(e, space.qkv_dim, max(space.encoder_ffn_dim), genes, config)
             for _ in range(max(space.encoder_layers))
         )
         self.decoder_layers = nn.ModuleList(
-            ElasticDecoderLayer(
-                dim=d,
-                memory_dim=e,
-                qkv_dim=space.qkv_dim,
-                ffn_dim=max(space.decoder_ffn_dim),
-                encoding_dim=encoding_dim(space, config),
-                config=config,
-            )
+            ElasticLayer(d, space.qkv_dim, max(space.decoder_ffn_dim), genes, config, memory_dim=e)
             for _ in range(max(space.decoder_layers))
         )
         self.encoder_norm = ElasticLayerNorm(e) if space.pre_norm else None
@@ -66,16 +54,14 @@ class ElasticTranslation(nn.Module):
         # one table serves both sides: a side narrower than the other reads its first columns
         parts = {"embed": self.embed.generate(max(e, d))}
         # the first layers of the largest stack: a shallower architecture has no others
-        for i, encoder_layer in enumerate(arch.encoder_layers):
-            elastic_encoder = cast("ElasticEncoderLayer", self.encoder_layers[i])
-            parts[f"encoder.layers.{i}"] = elastic_encoder.generate(
-                e, encoder_layer.ffn_dim, encoding, router_dropout
-            )
+        for i, layer in enumerate(arch.encoder_layers):
+            elastic = cast("ElasticLayer", self.encoder_layers[i])
+            weights = elastic.generate(e, layer.ffn_dim, encoding, router_dropout)
+            parts[f"encoder.layers.{i}"] = weights
         for i, decoder_layer in enumerate(arch.decoder_layers):
-            elastic_decoder = cast("ElasticDecoderLayer", self.decoder_layers[i])
-            parts[f"decoder.layers.{i}"] = elastic_decoder.generate(
-                d, e, decoder_layer.ffn_dim, encoding, router_dropout
-            )
+            elastic = cast("ElasticLayer", self.decoder_layers[i])
+            weights = elastic.generate(d, decoder_layer.ffn_dim, encoding, router_dropout, e)
+            parts[f"decoder.layers.{i}"] = weights
         if self.encoder_norm is not None and self.decoder_norm is not None:
             parts["encoder.norm"] = self.encoder_norm.generate(e)
             parts["decoder.norm"] = self.decoder_norm.generate(d)
