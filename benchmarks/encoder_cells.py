@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
+from mosdeploy.pipeline.subnet_teaching import teaching
+from mosdeploy.pipeline.subnet_training import SubnetTraining
 from walk_cells import kept
 
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.data.batches import ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.subnet_teaching import teaching
-from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.record import Record
 from mosdeploy.run_folder.trained_run import TrainedRun
 from mosdeploy.spaces.encoder import EncoderArch

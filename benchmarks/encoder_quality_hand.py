@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from mosdeploy.pipeline.subnet_training import SubnetTraining
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -17,7 +18,6 @@ from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.families.encoder.metrics import classification_metrics
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.run_folder.trained_run import TrainedRun
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from mosdeploy.storage import fingerprint

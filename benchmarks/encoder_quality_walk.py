@@ -30,6 +30,8 @@ from encoder_quality_report import (
     metric_of,
     metrics_of,
 )
+from mosdeploy.pipeline.subnet_teaching import teaching
+from mosdeploy.pipeline.subnet_training import SubnetTraining
 from walk_cells import kept, measured_ms, scores, write_run_file
 
 import mosdeploy
@@ -38,8 +40,6 @@ from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
 from mosdeploy.families.encoder.teacher import TeacherCard
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.subnet_teaching import teaching
-from mosdeploy.pipeline.subnet_training import SubnetTraining
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin

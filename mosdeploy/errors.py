@@ -5,6 +5,7 @@
     │   └── UnknownKeyError            a key is unknown: mistyped, or of another version
     ├── ArchError                  3   an architecture is not in its search space
     ├── StaleInputError            4   a record is missing, corrupt, or made from something else
+    │   ├── DamagedError               a file is not the one that its card was written for
     │   └── OtherConditionsError       latencies were measured under other conditions than now
     ├── DeviceError                5
     │   ├── ConnectError               host not found, refused, unreachable
@@ -52,6 +53,10 @@ class StaleInputError(MosdeployError):
     """A record is missing, corrupt or was made from something else; names the verb to run."""
 
     exit_code = 4
+
+
+class DamagedError(StaleInputError):
+    """A file is missing or is not the one that its card was written for."""
 
 
 class OtherConditionsError(StaleInputError):

@@ -26,7 +26,7 @@ class Workspace:
 
     @property
     def beside(self) -> Self:
-        """The same run with folders of their own for a new supernet and a new teacher."""
+        """The same run with the folder of a new supernet."""
         return replace(self, suffix=NEW_SUFFIX)
 
     @property
@@ -54,20 +54,8 @@ class Workspace:
         return self.supernet_dir / CHECKPOINT_NAME
 
     @property
-    def teacher_checkpoint_path(self) -> Path:
-        return self.teacher_dir / CHECKPOINT_NAME
-
-    @property
-    def teacher_begun_path(self) -> Path:
-        return self.supernet_dir / "begun-teacher.json"
-
-    @property
-    def begun_path(self) -> Path:
-        return self.supernet_dir / "begun.json"
-
-    @property
     def budget_path(self) -> Path:
-        return self.supernet_dir / "budget.json"
+        return self.root / "budget.json"
 
     @property
     def supernet_path(self) -> Path:
@@ -79,7 +67,7 @@ class Workspace:
 
     @property
     def teacher_dir(self) -> Path:
-        return self.root / f"teacher{self.suffix}"
+        return self.root / "teacher"
 
     @property
     def training_log_path(self) -> Path:
@@ -117,10 +105,6 @@ class Workspace:
 
     def step_ratio_path(self, arch_key: str) -> Path:
         return self.root / "search" / "step-ratios" / f"{arch_key}.json"
-
-    @property
-    def begun_search_path(self) -> Path:
-        return self.search_result_path.with_name("begun.json")
 
     @property
     def search_result_path(self) -> Path:

@@ -21,7 +21,7 @@ from mosdeploy.folders import restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
-from mosdeploy.storage import append_line, atomic_copy, read_lines, read_record, write_record
+from mosdeploy.storage import append_line, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
     load_training_state,
@@ -134,29 +134,11 @@ def check_searched(root: Path) -> None:
         assert len(read_lines(files.quality_path)[0]) == 2
 
 
-def two_seeds(root: Path) -> None:
-    for seed in (None, 1, 2):
-        path = Workspace(root).subnet_path("a", "finetuned", seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(seed) * 1000)
-
-
-def keep_best(root: Path) -> None:
-    files = Workspace(root)
-    atomic_copy(files.subnet_path("a", "finetuned", 2), files.subnet_path("a", "finetuned"))
-
-
-def check_kept(root: Path) -> None:
-    content = Workspace(root).subnet_path("a", "finetuned").read_text()
-    assert content in ("None" * 1000, "2" * 1000)
-
-
 WORKS = {
     "profile": Work(measure, measure, check_measured),
     "train": Work(lambda root: save_step(root, 1), end_training, check_training),
     "train again": Work(two_supernets, take_place, check_placed),
     "search": Work(lambda root: search(root, 1), lambda root: search(root, 2), check_searched),
-    "finetune": Work(two_seeds, keep_best, check_kept),
     "deploy": Work(lambda root: deploy(root, 1.0), lambda root: deploy(root, 2.0), check_deployed),
 }
 

@@ -65,7 +65,7 @@ class RunFolder:
 
     def status(self, *, read_data: bool = True) -> "summaries.RunStatus":
         """What it holds, what is stale and why, what to run next; `read_data`: of data, too."""
-        from ..pipeline.status import status
+        from ..run_folder.status import status
 
         return status(self._context, read_data=read_data)
 

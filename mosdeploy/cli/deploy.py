@@ -28,7 +28,7 @@ def deploy(
     """Put the bundle on the device, test and time it, then switch."""
     from ..pipeline.deploy import DeployOptions, roll_back
     from ..pipeline.deploy import deploy as put
-    from ..pipeline.proposed_commands import report_command
+    from ..run_folder.status import next_command
 
     options = DeployOptions(device, host, bundle, strict)
     context = common.context()
@@ -39,4 +39,4 @@ def deploy(
     limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
     note = f", {EMULATED}" if result.device.emulated else limit
-    common.show(result, f"{text}, {timed}{note}", report_command(context))
+    common.show(result, f"{text}, {timed}{note}", next_command(context))

@@ -27,7 +27,7 @@ def evaluate(
     Inherited ones, those that were trained alone, and the teacher. The same command resumes.
     """
     from ..pipeline.evaluate import evaluate as score_subnets
-    from ..pipeline.status import following
+    from ..run_folder.status import next_command
 
     context = common.context()
     scores = score_subnets(context, tuple(pick) if pick else None, beam)
@@ -42,4 +42,4 @@ def evaluate(
         for name, x in scores.subnets.items()
     ]
     header = ("subnet", *metrics, "validation loss", "parameters")
-    common.show(scores, table(header, rows), following(context))
+    common.show(scores, table(header, rows), next_command(context))

@@ -95,7 +95,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format
     from ..pipeline.exporting.export_job import ExportOptions
-    from ..pipeline.proposed_commands import deploy_command
+    from ..run_folder.status import next_command
 
     options = ExportOptions(
         pick=arguments.pick,
@@ -115,7 +115,7 @@ def export(common: DeviceCommon, arguments: ExportArguments) -> None:
     context = common.context()
     result = build(context, options)
     record = result.runtime_choice or result.manifest
-    common.show(record, _text(result), deploy_command(context, result.manifest.device))
+    common.show(record, _text(result), next_command(context))
 
 
 def _format_text(written: "FormatSummary") -> str:

@@ -37,7 +37,7 @@ def finetune(
     """Train one subnet alone, from its inherited weights. The same command resumes."""
     from ..pipeline.finetune import FinetuneOptions
     from ..pipeline.finetune import finetune as train_alone
-    from ..pipeline.status import following
+    from ..run_folder.status import next_command
     from ..run_folder.subnets import losses_of
 
     options = FinetuneOptions(pick, steps, from_scratch)
@@ -54,7 +54,7 @@ def finetune(
     if from_scratch and context.config.gives_answers:
         command += f" --weights {card.weights}"
     if pick == "winner" and not from_scratch:
-        command = following(context) or command
+        command = next_command(context) or command
     common.show(card, f"{_trained(card)}, {losses_of(card)}", command)
 
 

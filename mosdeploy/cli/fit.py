@@ -25,13 +25,13 @@ def fit(
 ) -> None:
     """Fit the latency predictor to what was measured. `profile` and `search` do this too."""
     from ..pipeline.fit import fit as fit_predictor
-    from ..pipeline.proposed_commands import search_command
+    from ..run_folder.status import next_command
 
     context = common.context()
     card = fit_predictor(context, device, source)
     text = f"{card.device}-{card.workload}: {card_line(card)}{_transfer(card)}"
     lines = [text, *rescaled_lines(card)]
-    common.show(card, "\n".join(lines), search_command(context, card.device))
+    common.show(card, "\n".join(lines), next_command(context))
 
 
 def _transfer(card: "PredictorCard") -> str:

@@ -33,7 +33,7 @@ def import_latency(
     """
     from ..pipeline.import_latency import ImportOptions
     from ..pipeline.import_latency import import_latency as fit_file
-    from ..pipeline.proposed_commands import search_command
+    from ..run_folder.status import next_command
 
     options = ImportOptions(file, device, workload, file_format, source, licence)
     context = common.context()
@@ -44,7 +44,7 @@ def import_latency(
         for block in card.left_out
     ]
     lines.append(f"{card.device}-{card.workload} ({card.runtime}): {card_line(card)}")
-    command = search_command(context, card.device)
+    command = next_command(context)
     option = " --no-verify"  # whoever has the board measures it
     if command is not None and command.startswith("mosdeploy search"):
         command = command.removesuffix(option) + option

@@ -58,7 +58,7 @@ def profile(
     from ..errors import PredictorError
     from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
-    from ..pipeline.proposed_commands import search_command
+    from ..run_folder.status import next_command
 
     options = ProfileOptions(
         device=device,
@@ -72,7 +72,7 @@ def profile(
     command = result.further_command
     is_trusted = not (result.emulated or result.is_too_noisy)
     if command is None and is_trusted and result.fastest_ms:
-        command = search_command(context, result.device)
+        command = next_command(context)
     common.show(result, _text(result), command)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)

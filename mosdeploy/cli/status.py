@@ -15,7 +15,7 @@ def status(
     ] = True,
 ) -> None:
     """Show what the run folder holds, what is stale, what to run next."""
-    from ..pipeline.status import status as look
+    from ..run_folder.status import status as look
 
     found = look(common.context(), read_data=data)
     rows = [

@@ -42,15 +42,15 @@ def train(
         again = "mosdeploy train" if time is None else f"mosdeploy train --time {time}"
         common.show(tried, _cost_table(tried), again)
         return
-    from ..pipeline.status import following
     from ..pipeline.train import train as train_supernet
+    from ..run_folder.status import next_command
 
     card = train_supernet(context, asked)
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
-        following(context),
+        next_command(context),
     )
 
 

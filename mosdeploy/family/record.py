@@ -155,6 +155,10 @@ class Teacher(Protocol):
         """
 
     @property
+    def folder(self) -> Path:
+        """Where its files lie: a folder of its own for each that was made otherwise."""
+
+    @property
     def weights_sha256(self) -> str:
         """Of the weights that its parts have, and that the supernet starts from."""
 

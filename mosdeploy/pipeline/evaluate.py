@@ -6,11 +6,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.sections import ExportConfig
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
 from ..locks import locked
 from ..records import Scores, ScoreTable
+from ..run_folder.catalog import scored_inputs
 from ..run_folder.context import Context, Progress
 from ..run_folder.picking import pick
 from ..run_folder.subnets import (
@@ -24,8 +24,7 @@ from ..run_folder.trained_run import TrainedRun, trained_run
 from ..run_folder.workloads import changed_workload
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, readable_record, write_record
-from ..version import __version__
+from ..storage import readable_record, write_record
 from .chunked import scored_in_chunks
 
 if TYPE_CHECKING:
@@ -64,21 +63,6 @@ def evaluate(
         judged["teacher"] = None  # given: no subnet
     with torch_threads(context.config.training.threads):
         return _Evaluation(context, state, examples, workload).run(judged)
-
-
-def scored_inputs(state: TrainedRun, workload: Workload) -> str:
-    """The fingerprint of all that the scores of a subnet depend on, besides its weights."""
-    card = state.card
-    # how a bundle is checked, at which precision, changes no score; the family's limits may
-    checks = {name: field.default for name, field in ExportConfig.model_fields.items()}
-    return fingerprint(
-        __version__,
-        card.supernet_sha256,
-        card.data_sha256,
-        workload.label,
-        state.config.export.model_copy(update=checks),
-        state.config.title,  # BLEU tells the words of some languages apart in their own way
-    )
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from ..errors import StaleInputError
 from ..folders import listed
 from ..record import Record
 from ..records import Candidate
+from ..run_folder.artifact import digest
 from ..run_folder.context import Progress
-from ..run_folder.token_files import training_progress
 from ..run_folder.trained_run import TrainedRun
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors, readable_record, write_record
 from ..workspace import CHECKPOINT_NAME, LOG_NAME
 from .finetune import FinetuneOptions, alone
 from .same_time import own_steps
-from .subnet_teaching import remedy, teaching
-from .subnet_training import SubnetTraining
+from .training.subnet_training import SubnetTraining, remedy, teaching
+from .training.token_files import training_progress
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
@@ -98,7 +98,7 @@ class FinalistTraining:
         config = alone(state.config.training, own, FinetuneOptions())
         taught = teaching(state, arch)
         training = SubnetTraining(state, arch, "finetuned", config, taught)
-        inputs_sha256 = training.inputs_sha256
+        inputs_sha256 = digest({**training.artifact.inputs(), **training.settings})
         path = state.files.finalist_checkpoint_path(arch.key)
         card_path = path.with_name("loss.json")
         card = readable_record(FinalistLoss, card_path)

@@ -14,8 +14,7 @@ from ..run_folder.picking import pick
 from ..run_folder.subnets import STARTS, losses_of
 from ..run_folder.trained_run import trained_run
 from .same_time import own_steps
-from .subnet_teaching import LARGEST, teaching
-from .subnet_training import SubnetTraining
+from .training.subnet_training import LARGEST, SubnetTraining, teaching
 
 if TYPE_CHECKING:
     from ..training.distributed import DistributedContext

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..config.device import load_profile
 from ..errors import ConfigError, StaleInputError
-from ..folders import listed
 from ..notebook import HtmlTable
 from ..records import DataCard, ScoreTable, SearchResult, SessionRecord
-from ..run_folder.artifact import DIGEST
 from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle
+from ..run_folder.catalog import report_inputs, scored_inputs
 from ..run_folder.context import Context
 from ..run_folder.deployments import readable_deployments
 from ..run_folder.enough_measured import excess_noise, profile_command
@@ -20,10 +19,9 @@ from ..run_folder.predictors import predictor, tail_ratio
 from ..run_folder.subnets import are_current, is_trained
 from ..run_folder.trained_run import TrainedRun, trained_run
 from ..runtime.manifest import MANIFEST_NAME
-from ..storage import fingerprint, read_record, sha256_file
+from ..storage import read_record, sha256_file
 from ..workspace import Workspace
 from .choices import candidates, choices, prices_elsewhere
-from .evaluate import scored_inputs
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -92,26 +90,6 @@ def report(context: Context) -> ReportResult:
     )
     page = build_report(inputs, context.family.describe_page(search, manifest), files.report_dir)
     return ReportResult(page, read_record(Report, files.report_path, "mosdeploy report"))
-
-
-def report_inputs(files: Workspace) -> dict[str, str]:
-    """Return a digest of each kind of record that a report shows."""
-    bundle = newest_bundle(files)
-    paths = {
-        "search": [files.search_result_path],
-        "profile": listed(files.predictors_dir, "*/latency.jsonl"),
-        "predictor": listed(files.predictors_dir, "*/predictor.json"),
-        "finetuning": listed(files.subnets_dir, "*/subnet.json"),
-        "evaluation": [files.scores_path],
-        "bundle": [bundle / MANIFEST_NAME] if bundle else [],
-        "deployment": listed(files.deployments_dir, "*.json"),
-    }
-    digests = {}
-    for name, found in paths.items():
-        there = [path for path in found if path.exists()]
-        parts = [part for path in there for part in (path.parent.name, sha256_file(path))]
-        digests[name] = DIGEST + fingerprint(*parts)
-    return digests
 
 
 def _dataset_of(files: Workspace, search: SearchResult) -> "LatencyDataset | None":

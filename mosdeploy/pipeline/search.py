@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from ..config.device import load_profile
 from ..config.sections import SearchConfig
 from ..config.units import Statistic
-from ..errors import ConfigError, MosdeployError, PredictorError, StaleInputError
+from ..errors import ConfigError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
 from ..family import Family
-from ..locks import locked
-from ..records import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
-from ..run_folder.begun_search import noted
+from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
+from ..run_folder.catalog import Catalog, search_command
 from ..run_folder.context import Context
 from ..run_folder.devices import check_reachable, check_real
 from ..run_folder.predictors import predictor, tail_ratio
@@ -110,13 +109,10 @@ class _SearchTask:
         """Search and measure; the result is written. One search at a time in a folder."""
         files = self.context.files
         config = self.context.config.search
-        busy = MosdeployError(
-            f"another `mosdeploy search` runs in {files.root.absolute()}; wait for it, or stop it"
+        command = search_command(
+            self.context, self.limits, self.device, self.statistic, verify=self.verify
         )
-        begun = BegunSearch(
-            device=self.device, limits=self.limits, statistic=self.statistic, verify=self.verify
-        )
-        with locked(files.quality_path, busy), noted(files.begun_search_path, begun):
+        with Catalog(self.context, read_data=False).search.make(command, again=True):
             cache, inherited = _cached_losses(self.state, measure)
             timed = time_loss(self.state, self.context.progress)
             cards = list[QualityCard | None]()

@@ -15,8 +15,7 @@ from ..run_folder.context import Context
 from ..run_folder.picking import Picked, pick
 from ..run_folder.run import Run, open_run
 from ..run_folder.summaries import TaskSummary
-from ..run_folder.trained_run import TrainedRun, trained_run, training_inputs
-from ..run_folder.trained_settings import trained_settings
+from ..run_folder.trained_run import TrainedRun, supernet_inputs, trained_run
 from ..spaces.genes import ArchConfig
 from ..storage import (
     atomic_write,
@@ -30,7 +29,7 @@ from ..workspace import Workspace
 from .evaluate import evaluate
 from .finetune import FinetuneOptions, finetune_together
 from .search import cost_function
-from .tokenizing import data_card
+from .training.prepare import data_card
 
 if TYPE_CHECKING:
     from ..data.batches import Batch
@@ -166,7 +165,7 @@ class _Task:
         trained = self.trained.card
         known = {
             "budget": None,
-            "inputs_sha256": training_inputs(run, data),
+            "inputs": supernet_inputs(run, data.sha256),
             "space_sha256": run.space_sha256,
             "data_sha256": data.sha256,
             "supernet_sha256": sha256_file(files.supernet_path),
@@ -174,8 +173,7 @@ class _Task:
         card = readable_record(SupernetCard, files.supernet_card_path)
         if card and known.items() <= card.model_dump().items():
             return  # its losses need not be computed again
-        settings = trained_settings(run.config)
-        state = TrainedRun(run, trained.model_copy(update={**known, "settings": settings}))
+        state = TrainedRun(run, trained.model_copy(update=known))
         batches = self._valid_batches(state)
         losses = {
             f"{name}_loss": _loss(net, batches, state.arch(name))

@@ -5,13 +5,12 @@ report.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import ConfigError, InfeasibleError, StaleInputError
-from ..records import NO_LIMITS, BegunSearch, Deployment, Limits, SearchResult
-from ..run_folder.begun_search import noted
+from ..errors import ConfigError, InfeasibleError
+from ..records import NO_LIMITS, Deployment, Limits, SearchResult
+from ..run_folder.catalog import Catalog
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named, check_real
 from ..run_folder.summaries import WalkSummary
-from ..run_folder.teacher import is_taught
 from ..run_folder.trained_run import trained_run
 from ..training.launch import Launch
 from .deploy import DeployOptions, deploy, fallback_candidates
@@ -44,11 +43,13 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     device = context.run.profiled_device_name(options.device)
     limits = search_limits(context.config.search, options.limits)
     _check_ends(context, device)
-    statistic = context.config.search.statistic
-    begun = BegunSearch(device=device, limits=limits, statistic=statistic, is_walk=True)
-    with noted(context.files.begun_search_path, begun):
+    words = ("mosdeploy walk", *limits.options(context.config.search.count))
+    command = " ".join(words) + context.run.device_option(device)
+    catalog = Catalog(context)
+    with catalog.search.announced(command, {}):
         profile(context, ProfileOptions(device=device))
-        if not _is_trained(context):
+        # one that was given a time, which the run file does not say, stays
+        if any(x.state().state != "ok" for x in (catalog.supernet, catalog.teacher)):
             train(context)
         result = search(context, SearchOptions(device=device, limits=limits))
     finetune(context)
@@ -120,13 +121,3 @@ def _check_ends(context: Context, device: str) -> None:
     data = context.family.load_data(config, context.run.data_root)
     # a family whose networks answer nothing says so here
     context.family.bundle_settings(config, config.workload, data)
-
-
-def _is_trained(context: Context) -> bool:
-    """Whether a supernet of these data and settings is there."""
-    try:
-        state = trained_run(context.run)
-        # it is read, and so compared with the supernet's
-        return is_taught(context.run, state.data.sha256)
-    except (ConfigError, StaleInputError):
-        return False

@@ -25,9 +25,8 @@ from .latency import (
     Timing,
     TransferTrial,
 )
-from .search import NO_LIMITS, BegunSearch, Candidate, Limits, QualityCard, SearchResult
+from .search import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from .training import (
-    BegunTraining,
     DataCard,
     DryRun,
     Scores,
@@ -41,8 +40,6 @@ from .training import (
 
 __all__ = [
     "NO_LIMITS",
-    "BegunSearch",
-    "BegunTraining",
     "BoardCalibration",
     "BundleManifest",
     "Candidate",

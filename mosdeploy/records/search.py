@@ -117,17 +117,6 @@ class QualityCard(Record):
     error: float
 
 
-class BegunSearch(Record):
-    """What a search that is not over is for; `is_walk`: it is what a walk leads to."""
-
-    version: Literal[1] = 1
-    device: str
-    limits: Limits
-    statistic: Statistic
-    verify: bool = True
-    is_walk: bool = False
-
-
 class SearchResult(Record):
     """The winner, the front and what was measured."""
 

@@ -39,23 +39,13 @@ class TrainingBudget(Record):
     same_time: bool = Field(False, exclude_if=lambda found: not found)
 
 
-class BegunTraining(Record):
-    """What a training that is not over was begun with; its words are those of `SupernetCard`."""
-
-    version: Literal[2] = 2
-    inputs_sha256: str
-    data_sha256: str
-    budget: TrainingBudget | None = None
-    settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
-
-
 class SupernetCard(Record):
     """What a supernet was made from, and the validation losses of its largest and smallest subnets,
     in nats a target.
     """
 
-    version: Literal[2] = 2
-    inputs_sha256: str
+    version: Literal[3] = 3
+    inputs: dict[str, JsonValue]
     space_sha256: str
     data_sha256: str
     tokenizer_sha256: str
@@ -68,7 +58,6 @@ class SupernetCard(Record):
     smallest_loss: float
     train_seconds: float
     budget: TrainingBudget | None = None
-    settings: dict[str, JsonValue] | None = Field(None, exclude_if=lambda found: found is None)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -117,19 +106,15 @@ class SubnetCard(Record):
     in nats a target.
     """
 
-    version: Literal[2] = 2
-    inputs_sha256: str
+    version: Literal[3] = 3
+    inputs: dict[str, JsonValue]
     arch: AnyArch
     weights: WeightOrigin
-    data_sha256: str
-    tokenizer_sha256: str
-    supernet_sha256: str | None
     subnet_sha256: str
     steps: int
     start_loss: float
     loss: float
     train_seconds: float
-    made_from_sha256: str | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class Scores(Record):

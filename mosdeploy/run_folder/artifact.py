@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
 
-from ..errors import MosdeployError, StaleInputError
+from ..errors import (
+    ConfigError,
+    InfeasibleError,
+    MosdeployError,
+    PredictorError,
+    StaleInputError,
+)
 from ..folders import replace_folder, restore_folder
 from ..locks import is_locked, locked
 from ..record import Record
-from ..storage import disk_errors, readable_record, write_record
+from ..storage import disk_errors, readable_record, sha256_bytes, write_record
 
 Inputs = Mapping[str, JsonValue]
 """What an artifact is made from: settings by `section.key`, other artifacts by digest."""
@@ -59,6 +66,11 @@ class Making:
     folder: Path
     inputs: dict[str, JsonValue]
     is_done: bool = False
+
+    @property
+    def inputs_sha256(self) -> str:
+        """Digest of the inputs, which the state of a training is checked by."""
+        return digest(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class Artifact:
             changed = explain_difference(job.inputs, self.inputs())
         except MosdeployError as error:
             return ArtifactState("stopped", f"`{job.command}` was stopped; {error}")
-        if not changed:
+        if not changed or self.in_place:  # its parts on disk each say what they are of
             return ArtifactState("stopped", f"`{job.command}` goes on with it", job.command)
         forget = f"restore that, or delete {self._unfinished}"
         if found.state == "ok":  # it does not need the one that was stopped
@@ -156,10 +168,13 @@ class Artifact:
         return made
 
     @contextlib.contextmanager
-    def make(self, command: str | None = None, asked: Inputs | None = None) -> Iterator[Making]:
+    def make(
+        self, command: str | None = None, asked: Inputs | None = None, *, again: bool = False
+    ) -> Iterator[Making]:
         """Hold the artifact while it is made; what is finished then takes its place.
 
-        A killed work leaves its folder and job.json, and the same command goes on with them.
+        A killed work leaves its folder and job.json, and the same command goes on with them. With
+        `again` it is made even if it counts.
 
         Raises
         ------
@@ -178,17 +193,30 @@ class Artifact:
             wanted = {**self.inputs(), **(asked or {})}
             if not self.in_place:
                 self._place_finished(wanted)
-            if self._counts(self.folder, wanted):
+            if not again and self._counts(self.folder, wanted):
                 if (job := self.job) is None or job.inputs == wanted:
                     self._forget()
                 yield Making(self.folder, wanted, is_done=True)
                 return
-            self._begin(JobRecord(command=command, inputs=wanted))
-            yield Making(self.new_folder, wanted)
+            making = Making(self.new_folder, wanted)
             if self.in_place:
-                self._forget()
-            else:
-                self._place_finished(wanted)
+                with self.announced(command, wanted):
+                    yield making
+                return
+            self._begin(JobRecord(command=command, inputs=wanted))
+            yield making
+            self._place_finished(wanted)
+
+    @contextlib.contextmanager
+    def announced(self, command: str, inputs: Inputs) -> Iterator[None]:
+        """Keep job.json while a command works, but not after an error that it would repeat."""
+        write_record(self.new_folder / JOB_NAME, JobRecord(command=command, inputs=dict(inputs)))
+        try:
+            yield
+        except (ConfigError, InfeasibleError, PredictorError, StaleInputError):
+            self._forget()
+            raise
+        self._forget()
 
     @property
     def title(self) -> str:
@@ -215,7 +243,7 @@ class Artifact:
                 f"`{found.command}` was stopped, and {changed}: restore that and run it to go on, "
                 f"or delete {self._unfinished}"
             )
-        if found is None and not self.in_place:
+        if found is None:
             with disk_errors(self.new_folder):  # what a kill left of a replaced one
                 shutil.rmtree(self.new_folder, ignore_errors=True)
         write_record(self.new_folder / JOB_NAME, job)
@@ -236,6 +264,23 @@ class Artifact:
             (self.folder / JOB_NAME).unlink(missing_ok=True)
             if not self.in_place:
                 shutil.rmtree(self.new_folder, ignore_errors=True)
+
+
+def digest(inputs: Inputs) -> str:
+    """Return the SHA-256 of inputs."""
+    return sha256_bytes(json.dumps(dict(inputs), sort_keys=True).encode())
+
+
+def settings(record: Record, section: str) -> dict[str, JsonValue]:
+    """Return the keys of a section of the run file with their values, as inputs."""
+    found: dict[str, JsonValue] = {}
+    for name, info in type(record).model_fields.items():
+        value = getattr(record, name)
+        if isinstance(value, Record):
+            found |= settings(value, f"{section}.{name}")
+        elif not info.exclude:
+            found[f"{section}.{name}"] = to_jsonable_python(value)
+    return found
 
 
 def explain_difference(then: Inputs, now: Inputs) -> str:

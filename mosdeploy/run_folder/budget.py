@@ -2,17 +2,15 @@
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from ..config.sections import TrainingConfig
 from ..config.units import write_budget_s
 from ..errors import ConfigError
 from ..family.plan import supernet_share
 from ..printable import plain
-from ..records import BegunTraining, SupernetCard, TrainingBudget
+from ..records import SupernetCard, TrainingBudget
 from ..storage import fingerprint, readable_record, write_record
 from ..workspace import Workspace
 from .context import Context
@@ -73,23 +71,20 @@ def train_command(budget: TrainingBudget | None) -> str:
     return TRAIN if time_s is None else f"{TRAIN} --time {write_budget_s(time_s)}"
 
 
-def training_budget(
-    context: Context, time_s: float | None, files: Workspace | None = None
-) -> TrainingBudget | None:
+def training_budget(context: Context, time_s: float | None) -> TrainingBudget | None:
     """The budget that a training is given, by an option or in the run file; None for the steps that
     are written there.
     """
     training = context.config.training
     if time_s is None:
         return _configured(training)
-    files = files or context.files
     inputs = _time_inputs(context, time_s)
-    found = _known((context.files, files), inputs)
+    found = _known(context.files, inputs)
     if found is None:
         found = _timed(context, time_s)
         warmup = _warmup_steps(found, training)
         found = found.model_copy(update={"inputs_sha256": inputs, "warmup_steps": warmup})
-        write_record(files.budget_path, found)
+        write_record(context.files.budget_path, found)
     context.progress.say(
         f"{plain(time_s)} s: {found.supernet_steps:,} steps of the supernet and "
         f"{found.winner_steps:,} of each winner, expected from {found.supernet_step_s:.3f} s and "
@@ -134,38 +129,13 @@ def current_budget(made: TrainingBudget | None, training: TrainingConfig) -> Tra
     return made if made is None or made.time_s is not None else _configured(training)
 
 
-def budget_differences(made: TrainingBudget | None, training: TrainingConfig) -> list[str]:
-    """In what the run file's budget is another one than a supernet was trained with, in words."""
-    now = current_budget(made, training)
-    if made is None or now == made:
-        return []
-    told = (
-        f"training.budget gave the supernet {made.supernet_steps:,} steps and each winner "
-        f"{made.winner_steps:,}, "
-    )
-    if now is None:
-        return [f"{told}is unset now"]
-    found = [f"{told}gives {now.supernet_steps:,} and {now.winner_steps:,} now"]
-    if made.num_winners != now.num_winners:
-        found.append(f"training.num_winners was {made.num_winners}, is {now.num_winners} now")
-    return found
-
-
-def _known(folders: Sequence[Workspace], inputs: str) -> TrainingBudget | None:
-    """What an earlier run made of the same time, if one did; also where a run with other settings,
-    which was refused, has written its own since.
-    """
-    for files in folders:
-        records: tuple[tuple[type[TrainingBudget | BegunTraining | SupernetCard], Path], ...] = (
-            (TrainingBudget, files.budget_path),
-            (BegunTraining, files.begun_path),
-            (SupernetCard, files.supernet_card_path),
-        )
-        for kind, path in records:
-            record = readable_record(kind, path)
-            found = record.budget if isinstance(record, BegunTraining | SupernetCard) else record
-            if found is not None and found.inputs_sha256 == inputs:
-                return found
+def _known(files: Workspace, inputs_sha256: str) -> TrainingBudget | None:
+    """What an earlier run made of the same time."""
+    card = readable_record(SupernetCard, files.supernet_card_path)
+    kept = readable_record(TrainingBudget, files.budget_path)
+    for found in (kept, card.budget if card else None):
+        if found is not None and found.inputs_sha256 == inputs_sha256:
+            return found
     return None
 
 

@@ -14,8 +14,8 @@ from ..family import Family
 from ..records import SupernetCard
 from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, LATENCY_NAME, PREDICTOR_NAME, Workspace
+from .artifact import explain_difference, settings
 from .measured_folders import has_records, measured_devices
-from .trained_settings import because, setting_differences
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Run:
         """Card of the trained supernet."""
         card = self.whole_supernet_card()
         if card.space_sha256 != self.space_sha256:
-            found = because(setting_differences(card.settings, self.config, "space"))
+            changed = explain_difference(card.inputs, settings(self.config.space, "space"))
             raise StaleInputError(
                 f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                f"on{found}; restore it, or run `{self.supernet_command}` again"
+                f"on: {changed}; restore it, or run `{self.supernet_command}` again"
             )
         return card
 

@@ -3,13 +3,19 @@
 import contextlib
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
-from ..errors import ConfigError, StaleInputError
+from pydantic import JsonValue
+
+from ..errors import ConfigError, DamagedError, StaleInputError
 from ..records import Scores, SubnetCard, WeightOrigin
 from ..spaces.genes import ArchConfig
-from ..storage import fingerprint, read_record, sha256_file
+from ..storage import read_record, sha256_file
+from ..workspace import SUBNET_CARD_NAME, SUBNET_NAME
+from .artifact import DIGEST, Artifact, Made, explain_difference, settings
 from .trained_run import TrainedRun
 
 ALONE: tuple[WeightOrigin, ...] = ("finetuned", "from-teacher", "scratch")
@@ -117,39 +123,62 @@ def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
 def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
     """Card of a subnet that was trained alone and counts."""
     verb = VERBS[weights] + state.pick_option(arch)
-    supernet = state.card
-    path = state.files.subnet_path(arch.key, weights)
-    card = read_record(SubnetCard, state.files.subnet_card_path(arch.key, weights), verb)
-    made_from = (
-        card.data_sha256,
-        card.tokenizer_sha256,
-        card.supernet_sha256 or supernet.supernet_sha256,
-    )
-    now = (supernet.data_sha256, supernet.tokenizer_sha256, supernet.supernet_sha256)
-    if made_from != now:
-        raise StaleInputError(
-            f"{path} was made from another supernet or other data; run `{verb}` again"
-        )
-    if card.made_from_sha256 != made_from_sha256(state, weights):
-        raise StaleInputError(
-            f"{path} was made in another space, with other max_tokens or another teacher; run "
-            f" `{verb}` again"
-        )
-    if card.arch != arch or not path.exists() or sha256_file(path) != card.subnet_sha256:
-        raise StaleInputError(
-            f"{path} is missing or is not the file of its card; run `{verb}` again"
+    folder = state.files.subnet_path(arch.key, weights).parent
+    card = whole_subnet_card(folder, verb)
+    if changed := explain_difference(card.inputs, subnet_inputs(state, weights)):
+        raise StaleInputError(f"{folder} no longer counts: {changed}; run `{verb}` again")
+    return card
+
+
+def whole_subnet_card(folder: Path, verb: str = "mosdeploy finetune") -> SubnetCard:
+    """Card of the subnet in a folder.
+
+    Raises
+    ------
+    DamagedError
+        If the weights are not those of the card.
+    """
+    card = read_record(SubnetCard, folder / SUBNET_CARD_NAME, verb)
+    path = folder / SUBNET_NAME
+    if not path.exists() or sha256_file(path) != card.subnet_sha256:
+        raise DamagedError(
+            f"{path} is missing or is not the file of its card; delete {folder} and run `{verb}` "
+            "again"
         )
     return card
 
 
-def made_from_sha256(state: TrainedRun, weights: WeightOrigin) -> str | None:
-    """Fingerprint of what weights that do not come from the supernet depend on as it does; None for
-    those that do, whose supernet says it.
-    """
+def subnet_inputs(state: TrainedRun, weights: str) -> dict[str, JsonValue]:
+    """What a subnet that is trained alone starts from."""
+    card = state.card
+    found: dict[str, JsonValue] = {
+        "data": f"{DIGEST}{card.data_sha256}",
+        "tokenizer": f"{DIGEST}{card.tokenizer_sha256}",
+    }
     if weights == "finetuned":
-        return None
-    teacher = None if state.teacher is None else state.teacher.weights_sha256
-    return fingerprint(state.config.space, state.config.max_tokens, teacher)
+        return found | {"supernet": f"{DIGEST}{card.supernet_sha256}"}
+    teacher = None if state.teacher is None else f"{DIGEST}{state.teacher.weights_sha256}"
+    return found | {
+        **settings(state.config.space, "space"),
+        "max_tokens": state.config.max_tokens,
+        "teacher": teacher,
+    }
+
+
+def subnet_artifact(state: Callable[[], TrainedRun], folder: Path, weights: str) -> Artifact:
+    """A subnet that was trained alone, as an artifact of the run folder."""
+
+    def made(folder: Path) -> Made | None:
+        if not (folder / SUBNET_CARD_NAME).exists():
+            return None
+        card = whole_subnet_card(folder)
+        losses = f"validation loss {card.start_loss:.3f} to {card.loss:.3f}"
+        return Made(card.inputs, f"{card.steps:,} steps, {losses}")
+
+    command = next((verb for name, verb in VERBS.items() if name == weights), "mosdeploy finetune")
+    return Artifact(
+        "subnet", folder, command, lambda: subnet_inputs(state(), weights), made, folder.name
+    )
 
 
 def losses_of(card: SubnetCard) -> str:
@@ -165,6 +194,8 @@ def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
             continue
         try:
             found.append(_alone(state, arch, weights))
+        except DamagedError:  # weights that were made are not replaced by others unasked
+            raise
         except StaleInputError as error:
             note += f", not {weights} ones: {error}"
     inherited = SelectedSubnet(state.subnet(arch), arch, "inherited", note)

@@ -1,7 +1,5 @@
 """What a verb says at its end, for people and for `--json`."""
 
-from typing import Literal
-
 from pydantic import Field, JsonValue
 
 from ..config.device import DeviceProfile
@@ -23,6 +21,7 @@ from ..records import (
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
+from .artifact import State
 
 
 class StepTimes(Record):
@@ -99,7 +98,7 @@ class Part(Record):
 
     what: str
     name: str = ""
-    state: Literal["ok", "stale", "noisy", "missing", "unused"]
+    state: State
     detail: str = ""
     command: str | None = None
 

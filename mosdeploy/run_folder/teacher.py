@@ -1,22 +1,20 @@
 """The teacher of a run folder, for families that learn from one."""
 
 import functools
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StaleInputError
 from ..family import TaskData, Teacher, TeacherTask
-from ..storage import disk_errors
-from ..workspace import Workspace
-from .context import SILENT, Context, Progress
+from ..folders import listed
+from .context import SILENT, Progress
 from .run import Run
-from .token_files import training_progress
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
+    from ..training.log import LogLine
 
 
 def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[Any]:
@@ -32,55 +30,28 @@ def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[
 
 
 def train_teacher(
-    run: Run, data_sha256: str, train: "Dataset", valid: "Dataset", progress: Progress
+    run: Run,
+    data_sha256: str,
+    train: "Dataset",
+    valid: "Dataset",
+    show: "Callable[[LogLine, int, float], None]",
+    progress: Progress,
 ) -> Teacher | None:
     """Train the teacher, or go on where a killed run stopped; a finished one is opened."""
     if run.family.open_teacher is None:
         return None
-    show = training_progress("teacher", progress)
     task = replace(_task(run, data_sha256, progress), train=train, valid=valid, show=show)
     return run.family.open_teacher(task)
 
 
-def ensure_teacher(context: Context, data: TaskData) -> None:
-    """Train the teacher of a supernet that is finished again if it was lost."""
-    if is_taught(context.run, data.sha256):
+def remove_other_teachers(run: Run, data_sha256: str) -> None:
+    """Remove the teachers that this run's supernet did not learn from."""
+    teacher = finished_teacher(run, data_sha256)
+    if teacher is None:
         return
-    context.progress.say("the supernet is whole, its teacher is not: training that again")
-    tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
-    train, valid = (
-        context.family.tokenize(tokenizer, part, context.config)
-        for part in (training_examples(context.run, data, context.progress), data.valid)
-    )
-    train_teacher(context.run, data.sha256, train, valid, context.progress)
-
-
-def keep_teacher(old: Run, new: Run, data_sha256: str) -> None:
-    """Give a run that is trained beside another its teacher, if it is what it would train
-    itself.
-    """
-    source = old.workspace.teacher_dir
-    target = new.workspace.teacher_dir
-    if not source.is_dir() or target.exists() or not is_taught(old, data_sha256):
-        return
-    copy = target.with_name(f".{target.name}")
-    with disk_errors(target):
-        shutil.rmtree(copy, ignore_errors=True)  # of one that was killed
-        shutil.copytree(source, copy, copy_function=_link)
-        copy.rename(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
-
-
-def remove_teacher_state(files: Workspace) -> None:
-    """Remove what a training of a teacher that is over, or was given up, has left."""
-    files.teacher_checkpoint_path.unlink(missing_ok=True)
-    files.teacher_begun_path.unlink(missing_ok=True)
+    for folder in listed(run.workspace.teacher_dir, "*/"):
+        if folder != teacher.folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) -> Teacher | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
@@ -17,13 +18,13 @@ from ..records import SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import fingerprint, read_errors, read_record, sha256_file
+from ..storage import read_errors, read_record, sha256_file
 from ..workspace import Workspace
-from .budget import budget_differences, current_budget, train_command, with_budget
+from .artifact import DIGEST, explain_difference, settings
+from .budget import current_budget, train_command, with_budget
 from .context import SILENT, Progress
 from .run import Run
 from .teacher import finished_teacher, training_examples
-from .trained_settings import because, names_data, setting_differences
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
@@ -42,7 +43,6 @@ class TrainedRun:
     run: Run
     card: SupernetCard
     progress: Progress = SILENT
-    written: Run | None = None
     _graph_options: dict[Workload, Any] = field(default_factory=dict, init=False, compare=False)
 
     @property
@@ -86,15 +86,11 @@ class TrainedRun:
     def data(self) -> TaskData:
         """The examples that the supernet was trained, or is to be judged, on."""
         data = self.family.load_data(self.config, self.run.data_root)
-        if training_inputs(self.run, data) != self.card.inputs_sha256:
-            found = self._differences
-            is_same = data.sha256 == self.card.data_sha256 or names_data(found, self.config)
-            changed = "configuration" if is_same else "data"
-            note = "" if is_same else self.config.data_note
+        changed = explain_difference(self.card.inputs, supernet_inputs(self.run, data.sha256))
+        if changed:
             raise StaleInputError(
-                f"the {changed} is not the one that the supernet was trained from"
-                f"{note}{because(found)}; restore it, or run "
-                f"`{self._train_command}` again"
+                f"the supernet was trained from something else: {changed}{self.config.data_note}; "
+                f"restore that, or run `{self._train_command}` again"
             )
         return data
 
@@ -108,16 +104,6 @@ class TrainedRun:
         """What makes the supernet again, for what it was trained for."""
         is_served = self.config.served_by is not None
         return self.run.supernet_command if is_served else train_command(self.card.budget)
-
-    @property
-    def _differences(self) -> list[str]:
-        """In what the configuration is another one now, as far as is known."""
-        written = self.written or self.run
-        then = self.card.budget
-        # a budget is told as such, not by the steps that come of it
-        found = budget_differences(then, written.config.training)
-        found += setting_differences(self.card.settings, with_budget(written, then).config)
-        return found
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -275,17 +261,21 @@ def trained_run(run: Run, progress: Progress = SILENT) -> TrainedRun:
     """Open a trained run."""
     card = run.supernet_card()
     budget = current_budget(card.budget, run.config.training)
-    return TrainedRun(with_budget(run, budget), card, progress, written=run)
+    return TrainedRun(with_budget(run, budget), card, progress)
 
 
-def training_inputs(run: Run, data: TaskData) -> str:
-    """Fingerprint of everything that the training of the supernet depends on."""
+def supernet_inputs(run: Run, data_sha256: str | None) -> dict[str, JsonValue]:
+    """What a supernet is made from; without the data if they were not read."""
     config = run.config
-    return fingerprint(
-        data.sha256,
-        config.vocab_size,
-        config.max_tokens,
-        config.space,
-        config.supernet,
-        config.training.fingerprinted,
-    )
+    found: dict[str, JsonValue] = {
+        "vocab_size": config.vocab_size,
+        "max_tokens": config.max_tokens,
+        **settings(config.space, "space"),
+        **settings(config.supernet, "supernet"),
+        **settings(config.training.fingerprinted, "training"),
+    }
+    for section, record in config.data_sections.items():
+        found |= settings(record, section)
+    if data_sha256 is not None:
+        found["data"] = f"{DIGEST}{data_sha256}"
+    return found

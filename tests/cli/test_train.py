@@ -11,7 +11,7 @@ from mosdeploy.pipeline.train import TrainOptions
 from mosdeploy.records import DryRun, SupernetCard, TrainingCost
 
 CARD = SupernetCard(
-    inputs_sha256="inputs",
+    inputs={"data": "sha256:inputs"},
     space_sha256="space",
     data_sha256="data",
     tokenizer_sha256="tokenizer",

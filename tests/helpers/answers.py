@@ -101,12 +101,9 @@ def score_table(**subnets: float) -> ScoreTable:
 
 def subnet_card(**changes: Any) -> SubnetCard:
     card = SubnetCard(
-        inputs_sha256="inputs",
+        inputs={"supernet": "sha256:supernet"},
         arch=ARCH,
         weights="finetuned",
-        data_sha256="data",
-        tokenizer_sha256="tokenizer",
-        supernet_sha256="supernet",
         subnet_sha256="subnet",
         steps=500,
         start_loss=2.34567,

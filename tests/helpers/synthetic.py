@@ -194,7 +194,7 @@ def card() -> PredictorCard:
 
 def supernet() -> SupernetCard:
     return SupernetCard(
-        inputs_sha256=digest("8"),
+        inputs={"data": "sha256:8"},
         space_sha256=digest("a"),
         data_sha256=digest("7"),
         tokenizer_sha256=digest("d"),

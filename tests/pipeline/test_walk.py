@@ -5,14 +5,10 @@ from pathlib import Path
 import pytest
 from encoder_walking import make_encoder_folder
 from short_walks import TRANSLATION, shorten
-from walking import KeptProgress, edit, lines_of, make_run_folder, opened
+from walking import KeptProgress, make_run_folder, opened
 
 import mosdeploy
 from mosdeploy.errors import ConfigError, InfeasibleError, MosdeployError, PredictorError
-from mosdeploy.pipeline.walk import _is_trained
-from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.run import open_run
-from mosdeploy.workspace import Workspace
 
 
 def make_short(root: Path) -> mosdeploy.RunFolder:
@@ -45,25 +41,6 @@ def test_from_the_run_file_to_the_page(tmp_path: Path) -> None:
     assert times_of(tmp_path, "*.safetensors") == trained
     assert times_of(tmp_path, "latency.jsonl") == measured
 
-    # the supernet is trained within the limit unless one is there
-    (supernet,) = times_of(tmp_path, "supernet.safetensors").items()
-    # what was trained for 10 s may be searched under 9 s, not under 11 s
-    for limit, is_same in (("9s", True), ("11s", False)):
-        found = run.walk(limit)
-        assert found.search.limits.max_latency_ms == float(limit[:-1]) * 1000
-        assert (times_of(tmp_path, "supernet.safetensors").items() == {supernet}) == is_same
-
-
-@pytest.mark.slow
-def test_a_supernet_for_several_winners_is_trained_whole(tmp_path: Path) -> None:
-    make_short(tmp_path)
-    edit(tmp_path / "mosdeploy.toml", "[training]\n", "[training]\nnum_winners = 2\n")
-    run = opened(tmp_path)
-    run.walk("10s")
-    assert run.train().limits is None
-    limits = run.walk("11s", max_parameters=9_000_000).search.limits
-    assert (limits.max_latency_ms, limits.max_parameters) == (11_000, 9_000_000)
-
 
 @pytest.mark.slow
 def test_after_a_stopped_walk_status_proposes_what_leads_to_the_same(tmp_path: Path) -> None:
@@ -72,40 +49,15 @@ def test_after_a_stopped_walk_status_proposes_what_leads_to_the_same(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         opened(tmp_path, KeptProgress(stop_at=2)).walk("10s")
     assert before == "mosdeploy train"
-    assert run.status().next_command == "mosdeploy profile --device local"
+    run.train()
     run.profile(budget=8)
-    command = "mosdeploy train --max-latency 10000ms"
-    assert run.status().next_command == command
-    run.train("10s")
-    assert run.status().next_command == "mosdeploy search --max-latency 10000ms"
-    run.search()
+    assert run.status().next_command == "mosdeploy walk --max-latency 10000ms"
+    run.search("10s")
     assert "search" not in str(run.status().next_command)
-    assert not Workspace(tmp_path).begun_search_path.exists()
     # what cannot end is not proposed again
     with pytest.raises(InfeasibleError):
         run.walk("0.0001ms")
-    assert not Workspace(tmp_path).begun_search_path.exists()
-
-
-@pytest.mark.slow
-def test_a_stopped_training_is_gone_on_with_before_more_is_measured(tmp_path: Path) -> None:
-    make_short(tmp_path)
-    edit(tmp_path / "mosdeploy.toml", "budget = 40", "budget = 400")
-    run = opened(tmp_path)
-    run.profile(budget=8)
-    with pytest.raises(KeyboardInterrupt):
-        opened(tmp_path, KeptProgress(stop_at=20)).train("10s")
-    assert (tmp_path / "supernet" / "begun.json").exists()
-    found = run.walk("10s")
-    assert found.deployment.limit_kept
-    assert len(lines_of(next(tmp_path.rglob("latency.jsonl")))) > 8
-
-
-def test_a_supernet_of_another_budget_is_not_walked_with(tmp_path: Path) -> None:
-    make_short(tmp_path).train()
-    assert _is_trained(Context(open_run(tmp_path)))
-    edit(tmp_path / "mosdeploy.toml", "budget = 40", "budget = 400")
-    assert not _is_trained(Context(open_run(tmp_path)))
+    assert "walk" not in str(run.status().next_command)
 
 
 def test_a_walk_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

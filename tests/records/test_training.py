@@ -17,7 +17,7 @@ SCORES = Scores(
     setup="greedy",
 )
 CARD = SupernetCard(
-    inputs_sha256="a",
+    inputs={"data": "sha256:a", "training.steps": 600},
     space_sha256="b",
     data_sha256="c",
     tokenizer_sha256="d",

@@ -186,8 +186,9 @@ def test_a_stopped_one_goes_on_by_its_own_command(
 
 
 def test_a_stopped_one_of_other_inputs_is_refused_until_it_is_deleted(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    toy = Toy(tmp_path)
     with monkeypatch.context() as patch:
         _kill_at_write(patch, 3)
         with pytest.raises(Killed):

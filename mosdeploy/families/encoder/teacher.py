@@ -4,6 +4,7 @@ teacher is given; its heads and neurons are ordered by importance.
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -100,6 +101,7 @@ class EncoderTeacher:
         self._network = network
         self._config: EncoderRunConfig = task.config
         self._task = task
+        self.folder = task.folder
         self.is_largest = card.is_largest
         self.weights_sha256 = card.weights_sha256
 
@@ -196,6 +198,8 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
         config.max_tokens,
         config.supernet.attention_dropout,
     )
+    # a teacher that is made otherwise lies in another folder
+    task = replace(task, folder=task.folder / inputs_sha256[:16])
     path = task.folder / "teacher.safetensors"
     card_path = path.with_suffix(".json")
     card = readable_record(TeacherCard, card_path)

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.sections import TrainingConfig
-from ..family import Family
-from ..storage import read_errors
-from ..workspace import tokens_path
-from .context import DrawsCurves, Progress
+from ...config.sections import TrainingConfig
+from ...family import Family
+from ...run_folder.context import DrawsCurves, Progress
+from ...storage import read_errors
+from ...workspace import tokens_path
 
 if TYPE_CHECKING:
-    from ..data.batches import Batch, Batches, Dataset
-    from ..training.log import LogLine
+    from ...data.batches import Batch, Batches, Dataset
+    from ...training.log import LogLine
 
 
 def write_tokens(folder: Path, train: "Dataset", valid: "Dataset") -> None:
@@ -25,7 +25,7 @@ def read_tokens(
     folder: Path, family: Family, config: TrainingConfig
 ) -> "tuple[Batches, list[Batch]]":
     """Read training and validation batches of the token ids in a folder."""
-    from ..data.batches import Batches, ordered_batches
+    from ...data.batches import Batches, ordered_batches
 
     with read_errors(folder):
         train = family.open_dataset(tokens_path(folder, "train"))
@@ -63,7 +63,7 @@ def validated_seldom(config: TrainingConfig, num_batches: int) -> TrainingConfig
     """The same training, which reads at least twice as many tokens between two validations as one
     of so many batches does: a short one would spend more time on these than on its steps.
     """
-    from ..data.batches import VALIDATION_TOKENS
+    from ...data.batches import VALIDATION_TOKENS
 
     least = 2 * num_batches * VALIDATION_TOKENS // config.tokens_per_batch
     return config.model_copy(update={"validate_every": max(config.validate_every, least)})

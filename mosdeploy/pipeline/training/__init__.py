@@ -1,0 +1,1 @@
+"""What trainings share: the data that they read, and one subnet trained alone."""
