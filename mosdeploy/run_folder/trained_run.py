@@ -89,7 +89,7 @@ class TrainedRun:
         changed = explain_difference(self.card.inputs, supernet_inputs(self.run, data.sha256))
         if changed:
             raise StaleInputError(
-                f"the supernet was trained from something else: {changed}{self.config.data_note}; "
+                f"the supernet was trained from something else ({changed}{self.config.data_note}); "
                 f"restore that, or run `{self._train_command}` again"
             )
         return data
