@@ -1,13 +1,11 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from example_spaces import SMALL_ARCH, TINY, spaces
+from example_spaces import TINY, spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.spaces import ModelSpec, TimingStage
+from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import AttentionSize, Inventory, Product, ffn_activations
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
@@ -52,14 +50,6 @@ def test_core_and_overhead_features_are_among_the_features() -> None:
     assert set(SPEC.overhead_features) <= set(SPEC.feature_names[: SPEC.num_core_features])
 
 
-def test_another_workload_changes_the_macs_alone() -> None:
-    longer = SPEC.with_workload(decode_steps=4)
-    assert longer.workload == TranslationWorkload(source_len=3, decode_steps=4)
-    assert longer.num_macs(SMALL_ARCH) > SPEC.num_macs(SMALL_ARCH)
-    assert longer.num_parameters(SMALL_ARCH) == SPEC.num_parameters(SMALL_ARCH)
-    assert longer == replace(SPEC, workload=longer.workload)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -83,14 +73,6 @@ def test_the_reference_is_the_median_of_what_is_drawn() -> None:
     assert SPEC.num_macs(reference) == np.median(macs)
 
 
-def test_timing_stages_begin_with_the_whole_and_name_their_parts() -> None:
-    stages = SPEC.timing_stages()
-    names = [stage.name for stage in stages]
-    assert names[0] == "total"
-    assert all(isinstance(stage, TimingStage) for stage in stages)
-    assert all(stage.minus in (None, *names) for stage in stages)
-
-
 WEIGHT = Product("fc1", "step", rows=3, inputs=4, outputs=5)
 SHARED = Product("logits", "step", rows=3, inputs=4, outputs=10, matrix="shared")
 SCORES = Product("scores", "step", rows=3, inputs=4, outputs=3, matrix="activation")
@@ -108,14 +90,6 @@ def test_number_of_parameters_by_hand() -> None:
 
 def test_number_of_macs_by_hand() -> None:
     assert INVENTORY.num_macs == 3 * 4 * 5 + 3 * 4 * 10 + 3 * 4 * 3
-
-
-def test_four_bytes_a_weight_are_four_times_the_parameters() -> None:
-    found = INVENTORY.num_bytes(
-        matrix_bytes=lambda product: 4 * product.inputs * product.outputs,
-        table_bytes=lambda rows, columns: 4 * rows * columns,
-    )
-    assert found == 4 * INVENTORY.num_parameters
 
 
 def test_number_of_bytes_by_hand() -> None:

@@ -4,7 +4,6 @@ from mosdeploy.supernet.elastic import (
     ElasticEmbedding,
     ElasticLayerNorm,
     ElasticLinear,
-    with_prefix,
 )
 
 
@@ -32,10 +31,3 @@ def test_embedding_and_norm_start_as_stated() -> None:
     norm = ElasticLayerNorm(6).generate(4)
     assert norm["weight"].tolist() == [1, 1, 1, 1]
     assert norm["bias"].tolist() == [0, 0, 0, 0]
-
-
-def test_with_prefix_joins_names() -> None:
-    one = torch.ones(1)
-    two = torch.ones(2)
-    joined = with_prefix(a={"weight": one}, b={"c.bias": two})
-    assert joined == {"a.weight": one, "b.c.bias": two}

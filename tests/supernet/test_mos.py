@@ -12,7 +12,6 @@ from mosdeploy.supernet.mos import (
     MoSBlock,
     MoSLinear,
     Router,
-    attention_sizes,
     encode,
     encoding_dim,
     ffn_sizes,
@@ -81,14 +80,6 @@ def test_row_of_a_neuron_is_the_same_in_every_width() -> None:
     torch.testing.assert_close(whole.sum(1), torch.ones(6))
 
 
-def test_router_dropout_is_an_argument() -> None:
-    net = router(num_rows=6, router_dropout=0.5)
-    encoding = torch.tensor([0.2, 1.0, 0.5])
-    assert torch.equal(net(encoding, 6, dropout=False), net(encoding, 6, dropout=False))
-    draws = {tuple(net(encoding, 6, dropout=True).flatten().tolist()) for _ in range(8)}
-    assert len(draws) > 1
-
-
 def test_experts_start_apart_and_mix_to_the_xavier_variance() -> None:
     torch.manual_seed(0)
     linear = MoSLinear(in_dim=200, out_dim=300, num_experts=4)
@@ -131,23 +122,6 @@ def test_layer_routing_is_alike_and_neuron_routing_is_by_row() -> None:
     assert len(set(shares["neuron"].tolist())) == 7
 
 
-def test_attention_slices_by_embed_width_not_by_qkv_width() -> None:
-    block = MoSBlock(attention_sizes(query_dim=6, memory_dim=5, qkv_dim=8), 3, None)
-    part = block.generate(
-        attention_sizes(query_dim=4, memory_dim=3, qkv_dim=8), torch.rand(3), router_dropout=False
-    )
-    assert {name: tuple(tensor.shape) for name, tensor in part.items()} == {
-        "q.weight": (8, 4),
-        "q.bias": (8,),
-        "k.weight": (8, 3),
-        "k.bias": (8,),
-        "v.weight": (8, 3),
-        "v.bias": (8,),
-        "out.weight": (4, 8),
-        "out.bias": (4,),
-    }
-
-
 def toy_arch(dim: int, *ffn_dims: int) -> ToyArch:
     return ToyArch(dim=dim, layers=tuple(ToyLayer(ffn_dim=ffn_dim) for ffn_dim in ffn_dims))
 
@@ -166,14 +140,6 @@ def test_encodings_by_hand() -> None:
     assert per_layer == pytest.approx((4 / 6, 2 / 3, 3 / 8, 1.0, 0.0))
     aggregated = encode(TOY_SPACE, arch, SupernetConfig(router_input="aggregated"))
     assert aggregated == pytest.approx((4 / 6, 2 / 3, 5.5 / 8))
-
-
-def test_only_the_per_layer_input_tells_equal_means_apart() -> None:
-    first = toy_arch(4, 3, 8)
-    second = toy_arch(4, 8, 3)
-    for router_input, alike in (("per_layer", False), ("aggregated", True)):
-        config = SupernetConfig(router_input=router_input)
-        assert (encode(TOY_SPACE, first, config) == encode(TOY_SPACE, second, config)) == alike
 
 
 @pytest.mark.parametrize("routing", ["none", "layer", "neuron"])

@@ -4,7 +4,6 @@ import pytest
 import torch
 from supernet_fixtures import archs, prev, space, src  # noqa: F401
 from torch import Tensor
-from torch.nn import functional as F
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
@@ -65,17 +64,6 @@ def test_a_subnet_computes_what_its_supernet_computes(
         assert sum(x.numel() for x in subnet.state_dict().values()) == spec.num_parameters(arch)
 
 
-def test_without_routing_weights_are_slices_of_the_largest(space: TranslationSpace) -> None:
-    net = built(space, routing="none")
-    largest = net.generate(space.largest, False)
-    smallest = net.generate(space.smallest, False)
-    assert smallest.keys() < largest.keys()
-    for name, part in smallest.items():
-        whole = largest[name][tuple(slice(n) for n in part.shape)]
-        assert torch.equal(part, whole), name
-        assert part.data_ptr() == largest[name].data_ptr(), name  # a view, not a copy
-
-
 def test_heads_and_spans_change_the_result_but_no_weight(
     space: TranslationSpace, src: Tensor, prev: Tensor
 ) -> None:
@@ -91,25 +79,6 @@ def test_heads_and_spans_change_the_result_but_no_weight(
     assert not torch.allclose(net((src, prev), space.largest), net((src, prev), other))
 
 
-@pytest.mark.parametrize("routing", ["layer", "neuron"])
-def test_gradient_reaches_every_weight_expert_and_router(
-    space: TranslationSpace, src: Tensor, prev: Tensor, routing: str
-) -> None:
-    net = built(space, routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
-    logits = net((src, prev), space.largest)
-    targets = torch.randint(
-        4, VOCAB_SIZE, (prev.numel(),), generator=torch.Generator().manual_seed(0)
-    )
-    F.cross_entropy(logits.flatten(0, 1), targets).backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        if name.endswith(("fc1.weight", "fc2.weight", "fc1.bias", "fc2.bias")):
-            assert (parameter.grad.flatten(1).abs().sum(1) > 0).all(), name  # each expert
-        elif not name.endswith("k.bias"):
-            # a bias of the keys shifts all scores alike: the softmax is blind to it
-            assert parameter.grad.abs().sum() > 0, name
-
-
 def test_gradient_keeps_out_of_what_is_not_used(
     space: TranslationSpace, src: Tensor, prev: Tensor
 ) -> None:
@@ -120,17 +89,6 @@ def test_gradient_keeps_out_of_what_is_not_used(
     assert first[:, 5:].abs().sum() == 0
     assert first[:, :, 8:].abs().sum() == 0
     assert all(parameter.grad is None for parameter in net.network.encoder_layers[1].parameters())
-
-
-def test_only_routing_tells_architectures_apart(space: TranslationSpace) -> None:
-    """Two architectures with equal FFN shapes in layer 0: routing sees the rest of them."""
-    other = space.largest.model_copy(update={"decoder_layers": space.largest.decoder_layers[:1]})
-    for routing, alike in (("none", True), ("layer", False), ("neuron", False)):
-        net = built(space, routing=routing)
-        name = "encoder.layers.0.fc1.weight"
-        first = net.generate(space.largest, False)[name]
-        second = net.generate(other, False)[name]
-        assert torch.equal(first, second) == alike
 
 
 def test_an_architecture_outside_the_space_is_refused(

@@ -14,17 +14,14 @@ from torch import Tensor
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
-from mosdeploy.families.translation.network import Encoder, TranslationSubnet
+from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import (
-    EncoderLayerConfig,
     TranslationArch,
     TranslationSpace,
     TranslationWorkload,
 )
-from mosdeploy.supernet.layers import StackConfig
 from mosdeploy.supernet.supernet import extract
-from mosdeploy.training.optimizer import EagerAdam
 
 VOCAB_SIZE = 20
 
@@ -204,31 +201,6 @@ def test_a_reordered_state_continues_the_picked_hypotheses(
     torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_a_step_leaves_the_earlier_state_usable(
-    space: TranslationSpace, src: Tensor, prev: Tensor
-) -> None:
-    subnet = shaken(space.largest, space)
-    with torch.no_grad():
-        start = subnet.start(subnet.encode(src))
-        first, _ = subnet.step(prev[:, :1], start)
-        subnet.step(prev[:, 1:2], start)
-        again, _ = subnet.step(prev[:, :1], start)
-    assert torch.equal(first, again)
-
-
-def test_cross_attention_reads_the_last_outputs_deepest_last(
-    space: TranslationSpace, src: Tensor
-) -> None:
-    subnet = shaken(space.largest, space)  # three encoder layers, all read
-    with torch.no_grad():
-        memory = subnet.encode(src)
-        keys = subnet.start(memory).cross_kv[1].keys  # (B, H, 3 * S, K)
-        for part, output in zip(keys.split(src.shape[1], dim=2), memory.outputs, strict=True):
-            torch.testing.assert_close(
-                part, subnet.decoder.layers[1].cross_attn.project(output).keys
-            )
-
-
 def test_dropout_is_the_share_of_the_width_and_rests_in_eval(
     space: TranslationSpace, src: Tensor, prev: Tensor
 ) -> None:
@@ -259,26 +231,6 @@ def test_a_fresh_subnet_starts_as_stated(space: TranslationSpace) -> None:
     assert 0.8 * bound < weights["encoder.layers.0.fc1.weight"].abs().max() <= bound
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_a_fresh_subnet_learns(
-    space: TranslationSpace, src: Tensor, prev: Tensor, norm: str
-) -> None:
-    torch.manual_seed(0)
-    space = space.model_copy(update={"norm": norm})
-    subnet = TranslationSubnet(space.largest, space, VOCAB_SIZE, SupernetConfig(dropout=0.0))
-    optimiser = EagerAdam(subnet.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(30):
-        loss = torch.nn.functional.cross_entropy(
-            subnet(src, prev[:, :-1]).flatten(0, 1), prev[:, 1:].flatten()
-        )
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-
-
 @pytest.mark.parametrize(("norm", "is_near"), [("pre", True), ("post", False)])
 @pytest.mark.parametrize("routing", ["none", "neuron"])
 def test_a_pre_norm_encoder_starts_near_its_embeddings(
@@ -303,29 +255,3 @@ def test_an_architecture_outside_the_space_is_refused(space: TranslationSpace) -
     wrong = space.largest.model_copy(update={"decoder_embed_dim": 7})
     with pytest.raises(ArchError, match=r"decoder_embed_dim is 7, allowed: \[6, 10\]"):
         TranslationSubnet(wrong, space, VOCAB_SIZE)
-
-
-@pytest.mark.parametrize("pre_norm", [True, False])
-def test_the_encoder_gives_its_last_outputs_deepest_last(pre_norm: bool) -> None:
-    torch.manual_seed(0)
-    config = StackConfig(
-        dim=6,
-        qkv_dim=8,
-        activation="relu",
-        norm_epsilon=1e-5,
-        pre_norm=pre_norm,
-        dropout=0.0,
-        attention_dropout=0.0,
-    )
-    encoder = Encoder(config, [EncoderLayerConfig(ffn_dim=4, heads=2)] * 3)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    x = torch.randn(2, 5, 6)
-    with torch.no_grad():
-        outputs = encoder(x, None, 2)
-        wanted = [encoder.layers[1](encoder.layers[0](x, None), None)]
-        wanted.append(encoder.layers[2](wanted[0], None))
-        if encoder.norm is not None:
-            wanted = [encoder.norm(y) for y in wanted]
-    assert (encoder.norm is not None) == pre_norm
-    torch.testing.assert_close(list(outputs), wanted)

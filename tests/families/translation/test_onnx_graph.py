@@ -11,7 +11,6 @@ from export_fixtures import (  # noqa: F401
     trained_subnet,
 )
 from networks import (
-    EOS_ID,
     MAX_POSITIONS,
     PRECISIONS,
     VOCAB_SIZE,
@@ -120,15 +119,6 @@ def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
 # -- step limits -----------------------------------------------------------------------------------
 
 
-def test_only_padding_follows_the_end(trained_subnet: TranslationSubnet) -> None:
-    rows = run(open_subnet(trained_subnet, small_space()), [[4], [5, 6, 7, 8]], 20).tolist()
-    ends = [row.index(EOS_ID) for row in rows]
-    assert len(set(ends)) == 2, "the test needs sentences that end at different steps"
-    for row, end in zip(rows, ends, strict=True):
-        assert set(row[end + 1 :]) <= {0}
-    assert max(ends) == len(rows[0]) - 1, "the loop stops when all have ended"
-
-
 @pytest.mark.parametrize("beam", [1, 3])
 def test_min_steps_keeps_running_and_changes_no_answer(
     trained_subnet: TranslationSubnet, beam: int
@@ -210,17 +200,6 @@ def test_every_precision_translates_as_torch_or_nearly(
     same = sum(a == b for a, b in zip(found, expected, strict=True)) / len(sources)
     assert same >= {"fp32": 1.0, "fp32-int4-logits": 1.0, "int4": 0.7}.get(precision, 0.9)
     assert len({tuple(ids) for ids in expected}) > 15
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-@pytest.mark.parametrize("precision", [name for name in PRECISIONS if name.startswith("int")])
-def test_every_kind_of_architecture_runs(
-    space: TranslationSpace, beam: int, precision: str
-) -> None:
-    rng = np.random.default_rng(0)
-    for seed in range(3):
-        session = open_subnet(lively_subnet(space.sample(rng), space, seed), space, precision, beam)
-        assert run(session, [[4, 5, 6], [7]], 6, 6).shape == (2, 6)
 
 
 # -- options ---------------------------------------------------------------------------------------
@@ -314,27 +293,6 @@ def test_every_precision_keeps_to_the_shortlist(
     for ids, row in zip(sources, run(session, sources, 12), strict=True):
         answer = until_end(row)
         assert shortlist.allowed(np.array([[*ids, 3]]))[0, answer].all()
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_one_of_all_tokens_changes_no_answer(space: TranslationSpace, beam: int) -> None:
-    subnet = lively_subnet(space.largest, space, 3)
-    sources = random_sources(SHORT_LENGTHS, 3)
-    table = np.full((VOCAB_SIZE, NUM_TOKENS), 3)
-    everything = Shortlist(table, np.arange(VOCAB_SIZE))
-    session = open_shortlisted(subnet, space, everything, beam=beam)
-    found = [until_end(row) for row in run(session, sources, 20)]
-    assert found == decoding.translate(subnet, sources, beam, 20, 0.6)
-
-
-def test_a_beam_may_be_wider_than_half_of_the_vocabulary(space: TranslationSpace) -> None:
-    beam = VOCAB_SIZE // 2 + 1
-    subnet = lively_subnet(space.largest, space, 3)
-    shortlist = shortlist_of(beam)
-    sources = random_sources(SHORT_LENGTHS, 3)
-    session = open_shortlisted(subnet, space, shortlist, beam=beam)
-    found = [until_end(row) for row in run(session, sources, 8)]
-    assert found == decoding.translate(subnet, sources, beam, 8, 0.6, shortlist=shortlist)
 
 
 def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: TranslationSpace) -> None:
