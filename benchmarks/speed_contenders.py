@@ -186,7 +186,7 @@ class Tvm:
 
     def open(self, task: Task, folder: Path) -> Translate:
         from mosdeploy.runtime.manifest import Manifest
-        from mosdeploy.runtime.translation_settings import TranslationSettings
+        from mosdeploy.runtime.settings import TranslationSettings
         from mosdeploy.runtime.tvm_engine import TvmEngine
 
         manifest = Manifest(

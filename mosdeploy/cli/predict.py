@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import ConfigError
-from ..runtime.threads import MAX_THREADS
+from ..runtime.execution import MAX_THREADS
 from .options import BundleOption, Common
 from .progress import PROGRESS, tell
 
@@ -82,7 +82,7 @@ def predict(
 def _lines(text: list[str] | None, are_json: bool = False) -> list[str]:
     """The arguments, or the lines of stdin."""
     from ..runtime.errors import InputError
-    from ..runtime.json_lines import decoded
+    from ..runtime.texts import decoded
 
     try:
         # an argument that was not UTF-8 holds surrogates, and cannot be encoded

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
     from ..records import Scores
     from ..report import FamilyPage
-    from ..runtime.timing import Timing
+    from ..runtime.execution import Timing
     from ..spaces.genes import ArchConfig
     from ..spaces.spec import ModelSpec
     from ..supernet.elastic import Subnet

@@ -20,8 +20,8 @@ from .chunked import in_chunks
 
 if TYPE_CHECKING:
     from ..family import BundleModel
-    from ..runtime.line_notes import LineNotes
-    from ..runtime.timing import Timing
+    from ..runtime.execution import Timing
+    from ..runtime.texts import LineNotes
 
 Long = Literal["cut", "window"]
 """What may become of a line that is longer than the bundle takes."""
@@ -42,7 +42,7 @@ class PredictResult:
     @property
     def notes(self) -> "LineNotes":
         """How many lines were longer than the bundle takes, or hold one text of two."""
-        from ..runtime.line_notes import LineNotes
+        from ..runtime.texts import LineNotes
 
         return LineNotes(self.answers)
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .encoder_settings import CUT
 from .errors import BundleError, FileMismatchError, InputError, ManifestError, ModelError
+from .settings import CUT
 
 if TYPE_CHECKING:
     from .encoder import Encoder

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -13,17 +14,16 @@ from io import BufferedReader
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import open_model
-from .encoder_settings import CUT, LONG
 from .errors import BundleError, InputError, LineError
-from .json_lines import decoded
-from .line_notes import LineNotes
-from .texts import printable
+from .settings import CUT, LONG
+from .texts import LineNotes, decoded, printable
 
 if TYPE_CHECKING:
     from . import Encoder, Translator
 
 LINES_AT_A_TIME = 512
 BYTES_AT_A_TIME = 2**16
+MAX_LINE_BYTES = 2**24
 INTERRUPTED = 130
 
 
@@ -44,13 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         model = open_model(options.bundle, options.threads, providers, options.long)
         if options.self_test:
             result = run_self_test(model)
-            _print(
-                {
-                    "passed": result.passed,
-                    "failures": result.failures,
-                    "agreement": result.agreement,
-                }
-            )
+            _print(dataclasses.asdict(result))
             return 0 if result.passed else 1
         _answer(model, options)
     except (BundleError, InputError, _StreamError) as error:
@@ -68,51 +62,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}", description="Answer lines with a bundle."
     )
-    parser.add_argument("bundle", help="folder of the bundle")
-    parser.add_argument(
-        "--threads", type=_positive, help="threads to use; default: those it was measured with"
-    )
-    parser.add_argument(
-        "--self-test",
-        action="store_true",
-        help="check the bundle on this machine and print one JSON line",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object a line: input, all of the answer"
-    )
-    parser.add_argument(
-        "--jsonl", action="store_true", help="lines are JSON objects with text, and text_pair"
-    )
-    parser.add_argument(
-        "--long", choices=LONG, default=CUT, help="what becomes of texts that are too long"
-    )
-    parser.add_argument("--provider", help="execution provider of ONNX Runtime; default: the CPU")
-    parser.add_argument(
-        "--time", action="store_true", help="print where the time went, to stderr, at the end"
-    )
+    add = parser.add_argument
+    add("bundle", help="folder of the bundle")
+    add("--threads", type=_positive, help="threads to use; default: those it was measured with")
+    add("--self-test", action="store_true", help="check the bundle here and print one JSON line")
+    add("--json", action="store_true", help="print one JSON object a line: input and answer")
+    add("--jsonl", action="store_true", help="lines are JSON objects with text, and text_pair")
+    add("--long", choices=LONG, default=CUT, help="what becomes of texts that are too long")
+    add("--provider", help="execution provider of ONNX Runtime; default: the CPU")
+    add("--time", action="store_true", help="print where the time went, to stderr, at the end")
     return parser
 
 
 def _answer(model: Encoder | Translator, options: argparse.Namespace) -> None:
-    """Answer the lines of stdin."""
+    """Answer the lines of stdin; say at the end, before an error too, what became of them."""
     notes = LineNotes()
+    failure: Exception | KeyboardInterrupt | None = None
     try:
         for lines, answers in _answered(model, options.jsonl):
             notes.add(answers)
             for line, answer in zip(lines, answers):  # noqa: B905 (Python 3.9)
                 _print({"input": line, **answer} if options.json else model.line_of(answer))
-    except (BundleError, InputError, KeyboardInterrupt):
-        _tell_of(notes, model, options)
-        raise
-    _tell_of(notes, model, options)
-
-
-def _tell_of(notes: LineNotes, model: Encoder | Translator, options: argparse.Namespace) -> None:
-    """What there is to say of the lines that were answered, before an error too."""
+    except (BundleError, InputError, KeyboardInterrupt) as error:
+        failure = error
     if str(notes):
         _tell(f"warning: {notes}")
     if options.time:
         _tell(str(model.timing))
+    if failure is not None:
+        raise failure
 
 
 def _answered(
@@ -156,6 +134,8 @@ def _groups(stream: BufferedReader) -> Iterator[list[bytes]]:
             end, *others = found.split(b"\n")
             rest.append(end)
             if not others:
+                if sum(map(len, rest)) > MAX_LINE_BYTES:
+                    raise _StreamError(f"a line is longer than {MAX_LINE_BYTES >> 20} MiB")
                 continue
             lines = [b"".join(rest), *others[:-1]]
             rest = others[-1:]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class BundleError(Exception):
     """Base of all errors about a bundle."""
@@ -28,14 +31,17 @@ class InputError(Exception):
 
 
 class LineError(InputError):
-    """One line of several cannot be answered as is asked; others can.
-
-    Attributes
-    ----------
-    line
-        The line, as it was given.
-    """
+    """One `line` of several, as it was given, cannot be answered as is asked; others can."""
 
     def __init__(self, message: str, line: str) -> None:
         super().__init__(message)
         self.line = line
+
+
+@contextlib.contextmanager
+def needs(packages: str) -> Iterator[None]:
+    """Tell which packages to install where an import fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ModelError(f"a package is missing ({error}); run: pip install {packages}") from error

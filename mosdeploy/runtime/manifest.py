@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import FileMismatchError, ManifestError
-from .threads import MAX_THREADS
+from .execution import MAX_THREADS
 
 MANIFEST_NAME = "manifest.json"
 TOKENIZER_NAMES = {"encoder": "tokenizer.json", "translation": "tokenizer.model"}
@@ -60,18 +60,8 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the runtime needs to know of any bundle.
-
-    Attributes
-    ----------
-    threads
-        That it was measured with.
-    settings
-        What the family needs to know besides; not checked yet.
-    vocab_size
-        Number of token ids.
-    sha256
-        Digest of every file but the manifest, by name.
+    """What the runtime needs to know of any bundle: the threads that it was measured with, the
+    family's settings (not checked yet), the digest of every other file by name.
     """
 
     family: str
@@ -88,31 +78,16 @@ class Manifest:
 def open_folder(
     bundle_dir: Path, read_settings: Callable[[Manifest], Settings]
 ) -> tuple[Manifest, Settings]:
-    """Read the manifest of a bundle with what its family needs to know, and check all files.
-
-    Raises
-    ------
-    ManifestError
-        As `read_manifest`, and if the settings are wrong.
-    FileMismatchError
-        As `check_files`.
-    """
+    """Read the manifest of a bundle with what its family needs to know, and check all files."""
     manifest = read_manifest(bundle_dir)
-    with errors_naming(bundle_dir / MANIFEST_NAME):
+    with _errors_naming(bundle_dir / MANIFEST_NAME):
         settings = read_settings(manifest)
     check_files(bundle_dir, manifest)
     return manifest, settings
 
 
 def read_manifest(bundle_dir: Path) -> Manifest:
-    """Read and check `manifest.json`.
-
-    Raises
-    ------
-    ManifestError
-        If it is missing, a link, larger than a mebibyte or not JSON, a key is there twice, or a
-        value is missing, of the wrong type or out of range.
-    """
+    """Read and check `manifest.json`."""
     path = bundle_dir / MANIFEST_NAME
     try:
         _check_regular(path, MAX_MANIFEST_BYTES)
@@ -129,19 +104,12 @@ def read_manifest(bundle_dir: Path) -> Manifest:
         raise ManifestError(
             f"{path} is corrupt ({error}); copy or export the bundle again"
         ) from error
-    with errors_naming(path):
+    with _errors_naming(path):
         return _manifest(Fields(data, "manifest"))
 
 
 def check_files(bundle_dir: Path, manifest: Manifest) -> None:
-    """Make sure that every file which the manifest names lies in the folder and has the hash that
-    it should.
-
-    Raises
-    ------
-    FileMismatchError
-        Naming the file.
-    """
+    """Make sure that every file which the manifest names lies in the folder, with that hash."""
     tokenizer = TOKENIZER_NAMES[manifest.family]
     for name, expected in manifest.sha256.items():
         path = bundle_dir / name
@@ -170,7 +138,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
+def _errors_naming(path: Path) -> Iterator[None]:
     """Put the path of the manifest before the message of a ManifestError."""
     try:
         yield
@@ -182,14 +150,7 @@ def errors_naming(path: Path) -> Iterator[None]:
 
 
 class Fields:
-    """The members of a JSON object, each asked for with its type and range.
-
-    Raises
-    ------
-    ManifestError
-        From the constructor if the data are no object; from each method if the member is missing,
-        of another type or out of range. The message names it.
-    """
+    """The members of a JSON object, each asked for with its type and range."""
 
     def __init__(self, data: object, where: str) -> None:
         if not isinstance(data, dict):
@@ -230,18 +191,14 @@ class Fields:
 
     def ids(self, key: str, vocab_size: int) -> tuple[int, ...]:
         """Token ids below `vocab_size`."""
-        value = self.get(key)
-        if not isinstance(value, list) or len(value) > MAX_LENGTH:
-            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} ids")
+        value = self._list(key, "ids")
         if not all(type(item) is int and 0 <= item < vocab_size for item in value):
             raise ManifestError(f"'{key}' must hold ids from 0 to {vocab_size - 1}")
         return tuple(value)
 
     def numbers(self, key: str) -> tuple[int, ...] | tuple[float, ...]:
         """Whole numbers, or finite numbers at least one of which is not written as whole."""
-        value = self.get(key)
-        if not isinstance(value, list) or len(value) > MAX_LENGTH:
-            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} numbers")
+        value = self._list(key, "numbers")
         if not all(type(item) in (int, float) and abs(item) <= MAX_ANSWER for item in value):
             raise ManifestError(f"'{key}' must hold finite numbers")
         if all(type(item) is int for item in value):
@@ -250,19 +207,22 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Texts, as `text` takes them."""
+        value = self._list(key, "texts")
+        return tuple(Fields({key: item}, self._where).text(key) for item in value)
+
+    def _list(self, key: str, noun: str) -> list[Any]:
         value = self.get(key)
         if not isinstance(value, list) or len(value) > MAX_LENGTH:
-            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} texts")
-        return tuple(Fields({key: item}, self._where).text(key) for item in value)
+            raise ManifestError(f"'{key}' must be a list of at most {MAX_LENGTH} {noun}")
+        return value
 
 
 def _manifest(fields: Fields) -> Manifest:
-    version = fields.get("version")
-    if type(version) is int and 1 <= version < VERSION:
+    if (version := fields.get("version")) != VERSION:
         raise ManifestError(
-            f"'version' is {version}: an older mosdeploy made it; export the bundle again"
+            f"'version' is {version!r:.50}, and this runtime reads {VERSION}: export the bundle "
+            "again, or use the runtime of the mosdeploy that made it"
         )
-    fields.integer("version", VERSION, VERSION)
     family = _one_of(fields, "family", tuple(TOKENIZER_NAMES))
     runtime = _one_of(fields, "runtime", tuple(MODEL_NAMES))
     vocab_size = fields.integer("vocab_size", 4, MAX_VOCAB_SIZE)

@@ -29,27 +29,10 @@ OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
 
 
 class ModelSession:
-    """A model that ONNX Runtime has loaded.
+    """A model that ONNX Runtime has loaded, with the inputs and outputs that it must have.
 
-    Parameters
-    ----------
-    path
-        The ONNX file.
-    inputs, outputs
-        The names that the model must have, in order.
-    threads
-        Threads inside an operator. On the CPU, the rows of a model with `INDEPENDENT_ROWS` are
-        shared out to so many calls at a time, each on a thread of its own.
-    providers
-        Execution providers, best first; None is the CPU.
-
-    Raises
-    ------
-    ModelError
-        If ONNX Runtime lacks a provider or cannot load the model; if the model refers to other
-        files, or has other inputs or outputs.
-    InputError
-        If `providers` is one name, not a list.
+    On the CPU, the rows of a model with `INDEPENDENT_ROWS` are shared out to as many calls at a
+    time as there are threads, each on a thread of its own.
     """
 
     def __init__(
@@ -85,13 +68,7 @@ class ModelSession:
             )
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
-        """Run the model on inputs by name; give its outputs in order.
-
-        Raises
-        ------
-        ModelError
-            If ONNX Runtime fails.
-        """
+        """Run the model on inputs by name; give its outputs in order."""
         try:
             if self._num_calls == 1:
                 return list(self._session.run(self._outputs, dict(inputs)))

@@ -20,15 +20,8 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What a search depends on.
-
-    Attributes
-    ----------
-    length_penalty
-        A finished hypothesis scores sum of log p / length ** length_penalty.
-    min_steps
-        Steps that are made at least, wherever the sentence ends: for timing; the answer stays the
-        same.
+    """What a search depends on: `min_steps` are made wherever the sentence ends, for timing; a
+    finished hypothesis scores sum of log p / length ** length_penalty.
     """
 
     beam: int
@@ -98,11 +91,8 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
 
 
 def largest(values: Floats, count: int) -> npt.NDArray[np.int64]:
-    """Indices of the largest values, largest first; of equal ones, the first first.
-
-    They lie in the chunks with the largest maxima, so that a pass for these spares sorting the
-    rest.
-    """
+    """Indices of the largest values, largest first; of equal ones, the first first."""
+    # they lie in the chunks with the largest maxima: a pass for these spares sorting the rest
     num_chunks = len(values) // CHUNK
     chosen = np.arange(len(values))
     if num_chunks > count:

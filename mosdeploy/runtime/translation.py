@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .batches import group_by_length
-from .errors import ModelError
+from .errors import LineError, ModelError, needs
+from .execution import Timing, group_by_length, num_threads
 from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
-from .sentences import joined
-from .texts import check_texts
-from .threads import num_threads
-from .timing import Timing
-from .translation_settings import TranslationSettings, read_settings
+from .settings import TranslationSettings, read_translation
+from .texts import check_texts, joined
 
 if TYPE_CHECKING:
     from .session import ModelSession
-    from .tokenizer import Tokenizer
 
 INPUTS = ("source_ids", "max_steps", "min_steps")
 OUTPUTS = ("output_ids",)
@@ -32,7 +28,10 @@ MAX_BATCH_POSITIONS = 2048  # padded source positions in one call
 MAX_BATCH_LOGITS = 2**22
 MAX_BATCH_HYPOTHESIS_POSITIONS = 2**13
 
-TVM_REQUIREMENTS = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
+LETTERS_A_TOKEN = 1024
+"""A line may have so many characters for each token of `max_source_len`: a book is no line."""
+
+TVM_PACKAGES = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
 
 Inputs = Mapping[str, npt.NDArray[np.int64]]
 
@@ -59,7 +58,8 @@ class Translator:
     bundle_dir
         Folder of the bundle. Its files are checked against the hashes in its manifest.
     threads
-        Threads that the bundle's runtime may use; None is as many as it was measured with.
+        Threads that the bundle's runtime may use; None is as many as it was measured with, and
+        no more than there are processors.
     providers
         ONNX Runtime execution providers, best first; None is the CPU. A TVM bundle knows none.
 
@@ -80,7 +80,7 @@ class Translator:
     Examples
     --------
     >>> translator = Translator("runs/tiny/bundles/en-de", threads=1)  # doctest: +SKIP
-    >>> translator.translate(["A house.", ""])  # doctest: +SKIP
+    >>> translator.predict(["A house.", ""])  # doctest: +SKIP
     ['Ein Haus.', '']
     """
 
@@ -92,22 +92,13 @@ class Translator:
     ) -> None:
         folder = Path(bundle_dir)
         self.timing = Timing()
-        self.manifest, self.settings = open_folder(folder, read_settings)
+        self.manifest, self.settings = open_folder(folder, read_translation)
         threads = num_threads(threads, self.manifest.threads)
-        self.tokenizer = self._open_tokenizer(folder)
-        if self.manifest.runtime == "tvm":
-            self._engine = self._open_tvm(folder, threads, providers)
-        else:
-            self._engine = self._open_onnx(folder, threads, providers)
-
-    def _open_tokenizer(self, folder: Path) -> Tokenizer:
-        try:
+        with needs("sentencepiece"):
             from .tokenizer import Tokenizer
-        except ImportError as error:
-            raise ModelError(
-                f"a package is missing ({error}); run: pip install sentencepiece"
-            ) from error
-        return Tokenizer(folder / TOKENIZER_NAMES["translation"], self.manifest.vocab_size)
+        path = folder / TOKENIZER_NAMES["translation"]
+        self.tokenizer = Tokenizer(path, self.manifest.vocab_size)
+        self._engine = self._open_engine(folder, threads, providers)
 
     def predict(self, lines: Sequence[str]) -> list[str]:
         """Translate lines, in the order given.
@@ -119,19 +110,16 @@ class Translator:
         Raises
         ------
         InputError
-            If it is no list of texts, or a line holds half of a character.
+            If it is no list of texts, a line holds half of a character, or is far too long.
         ModelError
             If the bundle's runtime fails.
         """
-        with self.timing.measure("total_s"):
-            parts = self.predict_parts(lines)
-            with self.timing.measure("tokenising_s"):
-                return [self.text_of(line_parts) for line_parts in parts]
+        return [self.line_of(answer) for answer in self.answer(lines)]
 
-    translate = predict  # its name in 0.1.0
-
-    def predict_parts(self, lines: Sequence[str]) -> list[list[list[int]]]:
-        """Translate lines, each into the token ids of its parts; an empty line has none.
+    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Translate lines, each to an object for JSON: `output`; `is_unfinished` is there, and
+        True, if a translation was cut at `settings.max_decode_steps`, `is_joined` if the line holds
+        two texts, which are translated as one.
 
         Raises
         ------
@@ -139,6 +127,29 @@ class Translator:
             As `predict`.
         """
         check_texts(lines)
+        most = LETTERS_A_TOKEN * self.settings.max_source_len
+        for line in lines:
+            if len(line) > most:
+                raise LineError(
+                    f"{line[:60]!r}... has {len(line):,} characters, and this bundle reads "
+                    f"{most:,} of a line at most: split it into several lines",
+                    line,
+                )
+        with self.timing.measure("total_s"):
+            found = self.predict_parts(lines)
+            with self.timing.measure("tokenising_s"):
+                answers: list[dict[str, Any]] = []
+                for line, parts in zip(lines, found):  # noqa: B905 (Python 3.9)
+                    answer: dict[str, Any] = {"output": self.text_of(parts)}
+                    if parts and "\t" in line:
+                        answer["is_joined"] = True
+                    if any(len(ids) >= self.settings.max_decode_steps for ids in parts):
+                        answer["is_unfinished"] = True
+                    answers.append(answer)
+        return answers
+
+    def predict_parts(self, lines: Sequence[str]) -> list[list[list[int]]]:
+        """Translate lines, each into the token ids of its parts; an empty line has none."""
         self.timing.num_lines += len(lines)
         limit = self.settings.max_source_len
         with self.timing.measure("tokenising_s"):
@@ -151,28 +162,8 @@ class Translator:
         """Text of the parts of a line, as `predict_parts` has them."""
         return joined(map(self.decode, parts))
 
-    def answer(self, lines: Sequence[str]) -> list[dict[str, Any]]:
-        """Translate lines, each to an object for JSON: `output`; `is_unfinished` is there, and
-        True, if a translation was cut at `settings.max_decode_steps`, `is_joined` if the line holds
-        two texts, which are translated as one.
-        """
-        with self.timing.measure("total_s"):
-            found = self.predict_parts(lines)
-            with self.timing.measure("tokenising_s"):
-                return [
-                    self._answer_of(line, parts)
-                    for line, parts in zip(lines, found)  # noqa: B905 (Python 3.9)
-                ]
-
-    def _answer_of(self, line: str, parts: Sequence[Sequence[int]]) -> dict[str, Any]:
-        answer: dict[str, Any] = {"output": self.text_of(parts)}
-        if parts and "\t" in line:
-            answer["is_joined"] = True
-        if any(len(ids) >= self.settings.max_decode_steps for ids in parts):
-            answer["is_unfinished"] = True
-        return answer
-
-    def line_of(self, answer: Mapping[str, Any]) -> str:
+    @staticmethod
+    def line_of(answer: Mapping[str, Any]) -> str:
         """One of `answer` as `predict` writes it."""
         return str(answer["output"])
 
@@ -183,11 +174,6 @@ class Translator:
     def predict_ids(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
         """Translate token ids into token ids, both without begin and end, in the order given; no
         source may be longer than the limit.
-
-        Raises
-        ------
-        ModelError
-            If the bundle's runtime fails.
         """
         answers: list[list[int]] = [[] for _ in sources]
         lengths = [len(ids) + 1 for ids in sources]  # with the end token
@@ -207,45 +193,30 @@ class Translator:
             `source_ids`, int64 (1, S); `max_steps` and `min_steps`, int64 scalars: decode steps to
             make at most, and before which no translation ends. A TVM library adds the end token
             itself, and so takes it for the last id of the source.
-
-        Raises
-        ------
-        ModelError
-            If the inputs have other names, or the bundle's runtime fails.
         """
         if inputs.keys() != set(INPUTS):
             raise ModelError(f"a translation takes {', '.join(INPUTS)}, not {sorted(inputs)}")
         return self._engine.run(inputs)
 
-    # only what the bundle was exported for is imported
-
-    def _open_onnx(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
-        try:
-            from .session import ModelSession
-        except ImportError as error:
-            raise ModelError(
-                f"onnxruntime cannot be imported ({error}); run: pip install onnxruntime"
-            ) from error
-        session = ModelSession(
-            folder / ONNX_MODEL_NAME,
-            inputs=INPUTS,
-            outputs=OUTPUTS,
-            threads=threads,
-            providers=providers,
-        )
-        return OnnxEngine(session, self.manifest, self.settings)
-
-    def _open_tvm(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
+    def _open_engine(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
+        """Open the model with the runtime that the bundle was exported for, and import no other."""
+        if self.manifest.runtime == "onnxruntime":
+            with needs("onnxruntime"):
+                from .session import ModelSession
+            session = ModelSession(
+                folder / ONNX_MODEL_NAME,
+                inputs=INPUTS,
+                outputs=OUTPUTS,
+                threads=threads,
+                providers=providers,
+            )
+            return OnnxEngine(session, self.manifest, self.settings)
         if providers is not None:
             raise ModelError(
                 f"'{self.manifest.name}' is a TVM bundle and knows no ONNX Runtime providers"
             )
-        try:
+        with needs(TVM_PACKAGES):
             from .tvm_engine import TvmEngine
-        except ImportError as error:
-            raise ModelError(
-                f"tvm cannot be imported ({error}); run: pip install {TVM_REQUIREMENTS}"
-            ) from error
         return TvmEngine(folder, manifest=self.manifest, settings=self.settings, threads=threads)
 
 
@@ -253,8 +224,6 @@ def batch_limits(beam: int, vocab_size: int) -> tuple[int, int]:
     """Most rows, and most padded source positions, that share one call: each hypothesis of a row
     has logits of all tokens, and keys and values of all positions.
 
-    Examples
-    --------
     >>> batch_limits(4, 32_000), batch_limits(64, 32_000)
     ((32, 2048), (2, 128))
     """
@@ -274,13 +243,7 @@ class OnnxEngine:
         self._settings = settings
 
     def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Translate ids, padded together, into ids, both without begin and end.
-
-        Raises
-        ------
-        ModelError
-            If ONNX Runtime fails, or the model answers with something else than ids.
-        """
+        """Translate ids, padded together, into ids, both without begin and end."""
         eos_id = self._settings.eos_id
         longest = max(map(len, sources))
         batch = np.full((len(sources), longest + 1), self._settings.pad_id, np.int64)  # (B, S)
@@ -292,23 +255,22 @@ class OnnxEngine:
             "min_steps": np.array(0, np.int64),
         }
         (output,) = self._session.run(inputs)
-        _check_output(output, len(sources), self._vocab_size)
+        self._check(output, len(sources))
         return [ids[: ids.index(eos_id)] if eos_id in ids else ids for ids in output.tolist()]
 
     def run(self, inputs: Inputs) -> object:
         """Run the model on raw inputs, as they are."""
         return self._session.run(inputs)
 
-
-def _check_output(output: Any, num_rows: int, vocab_size: int) -> None:
-    if not isinstance(output, np.ndarray):  # a sequence or a map is a list or a dict
-        raise ModelError(f"the model answered {num_rows} lines with a {type(output).__name__}")
-    if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
-        raise ModelError(
-            f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"
-        )
-    if output.size and not 0 <= output.min() <= output.max() < vocab_size:
-        raise ModelError(
-            f"the model answered with ids from {output.min()} to {output.max()}, "
-            f"of {vocab_size} tokens"
-        )
+    def _check(self, output: Any, num_rows: int) -> None:
+        if not isinstance(output, np.ndarray):  # a sequence or a map is a list or a dict
+            raise ModelError(f"the model answered {num_rows} lines with a {type(output).__name__}")
+        if output.dtype != np.int64 or output.ndim != 2 or len(output) != num_rows:
+            raise ModelError(
+                f"the model answered {num_rows} lines with {output.dtype} of shape {output.shape}"
+            )
+        if output.size and not 0 <= output.min() <= output.max() < self._vocab_size:
+            raise ModelError(
+                f"the model answered with ids from {output.min()} to {output.max()}, "
+                f"of {self._vocab_size} tokens"
+            )

@@ -15,31 +15,21 @@ import tvm
 from tvm.runtime.vm import VirtualMachine
 
 from .errors import ModelError
+from .execution import leave_tvm_threads_unbound
 from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
+from .settings import TranslationSettings
 from .step_search import Floats, Ids, SearchSettings, Step, search
-from .threads import leave_tvm_threads_unbound
-from .translation_settings import TranslationSettings
 
 TILE_ROWS = 8
 """Positions that the encoder computes together; sources are filled up to a multiple of it."""
 
 ONE_KIND_OF_CORE = 1
 MAX_MESSAGE_LENGTH = 300
+LOAD_ERRORS = (OSError, ValueError, IndexError, MemoryError, AttributeError, RuntimeError)
 
 
 class TvmEngine:
-    """Translates ids with a compiled subnet.
-
-    Parameters
-    ----------
-    threads
-        Threads of TVM's pool, which all engines of a process share.
-
-    Raises
-    ------
-    ModelError
-        If TVM cannot load the library, or the weights are damaged.
-    """
+    """Translates ids with a compiled subnet; all engines of a process share TVM's threads."""
 
     def __init__(
         self,
@@ -57,14 +47,7 @@ class TvmEngine:
         tvm.get_global_func("runtime.config_threadpool")(ONE_KIND_OF_CORE, threads)
         try:
             self._load(folder)
-        except (
-            OSError,
-            ValueError,
-            IndexError,
-            MemoryError,
-            AttributeError,
-            RuntimeError,
-        ) as error:
+        except LOAD_ERRORS as error:
             raise ModelError(
                 f"TVM {tvm.__version__} cannot load {folder / LIBRARY_NAME}: {_first_words(error)}"
             ) from error
@@ -77,18 +60,7 @@ class TvmEngine:
     def translate(
         self, sources: Sequence[Sequence[int]], max_steps: int | None = None, min_steps: int = 0
     ) -> list[list[int]]:
-        """Translate ids, one sentence after the other, into ids, both without begin and end.
-
-        Parameters
-        ----------
-        max_steps, min_steps
-            Bounds of the search; the settings' and none, if not given.
-
-        Raises
-        ------
-        ModelError
-            If a source is longer than the library takes, or TVM fails.
-        """
+        """Translate ids, one sentence after the other, into ids, both without begin and end."""
         limit = self._settings.max_decode_steps if max_steps is None else max_steps
         search_settings = SearchSettings(
             beam=self._settings.beam,

@@ -19,15 +19,8 @@ OVERLAP_SHARE = 4
 
 @dataclass(frozen=True)
 class Pieces:
-    """Ids of a line.
-
-    Attributes
-    ----------
-    spans
-        Characters of the line, its white space read as single spaces, that each id stands for, from
-        and to; empty for special tokens.
-    is_cut
-        Whether the line was longer than the model takes.
+    """Ids of a line; `spans` are the characters, from and to, that each stands for where white
+    space is single spaces, empty for special tokens; `is_cut` if the line was too long.
     """
 
     ids: list[int]
@@ -41,35 +34,11 @@ class Pieces:
 
 
 class WordPieces:
-    """The tokenizer of an encoder's bundle.
-
-    Parameters
-    ----------
-    vocab_size
-        Ids that the model has vectors for.
-    max_len
-        Most ids of a line.
-    takes_pairs
-        Whether a tab separates two texts; otherwise it is a space.
-
-    Attributes
-    ----------
-    separator_id
-        Of the token behind each text; None where there is none.
-
-    Raises
-    ------
-    ModelError
-        If the file is no tokenizer, or has more ids than the model.
+    """The tokenizer of an encoder's bundle, which gives at most `max_len` ids; a tab separates two
+    texts if it `takes_pairs`, otherwise it is a space.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        vocab_size: int,
-        max_len: int,
-        takes_pairs: bool,
-    ) -> None:
+    def __init__(self, path: Path, vocab_size: int, max_len: int, takes_pairs: bool) -> None:
         self._takes_pairs = takes_pairs
         self._max_len = max_len
         with _library_errors(f"tokenizers {tokenizers.__version__} cannot read {path}"):
@@ -83,6 +52,7 @@ class WordPieces:
                 f"{path} holds {found} tokens, the manifest says {vocab_size}; "
                 "export the bundle again"
             )
+        # of the token behind each text; None where there is none
         self.separator_id: int | None = special[-1] if special else None
 
     def encode(self, text: str) -> list[int]:
@@ -90,13 +60,7 @@ class WordPieces:
         return self.split(text).ids
 
     def split(self, text: str) -> Pieces:
-        """Ids of a line, and where they come from.
-
-        Raises
-        ------
-        ModelError
-            If the line cannot be split: there is no unknown token, or the file is damaged.
-        """
+        """Ids of a line, and where they come from."""
         texts = text.split("\t", 1) if self._takes_pairs else [text]
         first, *second = map(single_spaced, texts)
         with _library_errors(f"the tokenizer cannot split {text[:100]!r}"):
@@ -108,18 +72,11 @@ class WordPieces:
         """Ids of a line, all of them: in one window if it is short enough, else in windows of
         `max_len` ids, each with its special tokens, of whose other pieces the first quarter are the
         last ones of the window before.
-
-        Raises
-        ------
-        LineError
-            If two texts together are too long for one window: which part of one belongs to which of
-            the other, nobody knows.
-        ModelError
-            As `split`.
         """
         whole = self.split(text)
         if not whole.is_cut:
             return [whole]
+        # which part of one text belongs to which of the other, nobody knows
         if self._takes_pairs and "\t" in text:
             raise LineError(
                 f"{text[:100]!r} holds two texts that have more than {self._max_len} tokens "
@@ -143,10 +100,9 @@ class WordPieces:
 def kept_positions(found: tokenizers.Encoding, max_len: int | None) -> Sequence[int]:
     """Positions of the ids that stay where a text is cut to `max_len` ids; of two texts the longer
     one is cut first, and the special tokens around them stay. None cuts nothing.
-
-    The library cuts in the same way, but makes windows of what it cuts off, of two texts each
-    window of one with each of the other: of two long ones millions.
     """
+    # the library cuts in the same way, but makes windows of what it cuts off, of two texts each
+    # window of one with each of the other: of two long ones millions
     owners = found.sequence_ids  # text 0 or 1 of each id; None for the special tokens around them
     if max_len is None or len(owners) <= max_len:
         return range(len(owners))

@@ -154,7 +154,7 @@ class Workload(Record):
     precisions: ClassVar[tuple[Precision, ...]] = get_args(Precision)
 
     name: Name = "sentence"
-    threads: int = Field(1, ge=1, le=1024)
+    threads: int = Field(1, ge=1, le=256)
     precision: Precision = "fp32"
 
     @model_validator(mode="after")

@@ -18,8 +18,8 @@ from mosdeploy.cli.predict import _lines
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.predict import PredictResult
-from mosdeploy.runtime.encoder_answers import line_of_answer
-from mosdeploy.runtime.timing import Timing
+from mosdeploy.runtime import Encoder
+from mosdeploy.runtime.execution import Timing
 
 PREDICT = "predict.predict"
 
@@ -39,7 +39,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path, verb: str) -> None:
 
 
 def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) -> PredictResult:
-    outputs = [line_of_answer(answer) for answer in answers]
+    outputs = [Encoder.line_of(answer) for answer in answers]
     return PredictResult(Path("b"), lines, answers, outputs, Timing())
 
 
@@ -115,7 +115,7 @@ def test_closed_streams_are_told_before_a_bundle_is_opened(tmp_path: Path, close
 def test_more_threads_than_any_machine_has_are_refused(ask: Callable[..., Any]) -> None:
     asked = ask(PREDICT, answered(), "predict", "one", "--threads", "2147483648")
     assert (asked.exit_code, asked.arguments) == (2, ())
-    assert "1024" in asked.stderr
+    assert "256" in asked.stderr
 
 
 def test_vectors_are_written_to_a_file(

@@ -34,7 +34,7 @@ from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator
 from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, Manifest
-from mosdeploy.runtime.translation_settings import TranslationSettings
+from mosdeploy.runtime.settings import TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 

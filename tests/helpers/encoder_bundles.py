@@ -25,9 +25,9 @@ from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.families.encoder.tasks import EncoderData
 from mosdeploy.runtime import Encoder
-from mosdeploy.runtime.encoder_answers import decode_answer
-from mosdeploy.runtime.encoder_settings import PAIR_KINDS
+from mosdeploy.runtime.encoder import decode_answer
 from mosdeploy.runtime.manifest import ONNX_MODEL_NAME
+from mosdeploy.runtime.settings import PAIR_KINDS
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import sha256_file
 

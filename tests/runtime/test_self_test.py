@@ -62,17 +62,6 @@ def test_int8_bears_a_few_ids_but_not_many(bundle: Path, edit: Callable) -> None
     assert not result.passed and "0.8 is needed" in result.failures[0]
 
 
-def test_an_answer_may_be_spelt_with_the_spaces_of_an_older_version(
-    bundle: Path, edit: Callable
-) -> None:
-    def change(data: dict) -> None:
-        for test in data["self_test"]:
-            test["output"] = " " + test["output"].replace(" ", "  ")
-
-    edit(change)
-    assert run_self_test(Translator(bundle)).passed
-
-
 def test_another_tokenizer_is_noticed(bundle: Path, edit: Callable) -> None:
     edit(
         lambda data: data["self_test"][0].update(input="another sentence", output="another answer")
@@ -207,16 +196,3 @@ def test_answers_together_are_held_against_each_alone_as_against_the_manifest(
     model.factor = factor
     result = run_self_test(model)
     assert (result.passed, result.agreement) == (passes, 1.0)
-
-
-def test_numbers_of_six_digits_are_spelt_as_version_0_2_did() -> None:
-    numbers = [[2005.1234], [1234567.0]]
-    model = Numbers(numbers, numbers, kind="regression")
-    for test, output in zip(model.manifest.self_tests, ["2005.12", "1.23457e+06"], strict=True):
-        test.output = output
-    assert run_self_test(model).passed
-    model.manifest.self_tests[0].output = "2005.1"
-    assert "example 1: the answer is spelt differently" in run_self_test(model).failures
-    # of scores of classes there is no such spelling
-    model.manifest.settings = {"kind": "classification"}
-    assert len(run_self_test(model).failures) == 2

@@ -17,7 +17,8 @@ from mosdeploy.runtime import (
     Translator,
     open_model,
 )
-from mosdeploy.runtime.translation import _check_output, batch_limits
+from mosdeploy.runtime.errors import LineError
+from mosdeploy.runtime.translation import LETTERS_A_TOKEN, batch_limits
 from mosdeploy.storage import sha256_file
 
 LONG = " ".join(sentences(12, 5))
@@ -30,41 +31,36 @@ def translator(fp32_bundle: Path) -> Translator:
 
 def test_many_lines_answer_as_one_by_one_and_in_order(translator: Translator) -> None:
     lines = sentences(80, 3)
-    found = translator.translate(lines)
-    assert found == [translator.translate([line])[0] for line in lines]
+    found = translator.predict(lines)
+    assert found == [translator.predict([line])[0] for line in lines]
     assert len(set(found)) > 20, "the test needs answers that differ"
 
 
 def test_it_answers_what_the_manifest_says(translator: Translator) -> None:
     for test in translator.manifest.self_tests:
-        assert translator.translate([test.input]) == [test.output]
+        assert translator.predict([test.input]) == [test.output]
         assert translator.predict_ids([test.input_ids]) == [list(test.answer)]
 
 
 def test_an_empty_line_stays_empty(translator: Translator) -> None:
-    found = translator.translate(["", "the cat.", "   ", "\t"])
+    found = translator.predict(["", "the cat.", "   ", "\t"])
     assert [bool(x) for x in found] == [False, True, False, False]
-    assert translator.translate([]) == []
+    assert translator.predict([]) == []
 
 
 @pytest.mark.parametrize(
     "line", ["漢字 ☃ \U0001f600", "a\x00b", "the\u2028cat", "é" * 50, "\ufeff", "x" * 500]
 )
 def test_unknown_characters_and_controls_give_one_line(translator: Translator, line: str) -> None:
-    (answer,) = translator.translate([line])
+    (answer,) = translator.predict([line])
     assert len(answer.splitlines()) <= 1
-
-
-def test_half_a_character_is_no_fault_of_the_bundle(translator: Translator) -> None:
-    with pytest.raises(InputError, match=r"'the .udfff': .*half of a character"):
-        translator.translate(["the cat.", "the \udfff"])
 
 
 def test_a_long_line_is_translated_in_parts_joined_by_a_space(translator: Translator) -> None:
     parts = translator.tokenizer.encode_parts(LONG, LIMITS.max_source_len)
     assert len(parts) > 2
     each = [translator.tokenizer.decode(ids) for ids in translator.predict_ids(parts)]
-    assert translator.translate([LONG]) == [" ".join(text for text in each if text)]
+    assert translator.predict([LONG]) == [" ".join(text for text in each if text)]
 
 
 def test_what_is_cut_at_the_most_steps_is_unfinished(translator: Translator) -> None:
@@ -74,6 +70,16 @@ def test_what_is_cut_at_the_most_steps_is_unfinished(translator: Translator) -> 
     answers = translator.answer(lines)
     assert [answer.get("is_unfinished", False) for answer in answers] == is_cut
     assert {True, False} == set(is_cut), "the test needs sentences that end, and some that do not"
+
+
+def test_what_is_no_line_is_refused_and_named(translator: Translator) -> None:
+    with pytest.raises(InputError, match="is one text, not a list"):
+        translator.predict("the cat")
+    most = LETTERS_A_TOKEN * LIMITS.max_source_len
+    with pytest.raises(LineError, match=f"{most:,} of a line at most") as caught:
+        translator.answer(["the cat", "x" * (most + 1)])
+    assert caught.value.line == "x" * (most + 1)
+    assert translator.predict(["x" * most])
 
 
 def test_the_longest_source_fits_and_one_more_does_not(translator: Translator) -> None:
@@ -93,29 +99,15 @@ def test_a_wide_beam_and_a_large_vocabulary_have_fewer_rows(beam: int, vocab_siz
 
 def test_calls_keep_the_limits(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = sentences(8, 3)
-    expected = translator.translate(lines)
+    expected = translator.predict(lines)
     sizes: list[int] = []
     engine = translator._engine.translate
     monkeypatch.setattr(
         translator._engine, "translate", lambda rows: sizes.append(len(rows)) or engine(rows)
     )
     monkeypatch.setattr("mosdeploy.runtime.translation.MAX_BATCH_LOGITS", 3 * VOCAB_SIZE)
-    assert translator.translate(lines) == expected
+    assert translator.predict(lines) == expected
     assert sizes == [3, 3, 2]
-
-
-def test_int8_translates(int8_bundle: Path) -> None:
-    lines = sentences(20, 3)
-    found = Translator(int8_bundle, threads=1).translate(lines)
-    assert len(found) == 20 and len(set(found)) > 5
-
-
-def test_one_text_is_no_list_of_letters(translator: Translator) -> None:
-    for verb in (translator.predict, translator.answer, translator.translate):
-        with pytest.raises(InputError, match=r"'the cat' is one text, not a list .* \['the cat'\]"):
-            verb("the cat")
-    with pytest.raises(InputError, match="3 is no text; write a list of texts"):
-        translator.predict(["the cat", 3])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("name", ["bundle", "encoder_bundle"])
@@ -129,6 +121,7 @@ def test_it_runs_on_as_many_threads_as_it_was_measured_with(
 ) -> None:
     folder = request.getfixturevalue(name)
     edit_manifest(folder, lambda data: data["workload"].update(threads=3))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     found = []
     load = onnxruntime.InferenceSession
 
@@ -192,7 +185,7 @@ def test_a_model_that_answers_with_no_ids(
     )
     replace("model.onnx", model.SerializeToString())
     with pytest.raises(ModelError, match=message):
-        Translator(bundle).translate(["the cat.", "a red house."])
+        Translator(bundle).predict(["the cat.", "a red house."])
 
 
 # -- the other runtime -----------------------------------------------------------------------------
@@ -218,7 +211,7 @@ def test_a_bundle_for_tvm_asks_for_tvm(
     make_tvm_bundle(bundle, edit)
     monkeypatch.setitem(sys.modules, "tvm", None)
     monkeypatch.delitem(sys.modules, "mosdeploy.runtime.tvm_engine", raising=False)
-    with pytest.raises(ModelError, match=r"tvm cannot be imported .* pip install 'apache-tvm"):
+    with pytest.raises(ModelError, match=r"package is missing .* pip install 'apache-tvm"):
         Translator(bundle)
     with pytest.raises(ModelError, match="knows no ONNX Runtime providers"):
         Translator(bundle, providers=["CPUExecutionProvider"])
@@ -243,8 +236,3 @@ def test_without_sentencepiece_the_package_is_named(
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(ModelError, match=r"package is missing .* run: pip install sentencepiece"):
         Translator(fp32_bundle)
-
-
-def test_an_answer_that_is_no_array_is_a_model_error() -> None:
-    with pytest.raises(ModelError, match="answered 1 lines with a list"):
-        _check_output([1], 1, 5)

@@ -48,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_is_opened_by_its_manifest(tmp_path: Path) -> None:
     model = open_model(export_tvm(tmp_path), threads=1)
     assert model.manifest.runtime == "tvm" and run_self_test(model).passed
-    assert model.translate(["the cat.", ""])[1] == ""
+    assert model.predict(["the cat.", ""])[1] == ""
 
 
 def test_threads_may_share_a_model(tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_threads_may_share_a_model(tmp_path: Path) -> None:
         "from mosdeploy.runtime import open_model\n"
         f"model = open_model({str(export_tvm(tmp_path))!r}, threads=1)\n"
         "lines = ['the cat.', 'a cat and the cat.']\n"
-        "expected = model.translate(lines)\n"
+        "expected = model.predict(lines)\n"
         "with ThreadPoolExecutor(4) as pool:\n"
-        "    found = list(pool.map(lambda _: model.translate(lines), range(60)))\n"
+        "    found = list(pool.map(lambda _: model.predict(lines), range(60)))\n"
         "assert found == [expected] * 60\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -71,7 +71,7 @@ def test_threads_may_share_a_model(tmp_path: Path) -> None:
 def test_the_process_stays_on_all_processors(tmp_path: Path) -> None:
     script = (
         "import os, sys; from mosdeploy.runtime import open_model; "
-        "model = open_model(sys.argv[1], threads=1); model.translate(['the cat.']); "
+        "model = open_model(sys.argv[1], threads=1); model.predict(['the cat.']); "
         "print(sorted(os.sched_getaffinity(0)))"
     )
     environment = {key: x for key, x in os.environ.items() if key != "TVM_BIND_THREADS"}

@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 
 from ...errors import ExportError
-from ...runtime.threads import leave_tvm_threads_unbound
+from ...runtime.execution import leave_tvm_threads_unbound
 
 PRECISIONS = ("fp32", "int8")
 

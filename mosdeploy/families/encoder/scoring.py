@@ -14,7 +14,7 @@ from torch import Tensor
 from ...config.encoder import EncoderRunConfig, TaskConfig
 from ...errors import ConfigError
 from ...family import ScoredExamples, Teacher
-from ...runtime.encoder_answers import decode_answer
+from ...runtime.encoder import decode_answer
 from ...spaces.encoder import EncoderWorkload
 from .dataset import NO_TARGET, BatchLayout, EncoderDataset, tokenize
 from .examples import Example

@@ -7,7 +7,7 @@ from typing import cast
 from ...config.translation import TranslationRunConfig
 from ...records import BundleManifest
 from ...runtime import Translator, open_model
-from ...runtime.translation import TVM_REQUIREMENTS
+from ...runtime.translation import TVM_PACKAGES
 from ...spaces.translation import TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
@@ -58,7 +58,7 @@ or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvide
 """
 _PACKAGES = {
     "onnxruntime": "onnxruntime",
-    "tvm": TVM_REQUIREMENTS,
+    "tvm": TVM_PACKAGES,
 }
 _MODEL_FILES = {
     "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.batches import pad_rows
-from ...runtime.batches import group_by_length
+from ...runtime.execution import group_by_length
 from ...supernet.elastic import Subnet
 from .network import TranslationSubnet
 from .shortlist import Shortlist

@@ -12,8 +12,8 @@ from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
 from ...interruptible import interruptible
-from ...runtime.normaliser import Normaliser
 from ...runtime.texts import single_spaced
+from ...runtime.tokenizer import Normaliser
 from ...storage import atomic_write
 
 PAD_ID = 0

@@ -32,7 +32,7 @@ from mosdeploy.families.encoder.scoring import predictor
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.records import SelfTest
 from mosdeploy.runtime import Encoder
-from mosdeploy.runtime.encoder_answers import best_places, decode_answer
+from mosdeploy.runtime.encoder import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 
 

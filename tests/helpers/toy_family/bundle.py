@@ -15,7 +15,7 @@ from mosdeploy.export.onnx.model import GraphOptions, make_model
 from mosdeploy.export.quantize import SCHEMES
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import FamilyPage
-from mosdeploy.runtime.timing import Timing
+from mosdeploy.runtime.execution import Timing
 from mosdeploy.spaces import ModelSpec
 
 from .words import CipherArch, CipherRunConfig, CipherWorkload

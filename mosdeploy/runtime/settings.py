@@ -1,4 +1,4 @@
-"""What a manifest says of an encoder's bundle beyond what all bundles say."""
+"""What a manifest says of a bundle beyond what all bundles say, family by family."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from .errors import ManifestError
 from .manifest import MAX_LENGTH, Fields, Manifest
 from .texts import is_one_line
+
+MAX_BEAM = 64
+MAX_LENGTH_PENALTY = 10.0
 
 KINDS = ("classification", "regression", "tagging", "embedding")
 PAIR_KINDS = ("classification", "regression")
@@ -17,15 +20,60 @@ MIN_LABELS = {"classification": 2, "tagging": 2}
 CUT = "cut"
 WINDOW = "window"
 LONG = (CUT, WINDOW)
-"""What may become of a line that is longer than the model takes."""
-
+"""What may become of a line that is longer than an encoder takes."""
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing; all others begin with `B-` or `I-`."""
 
 
 @dataclass(frozen=True)
+class TranslationSettings:
+    """Special token ids, the search, and the limits.
+
+    Attributes
+    ----------
+    beam
+        Hypotheses a sentence; 1 is greedy.
+    length_penalty
+        A hypothesis scores sum of log p / length ** length_penalty.
+    max_source_len, max_decode_steps
+        Most tokens of a source and of a translation, begin and end tokens not counted.
+    """
+
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    beam: int
+    length_penalty: float
+    max_source_len: int
+    max_decode_steps: int
+
+
+def read_translation(manifest: Manifest) -> TranslationSettings:
+    """Read and check the settings, and that the self-test keeps their limits."""
+    fields = Fields(manifest.settings, "settings")
+    last_id = manifest.vocab_size - 1
+    settings = TranslationSettings(
+        pad_id=fields.integer("pad_id", 0, last_id),
+        bos_id=fields.integer("bos_id", 0, last_id),
+        eos_id=fields.integer("eos_id", 0, last_id),
+        beam=fields.integer("beam", 1, MAX_BEAM),
+        length_penalty=fields.number("length_penalty", 0.0, MAX_LENGTH_PENALTY),
+        max_source_len=fields.integer("max_source_len", 1, MAX_LENGTH),
+        max_decode_steps=fields.integer("max_decode_steps", 1, MAX_LENGTH),
+    )
+    if settings.pad_id == settings.eos_id:
+        raise ManifestError("'pad_id' and 'eos_id' must differ")
+    for test in manifest.self_tests:
+        _check_length("input_ids", test.input_ids, settings.max_source_len)
+        _check_length("answer", test.answer, settings.max_decode_steps)
+        if not all(type(i) is int and 0 <= i <= last_id for i in test.answer):
+            raise ManifestError(f"'answer' must hold ids from 0 to {last_id}")
+    return settings
+
+
+@dataclass(frozen=True)
 class EncoderSettings:
-    """The task, and the limits.
+    """The task of an encoder, and the limits.
 
     Attributes
     ----------
@@ -40,13 +88,9 @@ class EncoderSettings:
     max_input_len
         Most tokens of a text, special ones included; longer texts are cut, or read in windows.
     takes_pairs
-        Whether a tab separates two texts that are judged together, as the model has learned it;
-        never for tagging and embedding. A bundle of another kind that does not say so takes them.
-    learned_pairs
-        Whether the bundle says that it was trained on such texts.
+        Whether the model has learned two texts that are judged together, with a tab between them.
     texts_per_call
-        How many texts a quantised model was made to take at a time and answer as each alone; a
-        bundle that does not say so takes one.
+        How many texts a quantised model was made to take at a time and answer as each alone.
     """
 
     kind: str
@@ -55,7 +99,6 @@ class EncoderSettings:
     num_types: int
     max_input_len: int
     takes_pairs: bool
-    learned_pairs: bool = False
     texts_per_call: int = 1
 
     @property
@@ -70,51 +113,32 @@ class EncoderSettings:
         return "vector" if self.kind == "embedding" else "logits"
 
 
-def read_settings(manifest: Manifest) -> EncoderSettings:
-    """Read and check the settings, and that the self-test keeps their limits.
-
-    Raises
-    ------
-    ManifestError
-        If a value is missing, of the wrong type or out of range.
-    """
+def read_encoder(manifest: Manifest) -> EncoderSettings:
+    """Read and check the settings, and that the self-test keeps their limits."""
     fields = Fields(manifest.settings, "settings")
     kind = fields.text("kind")
+    if kind not in KINDS:
+        raise ManifestError(f"'kind' must be one of {', '.join(KINDS)}, not {kind[:100]!r}")
     settings = EncoderSettings(
         kind=kind,
         labels=fields.texts("labels"),
         num_outputs=fields.integer("num_outputs", 1, MAX_OUTPUTS),
         num_types=fields.integer("num_types", 0, 2),
         max_input_len=fields.integer("max_input_len", 4, MAX_LENGTH),
-        takes_pairs=kind in PAIR_KINDS
-        and ("takes_pairs" not in manifest.settings or fields.integer("takes_pairs", 0, 1) == 1),
-        learned_pairs=manifest.settings.get("takes_pairs") == 1,
-        texts_per_call=(
-            fields.integer("texts_per_call", 1, MAX_TEXTS)
-            if "texts_per_call" in manifest.settings
-            else 1
-        ),
+        takes_pairs=kind in PAIR_KINDS and fields.integer("takes_pairs", 0, 1) == 1,
+        texts_per_call=fields.integer("texts_per_call", 1, MAX_TEXTS),
     )
     if kind == "regression" and "spread" in manifest.settings:
         fields.number("center", -MAX_NUMBER, MAX_NUMBER)
         fields.number("spread", 1 / MAX_NUMBER, MAX_NUMBER)
-    if settings.kind not in KINDS:
-        raise ManifestError(
-            f"'kind' must be one of {', '.join(KINDS)}, not {settings.kind[:100]!r}"
-        )
     _check_labels(settings)
     for test in manifest.self_tests:
-        if len(test.input_ids) > settings.max_input_len:
-            raise ManifestError(
-                f"'input_ids' must be a list of at most {settings.max_input_len} ids"
-            )
+        _check_length("input_ids", test.input_ids, settings.max_input_len)
+        per_token = len(test.input_ids) if kind == "tagging" else 1
+        wanted = per_token * settings.num_outputs
         # without ids, the place of an example is held
-        per_token = len(test.input_ids) if settings.kind == "tagging" else 1
-        if test.input_ids and len(test.answer) != per_token * settings.num_outputs:
-            raise ManifestError(
-                f"'answer' must hold {per_token * settings.num_outputs} numbers, "
-                f"not {len(test.answer)}"
-            )
+        if test.input_ids and len(test.answer) != wanted:
+            raise ManifestError(f"'answer' must hold {wanted} numbers, not {len(test.answer)}")
     return settings
 
 
@@ -132,3 +156,8 @@ def _check_labels(settings: EncoderSettings) -> None:
     tags = [tag for tag in labels if settings.kind == "tagging" and tag != OUTSIDE]
     if not all(tag[:2] in ("B-", "I-") for tag in tags):
         raise ManifestError("'labels' of tagging must be O, or begin with B- or I-")
+
+
+def _check_length(key: str, ids: tuple[int, ...] | tuple[float, ...], most: int) -> None:
+    if len(ids) > most:
+        raise ManifestError(f"'{key}' must be a list of at most {most} ids")
