@@ -32,6 +32,7 @@ from mosdeploy.config import load_recipe
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol, load_profile
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.measure import (
     MeasureHooks,
@@ -108,7 +109,9 @@ def measure_designed(
     )
     keys = [arch.key for arch in archs]
     with LastingSession(board.connect, say) as session:
-        found = dict(collect(session, board.profile, task, keys, MeasureHooks(say, observe)))
+        found = dict(
+            collect(Device(session, board.profile), task, keys, MeasureHooks(say, observe))
+        )
     timings = [measurement.total for measurement in found.values() if measurement.total]
     reference_ms = {
         result.measured_at: result.measurement.total.median_ms
@@ -147,7 +150,7 @@ def measure_ordinary(
         task = ModelTask(remote_path, spec.timing_stages(), spec.workload.threads)
         with board.connect() as session:
             session.put(path, remote_path)
-            measurement = measure_model(session, board.profile, task)
+            measurement = measure_model(Device(session, board.profile), task)
             session.run(["rm", remote_path])
         seconds.append(time.monotonic() - begin)
         mine = ours[arch.key].total

@@ -12,10 +12,10 @@ from ..errors import CommandError
 from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
 from ..records import Measurement, Runtime
+from .device import Device
 from .drift import aggregate_rounds
-from .interpreter import run_python
 from .measure import ModelTask, ignore, measure_model
-from .session import Session, last_lines, parse_answer
+from .session import last_lines, parse_answer
 
 SELF_TEST_TIMEOUT_S = 600.0
 RUNTIME_NAME = "mosdeploy_runtime"
@@ -43,51 +43,50 @@ class _SelfTest(Record):
     failures: tuple[str, ...]
 
 
-def self_test(session: Session, profile: DeviceProfile, remote_dir: str, runtime: Runtime) -> None:
+def self_test(device: Device, remote_dir: str, runtime: Runtime) -> None:
     """Run the self-test of a version, on the provider that it is timed on."""
     arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
-    if runtime == "onnxruntime" and profile.provider != CPU_PROVIDER:
-        arguments += f" --provider {shlex.quote(profile.provider)}"
+    if runtime == "onnxruntime" and device.profile.provider != CPU_PROVIDER:
+        arguments += f" --provider {shlex.quote(device.profile.provider)}"
     path = f"PYTHONPATH={shlex.quote(remote_dir)} PYTHONDONTWRITEBYTECODE=1"
-    result = run_python(session, profile, arguments, SELF_TEST_TIMEOUT_S, environment=path)
+    result = device.run_python(arguments, SELF_TEST_TIMEOUT_S, environment=path)
     try:
         last_line = (result.stdout.strip().splitlines() or [""])[-1]
-        answer = parse_answer(_SelfTest, last_line, f"{profile.board}: the self-test")
+        answer = parse_answer(_SelfTest, last_line, f"{device.board}: the self-test")
     except CommandError as error:
         reason = last_lines(result)
         if "No module named" in result.stderr:
-            reason += f"; run `mosdeploy devices setup {profile.cli_name}`"
-        raise CommandError(f"{profile.board}: the self-test did not run: {reason}") from error
+            reason += f"; run `mosdeploy devices setup {device.profile.cli_name}`"
+        raise CommandError(f"{device.board}: the self-test did not run: {reason}") from error
     if not answer.passed or result.returncode != 0:
         reason = "; ".join(answer.failures[:5])[:1000] or last_lines(result)
         raise CommandError(
-            f"{profile.board}: the self-test failed on the device, `current` is unchanged: {reason}"
+            f"{device.board}: the self-test failed on the device, `current` is unchanged: {reason}"
         )
 
 
 def benchmark(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     task: ModelTask,
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Time the model of a version that passed its self-test; what seems too slow, three times."""
-    times = [_measured(session, profile, task)]
-    if limit is not None and limit.is_missed(profile, times[0]):
+    times = [_measured(device, task)]
+    if limit is not None and limit.is_missed(device.profile, times[0]):
         notify(
-            f"{profile.board}: slower than the limit of {latency(limit.ms)}"
+            f"{device.board}: slower than the limit of {latency(limit.ms)}"
             f"{figure_note(limit.statistic)}; timing it twice more"
         )
-        times += [_measured(session, profile, task) for _ in range(2)]
+        times += [_measured(device, task) for _ in range(2)]
     return aggregate_rounds(times)
 
 
-def _measured(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:
-    measurement = measure_model(session, profile, task)
+def _measured(device: Device, task: ModelTask) -> Measurement:
+    measurement = measure_model(device, task)
     if measurement.error:
         raise CommandError(
-            f"{profile.board}: the bundle passed its self-test but could not be timed: "
+            f"{device.board}: the bundle passed its self-test but could not be timed: "
             f"{measurement.error}"
         )
     return measurement

@@ -6,12 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..config.device import DeviceProfile
 from ..records import Leftover
-from .interpreter import Answer, Script, call_script, work_dir
+from .device import Answer, Device, Script
 from .job import refuse_if_busy
 from .on_device.slots import VERSION
-from .session import Session
 from .slot import HASHING_TIMEOUT_S
 
 MAX_PATHS = 200  # on one command line
@@ -25,24 +23,20 @@ class _Answer(Answer):
     removed: tuple[str, ...] = ()
 
 
-def find_leftovers(
-    session: Session, profile: DeviceProfile, *, with_earlier: bool = False
-) -> tuple[Leftover, ...]:
+def find_leftovers(device: Device, *, with_earlier: bool = False) -> tuple[Leftover, ...]:
     """List what can be removed from a device."""
-    refuse_if_busy(session, profile)
-    folder = work_dir(session, profile)
+    refuse_if_busy(device)
+    folder = device.work_dir()
     words = ("removable", f"{folder}/bundles", "yes" if with_earlier else "no")
-    versions = call_script(session, profile, _Answer, "slots", *words).removable
+    versions = device.call(_Answer, "slots", *words).removable
     # sized together: one file may have names in several of them
     paths = (f"bundles/{path}" for path in versions)
-    return call_script(session, profile, _Answer, "clean", "list", folder, *paths).leftovers
+    return device.call(_Answer, "clean", "list", folder, *paths).leftovers
 
 
-def remove_leftovers(
-    session: Session, profile: DeviceProfile, leftovers: Sequence[Leftover]
-) -> tuple[Leftover, ...]:
+def remove_leftovers(device: Device, leftovers: Sequence[Leftover]) -> tuple[Leftover, ...]:
     """Remove what `find_leftovers` has listed; what has come into use since stays."""
-    folder = work_dir(session, profile)
+    folder = device.work_dir()
     names_by_slot: dict[str, list[str]] = {}  # under "" what is no version of a bundle
     for leftover in leftovers:
         slot, name = "", leftover.path
@@ -55,8 +49,6 @@ def remove_leftovers(
             some = names[start : start + MAX_PATHS]
             script: Script = "slots" if slot else "clean"
             words = ("drop", f"{folder}/{slot}") if slot else ("remove", folder)
-            found = call_script(
-                session, profile, _Answer, script, *words, *some, timeout_s=HASHING_TIMEOUT_S
-            )
+            found = device.call(_Answer, script, *words, *some, timeout_s=HASHING_TIMEOUT_S)
             removed |= {posixpath.join(slot, name) for name in found.removed}
     return tuple(leftover for leftover in leftovers if leftover.path in removed)

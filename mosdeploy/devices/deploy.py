@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from pydantic import ConfigDict
 
-from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
 from ..errors import (
     BundleError,
@@ -29,11 +28,12 @@ from ..runtime.manifest import MANIFEST_NAME, ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
 from .bundle_checks import RUNTIME_NAME, LatencyLimit, benchmark, missed_limits, self_test
+from .device import Device
 from .job import refuse_if_busy
 from .measure import ModelTask, free_device, ignore
 from .on_device.slots import RECORD_NAME, SUMS_NAME
 from .probe import describe
-from .session import Session, parse_answer
+from .session import parse_answer
 from .slot import CurrentAndPrevious, DeploymentSlot
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
@@ -79,42 +79,41 @@ class DeploymentRequest:
 
 
 def deploy(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     slot: DeploymentSlot,
     request: DeploymentRequest,
     config: DeployConfig,
     notify: Callable[[str], None] = ignore,
 ) -> Deployment:
     """Deploy a bundle."""
-    staged = stage(session, profile, slot, request, notify)
+    staged = stage(device, slot, request, notify)
     version = staged.version
     try:
-        measurement = benchmark(session, profile, staged.task, request.limit, notify)
+        measurement = benchmark(device, staged.task, request.limit, notify)
     except _ENDS_STAGING:
-        slot.release(session, profile, version)
+        slot.release(device, version)
         raise
-    missed = missed_limits(profile, measurement, request.limit, request.max_memory_bytes)
+    missed = missed_limits(device.profile, measurement, request.limit, request.max_memory_bytes)
     statistic = request.limit.statistic if request.limit else "median"
     if missed and request.strict:
-        slot.release(session, profile, version)
+        slot.release(device, version)
         raise InfeasibleError(
-            f"{profile.board}: {missed}; `current` is unchanged",
+            f"{device.board}: {missed}; `current` is unchanged",
             fastest_latency_ms=measurement.figure_ms(statistic),
         )
     if missed:
-        notify(f"{profile.board}: {missed}")
+        notify(f"{device.board}: {missed}")
     if request.max_memory_bytes is not None and measurement.memory_bytes is None:
         notify(
-            f"{profile.board} does not tell how much memory a process takes: the limit on it is "
+            f"{device.board} does not tell how much memory a process takes: the limit on it is "
             "not verified"
         )
     deployment = Deployment(
-        device=profile,
-        state=describe(session, profile),
+        device=device.profile,
+        state=describe(device),
         bundle=request.bundle_dir.name,
         bundle_sha256=staged.bundle_sha256,
-        remote_dir=f"{slot.folder(session, profile)}/{version}",
+        remote_dir=f"{slot.folder(device)}/{version}",
         self_test_passed=True,
         measurement=measurement,
         limit_ms=request.limit.ms if request.limit else None,
@@ -122,7 +121,7 @@ def deploy(
         max_memory_bytes=request.max_memory_bytes,
         deployed_at=_now(),
     )
-    slot.activate(session, profile, version, config.keep_versions, deployment)
+    slot.activate(device, version, config.keep_versions, deployment)
     return deployment
 
 
@@ -136,8 +135,7 @@ class StagedBundle:
 
 
 def stage(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     slot: DeploymentSlot,
     request: DeploymentRequest,
     notify: Callable[[str], None] = ignore,
@@ -148,32 +146,31 @@ def stage(
     bundle_sha256 = files[MANIFEST_PATH][1]
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
-    remote_dir = f"{slot.folder(session, profile)}/{version}"
+    remote_dir = f"{slot.folder(device)}/{version}"
     task = _timing_task(remote_dir, manifest, request.stages, slot)
-    free_device(session, profile, task)
-    slot.claim(session, profile, version)
+    free_device(device, task)
+    slot.claim(device, version)
     try:
-        session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
-        missing = slot.missing(session, profile, version)
+        device.session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
+        missing = slot.missing(device, version)
         to_send = {name: path for name, (path, _) in files.items() if name in missing}
         if to_send:
             size = byte_size(sum(path.stat().st_size for path in to_send.values()))
-            notify(f"{profile.board}: sending {len(to_send)} of {len(files)} files, {size}")
+            notify(f"{device.board}: sending {len(to_send)} of {len(files)} files, {size}")
         for name, path in to_send.items():
-            session.put(path, f"{remote_dir}/{name}")
-        notify(f"{profile.board}: self-test, then timing")
+            device.session.put(path, f"{remote_dir}/{name}")
+        notify(f"{device.board}: self-test, then timing")
         # the upload may have taken minutes
-        refuse_if_busy(session, profile)
-        self_test(session, profile, remote_dir, manifest.runtime)
+        refuse_if_busy(device)
+        self_test(device, remote_dir, manifest.runtime)
     except _ENDS_STAGING:
-        slot.release(session, profile, version)
+        slot.release(device, version)
         raise
     return StagedBundle(version, bundle_sha256, task)
 
 
 def time_current(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     slot: DeploymentSlot,
     deployment: Deployment,
     stages: Callable[[BundleManifest], tuple[TimingStage, ...]],
@@ -181,7 +178,7 @@ def time_current(
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
     """Test and time the version that is current on a device; nothing is changed there."""
-    version = slot.current_and_previous(session, profile).current
+    version = slot.current_and_previous(device).current
     if version is None:
         other = ""
         if deployment.slot != slot.name:
@@ -190,20 +187,20 @@ def time_current(
                 f'renamed? Write name = "{deployment.slot}" under [deploy] to go on with that one'
             )
         raise CommandError(
-            f"{profile.board}: nothing is deployed to '{slot.name}' there{other}; run "
+            f"{device.board}: nothing is deployed to '{slot.name}' there{other}; run "
             "`mosdeploy deploy`"
         )
-    remote_dir = f"{slot.folder(session, profile)}/{version}"
-    manifest, manifest_sha256 = _read_manifest(BundleManifest, session, profile, remote_dir)
+    remote_dir = f"{slot.folder(device)}/{version}"
+    manifest, manifest_sha256 = _read_manifest(BundleManifest, device, remote_dir)
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
-            f"{profile.board} runs {manifest.name} now, not {deployment.bundle}, which was "
+            f"{device.board} runs {manifest.name} now, not {deployment.bundle}, which was "
             "deployed from here; run `mosdeploy deploy` again"
         )
     task = _timing_task(remote_dir, manifest, stages(manifest), slot)
-    free_device(session, profile, task)
-    _check_version(session, profile, slot, version, manifest.runtime)
-    return benchmark(session, profile, task, limit, notify)
+    free_device(device, task)
+    _check_version(device, slot, version, manifest.runtime)
+    return benchmark(device, task, limit, notify)
 
 
 class _Installed(Record):
@@ -216,8 +213,7 @@ class _Installed(Record):
 
 
 def roll_back(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     slot: DeploymentSlot,
     begun: CurrentAndPrevious | None = None,
     note: Callable[[CurrentAndPrevious], None] = ignore,
@@ -227,33 +223,31 @@ def roll_back(
     `note` keeps what is found before the switch, and `begun` is that note of a rollback that was
     killed: it does not go back a second time.
     """
-    refuse_if_busy(session, profile)
-    found = slot.current_and_previous(session, profile)
+    refuse_if_busy(device)
+    found = slot.current_and_previous(device)
     if begun is not None and found.current is not None and found.current == begun.previous:
-        return _deployment(session, profile, slot, found.current)
+        return _deployment(device, slot, found.current)
     if found.current is None or found.previous is None:
         raise CommandError(
-            f"{profile.board}: no earlier version of '{slot.name}' stands on the device; "
+            f"{device.board}: no earlier version of '{slot.name}' stands on the device; "
             "`[deploy] keep_versions` says how many are kept. If this folder had another name, "
             "write that one as `name` under [deploy]"
         )
-    deployment = _deployment(session, profile, slot, found.previous)
+    deployment = _deployment(device, slot, found.previous)
     note(found)
-    slot.roll_back(session, profile, found.current, found.previous)
+    slot.roll_back(device, found.current, found.previous)
     return deployment
 
 
-def _deployment(
-    session: Session, profile: DeviceProfile, slot: DeploymentSlot, version: str
-) -> Deployment:
+def _deployment(device: Device, slot: DeploymentSlot, version: str) -> Deployment:
     """The record of a version that stands on a device whole and passes its self-test now."""
-    remote_dir = f"{slot.folder(session, profile)}/{version}"
-    installed, bundle_sha256 = _read_manifest(_Installed, session, profile, remote_dir)
-    _check_version(session, profile, slot, version, installed.runtime)
+    remote_dir = f"{slot.folder(device)}/{version}"
+    installed, bundle_sha256 = _read_manifest(_Installed, device, remote_dir)
+    _check_version(device, slot, version, installed.runtime)
     path = f"{remote_dir}/{RECORD_NAME}"
     try:
-        text = _read_file(session, profile, path)
-        return parse_answer(Deployment, text, f"{profile.board}: {path}")
+        text = _read_file(device, path)
+        return parse_answer(Deployment, text, f"{device.board}: {path}")
     except CommandError as error:
         _log.warning(
             "%s; that version is whole and passed its self-test, so it becomes current without its "
@@ -262,8 +256,8 @@ def _deployment(
             error,
         )
         return Deployment(
-            device=profile,
-            state=describe(session, profile),
+            device=device.profile,
+            state=describe(device),
             bundle=installed.name,
             bundle_sha256=bundle_sha256,
             remote_dir=remote_dir,
@@ -288,28 +282,24 @@ def _timing_task(
     return ModelTask(path, stages, threads, owner=slot.owner, runtime=manifest.runtime)
 
 
-def _check_version(
-    session: Session, profile: DeviceProfile, slot: DeploymentSlot, version: str, runtime: Runtime
-) -> None:
+def _check_version(device: Device, slot: DeploymentSlot, version: str, runtime: Runtime) -> None:
     """Make sure that a version stands on a device whole and passes its self-test now."""
-    remote_dir = f"{slot.folder(session, profile)}/{version}"
-    damaged = slot.missing(session, profile, version)
+    remote_dir = f"{slot.folder(device)}/{version}"
+    damaged = slot.missing(device, version)
     if damaged:
         raise CommandError(
-            f"{profile.board}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` "
+            f"{device.board}: {remote_dir} is damaged ({', '.join(sorted(damaged))}); `current` "
             "is unchanged; deploy that bundle again"
         )
-    self_test(session, profile, remote_dir, runtime)
+    self_test(device, remote_dir, runtime)
 
 
-def _read_manifest(
-    kind: type[M], session: Session, profile: DeviceProfile, remote_dir: str
-) -> tuple[M, str]:
+def _read_manifest(kind: type[M], device: Device, remote_dir: str) -> tuple[M, str]:
     """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
     path = f"{remote_dir}/{MANIFEST_PATH}"
-    text = _read_file(session, profile, path)
+    text = _read_file(device, path)
     try:
-        return parse_answer(kind, text, f"{profile.board}: {path}"), sha256_bytes(text)
+        return parse_answer(kind, text, f"{device.board}: {path}"), sha256_bytes(text)
     except CommandError as error:
         raise CommandError(
             f"{error}; `current` is unchanged. A newer mosdeploy may have made that bundle: update "
@@ -317,12 +307,12 @@ def _read_manifest(
         ) from error
 
 
-def _read_file(session: Session, profile: DeviceProfile, path: str) -> bytes:
+def _read_file(device: Device, path: str) -> bytes:
     try:
-        return session.read(path)
+        return device.session.read(path)
     except FileNotFoundError as error:
         raise CommandError(
-            f"{profile.board}: {path} is missing; deploy that bundle again"
+            f"{device.board}: {path} is missing; deploy that bundle again"
         ) from error
 
 

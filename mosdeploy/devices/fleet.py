@@ -13,7 +13,7 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError, ConfigError, DeviceError, MosdeployError
 from ..records import DeviceState, Measurement
 from .connect import LastingSession
-from .interpreter import work_dir
+from .device import Device
 from .job import AgentJob, AgentResult
 from .measure import MeasureHooks, MeasurementTask, collect
 from .probe import check_ready, describe, probe
@@ -203,18 +203,19 @@ class _Fleet:
         )
         try:
             with LastingSession(board.connect, notify, pause) as session:
-                job = AgentJob(session, board.profile, self.task.job_id)
+                device = Device(session, board.profile)
+                job = AgentJob(device, self.task.job_id)
                 job.refuse_if_busy()
-                self._refuse_duplicate(session, board)
+                self._refuse_duplicate(device, host)
                 held = job.claimed_keys() & self.keys
                 self.work.claim(host, held)  # the others wait for that
-                state = _state_before(session, board, job, held)
+                state = _state_before(device, board, job, held)
                 while leased := self.work.take(host):
                     emit(Started(host, state))
-                    for key, found in collect(session, board.profile, task, leased, hooks):
+                    for key, found in collect(device, task, leased, hooks):
                         emit(Accepted(host, key, found))
                         self.work.accept(host, key)
-                    emit(Finished(host, describe(session, board.profile)))
+                    emit(Finished(host, describe(device)))
         except (ConfigError, DeviceError) as error:  # a host may be missing in the ssh config
             emit(Failed(host, error))
         except KeyboardInterrupt:  # from `pause`: the agent has been ended
@@ -225,21 +226,21 @@ class _Fleet:
             self.work.remove_worker(host)
             emit(None)
 
-    def _refuse_duplicate(self, session: Session, board: Board) -> None:
+    def _refuse_duplicate(self, device: Device, host: str) -> None:
         """Refuse a second name of a board: both would measure in one folder."""
-        folder = work_dir(session, board.profile)
+        folder = device.work_dir()
         # its start, and a file that no other board has
         command = ["sh", "-c", 'cat /proc/sys/kernel/random/boot_id; uname -n; ls -di "$0"', folder]
-        identity = check_run(session, command, "telling boards apart")
-        other = self.hosts.setdefault(identity, board.host)
-        if other != board.host:
+        identity = check_run(device.session, command, "telling boards apart")
+        other = self.hosts.setdefault(identity, host)
+        if other != host:
             raise CommandError(
-                f"{board.host}: it is the same board and user as {other}, which measures already; "
+                f"{host}: it is the same board and user as {other}, which measures already; "
                 "name it once in --hosts"
             )
 
 
-def _state_before(session: Session, board: Board, job: AgentJob, held: set[str]) -> DeviceState:
+def _state_before(device: Device, board: Board, job: AgentJob, held: set[str]) -> DeviceState:
     """The state of a board before it measures."""
     if job.is_running():
         if held and board.last_state:
@@ -248,7 +249,7 @@ def _state_before(session: Session, board: Board, job: AgentJob, held: set[str])
             job.kill()
     if board.state is not None:
         return board.state
-    state = probe(session, board.profile)
+    state = probe(device)
     check_ready(state, board.profile)
     return state
 

@@ -11,12 +11,11 @@ from typing import Self
 
 from pydantic import ConfigDict, model_validator
 
-from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceBusyError
 from ..record import Record
 from ..records import Measurement
 from ..spaces.spec import TimingStage
-from .interpreter import Answer, NoPythonError, call_script, work_dir
+from .device import Answer, Device, NoPythonError
 from .session import Session, check_run, last_lines, parse_answer
 
 MAX_MS = 1e9
@@ -104,11 +103,11 @@ class AgentResult(Record):
 class AgentJob:
     """One job folder on a device: jobs/JOB_ID in the work folder."""
 
-    def __init__(self, session: Session, profile: DeviceProfile, job_id: str) -> None:
-        self._session = session
-        self._profile = profile
+    def __init__(self, device: Device, job_id: str) -> None:
+        self._device = device
+        self._session = device.session
         self._job_id = job_id
-        self._root = work_dir(session, profile)
+        self._root = device.work_dir()
         self.folder = f"{self._root}/jobs/{job_id}"
         self._num_read = 0
         self._log_size = 0
@@ -134,20 +133,18 @@ class AgentJob:
             "stages": [stage.model_dump(mode="json") for stage in stages],
             "threads": threads,
             "weights_bytes": weights_bytes,
-            "provider": provider or self._profile.provider,
+            "provider": provider or self._device.profile.provider,
             "seed": int(hashlib.sha256(self._job_id.encode()).hexdigest()[:8], 16),
-            **self._profile.measure.model_dump(),
+            **self._device.profile.measure.model_dump(),
         }
         self._session.put_bytes(json.dumps(request).encode(), f"{self.folder}/job.json")
-        answer = call_script(
-            self._session, self._profile, _AgentAnswer, "agent", "run", self.folder
-        )
+        answer = self._device.call(_AgentAnswer, "agent", "run", self.folder)
         if answer.busy is not None:
-            raise busy_error(self._profile, answer.busy)
+            raise _busy_error(self._device, answer.busy)
 
     def refuse_if_busy(self) -> None:
         """Check that no other job holds the device, before anything is uploaded."""
-        refuse_if_busy(self._session, self._profile, self._job_id)
+        refuse_if_busy(self._device, self._job_id)
 
     def is_running(self) -> bool:
         """Tell whether an agent works on this job now."""
@@ -213,8 +210,8 @@ class AgentJob:
             return None
         error = outcome.error or "for a reason that the device does not tell"
         if "imported" in error or "No module named" in error:
-            error += f"; run `mosdeploy devices setup {self._profile.cli_name}`"
-        return CommandError(f"{self._profile.board}: measuring stopped: {error}")
+            error += f"; run `mosdeploy devices setup {self._device.profile.cli_name}`"
+        return CommandError(f"{self._device.board}: measuring stopped: {error}")
 
     def log_tail(self) -> str:
         """The end of the agent's log, and how much disk is free, for a message."""
@@ -245,28 +242,28 @@ class AgentJob:
             return parse_answer(AgentResult, line, path)
         except CommandError as error:
             raise CommandError(
-                f"{self._profile.board}: {error}; remove that file on the device and run the same "
+                f"{self._device.board}: {error}; remove that file on the device and run the same "
                 "command again"
             ) from error
 
 
-def refuse_if_busy(session: Session, profile: DeviceProfile, own_job: str | None = None) -> None:
+def refuse_if_busy(device: Device, own_job: str | None = None) -> None:
     """Check that no measurement runs on a device, before anything is done there that it would
     notice.
     """
-    folder = work_dir(session, profile)
+    folder = device.work_dir()
     holder = Holder()
     with contextlib.suppress(FileNotFoundError, CommandError):
         path = f"{folder}/agent.lock"
-        holder = parse_answer(Holder, session.read(path), path)
-    if runs_in(session, str(holder.pid), f"{folder}/jobs/{holder.job}"):
+        holder = parse_answer(Holder, device.session.read(path), path)
+    if runs_in(device.session, str(holder.pid), f"{folder}/jobs/{holder.job}"):
         if holder.job == own_job:
             return
-        raise busy_error(profile, holder)
+        raise _busy_error(device, holder)
     with contextlib.suppress(NoPythonError):
-        answer = call_script(session, profile, _AgentAnswer, "agent", "busy", folder)
+        answer = device.call(_AgentAnswer, "agent", "busy", folder)
         if answer.busy is not None:
-            raise busy_error(profile, answer.busy)
+            raise _busy_error(device, answer.busy)
 
 
 def runs_in(session: Session, pid: str, folder: str) -> bool:
@@ -283,11 +280,11 @@ def runs_in(session: Session, pid: str, folder: str) -> bool:
     return f" {folder} " in f"{words} "
 
 
-def busy_error(profile: DeviceProfile, holder: Holder) -> DeviceBusyError:
+def _busy_error(device: Device, holder: Holder) -> DeviceBusyError:
     """Say who holds a device."""
     pid = "unknown" if holder.pid is None else holder.pid
     end_it = "" if holder.pid is None else f", or end it there with `kill -- -{pid}`"
     return DeviceBusyError(
-        f"{profile.board}: another measurement holds the device: pid {pid}, since {holder.since}, "
+        f"{device.board}: another measurement holds the device: pid {pid}, since {holder.since}, "
         f"job {holder.job}; wait until it is over{end_it}"
     )

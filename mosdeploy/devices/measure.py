@@ -10,11 +10,11 @@ from ..errors import CommandError, DeviceTimeoutError
 from ..records import Measurement, Runtime
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes
+from .device import Device
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .on_device.agent import CHECK_TIMEOUT_S, REFERENCE
 from .on_device.benchmark import TVM
-from .session import Session
 
 MIN_POLL_S = 0.2  # shortest and longest wait between two looks at the device: each look disturbs
 MAX_POLL_S = 2.0  # the timing a little
@@ -69,8 +69,7 @@ NO_HOOKS = MeasureHooks()
 
 
 def collect(
-    session: Session,
-    profile: DeviceProfile,
+    device: Device,
     task: MeasurementTask,
     keys: Iterable[str],
     hooks: MeasureHooks = NO_HOOKS,
@@ -82,8 +81,8 @@ def collect(
     for name in (task.job_id, *unique_keys):
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}; use letters, digits, '.', '_', '-'")
-    job = AgentJob(session, profile, task.job_id)
-    watch = DriftWatch(unique_keys, profile.measure)
+    job = AgentJob(device, task.job_id)
+    watch = DriftWatch(unique_keys, device.profile.measure)
     uploaded: dict[str, str] = {}  # key to path
     paths: dict[str, str] = {}  # digest to path: the reference may be one of the models
 
@@ -100,11 +99,11 @@ def collect(
                 if digest not in paths:
                     job.add(key, model)
                 uploaded[key] = paths.setdefault(digest, f"candidates/{key}.onnx")
-        rounds = profile.measure.rounds
+        rounds = device.profile.measure.rounds
         repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
         if repeated:
             hooks.notify(
-                f"{profile.board} is not stable, its reference moved or a timing failed: measuring "
+                f"{device.board} is not stable, its reference moved or a timing failed: measuring "
                 f"{len(repeated)} subnets again"
             )
             hooks.repeat(repeated)
@@ -116,17 +115,17 @@ def collect(
             weights_bytes=task.weights_bytes,
         )
 
-    yield from _until_accepted(job, watch, start, profile, hooks)
+    yield from _until_accepted(job, watch, start, device.profile, hooks)
     if unique_keys:
         job.remove("candidates")
 
 
-def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> Measurement:
+def measure_model(device: Device, task: ModelTask) -> Measurement:
     """Time a model that is already on the device, afresh: an agent that is still at the one before
     is ended, and what it found is removed.
     """
-    job = _model_job(session, profile, task)
-    watch = DriftWatch(["model"], profile.measure, has_reference=False)
+    job = _model_job(device, task)
+    watch = DriftWatch(["model"], device.profile.measure, has_reference=False)
     # once its result is written, an agent is still alive for a moment
     job.kill()
     job.remove("results.jsonl")
@@ -140,24 +139,24 @@ def measure_model(session: Session, profile: DeviceProfile, task: ModelTask) -> 
             provider=TVM if task.runtime == "tvm" else None,
         )
 
-    return next(_until_accepted(job, watch, start, profile))[1]
+    return next(_until_accepted(job, watch, start, device.profile))[1]
 
 
-def free_device(session: Session, profile: DeviceProfile, task: ModelTask) -> None:
+def free_device(device: Device, task: ModelTask) -> None:
     """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
     killed command of the same owner still times of it is ended.
     """
-    job = _model_job(session, profile, task)
+    job = _model_job(device, task)
     job.refuse_if_busy()
     job.kill()
 
 
-def _model_job(session: Session, profile: DeviceProfile, task: ModelTask) -> AgentJob:
+def _model_job(device: Device, task: ModelTask) -> AgentJob:
     """The job of one model and owner: a copied run folder has the same model, maybe in the same
     place.
     """
     name = sha256_bytes(f"{task.remote_path} {task.owner}".encode())[:12]
-    return AgentJob(session, profile, f"model-{name}")
+    return AgentJob(device, f"model-{name}")
 
 
 def _until_accepted(

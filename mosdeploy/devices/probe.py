@@ -11,9 +11,8 @@ from ..config.device import DeviceProfile
 from ..errors import CommandError
 from ..printable import byte_size, printable
 from ..records import DeviceState, Problem
-from .interpreter import NoPythonError, Script, call_script, work_dir
+from .device import Device, NoPythonError, Script
 from .on_device.describe import requirement_name
-from .session import Session
 
 MIN_DISK_BYTES = 2_000_000_000
 NEEDED_DISK_BYTES = 16 << 20
@@ -23,24 +22,26 @@ MAX_LOAD = 0.3
 PROBE_TIMEOUT_S = 300.0
 
 
-def describe(session: Session, profile: DeviceProfile) -> DeviceState:
+def describe(device: Device) -> DeviceState:
     """Describe a device that is known to work: hardware, clock, load, Python, and the packages that
     the profile requires.
     """
-    return _ask(session, profile, "describe")
+    return _ask(device, "describe")
 
 
-def probe(session: Session, profile: DeviceProfile) -> DeviceState:
+def probe(device: Device) -> DeviceState:
     """Describe a device, and try its runtime, which takes seconds on a small board."""
     try:
-        return _ask(session, profile, "agent", "probe")
+        return _ask(device, "agent", "probe")
     except NoPythonError:
-        return DeviceState(machine=printable(session.run("uname -m").stdout.strip()[:100]) or None)
+        return DeviceState(
+            machine=printable(device.session.run("uname -m").stdout.strip()[:100]) or None
+        )
 
 
-def _ask(session: Session, profile: DeviceProfile, script: Script, *words: str) -> DeviceState:
-    words += (work_dir(session, profile), profile.provider, *profile.requirements)
-    return call_script(session, profile, DeviceState, script, *words, timeout_s=PROBE_TIMEOUT_S)
+def _ask(device: Device, script: Script, *words: str) -> DeviceState:
+    words += (device.work_dir(), device.profile.provider, *device.profile.requirements)
+    return device.call(DeviceState, script, *words, timeout_s=PROBE_TIMEOUT_S)
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:

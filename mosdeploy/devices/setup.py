@@ -17,15 +17,7 @@ from packaging.utils import canonicalize_name
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
 from ..records import DeviceState
-from .interpreter import (
-    FROM_ROOT,
-    Answer,
-    call_script,
-    profile_python,
-    python_in_shell,
-    python_path,
-    work_dir,
-)
+from .device import FROM_ROOT, Answer, Device
 from .job import refuse_if_busy
 from .measure import ignore
 from .on_device.describe import requirement_name
@@ -45,66 +37,65 @@ REQUIREMENTS_NAME = "requirements.txt"
 _NO_VENV = ("ensurepip is not available", "No module named ensurepip", "No module named venv")
 
 
-def setup(session: Session, profile: DeviceProfile, notify: Callable[[str], None] = ignore) -> str:
+def setup(device: Device, notify: Callable[[str], None] = ignore) -> str:
     """Make sure that a device has a Python with the profile's requirements, and return its path."""
-    refuse_if_busy(session, profile)
-    state = probe(session, profile)
-    problems = [problem for problem in check(state, profile) if problem.blocking]
+    refuse_if_busy(device)
+    state = probe(device)
+    problems = [problem for problem in check(state, device.profile) if problem.blocking]
     if state.python_version is None:
-        raise CommandError(f"{profile.board}: {problems[0].what}; {problems[0].fix}")
-    folder = work_dir(session, profile)
+        raise CommandError(f"{device.board}: {problems[0].what}; {problems[0].fix}")
+    folder = device.work_dir()
     if not problems:
-        return python_path(session, profile)
+        return device.python_path()
     if state.disk_free_bytes is not None and state.disk_free_bytes < NEEDED_BYTES:
-        raise no_space(profile.board, folder, state.disk_free_bytes, NEEDED_BYTES)
+        raise no_space(device.board, folder, state.disk_free_bytes, NEEDED_BYTES)
     name = f"venv-{secrets.token_hex(4)}"  # an attempt that was cut off may still be at its own
     venv = f"{folder}/{name}"
     try:
-        notify(f"{profile.board}: making {venv}")
-        _make_venv(session, profile, venv)
-        earlier = _earlier_requirements(session, profile, f"{folder}/venv")
-        wanted = profile.model_copy(update={"requirements": (*profile.requirements, *earlier)})
-        _install(session, wanted, state, venv, notify)
-        _check_runtime(session, profile, venv)
+        notify(f"{device.board}: making {venv}")
+        _make_venv(device, venv)
+        earlier = _earlier_requirements(device, f"{folder}/venv")
+        requirements = (*device.profile.requirements, *earlier)
+        profile = device.profile.model_copy(update={"requirements": requirements})
+        _install(Device(device.session, profile), state, venv, notify)
+        _check_runtime(device, venv)
         # nothing is made where another setup has removed the environment
-        lines = f"printf '%s\\n' {shlex.join(wanted.requirements)} > {REQUIREMENTS_NAME}"
-        session.run(f"cd {shlex.quote(venv)} && {lines}")
+        lines = f"printf '%s\\n' {shlex.join(requirements)} > {REQUIREMENTS_NAME}"
+        device.session.run(f"cd {shlex.quote(venv)} && {lines}")
         # that took minutes, and whoever measures would go on with another runtime
-        refuse_if_busy(session, profile)
+        refuse_if_busy(device)
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(DeviceError):
-            session.run(f"rm -rf {shlex.quote(venv)}")
+            device.session.run(f"rm -rf {shlex.quote(venv)}")
         raise
-    words = ("switch", folder, name)
-    call_script(session, profile, Answer, "clean", *words, timeout_s=VENV_TIMEOUT_S)
-    return python_path(session, profile)
+    device.call(Answer, "clean", "switch", folder, name, timeout_s=VENV_TIMEOUT_S)
+    return device.python_path()
 
 
-def _make_venv(session: Session, profile: DeviceProfile, venv: str) -> None:
-    python = python_in_shell(profile_python(profile))
-    command = f'PY={python}; {FROM_ROOT} "$PY" -m venv {shlex.quote(venv)}'
-    result = session.run(command, VENV_TIMEOUT_S)
+def _make_venv(device: Device, venv: str) -> None:
+    command = f'PY={device.profile_python}; {FROM_ROOT} "$PY" -m venv {shlex.quote(venv)}'
+    result = device.session.run(command, VENV_TIMEOUT_S)
     if result.returncode == 0:
         return
     output = f"{result.stdout} {result.stderr}"
     if any(words in output for words in _NO_VENV):
         raise CommandError(
-            f"{profile.board}: Python cannot make virtual environments; run there: "
+            f"{device.board}: Python cannot make virtual environments; run there: "
             "sudo apt-get install python3-venv"
         )
-    raise CommandError(f"{profile.board}: could not make {venv}: {last_lines(result)}")
+    raise CommandError(f"{device.board}: could not make {venv}: {last_lines(result)}")
 
 
-def _earlier_requirements(session: Session, profile: DeviceProfile, venv: str) -> list[str]:
+def _earlier_requirements(device: Device, venv: str) -> list[str]:
     """What other run folders asked for in the environment that stands there."""
     try:
-        lines = session.read(f"{venv}/{REQUIREMENTS_NAME}").decode(errors="replace").splitlines()
+        text = device.session.read(f"{venv}/{REQUIREMENTS_NAME}").decode(errors="replace")
     except FileNotFoundError:
         return []
-    names = set(map(requirement_name, profile.requirements))
+    names = set(map(requirement_name, device.profile.requirements))
     has_runtime = any(name.startswith(RUNTIME) for name in names)
     found = []
-    for line in lines:
+    for line in text.splitlines():
         # a device is not trusted: no option of pip, no address
         with contextlib.suppress(InvalidRequirement):
             name = requirement_name(line)
@@ -115,26 +106,20 @@ def _earlier_requirements(session: Session, profile: DeviceProfile, venv: str) -
     return found
 
 
-def _install(
-    session: Session,
-    profile: DeviceProfile,
-    state: DeviceState,
-    venv: str,
-    notify: Callable[[str], None],
-) -> None:
+def _install(device: Device, state: DeviceState, venv: str, notify: Callable[[str], None]) -> None:
     """Install the profile's requirements from the internet, or from wheels that are sent."""
-    board = profile.board
-    folder = work_dir(session, profile)
-    requirements = profile.requirements
+    board = device.board
+    folder = device.work_dir()
+    requirements = device.profile.requirements
     notify(f"{board}: installing {', '.join(requirements)}")
-    error = _pip_install(session, venv, "--retries 1 --timeout 10", requirements)
+    error = _pip_install(device.session, venv, "--retries 1 --timeout 10", requirements)
     if error and "No space left" in error:
         raise no_space(board, folder, state.disk_free_bytes, NEEDED_BYTES)
     if error:
         notify(f"{board}: cannot install from the internet there ({error}); sending wheels")
-        _send_wheels(session, profile, folder, state)
+        _send_wheels(device, folder, state)
         options = f"--no-index --find-links {shlex.quote(folder)}/wheels"
-        error = _pip_install(session, venv, options, requirements)
+        error = _pip_install(device.session, venv, options, requirements)
     if error:
         raise CommandError(
             f"{board}: pip failed on the device: {error}; what run folders ask for there "
@@ -143,18 +128,18 @@ def _install(
         )
 
 
-def _check_runtime(session: Session, profile: DeviceProfile, venv: str) -> None:
+def _check_runtime(device: Device, venv: str) -> None:
     """Make sure that the runtime of an environment can be imported, if it has one."""
-    if not any(name.startswith(RUNTIME) for name in profile.requirements):
+    if not any(name.startswith(RUNTIME) for name in device.profile.requirements):
         return
     python = f"{shlex.quote(venv)}/bin/python"
     # the switch tells of an environment that another setup has removed
     command = f"cd / && if [ -x {python} ]; then {python} -c 'import {RUNTIME}'; fi"
-    result = session.run(command, VENV_TIMEOUT_S)
+    result = device.session.run(command, VENV_TIMEOUT_S)
     if result.returncode != 0:
         error = last_lines(result)
         raise CommandError(
-            f"{profile.board}: the runtime cannot be imported there: {error}; {runtime_fix(error)}"
+            f"{device.board}: the runtime cannot be imported there: {error}; {runtime_fix(error)}"
         )
 
 
@@ -173,31 +158,31 @@ def _pip_install(
 # -- wheels ----------------------------------------------------------------------------------------
 
 
-def _send_wheels(session: Session, profile: DeviceProfile, folder: str, state: DeviceState) -> None:
+def _send_wheels(device: Device, folder: str, state: DeviceState) -> None:
     """Download wheels for the device here, and put them into its work folder."""
     device_python = state.python_version or ""
-    python = profile.wheel_python or ".".join(device_python.split(".")[:2])
-    platforms = _platforms(profile, state)
+    python = device.profile.wheel_python or ".".join(device_python.split(".")[:2])
+    platforms = _platforms(device.profile, state)
     with tempfile.TemporaryDirectory() as name:
         options = ["--dest", name, "--python-version", python]
         for platform in platforms:
             options += ["--platform", platform]
         markers = _linux_markers(device_python or python, state.machine or "")
-        error = _download_wheels(Path(name), profile.requirements, options, markers)
+        error = _download_wheels(Path(name), device.profile.requirements, options, markers)
         if error:
             raise CommandError(
-                f"{profile.board}: no wheels for Python {python} on "
+                f"{device.board}: no wheels for Python {python} on "
                 f"{', '.join(platforms)}: {error}; set wheel_platform, wheel_python or "
-                "requirements in the profile, or give the device internet access"
+                "requirements in the device.profile, or give the device internet access"
             )
         wheels = sorted(Path(name).iterdir())
         # old ones go; those that an upload which was cut off has sent are kept
         kept = "|".join(f"*{shlex.quote(wheel.name)}*" for wheel in wheels)
         files = f"{shlex.quote(folder)}/wheels/*"
         command = f'for x in {files}; do case "$x" in {kept}) ;; *) rm -f "$x" ;; esac; done'
-        check_run(session, command, "removing old wheels")
+        check_run(device.session, command, "removing old wheels")
         for wheel in wheels:
-            session.put(wheel, f"{folder}/wheels/{wheel.name}")
+            device.session.put(wheel, f"{folder}/wheels/{wheel.name}")
 
 
 def _platforms(profile: DeviceProfile, state: DeviceState) -> tuple[str, ...]:

@@ -7,13 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..config.device import DeviceProfile
 from ..errors import StaleInputError
 from ..record import Record
 from ..records import Deployment
-from .interpreter import Answer, call_script, work_dir
+from .device import Answer, Device
 from .on_device.slots import VERSION
-from .session import Session
 
 HASHING_TIMEOUT_S = 600.0
 
@@ -41,53 +39,47 @@ class DeploymentSlot:
     owner: str
     is_shared: bool = False
 
-    def folder(self, session: Session, profile: DeviceProfile) -> str:
+    def folder(self, device: Device) -> str:
         """Absolute path on the device."""
-        return f"{work_dir(session, profile)}/bundles/{self.name}"
+        return f"{device.work_dir()}/bundles/{self.name}"
 
-    def claim(self, session: Session, profile: DeviceProfile, version: str) -> None:
+    def claim(self, device: Device, version: str) -> None:
         """Make a version's folder, and keep other commands from removing it."""
-        self._call_as_owner(session, profile, "claim", version)
+        self._call_as_owner(device, "claim", version)
 
-    def release(self, session: Session, profile: DeviceProfile, version: str) -> None:
+    def release(self, device: Device, version: str) -> None:
         """Say that nobody works at a version any more."""
-        self._call(session, profile, "release", version)
+        self._call(device, "release", version)
 
-    def missing(self, session: Session, profile: DeviceProfile, version: str) -> set[str]:
+    def missing(self, device: Device, version: str) -> set[str]:
         """Files of a version that no version on the device holds undamaged."""
-        return set(self._call(session, profile, "deduplicate", version).missing)
+        return set(self._call(device, "deduplicate", version).missing)
 
-    def activate(
-        self, session: Session, profile: DeviceProfile, version: str, keep: int, record: Deployment
-    ) -> None:
+    def activate(self, device: Device, version: str, keep: int, record: Deployment) -> None:
         """Make a whole version current, and remove all but the last few."""
         text = record.model_dump_json(indent=2)
-        self._call(session, profile, "activate", version, str(keep), text)
+        self._call(device, "activate", version, str(keep), text)
 
-    def current_and_previous(self, session: Session, profile: DeviceProfile) -> CurrentAndPrevious:
+    def current_and_previous(self, device: Device) -> CurrentAndPrevious:
         """Names of the version in use and of the one before it."""
-        found = self._call_as_owner(session, profile, "previous")
+        found = self._call_as_owner(device, "previous")
         return CurrentAndPrevious(current=found.current, previous=found.previous)
 
-    def roll_back(
-        self, session: Session, profile: DeviceProfile, current: str, previous: str
-    ) -> None:
+    def roll_back(self, device: Device, current: str, previous: str) -> None:
         """Make the version before the current one current."""
-        self._call(session, profile, "rollback", current, previous)
+        self._call(device, "rollback", current, previous)
 
-    def _call_as_owner(
-        self, session: Session, profile: DeviceProfile, command: str, *arguments: str
-    ) -> _SlotAnswer:
+    def _call_as_owner(self, device: Device, command: str, *arguments: str) -> _SlotAnswer:
         """Call a command that is refused to other run folders than the owner of the slot."""
         for is_shared in (self.is_shared, True):
             words = (*arguments, self.owner, "yes" if is_shared else "no")
-            answer = self._call(session, profile, command, *words)
+            answer = self._call(device, command, *words)
             if answer.owner is None:
                 return answer
             if not self._is_gone(answer.owner):
                 break
         raise StaleInputError(
-            f"{profile.board}: '{self.name}' there belongs to {answer.owner}, this is "
+            f"{device.board}: '{self.name}' there belongs to {answer.owner}, this is "
             f'{self.owner}; set another name = "..." under [deploy], or name = "{self.name}" to go '
             "on in its place"
         )
@@ -100,10 +92,6 @@ class DeploymentSlot:
                 return not Path(path).exists()
         return False
 
-    def _call(
-        self, session: Session, profile: DeviceProfile, command: str, *arguments: str
-    ) -> _SlotAnswer:
-        words = (command, self.folder(session, profile), *arguments)
-        return call_script(
-            session, profile, _SlotAnswer, "slots", *words, timeout_s=HASHING_TIMEOUT_S
-        )
+    def _call(self, device: Device, command: str, *arguments: str) -> _SlotAnswer:
+        words = (command, self.folder(device), *arguments)
+        return device.call(_SlotAnswer, "slots", *words, timeout_s=HASHING_TIMEOUT_S)

@@ -1,5 +1,6 @@
 """The verb `devices add`: a profile for a board, from a look at it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import load_run_config
@@ -10,7 +11,7 @@ from ..printable import byte_size, printable
 from ..record import parse
 from ..records import DeviceState
 from ..run_folder.context import SSH_CONFIG
-from ..run_folder.devices import connector
+from ..run_folder.devices import device_at
 from ..run_folder.summaries import AddedDevice
 from ..storage import atomic_write
 from ..workspace import Workspace
@@ -49,12 +50,12 @@ def add_device(
         raise ConfigError("the device 'local' is this machine; give the board another name")
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another name")
-    with connector(tried, ssh_config)() as session:
-        refuse_if_busy(session, tried)
-        state = probe(session, tried)
+    with device_at(tried, ssh_config) as device:
+        refuse_if_busy(device)
+        state = probe(device)
         gpu_error = None
         if CUDA in state.providers:  # a build for GPUs is installed where there is none, too
-            on_gpu = probe(session, tried.model_copy(update={"provider": CUDA}))
+            on_gpu = probe(replace(device, profile=tried.model_copy(update={"provider": CUDA})))
             gpu_error = on_gpu.provider_error
             state = state if gpu_error else on_gpu
     text = profile_text(name, host or name, state, gpu_error)

@@ -20,7 +20,7 @@ from ..locks import locked
 from ..records import DeviceState, LatencyContext, Measurement
 from ..run_folder.conditions import board_state, latency_context
 from ..run_folder.context import Context
-from ..run_folder.devices import connector, lasting_session
+from ..run_folder.devices import connector, lasting_device
 from ..run_folder.enough_measured import excess_noise, nothing_to_renew
 from ..spaces.genes import ArchConfig
 from ..storage import disk_errors
@@ -94,8 +94,8 @@ def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
     error: ConfigError | DeviceError | None = None
     for profile in profiles:
         try:
-            with lasting_session(context, profile) as session:
-                check_ready(probe(session, profile), profile)
+            with lasting_device(context, profile) as device:
+                check_ready(probe(device), profile)
             return
         except (ConfigError, DeviceError) as failure:
             error = failure
@@ -192,8 +192,8 @@ def _look(
                 looked[profile.host_alias] = state
             if since is not None:
                 max_age_s = (datetime.now(UTC) - since).total_seconds()
-                with lasting_session(context, profile) as session:
-                    AgentJob(session, profile, job_id).remove_results(max_age_s)
+                with lasting_device(context, profile) as device:
+                    AgentJob(device, job_id).remove_results(max_age_s)
     return looked
 
 
@@ -257,12 +257,12 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
         if last is None or last.after is not None:
             continue
         try:
-            with lasting_session(context, profile) as session:
-                job = AgentJob(session, profile, context.run.job_id(dataset.context.dataset_id))
+            with lasting_device(context, profile) as device:
+                job = AgentJob(device, context.run.job_id(dataset.context.dataset_id))
                 job.refuse_if_busy()
                 job.kill()
                 job.remove("candidates")
-                end_session(dataset.path, last, describe(session, profile))
+                end_session(dataset.path, last, describe(device))
         except DeviceError as error:
             context.progress.say(
                 f"{profile.host_alias}: what a killed command left there could not be removed, the "

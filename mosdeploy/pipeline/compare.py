@@ -10,7 +10,7 @@ from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..run_folder.bundles import bundle_spec, folder_bytes, require_bundle
 from ..run_folder.context import Context
-from ..run_folder.devices import lasting_session, resolve_profile
+from ..run_folder.devices import lasting_device, resolve_profile
 from ..run_folder.summaries import ComparedBundle, Comparison
 from ..run_folder.trained_run import trained_run
 from ..runtime.manifest import ONNX_MODEL_NAME
@@ -151,8 +151,8 @@ def _measure(
     threads = bundles[0].manifest.workload.threads
     digests = [sha256_file(models[key]) for key in keys]
     context.progress.say(f"timing {len(bundles)} bundles by turns on {target.host_alias}")
-    with lasting_session(context, target) as session:
-        conditions = device_conditions(session, target).values()
+    with lasting_device(context, target) as device:
+        conditions = device_conditions(device).values()
         job = fingerprint(target, threads, *conditions, *stages, *digests)
         task = MeasurementTask(
             job_id=context.run.job_id(f"compare-{job[:12]}"),
@@ -160,7 +160,7 @@ def _measure(
             threads=threads,
             build=lambda key: models[key].read_bytes(),
         )
-        found = time_by_turns(context, session, target, task, keys)
+        found = time_by_turns(context, device, task, keys)
     for key, bundle in zip(keys, bundles, strict=True):
         if found[key].error is not None:
             raise CommandError(

@@ -7,20 +7,19 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..config.device import DeviceProfile
 from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..printable import latency
 from ..records import NO_LIMITS, BundleManifest, Candidate, Deployment
 from ..run_folder.bundles import bundle_spec, require_bundle
 from ..run_folder.context import Context
 from ..run_folder.deployments import deployed_to, deployment_slot
-from ..run_folder.devices import lasting_session, other_host, resolve_profile, sole_deployment
+from ..run_folder.devices import lasting_device, other_host, resolve_profile, sole_deployment
 from ..run_folder.subnets import VERBS
 from ..run_folder.trained_run import trained_run
 from ..storage import readable_record, sha256_file, write_record
 
 if TYPE_CHECKING:
-    from ..devices.session import Session
+    from ..devices.device import Device
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         strict=options.strict,
     )
     slot = deployment_slot(context.run)
-    with sole_deployment(context, target), lasting_session(context, target) as session:
+    with sole_deployment(context, target), lasting_device(context, target) as device:
         try:
             deployment = put_on_device(
-                session, target, slot, release, context.config.deploy, context.progress.say
+                device, slot, release, context.config.deploy, context.progress.say
             )
         except InfeasibleError as error:
             fixes = suggest_fixes(context, manifest, error.fastest_latency_ms)
@@ -76,7 +75,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         host = other_host(files.root, name, options.host)
         write_record(files.deployment_path(target.name, host), deployment)
         files.begun_rollback_path(target.name, host).unlink(missing_ok=True)
-        if command := _provider_command(session, target, manifest, deployment):
+        if command := _provider_command(device, manifest, deployment):
             context.progress.say(f"to run it on {target.host_alias} as it was timed: {command}")
     return deployment
 
@@ -98,10 +97,9 @@ def roll_back(context: Context, options: DeployOptions | None = None) -> Deploym
     path = files.deployment_path(target.name, host)
     # notes the two versions before the switch: after a kill, the same command goes back only once
     begun_path = files.begun_rollback_path(target.name, host)
-    with sole_deployment(context, target), lasting_session(context, target) as session:
+    with sole_deployment(context, target), lasting_device(context, target) as device:
         deployment = roll_back_there(
-            session,
-            target,
+            device,
             deployment_slot(context.run),
             readable_record(CurrentAndPrevious, begun_path),
             partial(write_record, begun_path),
@@ -177,16 +175,15 @@ def _tell_other_search(context: Context, manifest: BundleManifest) -> None:
 
 
 def _provider_command(
-    session: "Session", target: DeviceProfile, manifest: BundleManifest, deployment: Deployment
+    device: "Device", manifest: BundleManifest, deployment: Deployment
 ) -> str | None:
     """Return the command that runs a bundle on the provider that it was timed on."""
     from ..devices.bundle_checks import CPU_PROVIDER, RUNTIME_NAME
-    from ..devices.interpreter import python_path
 
     # the runtime takes the CPU unless it is told otherwise, and TVM knows CPUs alone
-    if target.provider == CPU_PROVIDER or manifest.runtime == "tvm":
+    if device.profile.provider == CPU_PROVIDER or manifest.runtime == "tvm":
         return None
     current = PurePosixPath(deployment.remote_dir).parent / "current"
-    words = (python_path(session, target), "-m", RUNTIME_NAME, "bundle")
-    command = shlex.join((*words, "--provider", target.provider))
+    words = (device.python_path(), "-m", RUNTIME_NAME, "bundle")
+    command = shlex.join((*words, "--provider", device.profile.provider))
     return f"cd {shlex.quote(str(current))} && {command}"

@@ -8,7 +8,7 @@ from ..records import Deployment
 from ..run_folder.bundles import bundle_spec
 from ..run_folder.context import Context
 from ..run_folder.deployments import deployed_to, deployment_slot, device_option
-from ..run_folder.devices import lasting_session, resolve_profile, sole_deployment
+from ..run_folder.devices import lasting_device, resolve_profile, sole_deployment
 from ..run_folder.summaries import Verification
 from ..storage import read_record
 from .deploy import DeployOptions
@@ -47,10 +47,9 @@ def verify(
     # where nothing can be written, as in a checkout of a test machine, no other command deploys
     can_write = os.access(path.parent, os.W_OK)
     alone = sole_deployment(context, target) if can_write else contextlib.nullcontext()
-    with alone, lasting_session(context, target) as session:
+    with alone, lasting_device(context, target) as device:
         measurement = time_current(
-            session,
-            target,
+            device,
             deployment_slot(context.run),
             deployment,
             lambda manifest: bundle_spec(context, manifest).timing_stages(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..config.device import DeviceProfile
 from ..records import DeviceState, LatencyContext
 from .context import Context
-from .devices import lasting_session, run_profile
+from .devices import lasting_device, run_profile
 from .run import Run
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ def check_current(run: Run, dataset: "LatencyDataset") -> None:
     dataset.check(latency_context(run, device))
 
 
-def board_state(context: Context, device: DeviceProfile, job_id: str) -> DeviceState | None:
+def board_state(context: Context, profile: DeviceProfile, job_id: str) -> DeviceState | None:
     """What a board says of itself; None where it measures for this very job, and is not
     disturbed.
     """
     from ..devices.job import AgentJob
     from ..devices.probe import check_ready, probe
 
-    with lasting_session(context, device) as session:
-        job = AgentJob(session, device, job_id)
+    with lasting_device(context, profile) as device:
+        job = AgentJob(device, job_id)
         job.refuse_if_busy()
         if job.is_running():
             return None
-        state = probe(session, device)
-    check_ready(state, device)
+        state = probe(device)
+    check_ready(state, profile)
     return state

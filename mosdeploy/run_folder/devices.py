@@ -15,6 +15,7 @@ from .context import SSH_CONFIG, Context, Progress, SilentProgress
 from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup
 
 if TYPE_CHECKING:
+    from ..devices.device import Device
     from ..devices.session import Session
 
 
@@ -28,9 +29,9 @@ def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> Devic
     from ..devices.job import refuse_if_busy
     from ..devices.probe import check, probe
 
-    with connector(profile, ssh_config)() as session:
-        refuse_if_busy(session, profile)
-        state = probe(session, profile)
+    with device_at(profile, ssh_config) as device:
+        refuse_if_busy(device)
+        state = probe(device)
     return DeviceCheck(device=profile.name, state=state, problems=check(state, profile))
 
 
@@ -41,9 +42,9 @@ def setup_device(
     from ..devices.setup import setup
 
     progress = progress or SilentProgress()
-    with connector(profile, ssh_config)() as session:
+    with device_at(profile, ssh_config) as device:
         try:
-            python = setup(session, profile, progress.say)
+            python = setup(device, progress.say)
         except ConnectionLostError as error:
             raise ConnectionLostError(
                 f"{error}; run the same command again: wheels that arrived are kept"
@@ -61,9 +62,9 @@ def clean_device(
     """List what nothing needs any more on a device, and remove it if that is asked for."""
     from ..devices.clean import find_leftovers, remove_leftovers
 
-    with connector(profile, ssh_config)() as session:
-        found = find_leftovers(session, profile, with_earlier=with_earlier)
-        removed = remove_leftovers(session, profile, found) if remove else ()
+    with device_at(profile, ssh_config) as device:
+        found = find_leftovers(device, with_earlier=with_earlier)
+        removed = remove_leftovers(device, found) if remove else ()
     return DeviceCleaning(
         device=profile.name,
         leftovers=removed if remove else found,
@@ -126,15 +127,24 @@ def check_real(context: Context, device: str) -> None:
 
 def check_reachable(context: Context, name: str) -> None:
     """Refuse, before long work, a device that cannot be reached."""
-    with connector(run_profile(context.files.root, name), context.ssh_config)():
+    with device_at(run_profile(context.files.root, name), context.ssh_config):
         pass
 
 
-def lasting_session(context: Context, profile: DeviceProfile) -> "Session":
-    """A session to a device that comes back after the link was cut."""
-    from ..devices.connect import LastingSession
+def device_at(profile: DeviceProfile, ssh_config: Path) -> "Device":
+    """Connect to a device."""
+    from ..devices.device import Device
 
-    return LastingSession(connector(profile, context.ssh_config), context.progress.say)
+    return Device(connector(profile, ssh_config)(), profile)
+
+
+def lasting_device(context: Context, profile: DeviceProfile) -> "Device":
+    """Connect to a device, and again whenever the link was cut."""
+    from ..devices.connect import LastingSession
+    from ..devices.device import Device
+
+    connect = connector(profile, context.ssh_config)
+    return Device(LastingSession(connect, context.progress.say), profile)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from mosdeploy.devices import bundle_checks
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import deploy
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.records import DeviceState, Measurement, Timing
 
@@ -114,7 +115,7 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     def put(name, keep=3, session=None, slot=SLOT, **content):
         config = DeployConfig(keep_versions=keep)
         given = release(name, **content)
-        return deploy(session or LocalSession("dev"), make_profile(), slot, given, config)
+        return deploy(Device(session or LocalSession("dev"), make_profile()), slot, given, config)
 
     put.release = release
     return put

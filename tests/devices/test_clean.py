@@ -13,6 +13,7 @@ from watching import other_agent
 from mosdeploy.devices import clean as room
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.deploy import roll_back
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device import clean as script
 from mosdeploy.devices.on_device.slots import drop_all
@@ -50,7 +51,7 @@ def make_old(folder):
 @pytest.fixture
 def listed(make_profile):
     def list_(**options):
-        found = find_leftovers(LocalSession("dev"), make_profile(), **options)
+        found = find_leftovers(Device(LocalSession("dev"), make_profile()), **options)
         return {x.path: (x.what, x.size_bytes) for x in found if not x.path.startswith("agents/")}
 
     return list_
@@ -58,7 +59,7 @@ def listed(make_profile):
 
 def remove_all(profile, **options):
     session = LocalSession("dev")
-    remove_leftovers(session, profile, find_leftovers(session, profile, **options))
+    remove_leftovers(Device(session, profile), find_leftovers(Device(session, profile), **options))
 
 
 def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, listed, monkeypatch):
@@ -125,14 +126,17 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
     (bundles / "en-de" / "history").write_text(f"{earlier}\n{current}\n")
     (bundles / "en-de" / "current").symlink_to(current)
     session, profile = LocalSession("dev"), make_profile()
-    find_leftovers(session, profile)  # stores the scripts there
-    before, found = disk_bytes(device), find_leftovers(session, profile, with_earlier=with_earlier)
+    find_leftovers(Device(session, profile))  # stores the scripts there
+    before, found = (
+        disk_bytes(device),
+        find_leftovers(Device(session, profile), with_earlier=with_earlier),
+    )
     assert {x.path: x.size_bytes for x in found if x.what == "version"} == {
         f"bundles/en-de/{unused}": 10_000,
         f"bundles/en-fr/{unused}": 1_000_000,
         **({f"bundles/en-de/{earlier}": 100} if with_earlier else {}),
     }
-    remove_leftovers(session, profile, found)
+    remove_leftovers(Device(session, profile), found)
     assert sum(x.size_bytes for x in found) == before - disk_bytes(device) > 1_000_000
 
 
@@ -147,7 +151,7 @@ def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, liste
     assert unused.startswith(f"bundles/{SLOT.name}/")
     remove_all(make_profile())
     assert len(list(bundles.glob("*-*"))) == 2
-    roll_back(LocalSession("dev"), make_profile(), SLOT)
+    roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
     assert len(listed()) == len(listed(with_earlier=True)) == 1  # `two` was given up
     put("two", tokenizer="good two")
     assert (len(listed()), len(listed(with_earlier=True))) == (0, 1)

@@ -16,6 +16,7 @@ from mosdeploy.devices import deploy as module
 from mosdeploy.devices.bundle_checks import LatencyLimit, self_test
 from mosdeploy.devices.clean import find_leftovers
 from mosdeploy.devices.deploy import deploy, roll_back, time_current
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.slots import deduplicate, history, is_claimed, switch
 from mosdeploy.errors import (
@@ -42,8 +43,7 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     release = write_release(tmp_path / "bundles" / "one", runtime_dir)
     folder = release.bundle_dir
     deployment = deploy(
-        session,
-        make_profile(),
+        Device(session, make_profile()),
         SLOT,
         replace(release, limit=LatencyLimit(150.0)),
         DeployConfig(),
@@ -164,14 +164,14 @@ def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_prof
             break
     assert calls > 5
     assert live(bundles) == "two"
-    assert roll_back(LocalSession("dev"), make_profile(), SLOT) == first
+    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
 def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, make_profile):
     first, second = put("one"), put("two", width=9)
-    assert roll_back(LocalSession("dev"), make_profile(), SLOT) == first
+    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
     patch = {  # the process ends just before
         "history": "slots.replace = lambda *_: os._exit(9)",
         "switch": "slots.switch = lambda *_: os._exit(9)",
@@ -221,7 +221,7 @@ def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_p
         manifest = release.manifest.model_copy(update={"sha256": sha256})
         with pytest.raises(BundleError, match=match):
             changed = replace(release, manifest=manifest)
-            deploy(LocalSession(), make_profile(), SLOT, changed, DeployConfig())
+            deploy(Device(LocalSession(), make_profile()), SLOT, changed, DeployConfig())
 
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to("../secret")
@@ -242,12 +242,12 @@ def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
     with pytest.raises(
         InfeasibleError, match=r"takes 1 ms there \(median\), the limit is 0\.9 ms"
     ) as raised:
-        deploy(session, make_profile(), SLOT, slow, config)
+        deploy(Device(session, make_profile()), SLOT, slow, config)
     assert raised.value.fastest_latency_ms == 1.0
     assert live(bundles) == "one"
-    deploy(session, make_profile(), SLOT, replace(slow, limit=LatencyLimit(1.0)), config)
+    deploy(Device(session, make_profile()), SLOT, replace(slow, limit=LatencyLimit(1.0)), config)
     assert live(bundles) == "slow"
-    deploy(session, make_profile(), SLOT, replace(slow, strict=False), config)
+    deploy(Device(session, make_profile()), SLOT, replace(slow, strict=False), config)
 
 
 @pytest.mark.slow
@@ -266,7 +266,7 @@ def test_a_strict_release_that_takes_too_much_memory_is_not_switched_to(
     def deployed(most_mib, **changes):
         release = replace(put.release("large"), max_memory_bytes=most_mib * 2**20, **changes)
         return deploy(
-            LocalSession("dev"), make_profile(), SLOT, release, DeployConfig(), told.append
+            Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig(), told.append
         )
 
     beyond = "the bundle takes 30 MiB of memory there, the limit is 29 MiB"
@@ -297,7 +297,7 @@ def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, mon
         monkeypatch.setattr(bundle_checks, "measure_model", measure_model)
         told = []
         made = deploy(
-            LocalSession("dev"), make_profile(), SLOT, release, DeployConfig(), told.append
+            Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig(), told.append
         )
         assert next(left, None) is None
         return made.measurement, told
@@ -318,7 +318,7 @@ def test_a_limit_is_about_the_figure_that_it_names(put, make_profile, monkeypatc
 
     def deployed(statistic):
         release = replace(put.release("one"), limit=LatencyLimit(1.6, statistic))
-        return deploy(LocalSession("dev"), make_profile(), SLOT, release, DeployConfig())
+        return deploy(Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig())
 
     for statistic in ("median", "p90"):
         made = deployed(statistic)
@@ -332,7 +332,7 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
     session, profile = LocalSession("dev"), make_profile()
 
     def now(deployment):
-        return time_current(session, profile, SLOT, deployment, lambda manifest: ())
+        return time_current(Device(session, profile), SLOT, deployment, lambda manifest: ())
 
     one = put("one")
     two = put("two", tokenizer="good two")
@@ -363,7 +363,7 @@ def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, ma
     with pytest.raises(CommandError, match="No space left"):
         put("one", session=FullSession("dev"))
     version = next(bundles.glob("*-*"))
-    listed = [x.path for x in find_leftovers(LocalSession("dev"), make_profile())]
+    listed = [x.path for x in find_leftovers(Device(LocalSession("dev"), make_profile()))]
     assert f"bundles/{bundles.name}/{version.name}" in listed
     # and what was stored of it is not sent again
     session = CountingSession()
@@ -406,7 +406,7 @@ def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_
         ("CUDAExecutionProvider", "tvm", "--json'"),
     ):
         with pytest.raises(CommandError, match=rf"unchanged: \['--self-test', '{options}\]"):
-            self_test(LocalSession("dev"), make_profile(provider=provider), path, runtime)
+            self_test(Device(LocalSession("dev"), make_profile(provider=provider)), path, runtime)
 
 
 def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monkeypatch, bundles):
@@ -414,7 +414,7 @@ def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monke
     before = (bundles / "current").readlink()
     looks = iter([False, True])
 
-    def refuse(session, profile, own_job=None):
+    def refuse(device, own_job=None):
         if next(looks):
             raise DeviceBusyError("another measurement runs")
 
@@ -430,14 +430,14 @@ def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monke
 def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
     profile, session = make_profile(), LocalSession("dev")
     deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
-    assert roll_back(session, profile, SLOT) == deployments["two"]
+    assert roll_back(Device(session, profile), SLOT) == deployments["two"]
     assert live(bundles) == "two"
     put("four", tokenizer="good four")
-    assert roll_back(session, profile, SLOT) == deployments["two"]
-    assert roll_back(session, profile, SLOT) == deployments["one"]
+    assert roll_back(Device(session, profile), SLOT) == deployments["two"]
+    assert roll_back(Device(session, profile), SLOT) == deployments["one"]
     assert live(bundles) == "one"
     with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
-        roll_back(session, profile, SLOT)
+        roll_back(Device(session, profile), SLOT)
     assert live(bundles) == "one"
 
 
@@ -447,12 +447,12 @@ def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profi
     damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
     damaged.write_text("cut off")
     with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
-        roll_back(LocalSession("dev"), make_profile(), SLOT)
+        roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
     damaged.write_text("good one")
     (
         Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py"
     ).unlink()  # mended from the other version
-    assert roll_back(LocalSession("dev"), make_profile(), SLOT) == first
+    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
     assert live(bundles) == "one"
 
 
@@ -466,13 +466,13 @@ def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
 ):
     session, profile, release = LocalSession("dev"), make_profile(), put.release("one")
     rewrite(release.bundle_dir / "manifest.json", version=3, energy={"joules": 3}, arch=None)
-    first = deploy(session, profile, SLOT, release, DeployConfig())
+    first = deploy(Device(session, profile), SLOT, release, DeployConfig())
     second = put("two", width=9)
     record = Path(first.remote_dir) / "deployment.json"
     for newer in ({"energy": {"joules": 3}}, {"version": 2, "measurement": []}):
         rewrite(record, **newer)
         text = record.read_text()
-        found = roll_back(session, profile, SLOT)
+        found = roll_back(Device(session, profile), SLOT)
         assert live(bundles) == "one"
         assert found.measurement == Measurement(error="its record could not be read")
         for same in ("device", "state", "bundle", "bundle_sha256", "remote_dir", "limit_ms"):
@@ -482,5 +482,5 @@ def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
         switch(bundles, Path(second.remote_dir).name)
     rewrite(Path(first.remote_dir) / "bundle" / "manifest.json", runtime="wasm")
     with pytest.raises(CommandError, match=r"'runtime'.*update mosdeploy here, or .*--bundle"):
-        roll_back(session, profile, SLOT)
+        roll_back(Device(session, profile), SLOT)
     assert live(bundles) == "two"

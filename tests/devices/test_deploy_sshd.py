@@ -15,6 +15,7 @@ from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import connect
 from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.deploy import deploy, roll_back
+from mosdeploy.devices.device import Device
 from mosdeploy.errors import CommandError
 
 pytestmark = [
@@ -47,7 +48,9 @@ def put(lasting, make_profile, runtime_dir, tmp_path):
     def put(name, notify=lambda message: None, **content):
         release = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
         with lasting[0]() as session:
-            return deploy(session, make_profile("ssh"), SLOT, release, DeployConfig(), notify)
+            return deploy(
+                Device(session, make_profile("ssh")), SLOT, release, DeployConfig(), notify
+            )
 
     return put
 
@@ -90,5 +93,5 @@ def test_a_failure_leaves_the_old_version_and_a_rollback_works(lasting, put, bun
         put("three", tokenizer="bad")
     assert live(bundles) == "two"
     with lasting[0]() as session:
-        assert roll_back(session, make_profile("ssh"), SLOT) == first
+        assert roll_back(Device(session, make_profile("ssh")), SLOT) == first
     assert live(bundles) == "one"

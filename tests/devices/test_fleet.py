@@ -23,6 +23,7 @@ from watching import (
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, fleet
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.fleet import (
     Accepted,
     Board,
@@ -79,14 +80,14 @@ def run(boards, keys=KEYS, task=TASK):
     return list(measure_fleet(boards, keys, task))
 
 
-def collect_at_once(session, profile, task, keys, hooks):
+def collect_at_once(device, task, keys, hooks):
     """In the place of `collect`: nothing runs, every subnet fails."""
     yield from ((key, Measurement(error="no")) for key in keys)
 
 
 def leave_agent_at_work(profile, keys):
     """What a killed host leaves on a board: an agent in the middle of its work. Returns its pid."""
-    collecting = collect(LocalSession(), profile, TASK, keys)
+    collecting = collect(Device(LocalSession(), profile), TASK, keys)
     next(collecting)
     collecting.close()
     return agent_pid(profile)

@@ -17,8 +17,8 @@ from mosdeploy.devices.bundle_checks import self_test
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import roll_back, time_current
+from mosdeploy.devices.device import Device, archive
 from mosdeploy.devices.drift import DriftWatch
-from mosdeploy.devices.interpreter import archive, python_path
 from mosdeploy.devices.job import AgentJob, refuse_if_busy
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
@@ -96,28 +96,28 @@ def used(call, *arguments):
 
 
 def job(session, profile):
-    return AgentJob(session, profile, "job")
+    return AgentJob(Device(session, profile), "job")
 
 
 CALLS = {
-    "state": (STATE.model_dump(mode="json"), lambda s, p: check(probe(s, p), p)),
+    "state": (STATE.model_dump(mode="json"), lambda d: check(probe(d), d.profile)),
     "busy": ({"busy": {"pid": 7, "job": "x", "since": "noon"}}, refuse_if_busy),
-    "started": ({"pid": 7}, lambda s, p: job(s, p).start({}, {}, STAGES, threads=1)),
-    "results": (RESULT, lambda s, p: job(s, p).results()),
-    "outdated": (RESULT, lambda s, p: job(s, p).remove_results(1.0)),
-    "clock": ({"now_s": 1}, lambda s, p: job(s, p).remove_results(1.0)),
-    "end": ({"rc": 1, "error": "no numpy"}, lambda s, p: job(s, p).failure()),
-    "pid": ({"pid": 1}, lambda s, p: job(s, p).kill()),
-    "claimed": ({"target_counts": {"a": 1}}, lambda s, p: job(s, p).claimed_keys()),
-    "log": ({}, lambda s, p: job(s, p).log_tail()),
+    "started": ({"pid": 7}, lambda d: AgentJob(d, "job").start({}, {}, STAGES, threads=1)),
+    "results": (RESULT, lambda d: AgentJob(d, "job").results()),
+    "outdated": (RESULT, lambda d: AgentJob(d, "job").remove_results(1.0)),
+    "clock": ({"now_s": 1}, lambda d: AgentJob(d, "job").remove_results(1.0)),
+    "end": ({"rc": 1, "error": "no numpy"}, lambda d: AgentJob(d, "job").failure()),
+    "pid": ({"pid": 1}, lambda d: AgentJob(d, "job").kill()),
+    "claimed": ({"target_counts": {"a": 1}}, lambda d: AgentJob(d, "job").claimed_keys()),
+    "log": ({}, lambda d: AgentJob(d, "job").log_tail()),
     "versions": ({"current": VERSION, "previous": VERSION}, SLOT.current_and_previous),
-    "missing": ({"missing": ["a"]}, lambda s, p: SLOT.missing(s, p, VERSION)),
-    "owner": ({"owner": "pc:/x", "error": "x"}, lambda s, p: SLOT.claim(s, p, VERSION)),
+    "missing": ({"missing": ["a"]}, lambda d: SLOT.missing(d, VERSION)),
+    "owner": ({"owner": "pc:/x", "error": "x"}, lambda d: SLOT.claim(d, VERSION)),
     "self-test": (
         {"passed": False, "failures": ["example 1"]},
-        lambda s, p: self_test(s, p, "/device/x", "onnxruntime"),
+        lambda d: self_test(d, "/device/x", "onnxruntime"),
     ),
-    "python": ({}, python_path),
+    "python": ({}, lambda d: d.python_path()),
 }
 
 
@@ -143,7 +143,7 @@ def test_any_answer_is_used_or_refused(make_profile, name, is_json, data):
                 change(content, data)
         answer = json.dumps(content.get("content")).encode() + b"\n"
     is_running = name == "claimed" and data.draw(st.booleans())
-    used(call, HostileSession(answer, is_running=is_running), profile)
+    used(call, Device(HostileSession(answer, is_running=is_running), profile))
 
 
 @fuzzed(40)
@@ -188,11 +188,11 @@ def test_any_leftovers_are_listed_or_refused(make_profile, data):
             return CommandResult(text, "", 0)
 
     session, profile = Session(b""), make_profile(work_dir="/device")
-    found = used(find_leftovers, session, profile) or ()
+    found = used(find_leftovers, Device(session, profile)) or ()
     for leftover in found:
         text = f"{leftover.what} {leftover.path} {leftover.size_bytes / 1e6:.1f}"
         assert text == printable(text)
-    used(remove_leftovers, session, profile, found)
+    used(remove_leftovers, Device(session, profile), found)
 
 
 @pytest.fixture(scope="module")
@@ -246,10 +246,10 @@ def test_any_version_is_rolled_back_to_or_refused(make_profile, deployment, verb
 
     session, profile = Session(b""), make_profile(work_dir="/device")
     if verb == "rollback":
-        used(roll_back, session, profile, SLOT)
+        used(roll_back, Device(session, profile), SLOT)
     else:
         expected = Deployment.model_validate_json(json.dumps(deployment[0]))
-        used(time_current, session, profile, SLOT, expected, lambda manifest: ())
+        used(time_current, Device(session, profile), SLOT, expected, lambda manifest: ())
 
 
 @pytest.mark.parametrize(

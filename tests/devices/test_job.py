@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from watching import STAGES
 
-from mosdeploy.devices import interpreter
+from mosdeploy.devices import device as module_device
 from mosdeploy.devices import job as room
-from mosdeploy.devices.interpreter import install_scripts
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentJob, Holder
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.session import CommandResult
@@ -20,7 +20,7 @@ TIMING = {"median_ms": 2.0, "p90_ms": 2.5, "minimum_ms": 1.9, "repeats": 15}
 
 @pytest.fixture
 def job(make_profile):
-    return AgentJob(LocalSession("dev"), make_profile(), "job")
+    return AgentJob(Device(LocalSession("dev"), make_profile()), "job")
 
 
 @pytest.fixture
@@ -30,19 +30,20 @@ def results(job):
     return path
 
 
-def test_the_scripts_lie_in_a_file_named_by_its_content(tmp_path, monkeypatch):
-    first = install_scripts(LocalSession(), str(tmp_path))
+def test_the_scripts_lie_in_a_file_named_by_its_content(make_profile, monkeypatch):
+    device = Device(LocalSession(), make_profile())
+    first = device.install_scripts()
     whole = Path(first).read_bytes()
-    assert whole == interpreter.archive.__wrapped__()
+    assert whole == module_device.archive.__wrapped__()
     Path(first).write_bytes(b"cut")
-    assert install_scripts(LocalSession(), str(tmp_path)) == first
+    assert device.install_scripts() == first
     assert Path(first).read_bytes() == whole
-    monkeypatch.setattr(interpreter, "archive", lambda: b"changed")
-    assert install_scripts(LocalSession(), str(tmp_path)) != first
+    monkeypatch.setattr(module_device, "archive", lambda: b"changed")
+    assert device.install_scripts() != first
 
 
 def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch):
-    monkeypatch.setattr(room, "call_script", lambda *_, **__: room._AgentAnswer(pid=1))
+    monkeypatch.setattr(Device, "call", lambda *_, **__: room._AgentAnswer(pid=1))
     job.start({"a": "candidates/a.onnx"}, {"a": 2}, STAGES, threads=3, weights_bytes=4)
     request = json.loads((Path(job.folder) / "job.json").read_text())
     protocol = make_profile().measure.model_dump()
@@ -70,7 +71,7 @@ def test_job_json_declares_the_inputs_and_no_more(job, make_profile, monkeypatch
 def test_what_the_agent_refuses_is_raised(job, monkeypatch):
     busy = room._AgentAnswer(busy=Holder(pid=7, job="other"))
     answers = iter([busy.model_dump_json(), '{"error": "too old"}'])
-    monkeypatch.setattr(interpreter, "run_python", lambda *_: CommandResult(next(answers), "", 0))
+    monkeypatch.setattr(Device, "run_python", lambda *_: CommandResult(next(answers), "", 0))
     with pytest.raises(DeviceBusyError, match=r"pid 7, .*job other; .*kill -- -7"):
         job.start({}, {}, STAGES, threads=1)
     with pytest.raises(CommandError, match="dev: too old"):

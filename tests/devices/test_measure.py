@@ -14,6 +14,7 @@ from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import measure as room
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentJob, AgentResult
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import (
@@ -38,7 +39,7 @@ def build(key):
 
 def run(profile, keys, job_id="job", builder=build, connect=LocalSession):
     task = MeasurementTask(job_id, STAGES, threads=1, build=builder, weights_bytes=WEIGHTS_BYTES)
-    return collect(connect(), profile, task, keys)
+    return collect(Device(connect(), profile), task, keys)
 
 
 def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
@@ -108,7 +109,7 @@ def test_a_closed_iterator_leaves_the_agent_at_work_for_a_rerun(
     with pytest.raises(
         DeviceBusyError, match=f"pid {pid}"
     ):  # the lock decides, should two look at the same moment
-        AgentJob(LocalSession(), profile, "other").start({}, {}, STAGES, threads=1)
+        AgentJob(Device(LocalSession(), profile), "other").start({}, {}, STAGES, threads=1)
     wait_for(lambda: not is_alive(pid))
     rest = dict(run(profile, [key for key in keys if key not in seen]))
     assert sorted([*seen, *rest]) == keys
@@ -168,9 +169,9 @@ def test_what_a_killed_command_still_times_is_ended(make_profile, connect):
         wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
         for other in (replace(own, remote_path="/another-model"), replace(own, owner="pc:/copy")):
             with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
-                free_device(connect(), profile, other)
+                free_device(Device(connect(), profile), other)
         assert is_alive(process.pid)
-        free_device(connect(), profile, own)
+        free_device(Device(connect(), profile), own)
         assert process.wait() == -signal.SIGKILL
 
 
@@ -224,14 +225,14 @@ def test_what_is_measured_again_is_known_beforehand(make_profile):
         repeat=lambda target_counts: told.append(dict(target_counts)),
     )
     task = MeasurementTask("job", STAGES, 1, build, WEIGHTS_BYTES)
-    found = dict(collect(LocalSession(), profile, task, ["a"], hooks))
+    found = dict(collect(Device(LocalSession(), profile), task, ["a"], hooks))
     assert found["a"].attempts == 2
     assert [x for x in told if x != "reference"] == ["a", {"a": 2}, "a"]
 
 
 def test_no_python_on_the_device(make_profile):
     with pytest.raises(
-        CommandError, match=r"no Python on the device: 'python-nowhere'.*apt-get install python3"
+        CommandError, match=r"no Python on the device: .*python-nowhere.*apt-get install python3"
     ):
         list(run(make_profile(python="python-nowhere"), ["a"]))
 
@@ -281,7 +282,7 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_st
             stack.enter_context(ending)
             (old.parent / "pid").write_text(str(ending.pid))
             wait_for(Path(f"/proc/{ending.pid}/cmdline").read_bytes)
-        measurement = measure_model(LocalSession(), profile, task)
+        measurement = measure_model(Device(LocalSession(), profile), task)
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]
@@ -297,11 +298,11 @@ def test_the_agent_is_told_the_threads_and_the_runtime_of_a_task(make_profile, m
     monkeypatch.setattr(AgentJob, "start", start)
     task = MeasurementTask("job", STAGES, 3, build, WEIGHTS_BYTES)
     with pytest.raises(ZeroDivisionError):
-        list(collect(LocalSession(), make_profile(), task, ["a"]))
+        list(collect(Device(LocalSession(), make_profile()), task, ["a"]))
     for runtime in ("onnxruntime", "tvm"):
         task = ModelTask("/model", STAGES, 3, runtime=runtime)
         with pytest.raises(ZeroDivisionError):
-            measure_model(LocalSession(), make_profile(), task)
+            measure_model(Device(LocalSession(), make_profile()), task)
     assert told == [(3, None), (3, None), (3, TVM)]
 
 
@@ -321,5 +322,5 @@ class CountingSession(LocalSession):
 def test_a_model_that_is_the_reference_too_is_sent_once(make_profile):
     task = MeasurementTask("job", STAGES, threads=1, build=lambda _: tiny_model())
     session = CountingSession()
-    assert dict(collect(session, make_profile(), task, ["a"]))["a"].total is not None
+    assert dict(collect(Device(session, make_profile()), task, ["a"]))["a"].total is not None
     assert session.models == ["reference.onnx"]

@@ -7,6 +7,7 @@ import sys
 import numpy
 import pytest
 
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.errors import CommandError
@@ -31,7 +32,7 @@ def problems(make_profile, state=GOOD, profile=None, **changes):
 
 
 def test_this_machine_is_probed(make_profile):
-    state = probe(LocalSession(), make_profile())
+    state = probe(Device(LocalSession(), make_profile()))
     assert state.machine == platform.machine()
     assert state.python_version == platform.python_version()
     assert state.cores == os.cpu_count()
@@ -46,7 +47,7 @@ def test_this_machine_is_probed(make_profile):
 
 def test_a_python_without_the_runtime_is_still_probed(make_profile, bare_python):
     profile = make_profile(python=bare_python)
-    state = probe(LocalSession(), profile)
+    state = probe(Device(LocalSession(), profile))
     assert state.python_version == platform.python_version()
     (problem,) = [x for x in check(state, profile) if x.blocking]
     assert problem.what == "not installed: numpy, onnxruntime"
@@ -57,7 +58,7 @@ def test_a_python_without_the_runtime_is_still_probed(make_profile, bare_python)
 
 def test_no_python_is_a_state_too(make_profile):
     profile = make_profile(python="python-nowhere")
-    state = probe(LocalSession(), profile)
+    state = probe(Device(LocalSession(), profile))
     assert (state.python_version, state.machine) == (None, platform.machine())
     (problem,) = check(state, profile)
     assert problem.blocking
@@ -133,7 +134,7 @@ def test_a_python_that_cannot_read_the_agent_is_too_old(make_profile, tmp_path):
     )
     python.chmod(0o755)
     with pytest.raises(CommandError, match=r"too old, 3\.9 or later"):
-        probe(LocalSession(), make_profile(python=str(python)))
+        probe(Device(LocalSession(), make_profile(python=str(python))))
 
 
 def test_a_python_that_reads_the_agent_may_be_too_old(make_profile, tmp_path):
@@ -144,7 +145,7 @@ def test_a_python_that_reads_the_agent_may_be_too_old(make_profile, tmp_path):
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{start}" "$@"\n')
     python.chmod(0o755)
     with pytest.raises(CommandError, match=r"too old, 3\.9 or later"):
-        probe(LocalSession(), make_profile(python=str(python)))
+        probe(Device(LocalSession(), make_profile(python=str(python))))
 
 
 def test_an_emulated_device_says_that_its_timing_means_nothing(make_profile):

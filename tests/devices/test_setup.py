@@ -8,7 +8,7 @@ import pytest
 
 from mosdeploy.devices import setup as room
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.interpreter import python_path
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.files import take_lock
 from mosdeploy.devices.probe import probe
@@ -39,7 +39,7 @@ def failing_venv(path, python, message):
 
 def test_a_device_that_has_everything_is_left_alone(make_profile):
     profile = make_profile()
-    assert setup(LocalSession("dev"), profile) == sys.executable
+    assert setup(Device(LocalSession("dev"), profile)) == sys.executable
     assert not (Path(profile.work_dir) / "venv").exists()
 
 
@@ -59,14 +59,14 @@ def test_wheels_are_sent_to_a_device_without_internet(
         wheel_platform="manylinux_2_28_x86_64",
     )
     with open_session(profile, client_files.config) as session:
-        python = setup(session, profile, said.append)
+        python = setup(Device(session, profile), said.append)
         assert python == f"{profile.work_dir}/venv/bin/python"
         assert (
             session.run([python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]).stdout
             == "42\n"
         )
         # From now on the environment is the Python that is probed.
-        assert probe(session, profile).packages == {"tiny_runtime": "1.0"}
+        assert probe(Device(session, profile)).packages == {"tiny_runtime": "1.0"}
     assert any("sending wheels" in line for line in said)
 
 
@@ -78,11 +78,11 @@ def test_no_wheel_for_the_device_leaves_no_half_environment(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     profile = make_profile(python=bare_python, requirements=("tiny_runtime",), wheel_python="3.11")
-    monkeypatch.setattr(room, "_make_venv", lambda session, profile, venv: None)
+    monkeypatch.setattr(room, "_make_venv", lambda device, venv: None)
     with pytest.raises(
         CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"
     ):
-        setup(LocalSession("dev"), profile)
+        setup(Device(LocalSession("dev"), profile))
     assert not (Path(profile.work_dir) / "venv").exists()
 
 
@@ -97,7 +97,7 @@ def test_wheels_that_only_the_device_s_python_needs_are_sent(make_profile, tmp_p
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     profile = make_profile(requirements=("tiny_runtime",))
     state = DeviceState(python_version="3.10.4", machine="riscv64")  # we are later
-    room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+    room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
     sent = sorted(path.name for path in Path(profile.work_dir, "wheels").iterdir())
     assert [name.removesuffix("-py3-none-any.whl") for name in sent] == [
         "helper-1.0",
@@ -116,7 +116,7 @@ def test_what_only_our_python_needs_may_be_missing(make_profile, tmp_path, monke
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     profile = make_profile(requirements=("tiny_runtime",))
     state = DeviceState(python_version="3.10.4", machine="riscv64")
-    room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+    room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
     sent = sorted(path.name.split("-")[0] for path in Path(profile.work_dir, "wheels").iterdir())
     assert sent == ["helper", "tiny_runtime"]
 
@@ -126,7 +126,7 @@ def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatc
     profile = make_profile(requirements=("tiny_runtime",))
     state = DeviceState(python_version="3.10.4", machine="riscv64")
     with pytest.raises(CommandError, match="pip was not done after"):
-        room._send_wheels(LocalSession("dev"), profile, profile.work_dir, state)
+        room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def quick_setup(make_profile, monkeypatch):
     folder = Path(make_profile().work_dir)
 
     def run(name, install=lambda *_: None, requirements=("numpy", "onnxruntime")):
-        def make_venv(session, profile, venv):
+        def make_venv(device, venv):
             python = Path(venv) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
             python.write_text(
@@ -173,7 +173,7 @@ def quick_setup(make_profile, monkeypatch):
 
         monkeypatch.setattr(room, "_make_venv", make_venv)
         monkeypatch.setattr(room, "_pip_install", install)
-        assert setup(LocalSession("dev"), make_profile(requirements=requirements)) == name
+        assert setup(Device(LocalSession("dev"), make_profile(requirements=requirements))) == name
         return sorted(path.name for path in folder.iterdir() if "venv" in path.name)
 
     return run
@@ -190,7 +190,7 @@ def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profil
     for name, install in (("a", interrupted), ("b", too_slow)):
         with pytest.raises((KeyboardInterrupt, CommandTimeoutError)):
             quick_setup(name, install)
-        assert python_path(LocalSession("dev"), make_profile()) == "old"
+        assert Device(LocalSession("dev"), make_profile()).python_path() == "old"
     second = quick_setup("new")
     assert len(first) == len(second) == len({*first, *second}) - 1 == 2
 
@@ -198,7 +198,7 @@ def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profil
 def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile):
     with pytest.raises(CommandError, match="another setup"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
-    assert python_path(LocalSession("dev"), make_profile()) == "quick"
+    assert Device(LocalSession("dev"), make_profile()).python_path() == "quick"
 
 
 def test_no_environment_is_switched_under_a_measurement(quick_setup, make_profile):
@@ -208,7 +208,7 @@ def test_no_environment_is_switched_under_a_measurement(quick_setup, make_profil
     with pytest.raises(CommandError, match="measurement has begun"):
         quick_setup("after", lambda *_: begun.append(take_lock(Path(make_profile().work_dir))))
     begun[0].close()
-    assert python_path(LocalSession("dev"), make_profile()) == "before"
+    assert Device(LocalSession("dev"), make_profile()).python_path() == "before"
 
 
 def test_a_measurement_that_began_meanwhile_is_told(quick_setup, make_profile, monkeypatch):
@@ -217,12 +217,12 @@ def test_a_measurement_that_began_meanwhile_is_told(quick_setup, make_profile, m
     def begin(*_):
         monkeypatch.setattr(room, "refuse_if_busy", busy)
 
-    def busy(session, profile):
+    def busy(device):
         raise DeviceBusyError("another measurement")
 
     with pytest.raises(DeviceBusyError, match="another measurement"):
         quick_setup("after", begin)
-    assert python_path(LocalSession("dev"), make_profile()) == "before"
+    assert Device(LocalSession("dev"), make_profile()).python_path() == "before"
     assert sorted(path.name for path in Path(make_profile().work_dir).glob("*venv*")) == old
 
 
@@ -262,7 +262,7 @@ def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
 
     with pytest.raises(CommandError, match="noexec"):
         quick_setup("b", broken)
-    assert python_path(LocalSession("dev"), make_profile()) == "a"
+    assert Device(LocalSession("dev"), make_profile()).python_path() == "a"
 
 
 def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):
@@ -279,7 +279,7 @@ def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch
     put = []
     session = LocalSession("dev")
     monkeypatch.setattr(session, "put", lambda local, remote: put.append(remote))
-    room._send_wheels(session, make_profile(), str(wheels_dir.parent), state)
+    room._send_wheels(Device(session, make_profile()), str(wheels_dir.parent), state)
     assert sorted(path.name for path in wheels_dir.iterdir()) == [
         "one-1.whl",
         "two-1.whl.0123456789abcdef.part",
@@ -302,7 +302,7 @@ def planted(tmp_path, monkeypatch):
 def test_no_planted_venv_makes_the_environment(make_profile, planted):
     # venv refuses a path with a colon at once, which takes less time than to make one
     with pytest.raises(CommandError, match="could not make /nowhere:"):
-        room._make_venv(LocalSession("dev"), make_profile(), "/nowhere:")
+        room._make_venv(Device(LocalSession("dev"), make_profile()), "/nowhere:")
     assert planted() == []
 
 
@@ -321,7 +321,9 @@ def test_no_planted_pip_downloads(make_profile, planted, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     profile = make_profile(requirements=("nothing",), wheel_python="3.11")
     with pytest.raises(CommandError, match=r"no wheels for Python 3\.11"):
-        room._send_wheels(LocalSession("dev"), profile, "/device", DeviceState(machine="aarch64"))
+        room._send_wheels(
+            Device(LocalSession("dev"), profile), "/device", DeviceState(machine="aarch64")
+        )
     assert planted() == []
 
 
@@ -340,14 +342,14 @@ def test_no_planted_module_switches(quick_setup, planted):
 def test_why_no_environment_could_be_made(make_profile, bare_python, tmp_path, said, told):
     python = failing_venv(tmp_path / "python", bare_python, said)
     with pytest.raises(CommandError, match=told):
-        setup(LocalSession("dev"), make_profile(python=python))
+        setup(Device(LocalSession("dev"), make_profile(python=python)))
 
 
 def test_no_python_names_the_package(make_profile):
     with pytest.raises(
         CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"
     ):
-        setup(LocalSession("dev"), make_profile(python="python-nowhere"))
+        setup(Device(LocalSession("dev"), make_profile(python="python-nowhere")))
 
 
 def test_platform_tags_follow_the_profile_then_the_machine(make_profile):

@@ -10,6 +10,7 @@ from watching import other_agent
 
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.deploy import roll_back, time_current
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.errors import CommandError, DeviceBusyError, StaleInputError
@@ -21,10 +22,10 @@ def during_look(monkeypatch):
     describe = room.describe
 
     def act(action):
-        def first_act(session, profile):
+        def first_act(device):
             monkeypatch.setattr(room, "describe", describe)
             action()
-            return describe(session, profile)
+            return describe(device)
 
         monkeypatch.setattr(room, "describe", first_act)
 
@@ -38,7 +39,7 @@ def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_look,
     during_look(lambda: put("three", keep=1, slot=other, tokenizer="good three"))
     put("two", keep=2, tokenizer="good two")
     assert live(bundles) == "two"
-    roll_back(LocalSession("dev"), make_profile(), SLOT)
+    roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
     assert live(bundles) == "three"
 
 
@@ -66,12 +67,12 @@ def test_projects_on_one_board_leave_each_other_alone(put, bundles, make_profile
     put("fr1", slot=other, keep=1, tokenizer="good fr1")
     two = put("two", tokenizer="good two")
     put("fr2", slot=other, tokenizer="good fr2")
-    roll_back(session, profile, SLOT)
+    roll_back(Device(session, profile), SLOT)
     assert (live(bundles), live(others)) == ("one", "fr2")
     with pytest.raises(StaleInputError, match="dev runs one now, not two"):
-        time_current(session, profile, SLOT, two, lambda manifest: ())
+        time_current(Device(session, profile), SLOT, two, lambda manifest: ())
     with pytest.raises(CommandError, match="no earlier version of 'en-de'"):
-        roll_back(session, profile, SLOT)
+        roll_back(Device(session, profile), SLOT)
     assert (live(bundles), live(others)) == ("one", "fr2")
 
 
@@ -82,7 +83,7 @@ def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, make
     match = r"'en-de' there belongs to pc:/en-de, this is laptop:/en-de; .* name = \"en-de\""
     for command in (
         lambda: put("two", slot=namesake),
-        lambda: roll_back(session, profile, namesake),
+        lambda: roll_back(Device(session, profile), namesake),
     ):
         with pytest.raises(StaleInputError, match=match):
             command()
@@ -124,8 +125,8 @@ def test_a_device_that_measures_is_left_alone(put, make_profile):
     with other_agent(profile.work_dir) as pid:
         for command in (
             lambda session: put("three", session=session, tokenizer="good three"),
-            lambda session: roll_back(session, profile, SLOT),
-            lambda session: time_current(session, profile, SLOT, deployment, lambda _: ()),
+            lambda session: roll_back(Device(session, profile), SLOT),
+            lambda session: time_current(Device(session, profile), SLOT, deployment, lambda _: ()),
         ):
             session = ReadingSession()
             with pytest.raises(DeviceBusyError, match=f"pid {pid}, since noon"):

@@ -22,6 +22,7 @@ from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, measure
 from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.measure import MeasureHooks, MeasurementTask, collect
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.errors import (
@@ -60,7 +61,7 @@ def run(server, profile, keys=KEYS, job_id="job", notify=lambda message: None, b
     opener = partial(open_session, profile, server.files.config)
     with LastingSession(opener, notify) as session:
         task = MeasurementTask(job_id, STAGES, threads=1, build=build, weights_bytes=WEIGHTS_BYTES)
-        yield from collect(session, profile, task, keys, MeasureHooks(notify))
+        yield from collect(Device(session, profile), task, keys, MeasureHooks(notify))
 
 
 def assert_each_key_once(profile, found, keys=KEYS):
@@ -80,7 +81,7 @@ def test_the_link_works_with_a_talkative_shell(server, profile):
         source.write_bytes(data)
         session.put(source, str(target))
         assert target.read_bytes() == data
-        state = probe(session, profile)
+        state = probe(Device(session, profile))
     assert not [problem for problem in check(state, profile) if problem.blocking]
 
 

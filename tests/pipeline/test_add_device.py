@@ -13,6 +13,7 @@ from walking import make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, list_profiles, load_profile
 from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.devices.device import Device
 from mosdeploy.errors import ConfigError, ConnectError
 from mosdeploy.pipeline.add_device import add_device, llvm_cpu, profile_text
 from mosdeploy.record import parse
@@ -114,8 +115,8 @@ def test_no_board_takes_the_name_of_this_machine(tmp_path: Path) -> None:
 def test_a_build_for_gpus_is_tried_on_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str | None
 ) -> None:
-    def probe(_: object, profile: DeviceProfile) -> DeviceState:
-        on_gpu = profile.provider == "CUDAExecutionProvider"
+    def probe(device: Device) -> DeviceState:
+        on_gpu = device.profile.provider == "CUDAExecutionProvider"
         found = {
             "machine": "x86_64",
             "packages": {"numpy": "2.0", "onnxruntime-gpu": "1.23"},

@@ -19,7 +19,7 @@ from walking import edit, make_run_folder
 import mosdeploy
 from mosdeploy.config.device import load_profile
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.interpreter import run_python
+from mosdeploy.devices.device import Device
 from mosdeploy.errors import PredictorError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.records import Deployment
@@ -301,9 +301,7 @@ def on_the_board(board, folder, deployment, others, lines, further=None):
             for file in bundle.iterdir():
                 session.put(file, f"{paths[-1]}/{file.name}")
         words = (json.dumps(each) for each in (paths, further or {}, lines))
-        result = run_python(
-            session,
-            profile,
+        result = Device(session, profile).run_python(
             shlex.join(["-c", ANSWER, *words]),
             timeout_s=900,
             environment=f"PYTHONPATH={shlex.quote(deployment.remote_dir)}",

@@ -305,7 +305,7 @@ def test_where_nothing_was_left_no_board_is_asked(
         opened_sessions.append(profile.name)
         raise DeviceError("unplugged")
 
-    monkeypatch.setattr("mosdeploy.pipeline.collect.lasting_session", unreachable)
+    monkeypatch.setattr("mosdeploy.pipeline.collect.lasting_device", unreachable)
     progress = KeptProgress()
     collect_again(folder, progress)
     assert "could not be removed" in progress.messages[0]

@@ -7,7 +7,7 @@ import pytest
 from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
-from mosdeploy.config.device import DeviceProfile
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency import conditions
@@ -102,9 +102,7 @@ def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
 def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
 
-    def measure(
-        context: object, session: object, profile: object, task: MeasurementTask, *_
-    ) -> None:
+    def measure(context: object, device: object, task: MeasurementTask, *_) -> None:
         jobs.append(task.job_id)
         raise KeyboardInterrupt
 
@@ -153,8 +151,8 @@ def test_the_device_of_the_run_file_comes_before_that_of_the_bundle(
 ) -> None:
     devices = []
 
-    def measure(context: object, session: object, profile: DeviceProfile, *_: object) -> None:
-        devices.append(profile.name)
+    def measure(context: object, device: Device, *_: object) -> None:
+        devices.append(device.profile.name)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compare, "time_by_turns", measure)

@@ -158,7 +158,7 @@ def test_a_board_has_one_record_however_it_is_named(
     (folder / "device_profiles" / "rpi.toml").write_text('name = "rpi"\nhost = "pi1"\n')
     found = deployment_of(folder)
     monkeypatch.setattr("mosdeploy.devices.deploy.deploy", lambda *_: found)
-    monkeypatch.setattr(deploy, "lasting_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(deploy, "lasting_device", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(deploy, "_provider_command", lambda *_: None)
     for host in ("pi1", "pi2"):
         opened(folder).deploy(device="rpi", host=host)

@@ -39,7 +39,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def timed(time_of: Callable[[str], float]) -> list[str]:
         asked: list[str] = []
 
-        def measure_model(session: object, profile: object, task: ModelTask) -> Measurement:
+        def measure_model(device: object, task: ModelTask) -> Measurement:
             folder = Path(task.remote_path).parent
             asked.append(json.loads((folder / "manifest.json").read_text())["name"])
             return taking(time_of(asked[-1]))

@@ -16,7 +16,7 @@ from mosdeploy.pipeline.train import train
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import (
     check_device,
-    lasting_session,
+    lasting_device,
     list_devices,
     resolve_profile,
     run_profile,
@@ -72,8 +72,8 @@ def test_a_setup_that_was_cut_is_told_to_go_on(root: Path, monkeypatch: pytest.M
 
 def test_a_session_runs_commands_on_its_device(root: Path) -> None:
     context = Context(open_run(root))
-    with lasting_session(context, run_profile(root, "local")) as session:
-        assert session.run("echo here").stdout.strip() == "here"
+    with lasting_device(context, run_profile(root, "local")) as device:
+        assert device.session.run("echo here").stdout.strip() == "here"
 
 
 def test_what_a_family_needs_is_required_too(root: Path) -> None:

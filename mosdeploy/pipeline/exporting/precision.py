@@ -15,7 +15,7 @@ from ...folders import remove_scratch
 from ...locks import locked
 from ...records import PrecisionCandidate, PrecisionChoice
 from ...run_folder.context import Context
-from ...run_folder.devices import lasting_session
+from ...run_folder.devices import lasting_device
 from ...runtime.manifest import ONNX_MODEL_NAME
 from ...spaces import ModelSpec
 from ...spaces.spec import Precision
@@ -144,8 +144,8 @@ def _time(task: PrecisionTask) -> PrecisionChoice:
     """Time the precisions that no earlier run under the same conditions has timed."""
     inputs_sha256 = task.inputs_sha256
     earlier = readable_record(PrecisionChoice, task.path)
-    with lasting_session(task.context, task.device) as session:
-        conditions = device_conditions(session, task.device)
+    with lasting_device(task.context, task.device) as device:
+        conditions = device_conditions(device)
         if earlier is not None and (earlier.inputs_sha256, earlier.conditions) == (
             inputs_sha256,
             conditions,
@@ -171,8 +171,7 @@ def _time(task: PrecisionTask) -> PrecisionChoice:
         job = fingerprint(inputs_sha256, *conditions.values())
         found = time_by_turns(
             task.context,
-            session,
-            task.device,
+            device,
             _measurement_task(task, missing, f"precision-{job[:12]}"),
             missing,
         )

@@ -14,7 +14,7 @@ from ...records import Measurement, Runtime
 from ...run_folder.bundles import bundle_spec, note_newest
 from ...run_folder.context import Context
 from ...run_folder.deployments import deployment_slot
-from ...run_folder.devices import lasting_session, run_profile, sole_deployment
+from ...run_folder.devices import lasting_device, run_profile, sole_deployment
 from ...run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ...runtime.manifest import MANIFEST_NAME
 from ...storage import disk_errors, fingerprint, sha256_file
@@ -154,24 +154,24 @@ def _time(
     spec = bundle_spec(context, next(iter(built.values())).manifest)
     paths: dict[str, str] = {}
     errors: dict[Runtime, str] = {}
-    with lasting_session(context, profile) as session, contextlib.ExitStack() as stack:
-        conditions = device_conditions(session, profile)
+    with lasting_device(context, profile) as device, contextlib.ExitStack() as stack:
+        conditions = device_conditions(device)
         manifests = (sha256_file(x.path / MANIFEST_NAME) for x in built.values())
         job_id = context.run.job_id(
             f"runtime-{fingerprint(profile, *conditions.values(), *manifests)[:12]}"
         )
-        job = AgentJob(session, profile, job_id)
+        job = AgentJob(device, job_id)
         job.refuse_if_busy()
         job.kill()  # of a killed command, which would disturb the self-tests
         for runtime, result in built.items():
             request = DeploymentRequest(result.path, result.manifest, spec.timing_stages())
             try:
-                staged = stage(session, profile, slot, request, context.progress.say)
+                staged = stage(device, slot, request, context.progress.say)
             except (CommandError, DeviceTimeoutError) as failure:
                 # a device that is busy or gone says nothing of a runtime
                 errors[runtime] = str(failure)
                 continue
-            stack.callback(slot.release, session, profile, staged.version)
+            stack.callback(slot.release, device, staged.version)
             paths[runtime] = staged.task.remote_path
         if not paths:
             return {}, errors
@@ -180,7 +180,7 @@ def _time(
         task = MeasurementTask(
             job_id, spec.timing_stages(), spec.workload.threads, paths.__getitem__
         )
-        measured = time_by_turns(context, session, profile, task, keys)
+        measured = time_by_turns(context, device, task, keys)
     found = {}
     for runtime in built:
         measurement = measured.get(runtime)

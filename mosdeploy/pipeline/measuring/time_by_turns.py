@@ -1,16 +1,16 @@
 """Time several models by turns on one device."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...config.device import DeviceProfile
 from ...printable import milliseconds
 from ...records import Measurement
 from ...run_folder.context import Context
 
 if TYPE_CHECKING:
+    from ...devices.device import Device
     from ...devices.measure import MeasurementTask
-    from ...devices.session import Session
 
 MIN_ROUNDS = 3
 """Fewer rounds cannot tell a difference between models from one between minutes."""
@@ -18,22 +18,18 @@ MAX_AGE_S = 3600.0
 """For how long the timings of a killed command count."""
 
 
-def device_conditions(session: "Session", profile: DeviceProfile) -> dict[str, str | None]:
+def device_conditions(device: "Device") -> dict[str, str | None]:
     """What the times of a device depend on; a device that lacks something is refused."""
     from ...devices.probe import check_ready, describe
     from ...latency.conditions import board_conditions
 
-    state = describe(session, profile)
-    check_ready(state, profile)
+    state = describe(device)
+    check_ready(state, device.profile)
     return board_conditions(state)
 
 
 def time_by_turns(
-    context: Context,
-    session: "Session",
-    profile: DeviceProfile,
-    task: "MeasurementTask",
-    keys: Sequence[str],
+    context: Context, device: "Device", task: "MeasurementTask", keys: Sequence[str]
 ) -> dict[str, Measurement]:
     """Time every model in several rounds over all of them; the medians of the rounds count.
 
@@ -43,14 +39,15 @@ def time_by_turns(
     from ...devices.job import AgentJob
     from ...devices.measure import MeasureHooks, collect
 
+    profile = device.profile
     rounds = max(MIN_ROUNDS, profile.measure.rounds)
     measure = profile.measure.model_copy(update={"rounds": rounds})
-    own = profile.model_copy(update={"measure": measure})
-    job = AgentJob(session, own, task.job_id)
+    device = replace(device, profile=profile.model_copy(update={"measure": measure}))
+    job = AgentJob(device, task.job_id)
     job.remove_results(MAX_AGE_S)
     found = {}
     hooks = MeasureHooks(notify=context.progress.say)
-    for key, measurement in collect(session, own, task, keys, hooks):
+    for key, measurement in collect(device, task, keys, hooks):
         found[key] = measurement
         note = f"{key} failed: {measurement.error}"
         if measurement.total is not None:

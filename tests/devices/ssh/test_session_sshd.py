@@ -18,6 +18,7 @@ from stalling_proxy import StallingProxy
 from watching import is_alive, wait_for
 
 from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.devices.device import Device
 from mosdeploy.devices.setup import setup
 from mosdeploy.errors import CommandError, ConnectionLostError
 from mosdeploy.storage import sha256_bytes
@@ -179,11 +180,11 @@ def test_a_setup_that_was_stopped_is_done_again(
             open_session(profile, server.files.config) as session,
             pytest.raises(ConnectionLostError if is_cut else KeyboardInterrupt),
         ):
-            setup(session, profile)
+            setup(Device(session, profile))
         if not is_cut:
             wait_for(lambda: not is_alive(pid()))
         with open_session(profile, server.files.config) as session:
-            setup(session, profile)
+            setup(Device(session, profile))
         assert is_alive(pid()) == is_cut
     names = sorted(path.name for path in Path(profile.work_dir).glob("venv*"))
     assert names == ["venv", (Path(profile.work_dir) / "venv").readlink().name]

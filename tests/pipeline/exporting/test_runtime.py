@@ -120,9 +120,9 @@ def test_bundles_are_timed_by_turns_on_the_device(
     profiles: list[DeviceProfile] = []
     by_turns = runtime.time_by_turns
 
-    def watched(context, session, profile, *rest) -> dict[str, Measurement]:
-        profiles.append(profile)
-        return by_turns(context, session, profile, *rest)
+    def watched(context, device, *rest) -> dict[str, Measurement]:
+        profiles.append(device.profile)
+        return by_turns(context, device, *rest)
 
     monkeypatch.setattr(runtime, "time_by_turns", watched)
     result = opened(without_bundles).export("largest", precision="int8")
