@@ -28,7 +28,6 @@ from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.run_folder.workloads import changed_workload
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import atomic_write, read_record, write_record
 from mosdeploy.supernet.elastic import Subnet
@@ -128,7 +127,7 @@ def scores(
     metrics = dict[str, float]()
     for split, examples in (("valid", state.data.valid), ("test", state.data.test)):
         for beam in beams:
-            scored = state.scored(examples, changed_workload(state.config.workload, beam=beam))
+            scored = state.scored(examples, state.config.workload.changed({"beam": beam}))
             found = scored.evaluate(chosen.subnet)
             metrics |= {f"{split} {scored.setup} {name}": found[name] for name in found}
     return Scores(

@@ -42,8 +42,8 @@ def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
 
 
 def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
-    """Rows about the teacher and the net that was picked by hand."""
-    rival = outcome.hand_picked
+    """Rows about the teacher and the network that was designed by hand."""
+    rival = outcome.hand_designed
     if rival is None:
         return []
     measured_ms = outcome.search.winner.measured_ms or float("nan")
@@ -56,7 +56,7 @@ def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
             f"{metric_values(teacher.metrics)}; {milliseconds(rival.teacher_fp32_ms)} in fp32",
         ),
         (
-            "picked by hand",
+            "designed by hand",
             f"{metric_values(picked.metrics)}; {milliseconds(rival.measured_ms)}: {rival.arch}",
         ),
         (

@@ -14,7 +14,7 @@ from ..run_folder.run import open_run
 from ..run_folder.summaries import DemoSummary
 from ..workspace import Workspace
 from .finetune import finetune
-from .hand_picked import hand_picked_path, pick_by_hand
+from .hand_designed import design_by_hand, hand_designed_path
 from .init import init
 from .profile import ProfileOptions, profile
 from .search import SearchOptions, search
@@ -71,12 +71,12 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     result = search(context, SearchOptions(device=DEVICE, limits=limits))
     finetune(context)
     has_teacher = context.family.open_teacher is not None
-    hand_picked = None
+    hand_designed = None
     if has_teacher:
-        hand_picked = pick_by_hand(context, DEVICE, limit_ms, result.winner.arch)
-    rivals = (str(hand_picked_path(context)),) if hand_picked else ()
+        hand_designed = design_by_hand(context, DEVICE, limit_ms, result.winner.arch)
+    rivals = (str(hand_designed_path(context)),) if hand_designed else ()
     delivered = deliver(context, result, rivals, strict=False)
-    return DemoSummary(**dict(delivered), hand_picked=hand_picked)
+    return DemoSummary(**dict(delivered), hand_designed=hand_designed)
 
 
 def lacking(extra: str) -> list[str]:

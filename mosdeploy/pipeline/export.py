@@ -17,7 +17,6 @@ from ..run_folder.picking import pick
 from ..run_folder.subnets import is_trained, select_subnet
 from ..run_folder.summaries import FormatSummary
 from ..run_folder.trained_run import trained_run
-from ..run_folder.workloads import changed_workload
 from ..storage import sha256_file
 from .chunked import opened_in_chunks
 from .exporting.export_job import (
@@ -170,8 +169,8 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
             "name one with --precision, or leave --runtime tvm out"
         )
     named = None if precision == "auto" else precision
-    others = {**config.export.workload_changes, **options.workload}
-    workload = changed_workload(config.workload, named, options.beam, others)
+    asked = {"precision": named, "beam": options.beam, **options.workload}
+    workload = config.workload.changed({**config.export.workload_changes, **asked})
     changes = {
         "max_score_drop": options.max_score_drop,
         "trim_vocabulary": options.trim_vocabulary,

@@ -224,7 +224,7 @@ class DeviceCleaning(Record):
     kept: tuple[Leftover, ...] = ()
 
 
-class HandPicked(Record):
+class HandDesigned(Record):
     """The net that a person would pick: as the largest, with as many of its layers as keep the
     limit, trained from the teacher's weights for as long as the winner.
     """
@@ -254,7 +254,7 @@ class DemoSummary(WalkSummary):
     """What came out of the demo."""
 
     scores: ScoreTable
-    hand_picked: HandPicked | None = None
+    hand_designed: HandDesigned | None = None
 
 
 class TaskSummary(Record):

@@ -188,7 +188,7 @@ class TrainedRun:
             return self.search_result().winner.arch
         if (search := self.search_of(name)) is not None:
             return next(c.arch for c in search.deliverable if c.arch.key == name)
-        if not name or not Path(name).exists():
+        if not name or not Path(name).is_file():  # no device, which may never end
             raise ConfigError(
                 f"'{name}' is no architecture: write winner, largest, smallest, a number of the "
                 "search's front, a latency such as 18ms, the key of a finalist or the name of a "

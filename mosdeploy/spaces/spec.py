@@ -1,7 +1,7 @@
 """Workloads, costs, and the model that a question about cost or latency is about."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, get_args
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from ..errors import ConfigError
 from ..record import Name, Record, parse
 from .genes import ArchConfig, GeneArray, SearchSpace
 
@@ -170,6 +171,26 @@ class Workload(Record):
     def possible_precisions(self) -> tuple[Precision, ...]:
         """Those that it may have in place of its own."""
         return self.precisions
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """Return the workload with other values of some fields; None leaves what it says.
+
+        Raises
+        ------
+        ConfigError
+            If the family has no such field, or a value is not allowed.
+        """
+        precision = changes.get("precision")
+        if precision is not None and precision not in self.precisions:
+            known = ", ".join(self.precisions)
+            raise ConfigError(f"unknown precision '{precision}'; known: {known}, auto")
+        values = {name: value for name, value in changes.items() if value is not None}
+        if unknown := values.keys() - type(self).model_fields.keys():
+            raise ConfigError(
+                f"models of this family have no {min(unknown)}: leave it out; their workloads have "
+                f"{', '.join(type(self).model_fields)}"
+            )
+        return parse(type(self), {**self.model_dump(mode="json"), **values}, "workload")
 
     def beside(self, other: "Workload") -> list[tuple[str, object, object]]:
         """Each field of either, as `workload.NAME`, with its own value and the other's; None where

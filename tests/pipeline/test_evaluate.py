@@ -126,13 +126,13 @@ def test_all_is_computed_on_as_many_threads_as_a_training_may_have(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
-    own = module._Evaluation.run
+    own = module._score_missing
 
-    def counted(evaluation: Any, *arguments: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         counts.append(torch.get_num_threads())
-        return own(evaluation, *arguments)
+        return own(*arguments)
 
-    monkeypatch.setattr(module._Evaluation, "run", counted)
+    monkeypatch.setattr(module, "_score_missing", counted)
     with torch_threads(2):
         opened(folder).evaluate(("smallest",))
         assert torch.get_num_threads() == 2
@@ -143,15 +143,15 @@ def test_two_commands_at_once_keep_each_others_scores(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "scores.json").unlink()
-    score = module._Evaluation._score
+    score = module._score
 
-    def meanwhile(self: module._Evaluation, chosen: object, examples: object) -> object:
+    def meanwhile(*arguments: Any) -> Any:
         with monkeypatch.context() as patch:
-            patch.setattr(module._Evaluation, "_score", score)
+            patch.setattr(module, "_score", score)
             opened(folder).evaluate(("smallest",))
-        return score(self, chosen, examples)  # type: ignore[arg-type]
+        return score(*arguments)
 
-    monkeypatch.setattr(module._Evaluation, "_score", meanwhile)
+    monkeypatch.setattr(module, "_score", meanwhile)
     assert list(opened(folder).evaluate(("largest",)).subnets) == ["largest"]
     table = read_record(ScoreTable, Workspace(folder).scores_path, "mosdeploy evaluate")
     assert set(table.subnets) == {"largest", "smallest"}
@@ -178,20 +178,35 @@ def test_one_subnet_of_two_names_is_scored_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "scores.json").unlink()
-    score = module._Evaluation._score
+    score = module._score
     asked: list[object] = []
 
-    def counted(self: module._Evaluation, chosen: object, examples: object) -> object:
-        asked.append(chosen)
-        return score(self, chosen, examples)  # type: ignore[arg-type]
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return score(*arguments)
 
-    monkeypatch.setattr(module._Evaluation, "_score", counted)
+    monkeypatch.setattr(module, "_score", counted)
     run = opened(folder)
     path = folder / "same.json"
     path.write_text(run.config.space.largest.model_dump_json())
     table = run.evaluate(("largest", str(path)))
     assert table.subnets["largest"] == table.subnets["same"]
     assert len(asked) == 1
+
+
+def test_a_folder_that_cannot_be_written_fails_before_the_first_score(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_score_missing", lambda *_: pytest.fail("it was scored"))
+    (folder / "scores.json").unlink()
+    (folder / "scores.json").mkdir()  # root may write into any folder
+    with pytest.raises(MosdeployError, match=r"scores\.json"):
+        opened(folder).evaluate(("largest",))
+
+
+def test_a_device_is_no_architecture(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="'/dev/full' is no architecture"):
+        opened(folder).evaluate(("/dev/full",))
 
 
 def test_without_test_examples_nothing_is_scored(folder: Path) -> None:

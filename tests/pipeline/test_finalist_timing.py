@@ -14,7 +14,7 @@ from walking import KeptProgress, lines_of, opened
 from mosdeploy.errors import DeviceError
 from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import collect, finalist_timing, hand_picked
+from mosdeploy.pipeline import collect, finalist_timing, hand_designed
 from mosdeploy.pipeline.collect import CollectRequest
 from mosdeploy.pipeline.finalist_timing import FinalistTiming
 from mosdeploy.pipeline.init import init
@@ -75,7 +75,7 @@ def test_each_timing_counts_for_an_hour(
     assert len(LatencyDataset.load(path).records) == len(lines_of(path)) - 1
 
 
-def test_nets_picked_by_hand_are_timed_by_the_same_rule(
+def test_networks_designed_by_hand_are_timed_by_the_same_rule(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = Context(open_run(folder))
@@ -85,11 +85,11 @@ def test_nets_picked_by_hand_are_timed_by_the_same_rule(
     old, other = LatencyDataset.load(path).records[:2]
     asked: list[str] = []
     monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
-    hand_picked._measured(context, "local", [old.arch, other.arch])
+    hand_designed._measured(context, "local", [old.arch, other.arch])
     assert asked == [f"{old.arch.key}-1"]
 
 
-def test_a_net_picked_by_hand_that_cannot_be_timed_is_named(
+def test_a_network_designed_by_hand_that_cannot_be_timed_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = Context(open_run(folder))
@@ -101,7 +101,7 @@ def test_a_net_picked_by_hand_that_cannot_be_timed_is_named(
     (record,) = LatencyDataset.load(path).records
     monkeypatch.setattr(collect, "_measure", lambda *_: None)
     with pytest.raises(DeviceError, match=r"local could not time .*: out of memory"):
-        hand_picked._measured(context, "local", [record.arch])
+        hand_designed._measured(context, "local", [record.arch])
 
 
 def test_what_a_search_has_measured_itself_counts_however_long_it_takes(
@@ -263,12 +263,12 @@ def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
         a_layer = 2.0 if of.config.workload.precision == "fp32" else 1.0
         return {arch: a_layer * len(arch.layers) for arch in archs}
 
-    monkeypatch.setattr(hand_picked, "_measured", measured)
-    monkeypatch.setattr(hand_picked, "finetune", lambda _, options: trained.append(options.steps))
+    monkeypatch.setattr(hand_designed, "_measured", measured)
+    monkeypatch.setattr(hand_designed, "finetune", lambda _, options: trained.append(options.steps))
     space = context.config.space
     most = len(space.largest.layers)
     for winner in (space.smallest, largest_of_depths(space, [most - 1])):
-        found = hand_picked.pick_by_hand(context, "local", most - 1.0, winner)
+        found = hand_designed.design_by_hand(context, "local", most - 1.0, winner)
         assert found.arch == largest_of_depths(space, [most - 1])
         assert (found.measured_ms, found.teacher_ms, found.teacher_fp32_ms) == (
             most - 1, most, 2 * most,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.spaces import ModelSpec
+from mosdeploy.spaces.encoder import EncoderWorkload
 from mosdeploy.spaces.spec import AttentionSize, Inventory, Product, ffn_activations
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
@@ -109,3 +110,16 @@ def test_activations_by_hand() -> None:
     assert attention.num_activations(5) == states + projected + 2 * 4 * 3
     assert ffn_activations(num_positions=6, dim=5, ffn_dim=20) == 2 * 6 * 5 + 2 * 6 * 20
     assert Inventory((), (), (), 10, num_activations=7).activation_bytes == 28
+
+
+def test_a_workload_is_changed_in_what_is_said() -> None:
+    workload = TranslationWorkload(source_len=9, precision="int8", beam=4)
+    assert workload.changed({"precision": None, "beam": None}) == workload
+    changed = workload.changed({"precision": "fp32", "beam": 1, "shortlist": 20})
+    assert changed == TranslationWorkload(source_len=9, precision="fp32", shortlist=20, beam=1)
+    with pytest.raises(ConfigError, match="unknown precision 'int4'; known: fp32, int8"):
+        EncoderWorkload().changed({"precision": "int4"})
+    with pytest.raises(ConfigError, match="models of this family have no beam: leave it out"):
+        EncoderWorkload().changed({"beam": 4})
+    with pytest.raises(ConfigError, match="got 65"):
+        workload.changed({"beam": 65})

@@ -14,7 +14,6 @@ from ...records import BundleManifest, PrecisionChoice
 from ...run_folder.subnets import SelectedSubnet
 from ...run_folder.summaries import RuntimeChoice
 from ...run_folder.trained_run import TrainedRun
-from ...run_folder.workloads import changed_workload
 from ...spaces import ModelSpec
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import Workload
@@ -67,7 +66,7 @@ class ExportSource:
 
     def at(self, precision: str | None) -> "ExportSource":
         """The same at another precision; None leaves its own."""
-        return replace(self, workload=changed_workload(self.workload, precision))
+        return replace(self, workload=self.workload.changed({"precision": precision}))
 
     @property
     def arch(self) -> ArchConfig:

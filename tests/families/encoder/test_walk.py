@@ -13,7 +13,7 @@ from walking import edit
 import mosdeploy
 from mosdeploy.config.encoder import read_vector_modules
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
-from mosdeploy.pipeline.hand_picked import hand_picked_path, pick_by_hand
+from mosdeploy.pipeline.hand_designed import design_by_hand, hand_designed_path
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 
@@ -89,28 +89,28 @@ def test_both_starts_are_tried_and_the_better_is_kept(walked: Any) -> None:
     assert results["finetune"].loss == min(card["loss"] for card in cards)
 
 
-def test_the_net_picked_by_hand_keeps_the_limit(walked: Any) -> None:
+def test_the_network_designed_by_hand_keeps_the_limit(walked: Any) -> None:
     _, run, results = walked
     context = Context(open_run(run.root))
     winner = results["search"].winner.arch
-    picked = pick_by_hand(context, "local", 1e9, winner)
+    picked = design_by_hand(context, "local", 1e9, winner)
     # all of them keep this limit, so the slowest, no faster than the teacher's own, is taken
     assert picked.measured_ms >= picked.teacher_ms
     assert len(set(picked.arch.layers)) == 1  # type: ignore[attr-defined]
-    scores = run.evaluate((str(hand_picked_path(context)),)).subnets
-    assert {"hand-picked", "hand-picked, from-teacher", "teacher"} <= set(scores)
-    with pytest.raises(InfeasibleError, match=r"no net with fewer layers keeps 0\.000000001 ms"):
-        pick_by_hand(context, "local", 1e-9, winner)
+    scores = run.evaluate((str(hand_designed_path(context)),)).subnets
+    assert {"hand-designed", "hand-designed, from-teacher", "teacher"} <= set(scores)
+    with pytest.raises(InfeasibleError, match=r"keeps 0\.000000001 ms"):
+        design_by_hand(context, "local", 1e-9, winner)
 
 
-def test_a_winner_that_a_person_would_pick_is_not_trained_again(walked: Any) -> None:
+def test_a_winner_that_a_person_would_design_is_not_trained_again(walked: Any) -> None:
     _, run, results = walked
     context = Context(open_run(run.root))
-    picked = pick_by_hand(context, "local", 1e9, results["search"].winner.arch).arch
-    run.finetune(str(hand_picked_path(context)))  # as a winner is
+    picked = design_by_hand(context, "local", 1e9, results["search"].winner.arch).arch
+    run.finetune(str(hand_designed_path(context)))  # as a winner is
     trained = {x: x.stat().st_mtime_ns for x in run.root.glob("subnets/*/subnet.safetensors")}
     assert any(picked.key in str(x) and "from-teacher" in str(x) for x in trained)
-    assert pick_by_hand(context, "local", 1e9, picked).arch == picked
+    assert design_by_hand(context, "local", 1e9, picked).arch == picked
     assert {x: x.stat().st_mtime_ns for x in trained} == trained
 
 

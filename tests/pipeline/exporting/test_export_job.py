@@ -15,7 +15,6 @@ from mosdeploy.pipeline.exporting.export_job import (
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import select_subnet
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.run_folder.workloads import changed_workload
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def source(state: TrainedRun) -> ExportSource:
 def test_a_job_is_about_the_workload_that_it_is_given(
     state: TrainedRun, source: ExportSource
 ) -> None:
-    workload = changed_workload(state.config.workload, "int8", beam=3)
+    workload = state.config.workload.changed({"precision": "int8", "beam": 3})
     job = bundle_job(
         replace(source, workload=workload), BundleOrigin("name", None, {}), state.config.export
     )
