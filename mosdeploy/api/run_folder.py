@@ -295,11 +295,11 @@ class RunFolder:
         host: str | None = None,
     ) -> "summaries.Verification":
         """Time what is deployed; `kept`: whether it keeps its limits, by default the search's."""
-        from ..pipeline.deploy import DeployOptions
-        from ..pipeline.verify import verify
+        from ..pipeline.verify import VerifyOptions, verify
 
         limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
-        return verify(self._context, DeployOptions(device, host), limit_ms, max_memory_bytes)
+        limits = Limits(max_latency_ms=limit_ms, max_memory_bytes=max_memory_bytes)
+        return verify(self._context, VerifyOptions(device, host, limits))
 
     def compare(
         self, bundles: Sequence[str | Path], *, device: str | None = None, host: str | None = None

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ..printable import EMULATED, kept, memory_kept
+from ..printable import EMULATED
 from .options import BundleOption, DeviceCommon, ExportedDeviceOption, HostOption
-from .printing import timing
+from .printing import kept_limits, timing
 
 
 def deploy(
@@ -33,10 +33,11 @@ def deploy(
     options = DeployOptions(device, host, bundle, strict)
     context = common.context()
     result = roll_back(context, options) if rollback else put(context, options)
-    timed = timing(result.measurement, result.statistic)
-    figure_ms = result.measurement.figure_ms(result.statistic)
-    limit = kept(figure_ms, result.limit_ms, result.statistic)
-    limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
     text = f"{result.bundle} on {host or result.device.name}:{result.remote_dir}: self-test passed"
-    note = f", {EMULATED}" if result.device.emulated else limit
+    note = f", {EMULATED}"
+    if not result.device.emulated:
+        note = kept_limits(
+            result.measurement, result.statistic, result.limit_ms, result.max_memory_bytes
+        )
+    timed = timing(result.measurement, result.statistic)
     common.show(result, f"{text}, {timed}{note}", next_command(context))

@@ -1,4 +1,4 @@
-"""What verbs have in common when they print for people."""
+"""Tables and lines for people."""
 
 import io
 import shutil
@@ -6,11 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..printable import milliseconds
+from ..printable import kept, memory_kept, milliseconds
 
 if TYPE_CHECKING:
-    from rich.table import Column
-
     from ..config.units import Statistic
     from ..records import Measurement, PredictorCard
 
@@ -19,7 +17,7 @@ MIN_FOLDED = 16
 
 
 def card_line(card: "PredictorCard") -> str:
-    """A predictor's errors on held-out subnets, on one line."""
+    """Spell a predictor's errors on held-out subnets."""
     return (
         f"{card.num_samples} subnets, error {card.mape_percent:.2f}%, "
         f"{card.within_5_percent:.0f}% within 5%, Kendall tau {card.kendall_tau:.3f}"
@@ -27,7 +25,7 @@ def card_line(card: "PredictorCard") -> str:
 
 
 def rescaled_lines(card: "PredictorCard") -> list[str]:
-    """Each older session whose times were brought to the level of its board's newest one."""
+    """Name each older session whose times were rescaled to its board's newest one."""
     return [
         f"{x.num_subnets} subnets of {x.started_at}: divided by {x.time_ratio:.3f}, which the "
         f"reference took then of its time in the newest session of {x.host}"
@@ -36,7 +34,7 @@ def rescaled_lines(card: "PredictorCard") -> list[str]:
 
 
 def timing(measurement: "Measurement", statistic: "Statistic") -> str:
-    """What a model took: its median and p90, and the figure that its limit is about."""
+    """Spell the median, the p90 and the figure that a limit is about."""
     total = measurement.total
     if total is None:
         return "not timed"
@@ -47,56 +45,49 @@ def timing(measurement: "Measurement", statistic: "Statistic") -> str:
     return f"{text}, {milliseconds(figure_ms)} {statistic}"
 
 
+def kept_limits(
+    measurement: "Measurement",
+    statistic: "Statistic",
+    limit_ms: float | None,
+    max_memory_bytes: int | None,
+) -> str:
+    """Say whether a model keeps its limits, as the end of a line."""
+    latency = kept(measurement.figure_ms(statistic), limit_ms, statistic)
+    return latency + memory_kept(measurement.memory_bytes, max_memory_bytes)
+
+
 def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None for a pipe, whose lines may be of any length,
-    and where stdout is closed.
-    """
+    """Return the columns of the terminal; None for a pipe, and where stdout is closed."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     return shutil.get_terminal_size().columns if is_terminal else None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> str:
-    """Rows under a header, in columns as wide as their widest cell.
-
-    rich.table pads and wraps for the width of a terminal; in a pipe that would cut architectures
-    and paths, so the table is drawn with as much width as it takes.
-
-    Parameters
-    ----------
-    width
-        Where the last column is folded; the others are never cut.
-    """
+    """Draw rows under a header; the last column is folded at `width`, the others never cut."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    cells = [[str(cell) for cell in row] for row in rows]
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in header:
         drawn.add_column(name, no_wrap=True)
-    for row in rows:
-        drawn.add_row(*(_escaped(cell) for cell in row))
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))  # not read as markup
     if width is not None:
         drawn.columns[-1].no_wrap = False
         drawn.columns[-1].overflow = "fold"
-        width = max(width, _width(drawn.columns[:-1]) + MIN_FOLDED)
-    # drawn with the letters that stdout has; what is wrong with it is told when it is written to
+        others = zip(*(row[:-1] for row in [list(header), *cells]), strict=True)
+        taken = sum(
+            3 + max(map(cell_len, column)) for column in others
+        )  # with the space after each
+        width = max(width, taken + MIN_FOLDED)
+    # in a pipe as wide as it takes: a narrower one would cut architectures and paths
+    # drawn with the letters that stdout has
     nowhere = io.TextIOWrapper(io.BytesIO(), encoding=getattr(sys.stdout, "encoding", None))
     console = Console(file=nowhere, width=width or 10_000, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
-
-
-def _width(columns: "Sequence[Column]") -> int:
-    """What columns take with the space after each."""
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    cells = ([str(column.header), *map(str, column.cells)] for column in columns)
-    return sum(3 + max(cell_len(Text.from_markup(x).plain) for x in column) for column in cells)
-
-
-def _escaped(cell: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(cell))

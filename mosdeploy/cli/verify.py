@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ..printable import kept, memory_kept
 from .options import DeployedDeviceOption, DeviceCommon, HostOption
-from .printing import timing
+from .printing import kept_limits, timing
 
 SEARCHED_FOR = "what the bundle was searched for"
 
@@ -33,18 +32,19 @@ def verify(
     """Time what is deployed on the device. Exit code 7 if it does not keep its limits."""
     from ..config.units import parse_duration_ms, parse_size
     from ..errors import InfeasibleError
-    from ..pipeline.deploy import DeployOptions
+    from ..pipeline.verify import VerifyOptions
     from ..pipeline.verify import verify as time_again
+    from ..records import Limits
 
-    limit_ms = parse_duration_ms(max_latency) if max_latency is not None else None
-    most = parse_size(max_memory) if max_memory is not None else None
-    result = time_again(common.context(), DeployOptions(device, host), limit_ms, most)
-    deployment = result.deployment
-    timed = timing(result.measurement, deployment.statistic)
-    figure_ms = result.measurement.figure_ms(deployment.statistic)
-    limit = kept(figure_ms, result.limit_ms, deployment.statistic)
-    limit += memory_kept(result.measurement.memory_bytes, result.max_memory_bytes)
-    place = f"{host or deployment.device.name}:{deployment.remote_dir}"
-    common.show(result, f"{deployment.bundle} on {place}: self-test passed, {timed}{limit}")
+    limits = Limits(
+        max_latency_ms=parse_duration_ms(max_latency) if max_latency is not None else None,
+        max_memory_bytes=parse_size(max_memory) if max_memory is not None else None,
+    )
+    result = time_again(common.context(), VerifyOptions(device, host, limits))
+    of = result.deployment
+    limit = kept_limits(result.measurement, of.statistic, result.limit_ms, result.max_memory_bytes)
+    place = f"{host or of.device.name}:{of.remote_dir}"
+    timed = timing(result.measurement, of.statistic)
+    common.show(result, f"{of.bundle} on {place}: self-test passed, {timed}{limit}")
     if not result.kept:
         raise typer.Exit(InfeasibleError.exit_code)

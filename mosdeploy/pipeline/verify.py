@@ -2,29 +2,33 @@
 
 import contextlib
 import os
+from dataclasses import dataclass
 
 from ..errors import CommandError, ConfigError, PredictorError
-from ..records import Deployment
+from ..records import NO_LIMITS, Deployment, Limits
 from ..run_folder.bundles import bundle_spec
 from ..run_folder.context import Context
 from ..run_folder.deployments import deployed_to, deployment_slot, device_option
 from ..run_folder.devices import lasting_device, resolve_profile, sole_deployment
 from ..run_folder.summaries import Verification
 from ..storage import read_record
-from .deploy import DeployOptions
 
 
-def verify(
-    context: Context,
-    options: DeployOptions | None = None,
-    limit_ms: float | None = None,
-    max_memory_bytes: int | None = None,
-) -> Verification:
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Which deployment, and limits on latency and memory in place of its own."""
+
+    device: str | None = None
+    host: str | None = None
+    limits: Limits = NO_LIMITS
+
+
+def verify(context: Context, options: VerifyOptions | None = None) -> Verification:
     """Test and time the current version on a device; nothing is changed there or here."""
     from ..devices.bundle_checks import LatencyLimit, missed_limits
     from ..devices.deploy import time_current
 
-    options = options or DeployOptions()
+    options = options or VerifyOptions()
     name, host = deployed_to(context, options.device, options.host)
     target = resolve_profile(context.files.root, name, host)
     if target.emulated:
@@ -34,15 +38,16 @@ def verify(
     path = context.files.deployment_path(target.name, host)
     command = f"mosdeploy deploy --device {device_option(name, host)}"
     deployment = read_record(Deployment, path, command)
-    bound_ms = deployment.limit_ms if limit_ms is None else limit_ms
-    most = deployment.max_memory_bytes if max_memory_bytes is None else max_memory_bytes
-    if bound_ms is None and most is None:
+    limit_ms = options.limits.max_latency_ms or deployment.limit_ms
+    most_bytes = options.limits.max_memory_bytes or deployment.max_memory_bytes
+    if limit_ms is None and most_bytes is None:
         raise ConfigError(
             f"{deployment.bundle} was deployed without a limit; give one with --max-latency 20ms, "
             "or --max-memory 200MiB"
         )
-    limit = None if bound_ms is None else LatencyLimit(bound_ms, deployment.statistic)
-    target = target.timed_for(deployment.statistic)
+    statistic = deployment.statistic
+    limit = None if limit_ms is None else LatencyLimit(limit_ms, statistic)
+    target = target.timed_for(statistic)
     context.progress.say(f"testing and timing what is deployed on {host or target.name}")
     # where nothing can be written, as in a checkout of a test machine, no other command deploys
     can_write = os.access(path.parent, os.W_OK)
@@ -56,16 +61,16 @@ def verify(
             limit,
             context.progress.say,
         )
-    if most is not None and measurement.memory_bytes is None:
+    if most_bytes is not None and measurement.memory_bytes is None:
         raise CommandError(
             f"{target.name} does not tell how much memory a process takes: the limit on it cannot "
             "be verified there"
         )
-    is_timed = measurement.figure_ms(deployment.statistic) is not None
+    is_timed = measurement.figure_ms(statistic) is not None
     return Verification(
         deployment=deployment,
         measurement=measurement,
-        limit_ms=bound_ms,
-        max_memory_bytes=most,
-        kept=is_timed and not missed_limits(target, measurement, limit, most),
+        limit_ms=limit_ms,
+        max_memory_bytes=most_bytes,
+        kept=is_timed and not missed_limits(target, measurement, limit, most_bytes),
     )

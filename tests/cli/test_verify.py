@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from answers import deployment
 
-from mosdeploy.pipeline.deploy import DeployOptions
+from mosdeploy.pipeline.verify import VerifyOptions
+from mosdeploy.records import Limits
 from mosdeploy.run_folder.summaries import Verification
 
 VERIFY = "verify.verify"
@@ -33,7 +34,7 @@ def test_a_limit_decides_the_exit_code(
 ) -> None:
     words = f"verify --device rpi --host pi2 --max-latency {limit_ms:g}ms".split()
     done = ask(VERIFY, verification(limit_ms), *words)
-    assert done.arguments[1:] == (DeployOptions("rpi", "pi2"), limit_ms, None)
+    assert done.arguments[1] == VerifyOptions("rpi", "pi2", Limits(max_latency_ms=limit_ms))
     assert done.stdout == (
         "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 122 ms median, "
         f"122 ms p90, limit {limit_ms:g} ms {word}\n"
@@ -47,14 +48,14 @@ def test_memory_is_a_limit_like_the_other(
 ) -> None:
     num_bytes = int(most * 2**20)
     done = ask(VERIFY, verification(None, num_bytes), "verify", "--max-memory", f"{most:g}MiB")
-    assert done.arguments[1:] == (DeployOptions(), None, num_bytes)
+    assert done.arguments[1] == VerifyOptions(limits=Limits(max_memory_bytes=num_bytes))
     told = f"122 ms p90, 30.0 MiB of memory, limit {most:g} MiB {word}\n"
     assert done.stdout.endswith(told)
     assert done.exit_code == code
 
 
 def test_without_options_all_is_as_it_was_deployed(ask: Callable[..., Any]) -> None:
-    assert ask(VERIFY, verification(150.0), "verify").arguments[1:] == (DeployOptions(), None, None)
+    assert ask(VERIFY, verification(150.0), "verify").arguments[1] == VerifyOptions()
     told = ask(VERIFY, verification(99.0), "verify", "--json")
     assert Verification.model_validate_json(told.stdout) == verification(99.0)
     assert told.exit_code == 7
