@@ -16,7 +16,7 @@ import numpy as np
 from ctranslate2.specs import Activation, TransformerSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
-from mosdeploy.export.onnx.model import state_arrays
+from mosdeploy.export.onnx.builder import state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.spaces.translation import TranslationArch

@@ -19,7 +19,7 @@ from encoder_speed_task import NAMES, SHAPES, Inputs, Task
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from mosdeploy.export.onnx.model import state_arrays
+from mosdeploy.export.onnx.builder import state_arrays
 from mosdeploy.families.encoder.formats import bert_weights
 
 HEAD_DIM = 32

@@ -25,7 +25,7 @@ from encoder_speed_bert import (
 )
 from encoder_speed_task import NAMES, SHAPES, Inputs, Task
 
-from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.export.onnx.builder import state_arrays, write_model
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.spaces.spec import Precision
 

@@ -26,7 +26,7 @@ from provenance import Provenance, provenance, result_path
 from speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
-from mosdeploy.export.onnx.model import write_model
+from mosdeploy.export.onnx.builder import write_model
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.scoring import bleu_chrf

@@ -44,7 +44,7 @@ from mosdeploy.devices.measure import (
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
-from mosdeploy.export.onnx.model import state_arrays
+from mosdeploy.export.onnx.builder import state_arrays
 from mosdeploy.families.translation import FAMILY
 from mosdeploy.latency.calibration import spread_percent
 from mosdeploy.latency.dataset import LatencyDataset

@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from speed_task import Task
 
-from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.export.onnx.builder import state_arrays, write_model
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph

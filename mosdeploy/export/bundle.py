@@ -20,8 +20,13 @@ from ..runtime.self_test import scale_of
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
 from ..storage import disk_errors, read_record, sha256_file, write_record
-from .parity import ParityExamples, PredictsIds, check_parity, check_tokenizer
-from .self_tests import choose_self_tests
+from .parity import (
+    ParityExamples,
+    PredictsIds,
+    check_parity,
+    check_tokenizer,
+    choose_self_tests,
+)
 
 README_NAME = "README.md"
 

@@ -157,7 +157,9 @@ def test_numbers_are_compared_on_the_scale_of_the_settings(
             return [[found]] * len(inputs)
 
     job = make_job(tmp_path / "b", precision)
-    job = dataclasses.replace(job, settings={"center": center, "spread": spread})
+    job = dataclasses.replace(
+        job, settings={"kind": "regression", "center": center, "spread": spread}
+    )
     examples = make_examples(turn=lambda ids: [wanted])
     if passes:
         assert export_bundle(job, build, Number, examples, tmp_path / "b").parity.num_examples == 20

@@ -9,8 +9,8 @@ from example_spaces import WMT, space_of
 from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
+from mosdeploy.export.onnx.builder import GraphOptions, state_arrays
 from mosdeploy.export.onnx.initializers import ExternalInitializers
-from mosdeploy.export.onnx.model import GraphOptions, state_arrays
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
 from mosdeploy.spaces.translation import TranslationSpace

@@ -11,8 +11,7 @@ from encoder_bundles import TEXTS, export_encoder
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export import bundle
-from mosdeploy.export.parity import ParityExamples
-from mosdeploy.export.self_tests import NUM_SELF_TESTS, choose_self_tests
+from mosdeploy.export.parity import NUM_SELF_TESTS, ParityExamples, choose_self_tests
 from mosdeploy.records import SelfTest
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.manifest import MAX_MANIFEST_BYTES, MAX_TEXT_LENGTH, read_manifest

@@ -17,7 +17,7 @@ from mosdeploy.config.sections import SupernetConfig, TrainingConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.errors import ArchError
 from mosdeploy.export.candidate import bundle_bytes
-from mosdeploy.export.onnx.model import state_arrays, write_model
+from mosdeploy.export.onnx.builder import state_arrays, write_model
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import extract

@@ -19,8 +19,8 @@ from mosdeploy.export.bundle import (
     ModelBuilder,
     export_bundle,
 )
+from mosdeploy.export.onnx.builder import GraphOptions, state_arrays, write_model
 from mosdeploy.export.onnx.initializers import Array
-from mosdeploy.export.onnx.model import GraphOptions, state_arrays, write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.export.tvm import Processor
 from mosdeploy.families.translation.bundle import (

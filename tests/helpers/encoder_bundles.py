@@ -18,7 +18,7 @@ from mosdeploy.config.encoder import (
     TaskConfig,
 )
 from mosdeploy.export.bundle import BuiltModel, BundleJob, BundleOrigin, export_bundle
-from mosdeploy.export.onnx.model import write_model
+from mosdeploy.export.onnx.builder import write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.families.encoder.bundle import bundle_readme, bundle_settings
 from mosdeploy.families.encoder.examples import Example

@@ -10,7 +10,7 @@ from example_spaces import space_of
 from onnx import ModelProto
 from onnx_parts import open_model
 
-from mosdeploy.export.onnx.model import GraphOptions, state_arrays
+from mosdeploy.export.onnx.builder import GraphOptions, state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec

@@ -6,9 +6,8 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, helper
 
-from mosdeploy.export.onnx.builder import GraphBuilder
+from mosdeploy.export.onnx.builder import GraphBuilder, make_model
 from mosdeploy.export.onnx.initializers import InlineInitializers
-from mosdeploy.export.onnx.model import make_model
 
 
 def open_model(model: ModelProto) -> onnxruntime.InferenceSession:

@@ -1,6 +1,6 @@
 """Parts that any Transformer uses, as nodes: positions, residual stream, attention, FFN."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -232,3 +232,158 @@ def feed_forward(stream: ResidualStream, owner: str, ffn_dim: int) -> None:
     op_type, domain = ACTIVATION_OPS[spec.activation]
     hidden = builder.op(op_type, inner.apply(builder, stream.reads), domain=domain)  # (..., ffn)
     stream.add(outer.apply(builder, hidden))
+
+
+# -- texts of different lengths in one row, without padding: what is computed for a token alone runs
+# on all tokens together, and attention on one text after another ---------------------------------
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The parts of a row that are a text each, in order."""
+
+    starts: str
+    ends: str
+    count: str
+
+    def of(self, body: GraphBuilder, number: str, row: str) -> str:
+        """One text (1, n, ...) of a row (1, T, ...)."""
+        ends = (_entry(body, x, number, axis=0) for x in (self.starts, self.ends))
+        return body.op("Slice", row, *ends, body.constant([1]))
+
+    def firsts(self, builder: GraphBuilder, row: str) -> str:
+        """The first token of each text, (1, B, ...), of a row (1, T, ...)."""
+        return builder.op("Gather", row, self.starts, axis=1)
+
+
+def packed_self_attention(
+    stream: ResidualStream, owner: str, heads: int, segments: Segments
+) -> None:
+    """Let all tokens of the stream (1, T, D) attend to those of their text."""
+    spec = stream.spec
+    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    row = qkv.apply(stream.builder, stream.reads)  # (1, T, 3q)
+
+    def attend(body: GraphBuilder, text: str, number: str | None) -> str:
+        parts = body.ops("Split", text, outputs=3, axis=-1, num_outputs=3)
+        return body.op("MultiHeadAttention", *parts, domain=CONTRIB, num_heads=heads)
+
+    project_out(stream, owner, _text_by_text(stream, owner, segments, row, attend))
+
+
+def packed_first_attention(
+    stream: ResidualStream, owner: str, heads: int, segments: Segments
+) -> None:
+    """Let the first token of each text alone attend to those of its text, and shorten the stream to
+    these tokens, (1, B, D): for a last layer of which nothing else is read.
+    """
+    builder = stream.builder
+    spec = stream.spec
+    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    row = attended.apply(builder, stream.reads)  # (1, T, 2q)
+    stream.reads, stream.total = (segments.firsts(builder, x) for x in (stream.reads, stream.total))
+    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    queries = query.apply(builder, stream.reads)  # (1, B, q)
+
+    def attend(body: GraphBuilder, text: str, number: str | None) -> str:
+        halves = body.ops("Split", text, outputs=2, axis=-1, num_outputs=2)
+        own = queries if number is None else _entry(body, queries, number, axis=1)
+        return body.op("MultiHeadAttention", own, *halves, domain=CONTRIB, num_heads=heads)
+
+    project_out(stream, owner, _text_by_text(stream, owner, segments, row, attend))
+
+
+def _text_by_text(
+    stream: ResidualStream,
+    owner: str,
+    segments: Segments,
+    row: str,
+    attend: Callable[[GraphBuilder, str, str | None], str],
+) -> str:
+    """What attention gives for each text of a row (1, T, ...), side by side again, (1, T, q)."""
+    builder = stream.builder
+    width = stream.spec.qkv_dim
+
+    def loop(body: GraphBuilder) -> str:
+        found = body.for_each(
+            owner,
+            segments.count,
+            (1, None, width),
+            lambda text, number: attend(text, segments.of(text, number, row), number),
+        )
+        return body.op("ConcatFromSequence", found, axis=1)
+
+    is_alone = builder.op("Equal", segments.count, builder.constant(1))
+    mixed = builder.branch(owner, is_alone, lambda body: attend(body, row, None), loop)
+    # moves nothing: without a known rank, ONNX Runtime fuses no bias with what follows
+    return builder.op("Reshape", mixed, builder.constant([1, -1, width]))
+
+
+def _entry(body: GraphBuilder, x: str, number: str, axis: int) -> str:
+    """One entry along an axis, which stays."""
+    row = body.op("Unsqueeze", number, body.constant([0]))
+    return body.op("Gather", x, row, axis=axis)
+
+
+# -- a padded batch by ONNX's own operators, without branches and loops: for execution providers
+# that take these apart, as those of GPUs and OpenVINO do ------------------------------------------
+
+
+def padding_bias(builder: GraphBuilder, is_real: str) -> str:
+    """What is added to the scores of each position, float (B, 1, 1, S), where real tokens are given
+    as bool (B, S).
+    """
+    zero, masked = (builder.constant(value, np.float32) for value in (0, MASKED))
+    bias = builder.op("Where", is_real, zero, masked)
+    return builder.op("Unsqueeze", bias, builder.constant([1, 2]))
+
+
+def padded_self_attention(stream: ResidualStream, owner: str, heads: int, bias: str) -> None:
+    """Let all positions of the stream (B, S, D) attend to the real ones of their text."""
+    spec = stream.spec
+    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    row = qkv.apply(stream.builder, stream.reads)  # (B, S, 3q)
+    query, key, value = stream.builder.ops("Split", row, outputs=3, axis=-1, num_outputs=3)
+    mixed = _mixed(stream.builder, (query, key, value), heads, spec.qkv_dim, bias)
+    project_out(stream, owner, mixed)
+
+
+def padded_first_attention(stream: ResidualStream, owner: str, heads: int, bias: str) -> None:
+    """Let the first position of each text alone attend to the real ones, and shorten the stream to
+    it, (1, B, D): for a last layer of which nothing else is read.
+    """
+    builder = stream.builder
+    spec = stream.spec
+    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    halves = attended.apply(builder, stream.reads)  # (B, S, 2q)
+    key, value = builder.ops("Split", halves, outputs=2, axis=-1, num_outputs=2)
+    stream.reads, stream.total = (_firsts(builder, x) for x in (stream.reads, stream.total))
+    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    queries = _as_rows(builder, query.apply(builder, stream.reads), (-1, 1, spec.qkv_dim))
+    mixed = _mixed(builder, (queries, key, value), heads, spec.qkv_dim, bias)  # (B, 1, q)
+    project_out(stream, owner, _as_rows(builder, mixed, (1, -1, spec.qkv_dim)))
+
+
+def _mixed(
+    builder: GraphBuilder, qkv: tuple[str, str, str], heads: int, width: int, bias: str
+) -> str:
+    """Values (B, S, q) mixed by the scores of queries (B, N, q) and keys (B, S, q): (B, N, q)."""
+    query, key, value = (_as_rows(builder, x, (0, -1, heads, width // heads)) for x in qkv)
+    query = builder.op("Transpose", query, perm=[0, 2, 1, 3])  # (B, heads, N, h)
+    key = builder.op("Transpose", key, perm=[0, 2, 3, 1])  # (B, heads, h, S)
+    value = builder.op("Transpose", value, perm=[0, 2, 1, 3])
+    scale = builder.constant((width // heads) ** -0.5, np.float32)
+    scores = builder.op("Mul", builder.op("MatMul", query, key), scale)
+    shares = builder.op("Softmax", builder.op("Add", scores, bias), axis=-1)
+    mixed = builder.op("Transpose", builder.op("MatMul", shares, value), perm=[0, 2, 1, 3])
+    return _as_rows(builder, mixed, (0, -1, width))
+
+
+def _firsts(builder: GraphBuilder, x: str) -> str:
+    """The first position of each text (B, S, D) side by side, (1, B, D)."""
+    first = builder.op("Gather", x, builder.constant(0), axis=1)
+    return builder.op("Unsqueeze", first, builder.constant([0]))
+
+
+def _as_rows(builder: GraphBuilder, x: str, shape: tuple[int, ...]) -> str:
+    return builder.op("Reshape", x, builder.constant(list(shape)))

@@ -1,15 +1,30 @@
-"""A graph under construction: nodes in order, small constants, initialisers, loop bodies."""
+"""A graph under construction, the model that is made of it, and the file that holds that."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
-from .initializers import Compute, InitializerSource, TensorSpec
+from ...spaces.genes import ArchConfig
+from ...spaces.spec import ModelSpec
+from .initializers import Array, Compute, InitializerSource, TensorSpec
+
+OPSET = 18
+IR_VERSION = 8
+"""Opset and file version that ONNX Runtime has read since 1.14, so that older devices can."""
 
 CONTRIB = "com.microsoft"
 """Domain of ONNX Runtime's fused operators."""
@@ -161,3 +176,58 @@ class GraphBuilder:
     ) -> GraphProto:
         """Return the nodes so far as a graph."""
         return helper.make_graph(self.nodes, self.name, inputs, outputs)
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What a graph depends on beside its `ModelSpec`, architecture and weights."""
+
+    max_positions: int
+    length_penalty: float = 0.6
+
+
+BuildGraph = Callable[
+    [ModelSpec, ArchConfig, Mapping[str, Array] | InitializerSource, GraphOptions | None],
+    ModelProto,
+]
+"""A family's function from a model, an architecture and its weights to the graph."""
+
+
+def make_model(
+    builder: GraphBuilder, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
+) -> ModelProto:
+    """Make a model of a graph; takes the initialisers out of the builder."""
+    graph = builder.graph(inputs, outputs)
+    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+    model = helper.make_model(
+        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="mosdeploy"
+    )
+    # last, and one by one: each step before, and a list of them, would be a copy of all weights
+    for name in list(builder.initializers):
+        model.graph.initializer.append(builder.initializers.pop(name))
+    return model
+
+
+def write_model(model: ModelProto, path: Path) -> None:
+    """Write a model weight by weight, and take the weights out of it."""
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    with path.open("wb") as file:
+        file.write(model.SerializeToString())
+        # protobuf reads a message that comes in several parts as one
+        for tensor in tensors:
+            part = ModelProto()
+            part.graph.initializer.append(tensor)
+            file.write(part.SerializeToString())
+
+
+def state_arrays(state_dict: Mapping[str, object]) -> dict[str, Array]:
+    """Turn a torch network's `state_dict()` into float32 arrays, without importing torch."""
+    return {
+        # as float32 first: numpy has no bf16
+        name: np.asarray(tensor.detach().float().cpu(), np.float32)  # type: ignore[attr-defined]
+        for name, tensor in state_dict.items()
+    }

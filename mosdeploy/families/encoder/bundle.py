@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config.encoder import EncoderRunConfig, TaskKind
 from ...errors import ExportError
-from ...export.onnx.model import GraphOptions
+from ...export.onnx.builder import GraphOptions
 from ...records import BundleManifest
 from ...runtime import Encoder
 from ...spaces.encoder import EncoderWorkload

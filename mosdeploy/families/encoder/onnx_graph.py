@@ -11,18 +11,21 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from ...export.onnx.blocks import (
     ACTIVATION_OPS,
     ResidualStream,
+    Segments,
     StackSpec,
     feed_forward,
     first_self_attention,
+    packed_first_attention,
+    packed_self_attention,
+    padded_first_attention,
+    padded_self_attention,
+    padding_bias,
     quantized_self_attention,
 )
-from ...export.onnx.builder import GraphBuilder
+from ...export.onnx.builder import GraphBuilder, GraphOptions, make_model
 from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
 from ...export.onnx.linear import LinearLayer
-from ...export.onnx.model import GraphOptions, make_model
-from ...export.onnx.packing import Segments, packed_first_attention, packed_self_attention
-from ...export.onnx.padded import padded_first_attention, padded_self_attention, padding_bias
 from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
 from ...runtime.manifest import INDEPENDENT_ROWS
 from ...spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload

@@ -19,7 +19,7 @@ from ...export.onnx.blocks import (
     position_table,
     self_attention,
 )
-from ...export.onnx.builder import GraphBuilder
+from ...export.onnx.builder import GraphBuilder, GraphOptions, make_model
 from ...export.onnx.decoding import (
     Decoder,
     NextTokens,
@@ -28,10 +28,8 @@ from ...export.onnx.decoding import (
     greedy_search,
     step_limits,
 )
-from ...export.onnx.embedding import TiedEmbedding
+from ...export.onnx.embedding import RestrictedLogits, TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
-from ...export.onnx.model import GraphOptions, make_model
-from ...export.onnx.restricted import RestrictedLogits
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec

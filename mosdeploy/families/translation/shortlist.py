@@ -10,7 +10,7 @@ from scipy import sparse
 
 from ...config.translation import TranslationRunConfig
 from ...data.ragged import Ragged
-from ...export.onnx.model import GraphOptions
+from ...export.onnx.builder import GraphOptions
 from ...family import TaskData
 from ...spaces.translation import TranslationWorkload, num_own
 from .dataset import TranslationDataset, tokenize_pairs

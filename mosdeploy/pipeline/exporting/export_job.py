@@ -112,7 +112,7 @@ class ExportSource:
 
     def arrays(self) -> dict[str, Any]:
         """Return the weights by name."""
-        from ...export.onnx.model import state_arrays
+        from ...export.onnx.builder import state_arrays
 
         arrays = state_arrays(self.chosen.subnet.state_dict())
         return arrays if self.vocabulary is None else self.vocabulary.weights(arrays)
@@ -175,7 +175,7 @@ def bundle_job(source: ExportSource, origin: "BundleOrigin", limits: ExportConfi
 def onnx_builder(source: ExportSource) -> "ModelBuilder":
     """What writes a subnet's `model.onnx` into a folder."""
     from ...export.bundle import BuiltModel
-    from ...export.onnx.model import write_model
+    from ...export.onnx.builder import write_model
     from ...runtime.manifest import ONNX_MODEL_NAME
 
     state = source.state

@@ -9,20 +9,18 @@ from mosdeploy.export.onnx.blocks import (
     MASKED,
     CrossKeyValues,
     ResidualStream,
+    Segments,
     StackSpec,
     cached_self_attention,
     cross_attention,
     cross_keys_values,
     feed_forward,
     first_self_attention,
+    packed_first_attention,
+    packed_self_attention,
     position_table,
     quantized_self_attention,
     self_attention,
-)
-from mosdeploy.export.onnx.packing import (
-    Segments,
-    packed_first_attention,
-    packed_self_attention,
 )
 
 HEADS = 2

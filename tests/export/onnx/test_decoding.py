@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_parts import open_model
 
-from mosdeploy.export.onnx.builder import GraphBuilder
+from mosdeploy.export.onnx.builder import GraphBuilder, make_model
 from mosdeploy.export.onnx.decoding import (
     Decoder,
     SpecialTokens,
@@ -18,7 +18,6 @@ from mosdeploy.export.onnx.decoding import (
 )
 from mosdeploy.export.onnx.embedding import TiedEmbedding
 from mosdeploy.export.onnx.initializers import InlineInitializers
-from mosdeploy.export.onnx.model import make_model
 
 PAD, BOS, EOS = range(3)
 VOCAB_SIZE = 5

@@ -6,10 +6,16 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, checker, helper
 
-from mosdeploy.export.onnx.builder import CONTRIB, GraphBuilder
+from mosdeploy.export.onnx.builder import (
+    CONTRIB,
+    GraphBuilder,
+    GraphOptions,
+    make_model,
+    state_arrays,
+    write_model,
+)
 from mosdeploy.export.onnx.initializers import InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
-from mosdeploy.export.onnx.model import GraphOptions, make_model, state_arrays, write_model
 
 
 def make_linear() -> tuple[GraphBuilder, ModelProto]:

@@ -7,11 +7,10 @@ import numpy as np
 from markupsafe import Markup
 from onnx import ModelProto, TensorProto, helper
 
-from mosdeploy.export.onnx.builder import GraphBuilder
+from mosdeploy.export.onnx.builder import GraphBuilder, GraphOptions, make_model
 from mosdeploy.export.onnx.embedding import TiedEmbedding
 from mosdeploy.export.onnx.initializers import InitializerSource, InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
-from mosdeploy.export.onnx.model import GraphOptions, make_model
 from mosdeploy.export.quantize import SCHEMES
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import FamilyPage
