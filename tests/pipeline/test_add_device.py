@@ -1,6 +1,5 @@
 """A profile for a new board, from a look at it."""
 
-import contextlib
 import platform
 import tomllib
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from walking import make_run_folder
 from mosdeploy.config.device import DeviceProfile, list_profiles, load_profile
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.devices.device import Device
+from mosdeploy.devices.local import LocalSession
 from mosdeploy.errors import ConfigError, ConnectError
 from mosdeploy.pipeline.add_device import add_device, llvm_cpu, profile_text
 from mosdeploy.record import parse
@@ -125,8 +125,10 @@ def test_a_build_for_gpus_is_tried_on_one(
         }
         return PI.model_copy(update=found)
 
-    connected = contextlib.nullcontext()
-    monkeypatch.setattr("mosdeploy.pipeline.add_device.connector", lambda *_: lambda: connected)
+    monkeypatch.setattr(
+        "mosdeploy.pipeline.add_device.device_at",
+        lambda profile, _: Device(LocalSession(), profile),
+    )
     monkeypatch.setattr("mosdeploy.devices.job.refuse_if_busy", lambda *_: None)
     monkeypatch.setattr("mosdeploy.devices.probe.probe", probe)
     added = add_device(tmp_path, "new", "board")
