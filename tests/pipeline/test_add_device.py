@@ -1,5 +1,6 @@
 """A profile for a new board, from a look at it."""
 
+import contextlib
 import platform
 import tomllib
 from collections.abc import Iterator
