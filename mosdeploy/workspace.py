@@ -143,9 +143,6 @@ class Workspace:
     def newest_bundle_path(self) -> Path:
         return self.bundles_dir / ".newest"
 
-    def task_root(self, name: str) -> Path:
-        return self.root / "runs" / name
-
     @property
     def formats_dir(self) -> Path:
         return self.root / "formats"

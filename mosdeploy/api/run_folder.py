@@ -182,7 +182,6 @@ class RunFolder:
         *,
         steps: int | None = None,
         from_scratch: bool = False,
-        task: str | Path | None = None,
     ) -> SubnetCard:
         """Train one subnet alone, from its inherited weights or from scratch.
 
@@ -192,29 +191,11 @@ class RunFolder:
             `winner`; `3`, the third of the search's front; `18ms`, the best of the front within 18
             ms, as measured or, where it was not, as predicted; a finalist's key; `largest`,
             `smallest`; or a JSON file with an architecture.
-        task
-            The TOML of another task that the supernet serves: the subnet gets a fresh head and is
-            trained in a folder of its own, `task(NAME)`, which holds its scores.
         """
         from ..pipeline.finetune import FinetuneOptions, finetune
-        from ..pipeline.tasks import finetune_task
 
         options = FinetuneOptions(str(pick), steps, from_scratch)
-        if task is not None:
-            return finetune_task(self._context, Path(task), options).subnet
         return finetune(self._context, options)
-
-    def task(self, name: str) -> "RunFolder":
-        """The run folder that `finetune(task=...)` made of a file of this `name`.
-
-        Raises
-        ------
-        ConfigError
-            If there is none; names those that there are.
-        """
-        from ..pipeline.tasks import open_task
-
-        return RunFolder(open_task(self._context, name))
 
     def evaluate(
         self, picks: Pick | Sequence[Pick] | None = None, *, beam: int | None = None

@@ -224,9 +224,9 @@ class RunConfig(Record):
         versions that mosdeploy itself asks for.
     data_note
         What else the digest of a family's data covers, in words.
-    served_by
-        In the folder of a task that `finetune --task` made, the run folder whose supernet serves
-        it; data are named from there.
+    supernet_from
+        The run folder whose supernet serves this task; all that this file does not say is as in the
+        run file there.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
@@ -234,7 +234,7 @@ class RunConfig(Record):
 
     family: str
     device: Name | None = None
-    served_by: str | None = Field(None, exclude_if=operator.not_)
+    supernet_from: str | None = Field(None, exclude_if=operator.not_)
     space: CostedSpace
     supernet: SupernetConfig = SupernetConfig()
     training: TrainingConfig = TrainingConfig()

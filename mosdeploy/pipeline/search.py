@@ -61,10 +61,10 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     from ..training.distributed import init_distributed
 
     options = options or SearchOptions()
-    if context.config.served_by is not None:
+    if (base := context.config.supernet_from) is not None:
         raise ConfigError(
-            "the architecture of this task was chosen when its folder was made; search in "
-            f"{context.run.data_root}, then run `mosdeploy finetune --task` there"
+            "this task takes what was found in the supernet that serves it: search in "
+            f"{context.files.root / base}, then run `mosdeploy train` here"
         )
     name = context.run.profiled_device_name(options.device)
     load_profile(name, context.files.root)

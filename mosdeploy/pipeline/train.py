@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from ..errors import ConfigError, MosdeployError
+from ..errors import MosdeployError
 from ..record import Record, parse
 from ..records import SupernetCard, TrainingBudget
 from ..run_folder.artifact import Artifact, Making, digest, explain_difference
@@ -20,6 +21,7 @@ from ..run_folder.teacher import finished_teacher, remove_other_teachers
 from ..run_folder.trained_run import supernet_inputs
 from ..storage import sha256_file, write_record
 from .training.prepare import prepare, restore_teacher
+from .training.serving import take_search, take_supernet
 from .training.token_files import read_tokens, remove_tokens, training_progress
 
 if TYPE_CHECKING:
@@ -56,9 +58,13 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
             prepared = parse(_Prepared, json.loads(told), "rank 0")
             if not prepared.is_done:
                 work = _beside(context, prepared.budget)
-                distributed.first("trained", _train(work, prepared, distributed))
+                if context.config.supernet_from is None:
+                    finish = _train(work, prepared, distributed)
+                else:
+                    finish = partial(take_supernet, work, prepared.inputs)
+                distributed.first("trained", finish)
         # the new supernet has taken its place here, on the first rank
-        distributed.first("placed", lambda: _remove_teachers(context, prepared))
+        distributed.first("placed", lambda: _finish(context, prepared))
         return context.run.supernet_card()
 
 
@@ -66,34 +72,29 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
     """Hold the folder; make of the data what all ranks read. The first rank's part."""
     check_named(context)
     config = context.config
-    data = context.family.load_data(config, context.run.data_root)
+    data = context.family.load_data(config, context.files.root)
     budget = training_budget(context, options.time_s)
     run = with_budget(context.run, budget)
     inputs = supernet_inputs(run, data.sha256)
     artifact = replace(Catalog(context).supernet, inputs=lambda: inputs)
-    is_replaced = _tell_replacement(context, artifact)
-    if config.served_by is not None and (is_replaced or artifact.made(artifact.folder) is None):
-        raise ConfigError(
-            f"the supernet of this task is that of {context.run.data_root}; run `mosdeploy "
-            "finetune --task` there again"
-        )
+    _tell_replacement(context, artifact)
     making: Making = held.enter_context(artifact.make(train_command(budget)))
     if making.is_done:
         restore_teacher(replace(context, run=run), data)
         context.progress.say("already trained from this data and configuration")
-    else:
+    elif config.supernet_from is None:
         prepare(_beside(context, budget), data, context.files)
     return _Prepared(
         inputs=making.inputs, data_sha256=data.sha256, budget=budget, is_done=making.is_done
     ).model_dump_json()
 
 
-def _tell_replacement(context: Context, artifact: Artifact) -> bool:
+def _tell_replacement(context: Context, artifact: Artifact) -> None:
     """Say how a supernet that stands here differs from the one to train, if it does."""
     try:
         made = artifact.made(artifact.folder)
     except MosdeployError:
-        return False
+        return
     changed = "" if made is None else explain_difference(made.inputs, artifact.inputs())
     if changed:
         context.progress.say(
@@ -101,7 +102,6 @@ def _tell_replacement(context: Context, artifact: Artifact) -> bool:
             "trained; then the search, subnets and bundles made from it no longer count: to keep "
             "them, stop now and train in another run folder"
         )
-    return bool(changed)
 
 
 def _beside(context: Context, budget: TrainingBudget | None) -> Context:
@@ -171,8 +171,10 @@ def _card(
     )
 
 
-def _remove_teachers(context: Context, prepared: _Prepared) -> str:
-    """Remove the teachers of supernets that were replaced."""
+def _finish(context: Context, prepared: _Prepared) -> str:
+    """Remove the teachers of supernets that were replaced; take what was searched elsewhere."""
+    if context.config.supernet_from is not None:
+        take_search(context)
     run = with_budget(context.run, prepared.budget)
     remove_other_teachers(run, prepared.data_sha256)
     return ""

@@ -105,10 +105,10 @@ def _deploy(context: Context, device: str, *, strict: bool) -> Deployment:
 
 def _check_ends(context: Context, device: str) -> None:
     """Refuse, before hours of training, what is known to end without a bundle."""
-    if context.config.served_by is not None:
+    if context.config.supernet_from is not None:
         raise ConfigError(
-            "this is the folder of a task, whose subnet is trained already: run `mosdeploy "
-            "evaluate`, `mosdeploy export`, `mosdeploy deploy`, `mosdeploy report`"
+            "a task of another supernet is not searched: run `mosdeploy train`, `mosdeploy "
+            "finetune`, `mosdeploy evaluate`, `mosdeploy export`, `mosdeploy deploy`"
         )
     if Launch.read().size > 1:
         raise ConfigError(
@@ -118,6 +118,6 @@ def _check_ends(context: Context, device: str) -> None:
     check_named(context, device)
     check_real(context, device)
     config = context.config
-    data = context.family.load_data(config, context.run.data_root)
+    data = context.family.load_data(config, context.files.root)
     # a family whose networks answer nothing says so here
     context.family.bundle_settings(config, config.workload, data)

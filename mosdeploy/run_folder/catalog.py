@@ -104,8 +104,9 @@ class Catalog:
             yield self.subnet(winner.key, self._winner_weights(winner))
         if self._has_test:
             yield self.scores
-        yield self.bundle(self._newest)
-        yield from self.deployments()
+        if self.context.config.gives_answers:
+            yield self.bundle(self._newest)
+            yield from self.deployments()
         yield self.report
 
     def others(self) -> Iterator[Artifact]:
@@ -158,8 +159,8 @@ class Catalog:
 
     @cached_property
     def _loaded(self) -> TaskData:
-        run = self.context.run
-        return self.context.family.load_data(self.context.config, run.data_root)
+        context = self.context
+        return context.family.load_data(context.config, context.files.root)
 
     @property
     def teacher(self) -> Artifact:
@@ -210,8 +211,6 @@ class Catalog:
         job = readable_record(JobRecord, self.context.files.beside.supernet_dir / JOB_NAME)
         if job is not None:
             return job.command
-        if self.context.config.served_by is not None:
-            return self.context.run.supernet_command
         return train_command(self._card.budget if self._card else None)
 
     def _made_supernet(self, folder: Path) -> Made | None:
@@ -251,7 +250,7 @@ class Catalog:
     @cached_property
     def _device(self) -> str | None:
         """The device of the walk; None if it needs none, or several were profiled."""
-        if self.context.config.served_by is not None:
+        if self.context.config.supernet_from is not None:
             return None
         with contextlib.suppress(ConfigError):
             return self.context.run.profiled_device_name(None)
@@ -403,8 +402,8 @@ class Catalog:
     def _search_command(self) -> str:
         """The last search again, else one within the run file's limit or a middle one."""
         context = self.context
-        if context.config.served_by is not None:
-            return context.run.supernet_command
+        if context.config.supernet_from is not None:
+            return TRAIN
         last = readable_record(SearchResult, context.files.search_result_path)
         if last is not None:
             return search_command(context, last.limits, last.device, last.statistic)

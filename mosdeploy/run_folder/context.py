@@ -79,4 +79,4 @@ class Context:
     def check_checkpoint(self) -> None:
         """Refuse a space that is not that of the checkpoint, before anything is measured for it."""
         if self.family.check_checkpoint is not None:
-            self.family.check_checkpoint(self.config, self.run.data_root)
+            self.family.check_checkpoint(self.config, self.files.root)

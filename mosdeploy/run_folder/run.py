@@ -2,7 +2,6 @@
 
 import contextlib
 import platform
-import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,33 +30,9 @@ class Run:
         return load_family(self.config.family)
 
     @property
-    def data_root(self) -> Path:
-        """Folder that the run file's data are named from: of a served task, that of the run whose
-        supernet serves it.
-        """
-        root = self.workspace.root
-        served_by = self.config.served_by
-        # resolved, as the folder of the task need not be there yet
-        return root if served_by is None else (root / served_by).resolve()
-
-    @property
     def origin(self) -> str:
         """Names the run folder to people who meet what it left on a device: `HOST:PATH`."""
         return f"{platform.node()}:{self.workspace.root.resolve()}"
-
-    @property
-    def supernet_command(self) -> str:
-        """What makes the supernet of the folder, again too: a training; of a served task, what
-        makes its folder: its supernet, its tokenizer and its architecture.
-        """
-        if self.config.served_by is None:
-            return "mosdeploy train"
-        # the folder has the name of the task's file; where that lies, the folder does not say
-        name = f"{self.workspace.root.resolve().name}.toml"
-        usual = self.data_root / "tasks" / name
-        path = str(usual) if usual.exists() else name
-        served_from = shlex.quote(str(self.data_root))
-        return f"mosdeploy finetune --task {shlex.quote(path)} --dir {served_from}"
 
     def job_id(self, dataset_id: str) -> str:
         """Names the job that measures a dataset on a board: a copy of the run folder, which has the
@@ -111,14 +86,14 @@ class Run:
             changed = explain_difference(card.inputs, settings(self.config.space, "space"))
             raise StaleInputError(
                 f"the search space in {CONFIG_NAME} is not the one that the supernet was trained "
-                f"on: {changed}; restore it, or run `{self.supernet_command}` again"
+                f"on: {changed}; restore it, or run `mosdeploy train` again"
             )
         return card
 
     def whole_supernet_card(self) -> SupernetCard:
         """Card of the supernet that stands here, of whichever space."""
         files = self.workspace
-        card = read_record(SupernetCard, files.supernet_card_path, self.supernet_command)
+        card = read_record(SupernetCard, files.supernet_card_path, "mosdeploy train")
         for path, sha256 in (
             (files.supernet_path, card.supernet_sha256),
             (files.tokenizer_path, card.tokenizer_sha256),
@@ -126,7 +101,7 @@ class Run:
             if not path.exists() or sha256_file(path) != sha256:
                 raise StaleInputError(
                     f"{path} is missing or is not the file that {files.supernet_card_path.name} "
-                    f"was written for; run `{self.supernet_command}` again"
+                    f"was written for; run `mosdeploy train` again"
                 )
         return card
 

@@ -17,7 +17,6 @@ from ..records import (
     Runtime,
     ScoreTable,
     SearchResult,
-    SubnetCard,
     WeightOrigin,
 )
 from ..spaces import AnyArch, Precision
@@ -255,16 +254,6 @@ class DemoSummary(WalkSummary):
 
     scores: ScoreTable
     hand_designed: HandDesigned | None = None
-
-
-class TaskSummary(Record):
-    """A task that a supernet serves: the run folder that it has now, the subnet that was trained
-    there, and its scores, None without test examples.
-    """
-
-    root: str
-    subnet: SubnetCard
-    scores: ScoreTable | None
 
 
 class FormatSummary(Record):

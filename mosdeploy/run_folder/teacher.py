@@ -26,7 +26,7 @@ def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[
         return data.train
     show = functools.partial(progress.update, "teacher")
     folder = run.workspace.teacher_dir
-    return run.family.distill(data, run.config, run.data_root, folder, show)
+    return run.family.distill(data, run.config, run.workspace.root, folder, show)
 
 
 def train_teacher(
@@ -57,7 +57,7 @@ def remove_other_teachers(run: Run, data_sha256: str) -> None:
 def finished_teacher(run: Run, data_sha256: str, progress: Progress = SILENT) -> Teacher | None:
     """Open the teacher that `train` left; None for a task that another run's supernet serves."""
     # what serves a task has the teacher of other data
-    if run.family.open_teacher is None or run.config.served_by is not None:
+    if run.family.open_teacher is None or run.config.supernet_from is not None:
         return None
     return run.family.open_teacher(_task(run, data_sha256, progress))
 
@@ -74,7 +74,7 @@ def is_taught(run: Run, data_sha256: str) -> bool:
 def _task(run: Run, data_sha256: str, progress: Progress) -> TeacherTask:
     return TeacherTask(
         config=run.config,
-        root=run.data_root,
+        root=run.workspace.root,
         folder=run.workspace.teacher_dir,
         data_sha256=data_sha256,
         show_labels=functools.partial(progress.update, "label"),

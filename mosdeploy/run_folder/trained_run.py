@@ -85,7 +85,7 @@ class TrainedRun:
     @cached_property
     def data(self) -> TaskData:
         """The examples that the supernet was trained, or is to be judged, on."""
-        data = self.family.load_data(self.config, self.run.data_root)
+        data = self.family.load_data(self.config, self.files.root)
         changed = explain_difference(self.card.inputs, supernet_inputs(self.run, data.sha256))
         if changed:
             raise StaleInputError(
@@ -102,8 +102,7 @@ class TrainedRun:
     @property
     def _train_command(self) -> str:
         """What makes the supernet again, for what it was trained for."""
-        is_served = self.config.served_by is not None
-        return self.run.supernet_command if is_served else train_command(self.card.budget)
+        return train_command(self.card.budget)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -238,9 +237,8 @@ class TrainedRun:
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet."""
         path = self.files.search_result_path
-        # the architecture of a task comes with its folder
-        is_served = self.config.served_by is not None
-        command = self.run.supernet_command if is_served else "mosdeploy search"
+        is_served = self.config.supernet_from is not None
+        command = "mosdeploy train" if is_served else "mosdeploy search"
         result = read_record(SearchResult, path, command)
         if result.supernet_sha256 != self.card.supernet_sha256:
             raise StaleInputError(f"{path} was found in another supernet; run `{command}` again")
@@ -276,6 +274,10 @@ def supernet_inputs(run: Run, data_sha256: str | None) -> dict[str, JsonValue]:
     }
     for section, record in config.data_sections.items():
         found |= settings(record, section)
+    if config.supernet_from is not None:
+        base = Workspace(run.workspace.root / config.supernet_from)
+        card = read_record(SupernetCard, base.supernet_card_path, "mosdeploy train")
+        found[f"supernet in {config.supernet_from}"] = f"{DIGEST}{card.supernet_sha256}"
     if data_sha256 is not None:
         found["data"] = f"{DIGEST}{data_sha256}"
     return found

@@ -79,8 +79,8 @@ def bundle_settings(
     task = config.task
     if not config.gives_answers:
         raise ExportError(
-            "a masked-lm network has no answer that a bundle could give; fine-tune it on a task "
-            "first: `mosdeploy finetune --task FILE`"
+            "a masked-lm network has no answer that a bundle could give: write the run file of a "
+            "task, with supernet_from at its top, in another folder"
         )
     scale = {}
     if task.kind == "regression":  # on which answers are compared

@@ -146,7 +146,7 @@ def smaller_vocabulary(state: TrainedRun, limits: ExportConfig) -> "SmallerVocab
         )
     texts: list[str] = []
     if limits.vocabulary_texts is not None:
-        texts = list(read_text_lines(state.run.data_root / limits.vocabulary_texts))
+        texts = list(read_text_lines(state.files.root / limits.vocabulary_texts))
     smaller = trim(state.files.tokenizer_path, [*state.data.train, *state.data.valid], texts)
     # a training that ends meanwhile replaces the file: this refuses another one
     state.tokenizer_bytes()
