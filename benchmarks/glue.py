@@ -11,8 +11,8 @@ Metrics are GLUE's: Matthews' correlation (CoLA), F1 and accuracy (MRPC, QQP),
 Pearson's and Spearman's correlation (STS-B), accuracy elsewhere; MNLI is the matched part. The
 average is over the tasks of the table, and of both metrics where a task has two.
 
-Each subnet and task has a run folder of its own, `RUN/runs/glue-TASK-PICK`, as `mosdeploy finetune
---task` makes it. A killed run goes on with the same command.
+Each subnet and task has a run folder of its own, `RUN/runs/glue-TASK-PICK`. A killed run goes on
+with the same command.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from sklearn.metrics import f1_score
 from walk_cells import markdown
 
 import mosdeploy
-from mosdeploy.config import parse_run_config
 from mosdeploy.data.batches import Batches
 from mosdeploy.errors import ConfigError
 from mosdeploy.record import read_toml
@@ -119,7 +118,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--rate", type=float, default=5e-5, help="peak of the learning rate")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a batch")
-    parser.add_argument("--seeds", type=int, default=1, help="the best by validation is kept")
     parser.add_argument("--json", type=Path, help="keep the results in this file")
     options = parser.parse_args()
     found = {pick: row(options, pick) for pick in options.picks}
@@ -140,13 +138,16 @@ def scores(options: argparse.Namespace, pick: str, task: str) -> dict[str, float
     """Finetune a subnet on a task, and score it: GLUE's metrics, and parameters in millions."""
     root = options.run.absolute()
     content = task_file(options, root, task)
-    name = f"glue-{task}-{Path(pick).stem}"
-    path = root / "tasks" / f"{name}.toml"
-    steps = num_steps(root, content, options.epochs)
+    folder = root / "runs" / f"glue-{task}-{Path(pick).stem}"
+    path = folder / "mosdeploy.toml"
+    content = {"supernet_from": "../..", **content}
+    atomic_write(path, tomli_w.dumps(content))
+    steps = num_steps(root, folder, options.epochs)
     atomic_write(path, tomli_w.dumps({**content, "finetune": {"steps": steps}}))
-    run = mosdeploy.open_run(root)
-    card = run.finetune(pick, seeds=options.seeds, task=path)
-    state = trained_run(open_run(run.task(name).root))
+    run = mosdeploy.open_run(folder)
+    run.train()
+    card = run.finetune(pick)
+    state = trained_run(open_run(folder))
     chosen = select_subnet(state, card.arch, card.weights)
     examples = state.scored(state.data.test, state.config.workload)
     answers = examples.predict(chosen.subnet, [list(ids) for ids in examples.input_ids])
@@ -191,13 +192,12 @@ def task_file(options: argparse.Namespace, root: Path, task: str) -> dict[str, A
     return {"task": section, "training": training}
 
 
-def num_steps(root: Path, content: dict[str, Any], epochs: float) -> int:
+def num_steps(root: Path, folder: Path, epochs: float) -> int:
     """How many batches so many epochs of a task's training examples are."""
-    run = open_run(root)
-    data = {**read_toml(root / "mosdeploy.toml"), **content}
-    config = parse_run_config(data, "the run file of the task")
-    examples = run.family.load_data(config, root).train
-    tokenizer = trained_run(run).tokenizer
+    run = open_run(folder)
+    config = run.config
+    examples = run.family.load_data(config, folder).train
+    tokenizer = trained_run(open_run(root)).tokenizer
     dataset = run.family.tokenize(tokenizer, examples, config)
     tokens = config.training.tokens_per_batch
     return max(1, round(epochs * len(Batches(dataset, tokens, config.training.seed))))

@@ -90,7 +90,7 @@ def test_every_verb_is_a_method() -> None:
     verbs = set(typer.main.get_command(app).commands)
     methods = {name for name in vars(mosdeploy.RunFolder) if not name.startswith("_")}
     assert verbs - methods == set(NOT_METHODS)
-    assert methods - verbs == {"root", "config", "predictor", "export_format", "answer", "task"}
+    assert methods - verbs == {"root", "config", "predictor", "export_format", "answer"}
 
 
 @pytest.mark.parametrize("verb", [x for x in VERBS if x.__name__ not in NOT_METHODS])

@@ -11,7 +11,6 @@ from encoder_walking import write_checkpoint
 from page_folders import (
     deployed_within,
     in_a_folder_of_texts,
-    in_an_untrained_folder,
     make_readers_home,
     make_searched,
     with_two_bundles,
@@ -235,20 +234,16 @@ WALKS = {
         },
     ),
     ROOT / "docs" / "corpus-and-training.md": Walk(
+        is_searched=True,
         before={
-            "mosdeploy profile": in_an_untrained_folder,
-            "mosdeploy finetune --task": in_a_folder_of_texts,
+            "mosdeploy train --dir runs/sst2": in_a_folder_of_texts,
         },
         shows={
-            "mosdeploy profile": "^rpi: 12 measured now",
-            "mosdeploy train --max-latency": "^supernet: 120 steps",
-            "mosdeploy search": "limit 20 ms kept$",
             "mosdeploy train --dry-run": "^configured: 120 steps of ",
             "mosdeploy finetune  ": r"^finetuned \w+: 40 steps",
             "mosdeploy finetune --from-scratch": r"^scratch \w+: 160 steps",
             "mosdeploy finetune --pick largest": r"^finetuned \w+: 40 steps",
-            "mosdeploy finetune --seeds": "the best of 3 seeds",
-            "mosdeploy finetune --task": "^ +winner, finetuned: accuracy ",
+            "mosdeploy finetune --dir": r"^finetuned \w+: 150 steps",
             "mosdeploy export": "^bundle runs/sst2/bundles/classification-.* finetuned weights$",
         },
     ),

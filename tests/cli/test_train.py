@@ -40,7 +40,7 @@ def cost(step_s: float) -> TrainingCost:
 @pytest.fixture
 def measured_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a folder whose device was not profiled."""
-    monkeypatch.setattr("mosdeploy.pipeline.status.following", lambda _: "mosdeploy profile")
+    monkeypatch.setattr("mosdeploy.run_folder.status.next_command", lambda _: "mosdeploy profile")
 
 
 @pytest.mark.usefixtures("measured_next")

@@ -52,17 +52,14 @@ def make_searched(folder: Path) -> Path:
     return root
 
 
-def in_an_untrained_folder(folder: Path) -> Path:
-    return make_untrained(folder.parent / "en-de")
-
-
 def in_a_folder_of_texts(folder: Path) -> Path:
     """Where a run of texts without labels was searched, beside a task that has them."""
     root = make_encoder_folder(folder.parent / "texts", "masked-lm")
+    task = root / "runs" / "sst2"
+    (task / "data").mkdir(parents=True)
     lines = [json.dumps(row) for row in examples("classification")]
-    (root / "data" / "sst2.jsonl").write_text("\n".join(lines) + "\n")
-    (root / "tasks").mkdir()
-    (root / "tasks" / "sst2.toml").write_text(TASK.replace("labelled", "sst2"))
+    (task / "data" / "labelled.jsonl").write_text("\n".join(lines) + "\n")
+    (task / "mosdeploy.toml").write_text(f'supernet_from = "../.."\n{TASK}')
     run = opened(root)
     run.train()
     run.search(max_parameters=10**9, verify=False)

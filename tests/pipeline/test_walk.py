@@ -75,10 +75,10 @@ def test_a_walk_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_task_is_not_walked(tmp_path: Path) -> None:
     make_short(tmp_path)
-    path = tmp_path / "mosdeploy.toml"
-    path.write_text('served_by = ".."\n' + path.read_text())
-    with pytest.raises(ConfigError, match="whose subnet is trained already: run `mosdeploy evalua"):
-        opened(tmp_path).walk("10s")
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "mosdeploy.toml").write_text('supernet_from = ".."\n')
+    with pytest.raises(ConfigError, match="a task of another supernet is not searched"):
+        opened(tmp_path / "task").walk("10s")
 
 
 def test_texts_that_nothing_answers_are_told_before_measuring(tmp_path: Path) -> None:
