@@ -9,14 +9,12 @@ from ..config.sections import SearchConfig
 from ..config.units import Statistic
 from ..errors import ConfigError, PredictorError, StaleInputError
 from ..evaluation.distributed import DistributedEvaluator
-from ..family import Family
 from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
 from ..run_folder.catalog import Catalog, search_command
 from ..run_folder.context import Context
 from ..run_folder.devices import check_reachable, check_real
 from ..run_folder.predictors import predictor, tail_ratio
-from ..run_folder.trained_run import VALID_SEED, TrainedRun, trained_run
-from ..spaces import ModelSpec
+from ..run_folder.trained_run import VALID_SEED, TrainedRun, cost_function, trained_run
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
@@ -29,7 +27,7 @@ from .verified import FinalistVerification, first_evolution
 if TYPE_CHECKING:
     from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
-    from ..search import Cost, Evolution, SearchOracle
+    from ..search import Evolution, SearchOracle
     from ..search.oracle import FloatArray, PredictMs
     from ..search.surrogate import PredictLoss
     from ..training.distributed import DistributedContext
@@ -264,26 +262,6 @@ def _with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
         return limits
     left_bytes = max(limits.max_memory_bytes - excess_bytes, 1)
     return limits.model_copy(update={"max_memory_bytes": left_bytes})
-
-
-def cost_function(
-    spec: ModelSpec, family: Family, tokenizer_size: int = 0
-) -> "Callable[[ArchConfig], Cost]":
-    """What an architecture costs besides time."""
-    from ..export.candidate import bundle_bytes
-    from ..search import Cost
-
-    def cost(arch: ArchConfig) -> Cost:
-        inventory = spec.inventory(arch)
-        model_bytes = bundle_bytes(spec, arch, family.build_graph)
-        return Cost(
-            num_parameters=inventory.num_parameters,
-            size_bytes=model_bytes + tokenizer_size,
-            num_body_parameters=inventory.num_body_parameters,
-            memory_bytes=model_bytes + inventory.activation_bytes,
-        )
-
-    return cost
 
 
 def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":

@@ -1,7 +1,7 @@
 """A trained run: what the verbs after `train` compute with."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from .teacher import finished_teacher, training_examples
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
+    from ..search import Cost
     from ..supernet.supernet import Supernet
 
 VALID_SEED = 1
@@ -281,3 +282,23 @@ def supernet_inputs(run: Run, data_sha256: str | None) -> dict[str, JsonValue]:
     if data_sha256 is not None:
         found["data"] = f"{DIGEST}{data_sha256}"
     return found
+
+
+def cost_function(
+    spec: ModelSpec, family: Family, tokenizer_size: int = 0
+) -> "Callable[[ArchConfig], Cost]":
+    """Return what tells what an architecture costs besides time."""
+    from ..export.candidate import bundle_bytes
+    from ..search import Cost
+
+    def cost(arch: ArchConfig) -> Cost:
+        inventory = spec.inventory(arch)
+        model_bytes = bundle_bytes(spec, arch, family.build_graph)
+        return Cost(
+            num_parameters=inventory.num_parameters,
+            size_bytes=model_bytes + tokenizer_size,
+            num_body_parameters=inventory.num_body_parameters,
+            memory_bytes=model_bytes + inventory.activation_bytes,
+        )
+
+    return cost

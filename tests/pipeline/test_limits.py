@@ -7,9 +7,9 @@ import pytest
 from encoder_walking import make_encoder_folder
 from walking import make_run_folder
 
-from mosdeploy.pipeline.search import cost_function
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.trained_run import cost_function
 
 
 def make_small_encoder(root: Path) -> Path:

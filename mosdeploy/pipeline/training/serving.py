@@ -8,9 +8,8 @@ from ...errors import ConfigError, StaleInputError
 from ...records import Candidate, SearchResult
 from ...run_folder.context import Context
 from ...run_folder.run import Run, open_run
-from ...run_folder.trained_run import TrainedRun, trained_run
+from ...run_folder.trained_run import TrainedRun, cost_function, trained_run
 from ...storage import atomic_write, sha256_file, write_record
-from ..search import cost_function
 from .prepare import data_card
 
 
