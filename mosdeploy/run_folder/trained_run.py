@@ -89,9 +89,10 @@ class TrainedRun:
         data = self.family.load_data(self.config, self.files.root)
         changed = explain_difference(self.card.inputs, supernet_inputs(self.run, data.sha256))
         if changed:
+            note = self.config.data_note if "the data has changed" in changed else ""
             raise StaleInputError(
-                f"the supernet was trained from something else ({changed}{self.config.data_note}); "
-                f"restore that, or run `{self._train_command}` again"
+                f"the supernet was trained from something else: {changed}{note}; restore that, or "
+                f"run `{self._train_command}` again"
             )
         return data
 

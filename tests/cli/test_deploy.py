@@ -20,7 +20,7 @@ def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
         "limit 150 ms kept\n"
     )
     # there was no search that a report could be about
-    assert done.stderr == "next: mosdeploy status\n"
+    assert done.stderr == "next: mosdeploy train\n"
 
 
 def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> None:

@@ -71,7 +71,7 @@ def test_a_bundle_is_told_with_its_parity(ask: Callable[..., Any]) -> None:
         "bundle bundles/en-de-small: 3.0 MiB, int8, inherited weights",
         "parity: 63 of 64 answers identical, BLEU 30.1 in torch, 30.0 in the bundle",
     ]
-    assert done.stderr == "next: mosdeploy deploy\n"
+    assert done.stderr == "next: mosdeploy train\n"
     assert json.loads(ask(EXPORT, RESULT, "export", "--json").stdout)["name"] == "en-de-small"
 
 

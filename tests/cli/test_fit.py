@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from answers import CARD_LINE, predictor_card
 
 from mosdeploy.records import SessionCalibration, TransferTrial
@@ -23,17 +22,6 @@ def test_a_predictor_is_told_in_one_line(ask: Callable[..., Any]) -> None:
     assert done.arguments[1:] == ("rpi", None)
     assert done.stdout == f"rpi-sentence: {CARD_LINE}\n"
     assert done.stderr == "next: mosdeploy train\n"  # there is no supernet yet
-
-
-def test_a_search_is_proposed_on_the_device_that_was_fitted(
-    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "mosdeploy.pipeline.proposed_commands.search_command",
-        lambda _, device: f"mosdeploy search --device {device}",
-    )
-    done = ask(FIT, predictor_card(), "fit")
-    assert done.stderr == "next: mosdeploy search --device rpi\n"
 
 
 def test_sessions_that_were_brought_to_the_newest_are_told(ask: Callable[..., Any]) -> None:

@@ -1,12 +1,9 @@
 """`mosdeploy latency import`."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from answers import predictor_card
 from command_line import mosdeploy, run_folder
 
 from mosdeploy.families.translation.hat import MEAN_COLUMNS, TIME_COLUMNS
@@ -45,21 +42,6 @@ def test_an_import_tells_what_it_left_out(tmp_path: Path) -> None:
     # 15 ms of one layer and 20 ms of two as predicted; nothing is trained yet
     assert "next: mosdeploy train --max-latency 1" in told.stderr
     assert "ms --device rpi\n" in told.stderr
-
-
-def test_a_search_is_proposed_without_the_board(
-    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for proposed, command in (
-        ("mosdeploy search --device rpi", "mosdeploy search --device rpi --no-verify"),
-        ("mosdeploy train", "mosdeploy train"),
-    ):
-        monkeypatch.setattr(
-            "mosdeploy.pipeline.proposed_commands.search_command",
-            lambda *_, proposed=proposed: proposed,
-        )
-        done = ask("import_latency.import_latency", predictor_card(), *WORDS)
-        assert done.stderr == f"next: {command}\n"
 
 
 @pytest.mark.slow

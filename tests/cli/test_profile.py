@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from answers import CARD_LINE, predictor_card
 
 from mosdeploy.pipeline.profile import ProfileOptions
@@ -43,16 +42,6 @@ def test_measurements_and_predictor_are_told(ask: Callable[..., Any]) -> None:
         "noise floor: repeats of one subnet lie 0.50% from their median",
     ]
     assert done.stderr == "next: mosdeploy train\n"
-
-
-def test_a_search_is_proposed_on_the_device_that_was_measured(
-    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "mosdeploy.pipeline.proposed_commands.search_command",
-        lambda _, device: f"mosdeploy search --device {device}",
-    )
-    assert ask(PROFILE, SUMMARY, "profile").stderr == "next: mosdeploy search --device rpi\n"
 
 
 def test_times_of_an_emulation_lead_nowhere(ask: Callable[..., Any]) -> None:

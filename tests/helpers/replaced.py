@@ -2,19 +2,21 @@
 
 import functools
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mosdeploy import pipeline
+from mosdeploy import pipeline, run_folder
 
 
 @functools.cache
 def _load_all() -> None:
-    for module in pkgutil.iter_modules(pipeline.__path__, "mosdeploy.pipeline."):
-        importlib.import_module(module.name)
+    for package in (pipeline, run_folder):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
 def replace_verb(patch: pytest.MonkeyPatch, verb: str, work: Callable[..., Any]) -> None:
@@ -23,4 +25,7 @@ def replace_verb(patch: pytest.MonkeyPatch, verb: str, work: Callable[..., Any])
     """
     _load_all()
     module, _, name = verb.rpartition(".")
-    patch.setattr(importlib.import_module(f"mosdeploy.pipeline.{module}"), name, work)
+    packages = (pipeline.__name__, run_folder.__name__)
+    names = [f"{package}.{module}" for package in packages]
+    home = next(x for x in names if importlib.util.find_spec(x) is not None)
+    patch.setattr(importlib.import_module(home), name, work)

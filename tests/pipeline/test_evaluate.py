@@ -63,7 +63,7 @@ def test_what_a_killed_run_scored_is_not_scored_again(
     # of another workload, or by another version, it is not
     assert opened(folder).evaluate(beam=2).subnets["largest"].loss < 99.0
     write_record(Workspace(folder).scores_path, kept)
-    monkeypatch.setattr(module, "__version__", "another")
+    monkeypatch.setattr("mosdeploy.run_folder.catalog.__version__", "another")
     assert opened(folder).evaluate().subnets["largest"].loss < 99.0
 
 

@@ -192,9 +192,7 @@ def test_a_predictor_whose_measurements_are_gone_counts_no_more(folder: Path) ->
             predictor(run, "local")
         seen = opened(folder).status()
         found = {x.what: x for x in seen.parts if x.name == "local"}
-        assert found["measurements"].state == "missing"
-        told = (found["predictor"].state, found["predictor"].detail)
-        assert told == ("stale", "fitted to measurements that are gone")
+        assert (found["dataset"].state, found["predictor"].state) == ("missing", "stale")
         assert seen.next_command == "mosdeploy profile --device local"
         assert predictor(run, "local", current=False).device == "local"  # of a report
         profiled.write_text(f"{header}\n")  # as a profile does that reaches no device

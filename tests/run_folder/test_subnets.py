@@ -70,14 +70,14 @@ def test_finetuned_weights_that_are_no_better_are_left(finetuned) -> None:
 
 def test_weights_of_another_supernet_do_not_count(finetuned) -> None:
     state, card = finetuned
-    write_card(state, card, supernet_sha256="0" * 64)
+    write_card(state, card, inputs={**card.inputs, "supernet": "sha256:0"})
     chosen = select_subnet(state, card.arch, None)
     assert chosen.weights == "inherited"
-    assert "made from another supernet" in chosen.note
+    assert "the supernet has changed" in chosen.note
     assert trained_alone(state, card.arch) == []
     with pytest.raises(
         StaleInputError,
-        match="made from another supernet or other data; run `mosdeploy finetune` again",
+        match="the supernet has changed; run `mosdeploy finetune` again",
     ):
         select_subnet(state, card.arch, "finetuned")
 
@@ -124,7 +124,7 @@ def test_weights_of_another_teacher_do_not_count(encoder_folder: Path) -> None:
     assert subnet_card(state, card.arch, "from-teacher") == card
     assert state.teacher is not None
     state.teacher.weights_sha256 = "0" * 64  # type: ignore[misc]
-    with pytest.raises(StaleInputError, match="another teacher"):
+    with pytest.raises(StaleInputError, match="the teacher has changed"):
         subnet_card(state, card.arch, "from-teacher")
 
 

@@ -79,9 +79,9 @@ def test_changed_data_is_stale_until_trained_on(folder: Path) -> None:
         path = folder / "data" / name
         path.write_text("".join(path.read_text().splitlines(keepends=True)[10:]))
     run = opened(folder)
-    with pytest.raises(StaleInputError, match="the data is not the one"):
+    with pytest.raises(StaleInputError, match="the data has changed"):
         run.evaluate(("largest",))
-    with pytest.raises(StaleInputError, match="the data is not the one"):
+    with pytest.raises(StaleInputError, match="the data has changed"):
         run.export("largest")
 
 
