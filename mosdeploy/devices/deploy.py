@@ -2,9 +2,11 @@
 go back to the one before.
 """
 
+import contextlib
 import logging
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import TypeVar
 
 from pydantic import ConfigDict
 
+from ..config.device import DeviceProfile
 from ..config.sections import DeployConfig
+from ..config.units import Statistic
 from ..errors import (
     BundleError,
     CommandError,
@@ -21,29 +25,45 @@ from ..errors import (
     InfeasibleError,
     StaleInputError,
 )
-from ..printable import byte_size
+from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
 from ..runtime.manifest import MANIFEST_NAME, ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
-from .bundle_checks import RUNTIME_NAME, LatencyLimit, benchmark, missed_limits, self_test
 from .device import Device
+from .drift import aggregate_rounds
 from .job import refuse_if_busy
-from .measure import ModelTask, free_device, ignore
+from .measure import ModelTask, free_device, ignore, measure_model
 from .on_device.slots import RECORD_NAME, SUMS_NAME
 from .probe import describe
-from .session import parse_answer
+from .session import last_lines, parse_answer
 from .slot import CurrentAndPrevious, DeploymentSlot
 
 RUNTIME_DIR = Path(__file__).parent.parent / "runtime"
 MANIFEST_PATH = f"bundle/{MANIFEST_NAME}"
 """In the folder of a version."""
+RUNTIME_NAME = "mosdeploy_runtime"
+SELF_TEST_TIMEOUT_S = 600.0
+CPU_PROVIDER = "CPUExecutionProvider"
+"""The provider that the runtime takes unless it is told."""
+_RENAMED = "If this folder had another name, write that one as `name` under [deploy]"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Record)
-_ENDS_STAGING = (CommandError, CommandTimeoutError, DeviceBusyError)
-"""Errors after which the device can still be told that nobody works at the version any more."""
+
+
+@dataclass(frozen=True)
+class LatencyLimit:
+    """The most that a model may take on a device, by one figure of its times."""
+
+    ms: float
+    statistic: Statistic = "median"
+
+    def is_missed(self, profile: DeviceProfile, measurement: Measurement) -> bool:
+        """Tell whether a model takes longer; times of an emulated device mean nothing."""
+        taken_ms = measurement.figure_ms(self.statistic)
+        return taken_ms is not None and not profile.emulated and taken_ms > self.ms
 
 
 @dataclass(frozen=True)
@@ -87,20 +107,16 @@ def deploy(
 ) -> Deployment:
     """Deploy a bundle."""
     staged = stage(device, slot, request, notify)
-    version = staged.version
-    try:
-        measurement = benchmark(device, staged.task, request.limit, notify)
-    except _ENDS_STAGING:
-        slot.release(device, version)
-        raise
-    missed = missed_limits(device.profile, measurement, request.limit, request.max_memory_bytes)
-    statistic = request.limit.statistic if request.limit else "median"
-    if missed and request.strict:
-        slot.release(device, version)
-        raise InfeasibleError(
-            f"{device.board}: {missed}; `current` is unchanged",
-            fastest_latency_ms=measurement.figure_ms(statistic),
-        )
+    limit = request.limit
+    statistic = limit.statistic if limit else "median"
+    with _released_on_error(device, slot, staged.version):
+        measurement = benchmark(device, staged.task, limit, notify)
+        missed = missed_limits(device.profile, measurement, limit, request.max_memory_bytes)
+        if missed and request.strict:
+            raise InfeasibleError(
+                f"{device.board}: {missed}; `current` is unchanged",
+                fastest_latency_ms=measurement.figure_ms(statistic),
+            )
     if missed:
         notify(f"{device.board}: {missed}")
     if request.max_memory_bytes is not None and measurement.memory_bytes is None:
@@ -113,15 +129,15 @@ def deploy(
         state=describe(device),
         bundle=request.bundle_dir.name,
         bundle_sha256=staged.bundle_sha256,
-        remote_dir=f"{slot.folder(device)}/{version}",
+        remote_dir=f"{slot.folder(device)}/{staged.version}",
         self_test_passed=True,
         measurement=measurement,
-        limit_ms=request.limit.ms if request.limit else None,
+        limit_ms=limit.ms if limit else None,
         statistic=statistic,
         max_memory_bytes=request.max_memory_bytes,
         deployed_at=_now(),
     )
-    slot.activate(device, version, config.keep_versions, deployment)
+    slot.activate(device, staged.version, config.keep_versions, deployment)
     return deployment
 
 
@@ -141,16 +157,15 @@ def stage(
     notify: Callable[[str], None] = ignore,
 ) -> StagedBundle:
     """Store a bundle on a device and run its self-test there; `current` is unchanged."""
-    manifest = request.manifest
     files = request.files()
     bundle_sha256 = files[MANIFEST_PATH][1]
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{slot.folder(device)}/{version}"
-    task = _timing_task(remote_dir, manifest, request.stages, slot)
+    task = _timing_task(remote_dir, request.manifest, request.stages, slot)
     free_device(device, task)
     slot.claim(device, version)
-    try:
+    with _released_on_error(device, slot, version):
         device.session.put_bytes(sums.encode(), f"{remote_dir}/{SUMS_NAME}")
         missing = slot.missing(device, version)
         to_send = {name: path for name, (path, _) in files.items() if name in missing}
@@ -162,11 +177,18 @@ def stage(
         notify(f"{device.board}: self-test, then timing")
         # the upload may have taken minutes
         refuse_if_busy(device)
-        self_test(device, remote_dir, manifest.runtime)
-    except _ENDS_STAGING:
+        self_test(device, remote_dir, request.manifest.runtime)
+    return StagedBundle(version, bundle_sha256, task)
+
+
+@contextlib.contextmanager
+def _released_on_error(device: Device, slot: DeploymentSlot, version: str) -> Iterator[None]:
+    """Take the claim off a version after an error of the device or of the bundle."""
+    try:
+        yield
+    except (CommandError, CommandTimeoutError, DeviceBusyError, InfeasibleError):
         slot.release(device, version)
         raise
-    return StagedBundle(version, bundle_sha256, task)
 
 
 def time_current(
@@ -180,18 +202,12 @@ def time_current(
     """Test and time the version that is current on a device; nothing is changed there."""
     version = slot.current_and_previous(device).current
     if version is None:
-        other = ""
-        if deployment.slot != slot.name:
-            other = (
-                f", the deployment of this run folder is in '{deployment.slot}'; was the folder "
-                f'renamed? Write name = "{deployment.slot}" under [deploy] to go on with that one'
-            )
         raise CommandError(
-            f"{device.board}: nothing is deployed to '{slot.name}' there{other}; run "
-            "`mosdeploy deploy`"
+            f"{device.board}: nothing is deployed to '{slot.name}' there; run `mosdeploy deploy`. "
+            f"{_RENAMED}"
         )
     remote_dir = f"{slot.folder(device)}/{version}"
-    manifest, manifest_sha256 = _read_manifest(BundleManifest, device, remote_dir)
+    manifest, manifest_sha256 = _read(BundleManifest, device, f"{remote_dir}/{MANIFEST_PATH}")
     if manifest_sha256 != deployment.bundle_sha256:
         raise StaleInputError(
             f"{device.board} runs {manifest.name} now, not {deployment.bundle}, which was "
@@ -230,8 +246,7 @@ def roll_back(
     if found.current is None or found.previous is None:
         raise CommandError(
             f"{device.board}: no earlier version of '{slot.name}' stands on the device; "
-            "`[deploy] keep_versions` says how many are kept. If this folder had another name, "
-            "write that one as `name` under [deploy]"
+            f"`[deploy] keep_versions` says how many are kept. {_RENAMED}"
         )
     deployment = _deployment(device, slot, found.previous)
     note(found)
@@ -242,17 +257,14 @@ def roll_back(
 def _deployment(device: Device, slot: DeploymentSlot, version: str) -> Deployment:
     """The record of a version that stands on a device whole and passes its self-test now."""
     remote_dir = f"{slot.folder(device)}/{version}"
-    installed, bundle_sha256 = _read_manifest(_Installed, device, remote_dir)
+    installed, bundle_sha256 = _read(_Installed, device, f"{remote_dir}/{MANIFEST_PATH}")
     _check_version(device, slot, version, installed.runtime)
-    path = f"{remote_dir}/{RECORD_NAME}"
     try:
-        text = _read_file(device, path)
-        return parse_answer(Deployment, text, f"{device.board}: {path}")
+        return _read(Deployment, device, f"{remote_dir}/{RECORD_NAME}")[0]
     except CommandError as error:
         _log.warning(
-            "%s; that version is whole and passed its self-test, so it becomes current without its "
-            "timing: `mosdeploy verify --max-latency ...` times it. A newer mosdeploy may have "
-            "written the record: update mosdeploy here",
+            "%s. That version is whole and passed its self-test, so it becomes current without its "
+            "timing: `mosdeploy verify --max-latency ...` times it",
             error,
         )
         return Deployment(
@@ -294,12 +306,15 @@ def _check_version(device: Device, slot: DeploymentSlot, version: str, runtime: 
     self_test(device, remote_dir, runtime)
 
 
-def _read_manifest(kind: type[M], device: Device, remote_dir: str) -> tuple[M, str]:
-    """The manifest of a version that stands on a device, or a part of it, and its SHA-256."""
-    path = f"{remote_dir}/{MANIFEST_PATH}"
-    text = _read_file(device, path)
+def _read(kind: type[M], device: Device, path: str) -> tuple[M, str]:
+    """Read a record of a version that stands on a device, or a part of it, and its SHA-256."""
     try:
+        text = device.session.read(path)
         return parse_answer(kind, text, f"{device.board}: {path}"), sha256_bytes(text)
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"{device.board}: {path} is missing; deploy that bundle again"
+        ) from error
     except CommandError as error:
         raise CommandError(
             f"{error}; `current` is unchanged. A newer mosdeploy may have made that bundle: update "
@@ -307,14 +322,81 @@ def _read_manifest(kind: type[M], device: Device, remote_dir: str) -> tuple[M, s
         ) from error
 
 
-def _read_file(device: Device, path: str) -> bytes:
-    try:
-        return device.session.read(path)
-    except FileNotFoundError as error:
-        raise CommandError(
-            f"{device.board}: {path} is missing; deploy that bundle again"
-        ) from error
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _SelfTest(Record):
+    model_config = ConfigDict(extra="ignore")  # the runtime may be that of another version
+
+    passed: bool
+    failures: tuple[str, ...]
+
+
+def self_test(device: Device, remote_dir: str, runtime: Runtime) -> None:
+    """Run the self-test of a version, on the provider that it is timed on."""
+    arguments = f"-m {RUNTIME_NAME} {shlex.quote(f'{remote_dir}/bundle')} --self-test --json"
+    if runtime == "onnxruntime" and device.profile.provider != CPU_PROVIDER:
+        arguments += f" --provider {shlex.quote(device.profile.provider)}"
+    path = f"PYTHONPATH={shlex.quote(remote_dir)} PYTHONDONTWRITEBYTECODE=1"
+    result = device.run_python(arguments, SELF_TEST_TIMEOUT_S, environment=path)
+    try:
+        last_line = (result.stdout.strip().splitlines() or [""])[-1]
+        answer = parse_answer(_SelfTest, last_line, f"{device.board}: the self-test")
+    except CommandError as error:
+        reason = last_lines(result)
+        if "No module named" in result.stderr:
+            reason += f"; run `mosdeploy devices setup {device.profile.cli_name}`"
+        raise CommandError(f"{device.board}: the self-test did not run: {reason}") from error
+    if not answer.passed or result.returncode != 0:
+        reason = "; ".join(answer.failures[:5])[:1000] or last_lines(result)
+        raise CommandError(
+            f"{device.board}: the self-test failed on the device, `current` is unchanged: {reason}"
+        )
+
+
+def benchmark(
+    device: Device,
+    task: ModelTask,
+    limit: LatencyLimit | None = None,
+    notify: Callable[[str], None] = ignore,
+) -> Measurement:
+    """Time the model of a version that passed its self-test; what seems too slow, three times."""
+    times = [_measured(device, task)]
+    if limit is not None and limit.is_missed(device.profile, times[0]):
+        notify(
+            f"{device.board}: slower than the limit of {latency(limit.ms)}"
+            f"{figure_note(limit.statistic)}; timing it twice more"
+        )
+        times += [_measured(device, task) for _ in range(2)]
+    return aggregate_rounds(times)
+
+
+def _measured(device: Device, task: ModelTask) -> Measurement:
+    measurement = measure_model(device, task)
+    if measurement.error:
+        raise CommandError(
+            f"{device.board}: the bundle passed its self-test but could not be timed: "
+            f"{measurement.error}"
+        )
+    return measurement
+
+
+def missed_limits(
+    profile: DeviceProfile,
+    measurement: Measurement,
+    limit: LatencyLimit | None,
+    max_memory_bytes: int | None,
+) -> str:
+    """Describe the limits that a bundle misses; empty if none, or where the device is emulated."""
+    missed = []
+    if limit is not None and limit.is_missed(profile, measurement):
+        taken_ms = measurement.figure_ms(limit.statistic) or 0.0
+        taken, allowed = told_apart(latency, taken_ms, limit.ms)
+        missed.append(f"the bundle takes {taken} there ({limit.statistic}), the limit is {allowed}")
+    taken_bytes = measurement.memory_bytes or 0
+    most = max_memory_bytes
+    if most is not None and taken_bytes > most and not profile.emulated:
+        taken, allowed = told_apart(byte_size, taken_bytes, most)
+        missed.append(f"the bundle takes {taken} of memory there, the limit is {allowed}")
+    return "; ".join(missed)

@@ -16,7 +16,7 @@ from ..errors import CommandError, ConfigError
 from ..printable import printable
 from ..record import Record
 from ..storage import sha256_bytes
-from .on_device.__main__ import TOO_OLD
+from .on_device import TOO_OLD
 from .session import CommandResult, Session, last_lines, parse_answer
 
 ON_DEVICE = Path(__file__).parent / "on_device"
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Record)
 
 _TOO_OLD = (TOO_OLD, "SyntaxError: future feature annotations")
 """How Python 3.7 and 3.8 fail, and older ones."""
-_START = b"from sys import argv\n\nfrom on_device.__main__ import main\n\nmain(*argv[1:])\n"
+_START = b"from sys import argv\n\nfrom on_device import main\n\nmain(*argv[1:])\n"
 
 
 class NoPythonError(CommandError):

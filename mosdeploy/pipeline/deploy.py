@@ -34,8 +34,7 @@ class DeployOptions:
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
     """Put a bundle on a device, run its self-test there, time it there, and record it."""
-    from ..devices.bundle_checks import LatencyLimit
-    from ..devices.deploy import DeploymentRequest
+    from ..devices.deploy import DeploymentRequest, LatencyLimit
     from ..devices.deploy import deploy as put_on_device
     from ..export.bundle import read_manifest
 
@@ -178,7 +177,7 @@ def _provider_command(
     device: "Device", manifest: BundleManifest, deployment: Deployment
 ) -> str | None:
     """Return the command that runs a bundle on the provider that it was timed on."""
-    from ..devices.bundle_checks import CPU_PROVIDER, RUNTIME_NAME
+    from ..devices.deploy import CPU_PROVIDER, RUNTIME_NAME
 
     # the runtime takes the CPU unless it is told otherwise, and TVM knows CPUs alone
     if device.profile.provider == CPU_PROVIDER or manifest.runtime == "tvm":

@@ -25,8 +25,7 @@ class VerifyOptions:
 
 def verify(context: Context, options: VerifyOptions | None = None) -> Verification:
     """Test and time the current version on a device; nothing is changed there or here."""
-    from ..devices.bundle_checks import LatencyLimit, missed_limits
-    from ..devices.deploy import time_current
+    from ..devices.deploy import LatencyLimit, missed_limits, time_current
 
     options = options or VerifyOptions()
     name, host = deployed_to(context, options.device, options.host)

@@ -10,7 +10,7 @@ from watching import QUICK
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import DeployConfig
-from mosdeploy.devices import bundle_checks
+from mosdeploy.devices import deploy as device_deploy
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import deploy
@@ -104,7 +104,7 @@ def put(make_profile, tmp_path, runtime_dir, monkeypatch):
     """
     made = {}
     timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(bundle_checks, "measure_model", lambda *_: Measurement(total=timing))
+    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: Measurement(total=timing))
     monkeypatch.setattr(room, "describe", lambda *_: DeviceState())
 
     def release(name, **content):

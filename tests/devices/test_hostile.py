@@ -13,10 +13,9 @@ from watching import STAGES
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import session as interface
-from mosdeploy.devices.bundle_checks import self_test
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.connect import open_session
-from mosdeploy.devices.deploy import roll_back, time_current
+from mosdeploy.devices.deploy import roll_back, self_test, time_current
 from mosdeploy.devices.device import Device, archive
 from mosdeploy.devices.drift import DriftWatch
 from mosdeploy.devices.job import AgentJob, refuse_if_busy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from walking import KeptProgress, deployment_of, edit, opened
 
-from mosdeploy.devices import bundle_checks
+from mosdeploy.devices import deploy as device_deploy
 from mosdeploy.devices.measure import ModelTask
 from mosdeploy.errors import CommandError, InfeasibleError
 from mosdeploy.pipeline import walk
@@ -44,7 +44,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             asked.append(json.loads((folder / "manifest.json").read_text())["name"])
             return taking(time_of(asked[-1]))
 
-        monkeypatch.setattr(bundle_checks, "measure_model", measure_model)
+        monkeypatch.setattr(device_deploy, "measure_model", measure_model)
         return asked
 
     return timed
@@ -90,13 +90,13 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
     assert all(0 < c.measured_memory_bytes < 200 * MIB for c in result.finalists)
     run.export()
     first = run.deploy()
-    monkeypatch.setattr(bundle_checks, "measure_model", lambda *_: taking(1.0, 201 * MIB))
+    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: taking(1.0, 201 * MIB))
     with pytest.raises(InfeasibleError, match="201 MiB of memory there, the limit is 200 MiB"):
         run.deploy()
     assert deployment_of(folder) == first
     assert first.max_memory_bytes == 200 * MIB
     assert [run.verify(max_memory_bytes=x).kept for x in (None, 201 * MIB)] == [False, True]
-    monkeypatch.setattr(bundle_checks, "measure_model", lambda *_: taking(1.0))
+    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: taking(1.0))
     with pytest.raises(CommandError, match="local does not tell how much memory"):
         run.verify()
 

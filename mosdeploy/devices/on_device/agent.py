@@ -43,7 +43,12 @@ REFERENCE = "reference"
 
 def main(command: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]] = {"probe": probe, "busy": busy, "run": run}
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        "probe": probe,
+        "busy": busy,
+        "run": run,
+        "work": work,
+    }
     try:
         answer = commands[command](*arguments)
     except OSError as error:
@@ -69,37 +74,37 @@ def run(job_dir_text: str) -> dict[str, Any]:
     if lock is None:
         holder = folder_holder(work_dir)
         return {"pid": holder["pid"]} if holder.get("job") == job_dir.name else {"busy": holder}
-    machine_lock = take_machine_lock()  # held by the agent, as long as it is open there
+    machine_lock = take_machine_lock()
     if machine_lock is None:
         lock.close()
         return {"busy": machine_holder()}
     (job_dir / "rc").unlink(missing_ok=True)
-    output = open_own(job_dir / "agent.log")
-    leads, group_led = os.pipe()
-    is_noted, noted = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(group_led)
-        os.read(leads, 1)  # whoever reads the pid may signal the group at once
+    with lock, machine_lock, os.fdopen(open_own(job_dir / "agent.log"), "a") as output:
+        agent = subprocess.Popen(
+            [sys.executable, str(ARCHIVE), "agent", "work", job_dir_text],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(lock.fileno(), machine_lock.fileno()),  # locked until the agent ends
+        )
+        note(job_dir, agent.pid)  # whoever reads the pid may signal its group at once
+    return {"pid": agent.pid}
+
+
+def note(job_dir: Path, pid: int) -> None:
+    """Write down which agent works at a job; it does so itself where its starter was ended."""
+    holder = {"pid": pid, "job": job_dir.name, "since": now()}
+    with os.fdopen(open_own(job_dir.parent.parent / "agent.lock"), "a") as lock:
         lock.truncate(0)
-        lock.write(json.dumps({"pid": pid, "job": job_dir.name, "since": now()}))
-        lock.flush()
-        write_whole(job_dir / "pid", str(pid))
-        os.write(noted, b"1")
-        return {"pid": pid}
-    os.setsid()
-    os.close(group_led)
-    os.close(noted)
-    if not os.read(is_noted, 1):  # its starter was ended: nobody could find this agent to end it
-        os._exit(1)
-    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    work(job_dir)
-    os._exit(0)
+        lock.write(json.dumps(holder))
+    write_whole(job_dir / "pid", str(pid))
 
 
-def work(job_dir: Path) -> None:
+def work(job_dir_text: str) -> dict[str, Any]:
     """Measure, then write into rc how it ended."""
+    job_dir = Path(job_dir_text)
+    note(job_dir, os.getpid())
     outcome: dict[str, Any] = {"rc": 0}
     try:
         measure_all(job_dir)
@@ -107,6 +112,7 @@ def work(job_dir: Path) -> None:
         log(f"failed: {type(error).__name__}: {error}")
         outcome = {"rc": 1, "error": str(error) or type(error).__name__}
     write_whole(job_dir / "rc", json.dumps(outcome))
+    return outcome
 
 
 def measure_all(job_dir: Path) -> None:

@@ -89,22 +89,11 @@ def cpu_quota() -> float | None:
     None where they leave it all.
     """
     quotas = []
-    groups = re.findall(r"^\d+:([^:]*):/(.*)$", read_text("/proc/self/cgroup"), re.MULTILINE)
-    for controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # version 1 has a folder for each, of one name or of both
-        mount = CGROUPS / "cpu" if controllers else CGROUPS
-        inner = mount / path
+    for path in re.findall(r"^0::/(.*)$", read_text("/proc/self/cgroup"), re.MULTILINE):
+        inner = CGROUPS / path
         # a limit of a group is one for all that are inside
-        for group in {mount, inner, *inner.parents}:
-            if not group.is_relative_to(mount):
-                continue
-            if controllers:
-                words = [read_text(group / f"cpu.cfs_{x}_us") for x in ("quota", "period")]
-            else:
-                words = read_text(group / "cpu.max").split()
-            quota, period = (*words, "", "")[:2]
+        for group in (inner, *inner.parents):
+            quota, _, period = read_text(group / "cpu.max").partition(" ")
             if quota.isdecimal() and period.isdecimal():
                 quotas.append(int(quota) / int(period))
     return min(quotas, default=None)

@@ -69,7 +69,7 @@ def machine_holder(processes: Path = Path("/proc")) -> dict[str, Any]:
     for path in processes.glob("[0-9]*/cmdline"):
         words = read_text(path).rstrip("\0").split("\0")
         pid = int(path.parent.name)
-        if words[-3:-1] == ["agent", "run"] and pid != os.getpid():
+        if words[-3:-1] == ["agent", "work"] and pid != os.getpid():
             return {"pid": pid, "job": words[-1]}
     return {}
 

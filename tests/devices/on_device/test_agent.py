@@ -199,52 +199,40 @@ def test_no_wait_depends_on_a_clock_that_may_jump():
                 }
 
 
-SLOW_TO_LEAD = """
-import os
+STARTS_A_SLEEPER = """
 import sys
-import time
+from pathlib import Path
 
-from mosdeploy.devices.on_device import agent
+from mosdeploy.devices.on_device import agent, files
 
-def late(setsid=os.setsid):
-    time.sleep(0.5)
-    setsid()
-
-os.setsid = late
-agent.work = lambda job_dir: time.sleep(60)
-agent.main("run", sys.argv[1])
+agent.ARCHIVE, files.MACHINE_LOCK = sys.argv[1:3]
+agent.main("run", sys.argv[3])
 """
 
 
-def test_its_group_can_be_signalled_as_soon_as_its_pid_is_told(two_users):
+def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path):
+    (tmp_path / "archive.py").write_text("import time; time.sleep(60)")
+
+    def start(folder):
+        words = [tmp_path / "archive.py", files.MACHINE_LOCK, folder / "jobs" / "job"]
+        command = [sys.executable, "-c", STARTS_A_SLEEPER, *words]
+        return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    anna, ben = two_users
+    pid = start(anna)["pid"]
+    assert (anna / "jobs" / "job" / "pid").read_text() == str(pid)
+    assert start(anna) == {"pid": pid}  # joined
+    assert "busy" in start(ben)
+    os.killpg(pid, signal.SIGKILL)
+    wait_for(lambda: (lock := files.take_lock(anna)) is not None and lock.close() is None)
+
+
+def test_an_agent_whose_starter_was_ended_can_be_found(two_users, monkeypatch):
     job = two_users[0] / "jobs" / "job"
-    words = [sys.executable, "-c", SLOW_TO_LEAD, job]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
-        pid = json.loads(process.stdout.readline())["pid"]
-        assert (job / "pid").read_text() == str(pid)
-        os.killpg(pid, signal.SIGKILL)
-
-
-ENDED_BEFORE_THE_PID = """
-import os
-import sys
-
-from mosdeploy.devices.on_device import agent
-
-agent.work = lambda job_dir: (job_dir / "rc").touch()
-agent.write_whole = lambda path, text: os._exit(9)
-agent.run(sys.argv[1])
-"""
-
-
-def test_an_agent_whose_pid_was_not_noted_does_nothing(two_users):
-    folder = two_users[0]
-    job = folder / "jobs" / "job"
-    done = subprocess.run([sys.executable, "-c", ENDED_BEFORE_THE_PID, job], check=False)
-    assert done.returncode == 9
-    # held as long as the agent runs
-    wait_for(lambda: (lock := files.take_lock(folder)) is not None and lock.close() is None)
-    assert not (job / "rc").exists()
+    monkeypatch.setattr(agent, "measure_all", lambda job_dir: None)
+    agent.work(str(job))
+    assert (job / "pid").read_text() == str(os.getpid())
+    assert json.loads((job.parent.parent / "agent.lock").read_text())["job"] == "job"
 
 
 def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
@@ -272,7 +260,8 @@ def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words
     link.parent.mkdir(parents=True)
     link.symlink_to(victim)
     words = words.format(work=tmp_path / "work").split()
-    command = [sys.executable, "-m", on_device.__name__, script, *words]
+    start = f"import sys; from {on_device.__name__} import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", start, script, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Too many levels of symbolic links" in done.stdout + done.stderr
     assert victim.read_text() == "mine"

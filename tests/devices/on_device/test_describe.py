@@ -90,12 +90,6 @@ def test_odd_text_costs_one_figure_alone(system):
         ("0::/a", {"a/cpu.max": "300000 100000", "cpu.max": "200000 100000"}, 2.0),
         ("0::/../other", {}, None),
         ("0::/", {"cpu.max": "odd"}, None),
-        ("3:memory:/x\n2:cpu,cpuacct:/x", {"cpu/x/cpu.cfs_quota_us": "-1"}, None),
-        (
-            "2:cpuacct,cpu:/docker/1",  # which a container has as its root
-            {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"},
-            0.5,
-        ),
         ("", {}, None),
     ],
 )

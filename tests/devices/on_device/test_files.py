@@ -31,9 +31,9 @@ def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
 def test_who_else_measures_is_read_from_its_command_line(tmp_path):
     for pid, words in (
         (11, ["python3", "agent.py"]),
-        (12, ["python3", "/x/on_device-0.pyz", "agent", "run", "/home/anna/jobs/job"]),
+        (12, ["python3", "/x/on_device-0.pyz", "agent", "work", "/home/anna/jobs/job"]),
         (13, ["python3", "/x/on_device-0.pyz", "agent", "busy", "/home/anna"]),
-        (os.getpid(), ["python3", "/x/on_device-0.pyz", "agent", "run", "/home/ben/jobs/job"]),
+        (os.getpid(), ["python3", "/x/on_device-0.pyz", "agent", "work", "/home/ben/jobs/job"]),
     ):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
