@@ -3,7 +3,6 @@ held to.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,8 +41,8 @@ def translate(
         if beam == 1:
             ids = _greedy(subnet, src, max_steps, penalties)  # (B, T)
         else:
-            search = _Beam(beam, max_steps, length_penalty)
-            ids = _beam_search(subnet, src, search, penalties)  # (B, T)
+            # (B, T)
+            ids = _beam_search(subnet, src, beam, max_steps, length_penalty, penalties)
         for i, row in zip(group, ids.tolist(), strict=True):
             answers[i] = row[: row.index(EOS_ID)] if EOS_ID in row else row
     return answers
@@ -72,21 +71,16 @@ def _greedy(subnet: TranslationSubnet, src: Tensor, max_steps: int, penalties: T
     return torch.cat(ids, dim=1) if ids else token[:, :0]  # (B, T)
 
 
-@dataclass(frozen=True)
-class _Beam:
-    """How beam search searches; see `translate`."""
-
-    size: int
-    max_steps: int
-    length_penalty: float
-
-
 def _beam_search(
-    subnet: TranslationSubnet, src: Tensor, search: _Beam, penalties: Tensor
+    subnet: TranslationSubnet,
+    src: Tensor,
+    beam: int,
+    max_steps: int,
+    length_penalty: float,
+    penalties: Tensor,
 ) -> Tensor:
     """Ids (B, T) of the best hypothesis of each sentence, filled up with end."""
     num = len(src)
-    beam = search.size
     negative = torch.tensor(-torch.inf, device=src.device)
     rows = torch.arange(num, device=src.device)[:, None]  # (B, 1)
     state = subnet.start(subnet.encode(src)).reorder(rows.expand(num, beam).flatten())  # B * K rows
@@ -97,7 +91,7 @@ def _beam_search(
     done_score = negative.repeat(num, beam)  # (B, K)
     is_open = torch.ones_like(rows, dtype=torch.bool)  # (B, 1)
     penalties = penalties[:, None]  # (B, 1, V)
-    for step in range(1, search.max_steps + 1):
+    for step in range(1, max_steps + 1):
         logits, state = subnet.step(live[:, :, -1].reshape(-1, 1), state)  # (B * K, V)
         logits = logits.float().view(num, beam, -1) + penalties  # (B, K, V)
         log_p = logits.log_softmax(-1)  # (B, K, V)
@@ -106,9 +100,9 @@ def _beam_search(
         token = index % log_p.shape[-1]  # (B, 2K), by which token
         longer = torch.cat([live[rows, parent], token[:, :, None]], dim=-1)  # (B, 2K, 1 + T)
         ends = token == EOS_ID  # (B, 2K)
-        length = float(step) ** search.length_penalty
+        length = float(step) ** length_penalty
         # 2K continuations leave K live ones even if K of them end here
-        may_finish = is_open & (torch.ones_like(ends) if step == search.max_steps else ends)
+        may_finish = is_open & (torch.ones_like(ends) if step == max_steps else ends)
         finished_score = torch.where(may_finish, sums / length, negative)  # (B, 2K)
         done_score, best = torch.cat([done_score, finished_score], dim=1).topk(beam)  # (B, K)
         pool = torch.cat([F.pad(done, (0, 1), value=EOS_ID), longer], dim=1)  # (B, 3K, 1 + T)

@@ -51,15 +51,20 @@ def build_graph(
     plan = GraphSpec.of(spec, arch)
     options = options or TranslationGraphOptions(max_positions=plan.longest)
     source = InlineInitializers(weights) if isinstance(weights, Mapping) else weights
-    if isinstance(weights, Mapping):
-        check_shortlist(plan.workload, options)
+    shortlist = options.shortlist if isinstance(options, TranslationGraphOptions) else None
+    if isinstance(weights, Mapping) and plan.workload.shortlist and shortlist is None:
+        raise ExportError(
+            f"the workload has a shortlist of {plan.workload.shortlist}, the options hold none; "
+            "give those that `graph_options` makes from the training pairs"
+        )
     builder = GraphBuilder(source, "translate")
     is_real = builder.op("Not", builder.op("Equal", SOURCE_IDS, builder.constant(PAD_ID)))
     mask = builder.op("Cast", is_real, to=TensorProto.INT32)  # (B, S)
     positions = plan.positions(builder, options.max_positions)
     outputs = encode(builder, plan, mask, positions)
     memory = prepare_decoder(builder, plan, outputs, mask, positions)
-    ids = _decode(builder, plan, memory, options)
+    next_tokens = choose_next_tokens(builder, plan, shortlist)
+    ids = _decode(builder, plan, memory, next_tokens, options.length_penalty)
     # the loop's output is called by a number; this gives it its name
     builder.nodes.append(helper.make_node("Identity", [ids], [OUTPUT_IDS], OUTPUT_IDS))
     source_info = helper.make_tensor_value_info(SOURCE_IDS, TensorProto.INT64, ["B", "S"])
@@ -238,7 +243,11 @@ def decode_step(
 
 
 def _decode(
-    builder: GraphBuilder, plan: GraphSpec, memory: DecoderMemory, options: GraphOptions
+    builder: GraphBuilder,
+    plan: GraphSpec,
+    memory: DecoderMemory,
+    next_tokens: NextTokens,
+    length_penalty: float,
 ) -> str:
     """Add the decode loop; give the name of the ids, int64 (B, T)."""
 
@@ -249,12 +258,11 @@ def _decode(
         return decode_step(body, plan, memory, x, past_kv)
 
     special = SpecialTokens(PAD_ID, BOS_ID, EOS_ID)
-    next_tokens = choose_next_tokens(builder, plan.embedding, plan.workload, options, SOURCE_IDS)
     decoder = Decoder(step, next_tokens, plan.cache_shapes, special)
     batch = builder.op("Shape", SOURCE_IDS, start=0, end=1)  # (1,)
     if plan.beam == 1:
         return greedy_search(builder, decoder, batch)
-    return beam_search(builder, decoder, batch, plan.beam, options.length_penalty)
+    return beam_search(builder, decoder, batch, plan.beam, length_penalty)
 
 
 def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: str) -> str:
@@ -268,44 +276,26 @@ def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: s
     return builder.op("Where", is_real, zeros, low)
 
 
-def check_shortlist(workload: TranslationWorkload, options: GraphOptions) -> None:
-    """Make sure that a graph with weights is given the shortlist that its workload asks for."""
-    if workload.shortlist and _shortlist_of(options) is None:
-        raise ExportError(
-            f"the workload has a shortlist of {workload.shortlist}, the options hold none; give "
-            "those that `graph_options` makes from the training pairs"
-        )
-
-
 def choose_next_tokens(
-    builder: GraphBuilder,
-    embedding: TiedEmbedding,
-    workload: TranslationWorkload,
-    options: GraphOptions,
-    source_ids: str,
+    builder: GraphBuilder, plan: GraphSpec, shortlist: Shortlist | None
 ) -> NextTokens:
     """What scores the tokens that may follow: the whole vocabulary, or what a shortlist allows each
-    sentence (B, S). Without one in the options it is made up.
+    sentence (B, S). For a workload with one, it is made up if none is given.
     """
-    if not workload.shortlist:
-        return embedding
-    shortlist = _shortlist_of(options)
+    if not plan.workload.shortlist:
+        return plan.embedding
     if shortlist is None:
-        listed, frequent = _made_up(builder, embedding.vocab_size, workload, source_ids)
+        listed, frequent = _made_up(builder, plan.vocab_size, plan.workload)
     else:
-        listed, frequent = _learned(builder, shortlist, source_ids)
+        listed, frequent = _learned(builder, shortlist)
     listed = builder.op("Flatten", listed, axis=1)  # (B, S * k)
     batch = builder.op("Shape", listed, start=0, end=1)
     shape = builder.op("Concat", batch, builder.op("Shape", frequent), axis=0)
     allowed = builder.op("Concat", listed, builder.op("Expand", frequent, shape), axis=1)
-    return RestrictedLogits.of(builder, embedding, allowed, workload.beam)
+    return RestrictedLogits.of(builder, plan.embedding, allowed, plan.beam)
 
 
-def _shortlist_of(options: GraphOptions) -> Shortlist | None:
-    return options.shortlist if isinstance(options, TranslationGraphOptions) else None
-
-
-def _learned(builder: GraphBuilder, shortlist: Shortlist, source_ids: str) -> tuple[str, str]:
+def _learned(builder: GraphBuilder, shortlist: Shortlist) -> tuple[str, str]:
     """Ids (B, S, k) and (F,)."""
     # two bytes an id where they do: the table travels with the bundle
     dtype = np.uint16 if len(shortlist.table) <= 1 << 16 else np.int32
@@ -314,15 +304,15 @@ def _learned(builder: GraphBuilder, shortlist: Shortlist, source_ids: str) -> tu
         TensorSpec("shortlist.frequent", shortlist.frequent.shape, dtype),
     ]
     table, frequent = builder.parameters(specs, lambda _: (shortlist.table, shortlist.frequent))
-    return builder.op("Gather", table, source_ids), frequent
+    return builder.op("Gather", table, SOURCE_IDS), frequent
 
 
 def _made_up(
-    builder: GraphBuilder, vocab_size: int, workload: TranslationWorkload, source_ids: str
+    builder: GraphBuilder, vocab_size: int, workload: TranslationWorkload
 ) -> tuple[str, str]:
     """What `Shortlist.made_up` gives, computed instead of stored."""
     columns = np.arange(workload.shortlist)
-    first = builder.op("Mul", source_ids, builder.constant(workload.shortlist))
+    first = builder.op("Mul", SOURCE_IDS, builder.constant(workload.shortlist))
     first = builder.op("Unsqueeze", first, builder.constant([2]))  # (B, S, 1)
     ids = builder.op("Add", first, builder.constant(columns))
     ids = builder.op("Mul", ids, builder.constant(MULTIPLIER))
