@@ -37,9 +37,9 @@ from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.measure import (
     MeasureHooks,
     MeasurementTask,
-    ModelTask,
     collect,
     measure_model,
+    model_task,
 )
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.devices.session import Session
@@ -147,7 +147,7 @@ def measure_ordinary(
         sizes.append(path.stat().st_size)
         begin = time.monotonic()
         remote_path = f"{board.profile.work_dir}/ordinary/{arch.key}.onnx"
-        task = ModelTask(remote_path, spec.timing_stages(), spec.workload.threads)
+        task = model_task(remote_path, spec.timing_stages(), spec.workload.threads)
         with board.connect() as session:
             session.put(path, remote_path)
             measurement = measure_model(Device(session, board.profile), task)

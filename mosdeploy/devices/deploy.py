@@ -34,7 +34,7 @@ from ..storage import sha256_bytes, sha256_file
 from .device import Device
 from .drift import aggregate_rounds
 from .job import refuse_if_busy
-from .measure import ModelTask, free_device, ignore, measure_model
+from .measure import MeasurementTask, free_device, ignore, measure_model, model_task
 from .on_device.slots import RECORD_NAME, SUMS_NAME
 from .probe import describe
 from .session import last_lines, parse_answer
@@ -147,7 +147,8 @@ class StagedBundle:
 
     version: str
     bundle_sha256: str
-    task: ModelTask
+    model_path: str
+    task: MeasurementTask
 
 
 def stage(
@@ -162,7 +163,9 @@ def stage(
     sums = "".join(f"{digest}  {name}\n" for name, (_, digest) in files.items())
     version = f"{bundle_sha256[:16]}-{sha256_bytes(sums.encode())[:8]}"
     remote_dir = f"{slot.folder(device)}/{version}"
-    task = _timing_task(remote_dir, request.manifest, request.stages, slot)
+    model_path = _model_path(remote_dir, request.manifest)
+    threads = request.manifest.workload.threads
+    task = model_task(model_path, request.stages, threads, slot.owner)
     free_device(device, task)
     slot.claim(device, version)
     with _released_on_error(device, slot, version):
@@ -178,7 +181,7 @@ def stage(
         # the upload may have taken minutes
         refuse_if_busy(device)
         self_test(device, remote_dir, request.manifest.runtime)
-    return StagedBundle(version, bundle_sha256, task)
+    return StagedBundle(version, bundle_sha256, model_path, task)
 
 
 @contextlib.contextmanager
@@ -213,7 +216,8 @@ def time_current(
             f"{device.board} runs {manifest.name} now, not {deployment.bundle}, which was "
             "deployed from here; run `mosdeploy deploy` again"
         )
-    task = _timing_task(remote_dir, manifest, stages(manifest), slot)
+    model_path = _model_path(remote_dir, manifest)
+    task = model_task(model_path, stages(manifest), manifest.workload.threads, slot.owner)
     free_device(device, task)
     _check_version(device, slot, version, manifest.runtime)
     return benchmark(device, task, limit, notify)
@@ -280,18 +284,10 @@ def _deployment(device: Device, slot: DeploymentSlot, version: str) -> Deploymen
         )
 
 
-def _timing_task(
-    remote_dir: str,
-    manifest: BundleManifest,
-    stages: tuple[TimingStage, ...],
-    slot: DeploymentSlot,
-) -> ModelTask:
-    """How a version is timed: its graph, or for TVM the whole bundle."""
+def _model_path(remote_dir: str, manifest: BundleManifest) -> str:
+    """What is timed of a version: its graph, or for TVM the whole bundle."""
     path = f"{remote_dir}/bundle"
-    if manifest.runtime == "onnxruntime":
-        path += f"/{ONNX_MODEL_NAME}"
-    threads = manifest.workload.threads
-    return ModelTask(path, stages, threads, owner=slot.owner, runtime=manifest.runtime)
+    return path if manifest.runtime == "tvm" else f"{path}/{ONNX_MODEL_NAME}"
 
 
 def _check_version(device: Device, slot: DeploymentSlot, version: str, runtime: Runtime) -> None:
@@ -357,7 +353,7 @@ def self_test(device: Device, remote_dir: str, runtime: Runtime) -> None:
 
 def benchmark(
     device: Device,
-    task: ModelTask,
+    task: MeasurementTask,
     limit: LatencyLimit | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Measurement:
@@ -372,7 +368,7 @@ def benchmark(
     return aggregate_rounds(times)
 
 
-def _measured(device: Device, task: ModelTask) -> Measurement:
+def _measured(device: Device, task: MeasurementTask) -> Measurement:
     measurement = measure_model(device, task)
     if measurement.error:
         raise CommandError(

@@ -124,7 +124,6 @@ class AgentJob:
         *,
         threads: int,
         weights_bytes: int = 0,
-        provider: str | None = None,
     ) -> None:
         """Start the agent."""
         request = {
@@ -133,7 +132,7 @@ class AgentJob:
             "stages": [stage.model_dump(mode="json") for stage in stages],
             "threads": threads,
             "weights_bytes": weights_bytes,
-            "provider": provider or self._device.profile.provider,
+            "provider": self._device.profile.provider,
             "seed": int(hashlib.sha256(self._job_id.encode()).hexdigest()[:8], 16),
             **self._device.profile.measure.model_dump(),
         }

@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceTimeoutError
-from ..records import Measurement, Runtime
+from ..records import Measurement
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes
 from .device import Device
 from .drift import DriftWatch
 from .job import AgentJob, AgentResult
 from .on_device.agent import CHECK_TIMEOUT_S, REFERENCE
-from .on_device.benchmark import TVM
 
 MIN_POLL_S = 0.2  # shortest and longest wait between two looks at the device: each look disturbs
 MAX_POLL_S = 2.0  # the timing a little
@@ -31,24 +29,14 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class MeasurementTask:
-    """Many models that are timed alike, in one job; `build` gives a model, or its path there."""
+    """Models that are timed alike, in one job; `build` gives a model, or its path there."""
 
     job_id: str
     stages: tuple[TimingStage, ...]
     threads: int
     build: Callable[[str], bytes | str]
     weights_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class ModelTask:
-    """One model that is on the device already."""
-
-    remote_path: str
-    stages: tuple[TimingStage, ...]
-    threads: int
-    owner: str = ""
-    runtime: Runtime = "onnxruntime"
+    has_reference: bool = True
 
 
 def ignore(_: object) -> None:
@@ -69,106 +57,18 @@ NO_HOOKS = MeasureHooks()
 
 
 def collect(
-    device: Device,
-    task: MeasurementTask,
-    keys: Iterable[str],
-    hooks: MeasureHooks = NO_HOOKS,
+    device: Device, task: MeasurementTask, keys: Iterable[str], hooks: MeasureHooks = NO_HOOKS
 ) -> Iterator[tuple[str, Measurement]]:
     """Measure every key, in an order drawn by the agent, with the reference before, between and
-    after.
+    after. The agent is started whenever it has ended before all are accepted.
     """
     unique_keys = tuple(dict.fromkeys(keys))
     for name in (task.job_id, *unique_keys):
         if not _SAFE_NAME.fullmatch(name):
             raise ValueError(f"not a safe file name: {name!r}; use letters, digits, '.', '_', '-'")
     job = AgentJob(device, task.job_id)
-    watch = DriftWatch(unique_keys, device.profile.measure)
-    uploaded: dict[str, str] = {}  # key to path
-    paths: dict[str, str] = {}  # digest to path: the reference may be one of the models
-
-    def start() -> None:
-        job.refuse_if_busy()
-        needed = [REFERENCE, *sorted(watch.target_counts)]
-        for key in needed:
-            if key not in uploaded:
-                model = task.build(key)
-                if isinstance(model, str):
-                    uploaded[key] = model
-                    continue
-                digest = sha256_bytes(model)
-                if digest not in paths:
-                    job.add(key, model)
-                uploaded[key] = paths.setdefault(digest, f"candidates/{key}.onnx")
-        rounds = device.profile.measure.rounds
-        repeated = {key: n for key, n in watch.target_counts.items() if n > rounds}
-        if repeated:
-            hooks.notify(
-                f"{device.board} is not stable, its reference moved or a timing failed: measuring "
-                f"{len(repeated)} subnets again"
-            )
-            hooks.repeat(repeated)
-        job.start(
-            {key: uploaded[key] for key in needed},
-            watch.target_counts,
-            task.stages,
-            threads=task.threads,
-            weights_bytes=task.weights_bytes,
-        )
-
-    yield from _until_accepted(job, watch, start, device.profile, hooks)
-    if unique_keys:
-        job.remove("candidates")
-
-
-def measure_model(device: Device, task: ModelTask) -> Measurement:
-    """Time a model that is already on the device, afresh: an agent that is still at the one before
-    is ended, and what it found is removed.
-    """
-    job = _model_job(device, task)
-    watch = DriftWatch(["model"], device.profile.measure, has_reference=False)
-    # once its result is written, an agent is still alive for a moment
-    job.kill()
-    job.remove("results.jsonl")
-
-    def start() -> None:
-        job.start(
-            {"model": task.remote_path},
-            watch.target_counts,
-            task.stages,
-            threads=task.threads,
-            provider=TVM if task.runtime == "tvm" else None,
-        )
-
-    return next(_until_accepted(job, watch, start, device.profile))[1]
-
-
-def free_device(device: Device, task: ModelTask) -> None:
-    """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
-    killed command of the same owner still times of it is ended.
-    """
-    job = _model_job(device, task)
-    job.refuse_if_busy()
-    job.kill()
-
-
-def _model_job(device: Device, task: ModelTask) -> AgentJob:
-    """The job of one model and owner: a copied run folder has the same model, maybe in the same
-    place.
-    """
-    name = sha256_bytes(f"{task.remote_path} {task.owner}".encode())[:12]
-    return AgentJob(device, f"model-{name}")
-
-
-def _until_accepted(
-    job: AgentJob,
-    watch: DriftWatch,
-    start: Callable[[], None],
-    profile: DeviceProfile,
-    hooks: MeasureHooks = NO_HOOKS,
-) -> Iterator[tuple[str, Measurement]]:
-    """Yield accepted measurements until none is missing; the agent is started whenever it has ended
-    before that.
-    """
+    watch = DriftWatch(unique_keys, device.profile.measure, has_reference=task.has_reference)
+    models: dict[str, str] = {}  # path on the device by key
     failed_starts = 0
     results: Iterable[AgentResult] = job.results()
     try:
@@ -181,18 +81,90 @@ def _until_accepted(
                 yield from accepted
             if not watch.target_counts:
                 job.kill()  # nothing is left to measure: free the device at once
-                return
+                break
             if not job.is_running():
                 if failed_starts == MAX_FAILED_STARTS:
                     raise CommandError(
                         f"the agent ended {failed_starts} times without a result: {job.log_tail()}"
                     )
                 failed_starts += 1
-                start()
-            results = _follow(job, profile.measure.candidate_timeout_s, hooks)
+                job.refuse_if_busy()
+                _upload(job, task, watch.target_counts, models)
+                _tell_repeated(device, watch.target_counts, hooks)
+                job.start(
+                    models,
+                    watch.target_counts,
+                    task.stages,
+                    threads=task.threads,
+                    weights_bytes=task.weights_bytes,
+                )
+            results = _follow(job, device.profile.measure.candidate_timeout_s, hooks)
     except KeyboardInterrupt:
         job.kill()
         raise
+    if unique_keys:
+        job.remove("candidates")
+
+
+def model_task(
+    remote_path: str, stages: tuple[TimingStage, ...], threads: int, owner: str = ""
+) -> MeasurementTask:
+    """Return the task of one model that is on the device already; a copied run folder has the same
+    model, perhaps in the same place, and a job of its own.
+    """
+    name = sha256_bytes(f"{remote_path} {owner}".encode())[:12]
+    build: Callable[[str], str] = lambda _: remote_path  # noqa: E731
+    return MeasurementTask(f"model-{name}", stages, threads, build, has_reference=False)
+
+
+def measure_model(device: Device, task: MeasurementTask) -> Measurement:
+    """Time a model afresh: an agent that is still at the one before is ended, and what it found is
+    removed.
+    """
+    job = AgentJob(device, task.job_id)
+    # once its result is written, an agent is still alive for a moment
+    job.kill()
+    job.remove("results.jsonl")
+    return dict(collect(device, task, ["model"]))["model"]
+
+
+def free_device(device: Device, task: MeasurementTask) -> None:
+    """Make sure that nothing is timed on a device, before a model is tested and timed there; what a
+    killed command of the same owner still times of it is ended.
+    """
+    job = AgentJob(device, task.job_id)
+    job.refuse_if_busy()
+    job.kill()
+
+
+def _upload(
+    job: AgentJob, task: MeasurementTask, keys: Iterable[str], models: dict[str, str]
+) -> None:
+    """Send the models that the device lacks, and note the path of each."""
+    paths: dict[str, str] = {}  # by digest: the reference may be one of the models
+    for key in (*([REFERENCE] if task.has_reference else []), *sorted(keys)):
+        if key in models:
+            continue
+        model = task.build(key)
+        if isinstance(model, str):
+            models[key] = model
+            continue
+        digest = sha256_bytes(model)
+        if digest not in paths:
+            job.add(key, model)
+            paths[digest] = f"candidates/{key}.onnx"
+        models[key] = paths[digest]
+
+
+def _tell_repeated(device: Device, target_counts: Mapping[str, int], hooks: MeasureHooks) -> None:
+    rounds = device.profile.measure.rounds
+    repeated = {key: count for key, count in target_counts.items() if count > rounds}
+    if repeated:
+        hooks.notify(
+            f"{device.board} is not stable, its reference moved or a timing failed: measuring "
+            f"{len(repeated)} subnets again"
+        )
+        hooks.repeat(repeated)
 
 
 def _follow(

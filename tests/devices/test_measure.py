@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,11 @@ from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import (
     MeasureHooks,
     MeasurementTask,
-    ModelTask,
     collect,
     free_device,
     measure_model,
+    model_task,
 )
-from mosdeploy.devices.on_device.benchmark import TVM
 from mosdeploy.errors import CommandError, DeviceBusyError, DeviceTimeoutError
 from mosdeploy.records import Measurement
 from mosdeploy.storage import sha256_bytes
@@ -158,7 +156,7 @@ def test_measuring_needs_no_proc(make_profile):
 @pytest.mark.parametrize("connect", [LocalSession, SessionWithoutProc])
 def test_what_a_killed_command_still_times_is_ended(make_profile, connect):
     profile = make_profile()
-    own = ModelTask("/model", STAGES, threads=1, owner="pc:/run")
+    own = model_task("/model", STAGES, 1, "pc:/run")
     folder = Path(profile.work_dir) / "jobs" / f"model-{sha256_bytes(b'/model pc:/run')[:12]}"
     folder.mkdir(parents=True)
     agent = ["sh", "-c", "read line", str(folder)]
@@ -167,9 +165,9 @@ def test_what_a_killed_command_still_times_is_ended(make_profile, connect):
         (folder.parents[1] / "agent.lock").write_text(json.dumps(holder))
         (folder / "pid").write_text(str(process.pid))
         wait_for(Path(f"/proc/{process.pid}/cmdline").read_bytes)
-        for other in (replace(own, remote_path="/another-model"), replace(own, owner="pc:/copy")):
+        for words in (("/another-model", STAGES, 1, "pc:/run"), ("/model", STAGES, 1, "pc:/copy")):
             with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
-                free_device(Device(connect(), profile), other)
+                free_device(Device(connect(), profile), model_task(*words))
         assert is_alive(process.pid)
         free_device(Device(connect(), profile), own)
         assert process.wait() == -signal.SIGKILL
@@ -274,7 +272,7 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_st
     old = Path(profile.work_dir) / "jobs" / job_id / "results.jsonl"
     old.parent.mkdir(parents=True)
     old.write_text('{"key": "model", "measurement": {"error": "of last week"}}\n')
-    task = ModelTask(str(model), STAGES, threads=1)
+    task = model_task(str(model), STAGES, 1)
     with contextlib.ExitStack() as stack:
         if is_alive_still:  # an agent between its last result and its end
             agent = ["sh", "-c", "read line", str(old.parent)]
@@ -286,24 +284,6 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_st
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]
-
-
-def test_the_agent_is_told_the_threads_and_the_runtime_of_a_task(make_profile, monkeypatch):
-    told = []
-
-    def start(job, *_, threads, provider=None, **facts):
-        told.append((threads, provider))
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(AgentJob, "start", start)
-    task = MeasurementTask("job", STAGES, 3, build, WEIGHTS_BYTES)
-    with pytest.raises(ZeroDivisionError):
-        list(collect(Device(LocalSession(), make_profile()), task, ["a"]))
-    for runtime in ("onnxruntime", "tvm"):
-        task = ModelTask("/model", STAGES, 3, runtime=runtime)
-        with pytest.raises(ZeroDivisionError):
-            measure_model(Device(LocalSession(), make_profile()), task)
-    assert told == [(3, None), (3, None), (3, TVM)]
 
 
 class CountingSession(LocalSession):

@@ -8,7 +8,7 @@ import pytest
 from walking import KeptProgress, deployment_of, edit, opened
 
 from mosdeploy.devices import deploy as device_deploy
-from mosdeploy.devices.measure import ModelTask
+from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import CommandError, InfeasibleError
 from mosdeploy.pipeline import walk
 from mosdeploy.pipeline.deploy import fallback_candidates, suggest_fixes
@@ -39,8 +39,8 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def timed(time_of: Callable[[str], float]) -> list[str]:
         asked: list[str] = []
 
-        def measure_model(device: object, task: ModelTask) -> Measurement:
-            folder = Path(task.remote_path).parent
+        def measure_model(device: object, task: MeasurementTask) -> Measurement:
+            folder = Path(str(task.build("model"))).parent
             asked.append(json.loads((folder / "manifest.json").read_text())["name"])
             return taking(time_of(asked[-1]))
 

@@ -22,9 +22,6 @@ from . import PARENT
 from .files import read_text
 
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-TVM = "tvm"
-"""In place of a provider: what is timed is a bundle, which brings its runtime along."""
-
 MAX_WARMUP = 20
 LOOK_AT_EACH = 200
 LOOK_EVERY = 100
@@ -62,11 +59,6 @@ def check(provider: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         import numpy as np
-
-        if provider == TVM:
-            import tvm  # noqa: F401
-
-            return found
         import onnxruntime as ort
 
         found["providers"] = ort.get_available_providers()

@@ -172,7 +172,7 @@ def _time(
                 errors[runtime] = str(failure)
                 continue
             stack.callback(slot.release, device, staged.version)
-            paths[runtime] = staged.task.remote_path
+            paths[runtime] = staged.model_path
         if not paths:
             return {}, errors
         keys = list(paths)
