@@ -135,17 +135,15 @@ class DriftWatch:
 
 
 def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
-    """Join rounds that did not fail; a single one stays as it is."""
+    """Join rounds that did not fail, figure by figure; a single one stays as it is."""
     if len(rounds) == 1:
         return rounds[0]
     totals = [each.total for each in rounds if each.total]
     names = dict.fromkeys(name for each in rounds for name in each.parts)
+    parts = {name: [each.parts[name] for each in rounds if name in each.parts] for name in names}
     return Measurement(
         total=_join(totals) if totals else None,
-        parts={
-            name: _join([each.parts[name] for each in rounds if name in each.parts])
-            for name in names
-        },
+        parts={name: _join(timings) for name, timings in parts.items()},
         load_ms=_median([each.load_ms for each in rounds]),
         peak_memory_bytes=_largest([each.peak_memory_bytes for each in rounds]),
         memory_bytes=_largest([each.memory_bytes for each in rounds]),
@@ -156,14 +154,16 @@ def aggregate_rounds(rounds: Sequence[Measurement]) -> Measurement:
 
 
 def _join(timings: Sequence[Timing]) -> Timing:
-    return Timing(
-        median_ms=statistics.median(timing.median_ms for timing in timings),
-        p90_ms=statistics.median(timing.p90_ms for timing in timings),
-        p99_ms=_median([timing.p99_ms for timing in timings]),
-        minimum_ms=min(timing.minimum_ms for timing in timings),
-        repeats=sum(timing.repeats for timing in timings),
-        interval_percent=_median([timing.interval_percent for timing in timings]),
-        cpu_ms=_median([timing.cpu_ms for timing in timings]),
+    medians = {
+        name: _median([getattr(timing, name) for timing in timings])
+        for name in ("median_ms", "p90_ms", "p99_ms", "interval_percent", "cpu_ms")
+    }
+    return timings[0].model_copy(
+        update={
+            **medians,
+            "minimum_ms": min(timing.minimum_ms for timing in timings),
+            "repeats": sum(timing.repeats for timing in timings),
+        }
     )
 
 

@@ -154,7 +154,7 @@ class AgentJob:
         running agent is to measure.
         """
         keys = set[str]()
-        # Asked before the results are read: an agent that ends meanwhile has written all of them.
+        # asked before the results are read: an agent that ends meanwhile has written all of them
         if self.is_running():
             path = f"{self.folder}/job.json"
             keys.update(parse_answer(_Request, self._session.read(path), path).target_counts)
@@ -162,49 +162,33 @@ class AgentJob:
 
     def results(self) -> list[AgentResult]:
         """Whole lines of results.jsonl that were not read yet."""
-        path = f"{self.folder}/results.jsonl"
-        try:
-            content = self._session.read(path, self._num_read)
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        self._num_read += len(whole)
-        return [self._parse(line, path) for line in whole.splitlines()]
+        lines = self._lines("results.jsonl", self._num_read)
+        self._num_read += sum(map(len, lines))
+        return [self._parse(line) for line in lines]
 
     def remove_results(self, max_age_s: float) -> None:
         """Remove results that are older by the device's clock, or newer than now: it was set."""
-        path = f"{self.folder}/results.jsonl"
-        try:
-            content = b"" if self.is_running() else self._session.read(path)
-        except FileNotFoundError:
-            return
-        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = [] if self.is_running() else self._lines("results.jsonl", 0)
         if not lines:
             return
         clock = check_run(self._session, """date '+{"now_s": %s}'""", "reading the clock")
         # rounded down, so that a result of this second would be of a time to come
         now_s = 1 + parse_answer(_Clock, clock, "date").now_s
-        ages_s = [now_s - (self._parse(line, path).made_s or 0.0) for line in lines]
+        ages_s = [now_s - (self._parse(line).made_s or 0.0) for line in lines]
         kept = [x for x, age_s in zip(lines, ages_s, strict=True) if 0 <= age_s <= max_age_s]
         if len(kept) < len(lines):
-            self._session.put_bytes(b"".join(kept), path)
+            self._session.put_bytes(b"".join(kept), f"{self.folder}/results.jsonl")
 
     def has_new_log(self) -> bool:
         """Tell whether the agent has printed anything since the last call."""
-        try:
-            news = self._session.read(f"{self.folder}/agent.log", self._log_size)
-        except FileNotFoundError:
-            return False
+        news = self._read("agent.log", self._log_size)
         self._log_size += len(news)
         return bool(news)
 
     def failure(self) -> CommandError | None:
         """Why measuring stopped; None if it is not over, ended well or was killed."""
-        path = f"{self.folder}/rc"
-        try:
-            outcome = parse_answer(_Outcome, self._session.read(path), path)
-        except FileNotFoundError:
-            return None
+        text = self._read("rc")
+        outcome = parse_answer(_Outcome, text, f"{self.folder}/rc") if text else _Outcome(rc=0)
         if outcome.rc == 0:
             return None
         error = outcome.error or "for a reason that the device does not tell"
@@ -230,13 +214,22 @@ class AgentJob:
         check_run(self._session, f"rm -rf {paths}", "cleaning up")
 
     def _running_pid(self) -> str | None:
-        try:
-            pid = self._session.read(f"{self.folder}/pid").decode(errors="replace")
-        except FileNotFoundError:
-            return None
+        pid = self._read("pid").decode(errors="replace")
         return pid if runs_in(self._session, pid, self.folder) else None
 
-    def _parse(self, line: bytes, path: str) -> AgentResult:
+    def _read(self, name: str, offset: int = 0) -> bytes:
+        """Read a file of the job from an offset; nothing where it is missing."""
+        try:
+            return self._session.read(f"{self.folder}/{name}", offset)
+        except FileNotFoundError:
+            return b""
+
+    def _lines(self, name: str, offset: int) -> list[bytes]:
+        content = self._read(name, offset)
+        return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+
+    def _parse(self, line: bytes) -> AgentResult:
+        path = f"{self.folder}/results.jsonl"
         try:
             return parse_answer(AgentResult, line, path)
         except CommandError as error:

@@ -1,18 +1,15 @@
 """Make a virtual environment with the runtime on a device, from the internet or from wheels."""
 
 import contextlib
-import email
 import secrets
 import shlex
 import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
@@ -160,20 +157,17 @@ def _pip_install(
 
 def _send_wheels(device: Device, folder: str, state: DeviceState) -> None:
     """Download wheels for the device here, and put them into its work folder."""
-    device_python = state.python_version or ""
-    python = device.profile.wheel_python or ".".join(device_python.split(".")[:2])
+    python = device.profile.wheel_python or ".".join((state.python_version or "").split(".")[:2])
     platforms = _platforms(device.profile, state)
     with tempfile.TemporaryDirectory() as name:
         options = ["--dest", name, "--python-version", python]
         for platform in platforms:
             options += ["--platform", platform]
-        markers = _linux_markers(device_python or python, state.machine or "")
-        error = _download_wheels(Path(name), device.profile.requirements, options, markers)
-        if error:
+        if error := _pip_download([*options, *device.profile.requirements]):
             raise CommandError(
-                f"{device.board}: no wheels for Python {python} on "
-                f"{', '.join(platforms)}: {error}; set wheel_platform, wheel_python or "
-                "requirements in the device.profile, or give the device internet access"
+                f"{device.board}: no wheels for Python {python} on {', '.join(platforms)}: {error};"
+                " set wheel_platform, wheel_python or requirements in the profile, or give the "
+                "device internet access"
             )
         wheels = sorted(Path(name).iterdir())
         # old ones go; those that an upload which was cut off has sent are kept
@@ -195,80 +189,13 @@ def _platforms(profile: DeviceProfile, state: DeviceState) -> tuple[str, ...]:
     return tuple(f"{tag}_{arch}" for tag in tags)
 
 
-def _linux_markers(python_version: str, machine: str) -> dict[str, str]:
-    """What the markers of requirements mean to a CPython on Linux."""
-    return {
-        "implementation_name": "cpython",
-        "implementation_version": python_version,
-        "os_name": "posix",
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": python_version,
-        "python_version": ".".join(python_version.split(".")[:2]),
-        "sys_platform": "linux",
-    }
-
-
-def _download_wheels(
-    folder: Path, requirements: Sequence[str], options: list[str], markers: dict[str, str]
-) -> str | None:
-    """Put the wheels of requirements, and of all that they need on the device, into a folder; None,
-    or the end of pip's output if it failed.
-    """
-    wanted = list(requirements)
-    while wanted:
-        num_before = len(list(folder.iterdir()))
-        error = _pip_download(options, wanted)
-        # there may be no wheel of what only the Python that runs here needs
-        if error and (error := _pip_download(["--no-deps", *options], wanted)):
-            return error
-        if len(list(folder.iterdir())) == num_before:
-            return None  # pip sees it as fulfilled: that of the device has to know
-        # pip reads the markers as for the Python that runs here
-        wanted = missing_requirements(folder, requirements, markers)
-    return None
-
-
-def missing_requirements(
-    folder: Path, requirements: Sequence[str], markers: dict[str, str]
-) -> list[str]:
-    """List what requirements need where the markers hold, and a folder has no wheel of."""
-    needs: dict[str, list[str]] = {}
-    for path in folder.glob("*.whl"):
-        with zipfile.ZipFile(path) as wheel:
-            names = [x for x in wheel.namelist() if x.endswith(".dist-info/METADATA")]
-            metadata = email.message_from_bytes(wheel.read(names[0]))
-        needs[canonicalize_name(metadata["Name"])] = metadata.get_all("Requires-Dist", [])
-    lacking = set[str]()
-    seen = set[tuple[str, frozenset[str]]]()
-    queue = [(text, frozenset({""})) for text in requirements]
-    while queue:
-        text, asked_extras = queue.pop()
-        try:
-            found = Requirement(text)
-        except InvalidRequirement:  # left to pip
-            continue
-        marker = found.marker
-        if marker and not any(marker.evaluate({**markers, "extra": x}) for x in asked_extras):
-            continue
-        name = canonicalize_name(found.name)
-        extras = frozenset({"", *found.extras})
-        if name not in needs:
-            lacking.add(f"{name}{found.specifier}")
-        elif (name, extras) not in seen:
-            seen.add((name, extras))
-            queue += [(line, extras) for line in needs[name]]
-    return sorted(lacking)
-
-
-def _pip_download(options: list[str], requirements: Sequence[str]) -> str | None:
+def _pip_download(words: list[str]) -> str | None:
     """Run our pip; None, or the end of its output if it failed."""
     # -P: no pip.py of the folder where the user is
     pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     try:
         done = subprocess.run(
-            [*pip, "--only-binary", ":all:", *options, *requirements],
+            [*pip, "--only-binary", ":all:", *words],
             capture_output=True,
             text=True,
             timeout=DOWNLOAD_TIMEOUT_S,

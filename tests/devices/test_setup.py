@@ -86,72 +86,12 @@ def test_no_wheel_for_the_device_leaves_no_half_environment(
     assert not (Path(profile.work_dir) / "venv").exists()
 
 
-def test_wheels_that_only_the_device_s_python_needs_are_sent(make_profile, tmp_path, monkeypatch):
-    index = tmp_path / "index"
-    old = 'python_version < "3.11"'
-    write_wheel(index, "tiny_runtime", f"helper; {old}", f"inner<2; {old}", 'new; extra == "new"')
-    write_wheel(index, "helper", 'inner; platform_machine == "riscv64"')
-    for version in ("1.0", "2.0"):
-        write_wheel(index, "inner", version=version)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
-    profile = make_profile(requirements=("tiny_runtime",))
-    state = DeviceState(python_version="3.10.4", machine="riscv64")  # we are later
-    room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
-    sent = sorted(path.name for path in Path(profile.work_dir, "wheels").iterdir())
-    assert [name.removesuffix("-py3-none-any.whl") for name in sent] == [
-        "helper-1.0",
-        "inner-1.0",
-        "tiny_runtime-1.0",
-    ]
-
-
-@pytest.mark.slow
-def test_what_only_our_python_needs_may_be_missing(make_profile, tmp_path, monkeypatch):
-    index = tmp_path / "index"
-    needs = ('helper; python_version < "3.11"', 'absent; python_version >= "3.11"')
-    write_wheel(index, "tiny_runtime", *needs)
-    write_wheel(index, "helper")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
-    profile = make_profile(requirements=("tiny_runtime",))
-    state = DeviceState(python_version="3.10.4", machine="riscv64")
-    room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
-    sent = sorted(path.name.split("-")[0] for path in Path(profile.work_dir, "wheels").iterdir())
-    assert sent == ["helper", "tiny_runtime"]
-
-
 def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "DOWNLOAD_TIMEOUT_S", 0.001)
     profile = make_profile(requirements=("tiny_runtime",))
     state = DeviceState(python_version="3.10.4", machine="riscv64")
     with pytest.raises(CommandError, match="pip was not done after"):
         room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
-
-
-@pytest.mark.parametrize(
-    ("requirements", "missing"),
-    [
-        (("a",), ["b"]),
-        (("a[fast]",), ["b", "f>=2"]),
-        (("A", "e==1.0"), ["b", "e==1.0"]),
-        (("a; sys_platform == 'win32'",), []),
-        (("c", "./local.whl"), []),
-    ],
-)
-def test_what_the_wheels_lack_for_a_device(tmp_path, requirements, missing):
-    write_wheel(
-        tmp_path,
-        "a",
-        'b; python_full_version < "3.10.5" and implementation_name == "cpython"',
-        'no; python_full_version >= "3.10.5" or platform_machine == "x86_64"',
-        'f>=2; extra == "fast"',
-        "d",
-    )
-    write_wheel(tmp_path, "d", "c", "a")
-    write_wheel(tmp_path, "c")
-    markers = room._linux_markers("3.10.4", "aarch64")
-    assert room.missing_requirements(tmp_path, requirements, markers) == missing
 
 
 @pytest.fixture
@@ -266,11 +206,11 @@ def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
 
 
 def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):
-    def download(folder, *_):
+    def download(words):
         for name in ("one-1.whl", "two-1.whl"):
-            (folder / name).write_bytes(name.encode())
+            Path(words[1], name).write_bytes(name.encode())
 
-    monkeypatch.setattr(room, "_download_wheels", download)
+    monkeypatch.setattr(room, "_pip_download", download)
     wheels_dir = tmp_path / "work" / "wheels"
     wheels_dir.mkdir(parents=True)
     for name in ("one-0.whl", "one-1.whl", "two-1.whl.0123456789abcdef.part"):
