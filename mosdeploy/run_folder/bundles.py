@@ -20,64 +20,53 @@ def note_newest(files: Workspace, bundle: Path) -> None:
 
 
 def newest_bundle(files: Workspace) -> Path | None:
-    """The bundle of a run folder that was exported last; where that is not written down, or it is
-    gone, by the time of its manifest.
-    """
+    """Return the bundle that was exported last, as noted, else by the time of its manifest."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         noted = files.bundles_dir / files.newest_bundle_path.read_text(encoding="utf-8").strip()
         if noted.parent == files.bundles_dir and (noted / MANIFEST_NAME).is_file():
             return noted
-    manifests = bundle_manifests(files)
     with read_errors(files.bundles_dir):
+        manifests = bundle_manifests(files)
         newest = max(manifests, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
 
 
 def require_bundle(files: Workspace, named: Path | None = None) -> Path:
-    """The folder of the bundle that a command is about."""
-    if named is not None:
-        own = named_bundle(files, named)
-        if not own.is_dir():
-            there = ", ".join(path.parent.name for path in bundle_manifests(files)) or "none"
-            raise StaleInputError(
-                f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, "
-                f"which holds: {there}"
-            )
-        return own.resolve()  # `.` has no name
-    found = newest_bundle(files)
-    if found is None:
+    """Return the folder of a bundle: as it is named, of that name in `bundles/`, or the newest."""
+    if named is None:
+        if (newest := newest_bundle(files)) is not None:
+            return newest
         raise StaleInputError(f"no bundle in {files.bundles_dir}; run `mosdeploy export` first")
-    return found
-
-
-def named_bundle(files: Workspace, named: Path) -> Path:
-    """A folder as it is named or, where there is none, the bundle of that name in the run folder;
-    as it is named, too, where there is neither.
-    """
-    own = files.bundles_dir / named
-    return own if not named.is_dir() and own.is_dir() else named
+    for folder in (named, files.bundles_dir / named):
+        if folder.is_dir():
+            return folder.resolve()  # `.` has no name
+    there = ", ".join(path.parent.name for path in bundle_manifests(files)) or "none"
+    raise StaleInputError(
+        f"{named} does not exist as a folder, nor as a bundle in {files.bundles_dir}, which holds: "
+        f"{there}"
+    )
 
 
 def bundle_manifests(files: Workspace) -> list[Path]:
-    """Of the bundles in a run folder."""
+    """List the manifests of the bundles in a run folder."""
     return listed(files.bundles_dir, f"[!.]*/{MANIFEST_NAME}")
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files in a folder."""
+    """Return the size of all files in a folder."""
     with read_errors(folder):
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def limited_bytes(folder: Path) -> int:
-    """Size of a bundle's files that a limit on its size is about: the model and the tokenizer."""
+    """Return the size of the model and the tokenizer, which a limit on the size is about."""
     names = {*chain(*MODEL_NAMES.values()), *TOKENIZER_NAMES.values()}
     with read_errors(folder):
         return sum(path.stat().st_size for path in folder.iterdir() if path.name in names)
 
 
 def bundle_spec(context: Context, manifest: BundleManifest) -> ModelSpec:
-    """The model that a bundle's timings are about."""
+    """Return the model that a bundle's timings are about."""
     own = context.family.name
     if manifest.family != own:
         raise ConfigError(

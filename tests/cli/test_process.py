@@ -176,16 +176,6 @@ def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
     assert "ended by SIGTERM; what was finished is kept" in capsys.readouterr().err
 
 
-def test_a_terminal_that_is_gone_changes_no_exit_code(
-    signalled: Callable[[signal.Signals], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    screen, terminal = os.openpty()
-    os.close(screen)
-    with os.fdopen(terminal, "w") as gone:
-        monkeypatch.setattr(sys, "stderr", gone)
-        assert signalled(signal.SIGHUP) == 129
-
-
 def test_signals_that_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
@@ -322,17 +312,6 @@ def test_a_terminal_that_is_gone_costs_no_answer(tmp_path: Path) -> None:
     )
     os.close(terminal)
     assert (done.returncode, done.stdout) == (0, b"answer\n")
-
-
-def test_what_is_told_to_a_closed_stderr_goes_to_no_other_file(tmp_path: Path) -> None:
-    script = (
-        "import sys; from mosdeploy.cli.process import prepare_streams; prepare_streams()\n"
-        "with open('other', 'w') as other:\n"
-        "    print('told', file=sys.stderr, flush=True)"
-    )
-    words = f"{shlex.join([sys.executable, '-c', script])} 2>&-"
-    subprocess.run(words, shell=True, cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=60)
-    assert (tmp_path / "other").read_text() == ""
 
 
 def test_whoever_reads_may_have_seen_enough() -> None:

@@ -231,14 +231,6 @@ def test_a_corrupt_bundle_is_one_error_for_whoever_reads_it(folder: Path) -> Non
         assert caught.value.exit_code == 8
 
 
-def test_a_bundle_has_its_name_from_within_its_folder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = require_bundle(Workspace(folder))
-    monkeypatch.chdir(own)
-    assert opened(folder).deploy(bundle=".").bundle == own.name
-
-
 def test_a_bundle_of_another_family_is_refused(walked: Path, encoder_folder: Path) -> None:
     other = require_bundle(Workspace(walked))
     told = "is a bundle of 'translation', this is a run folder of 'encoder'"

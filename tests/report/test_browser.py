@@ -1,7 +1,6 @@
 """The page in Chromium: what it shows, what it answers to, and that it asks nobody."""
 
 import dataclasses
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -169,15 +168,6 @@ def test_a_click_on_a_point_shows_its_subnet(opened: Opened) -> None:
     assert 0 <= float(opened.page.locator("#limit").input_value()) - needed <= 0.1
 
 
-def test_a_pointer_on_a_point_shows_its_architecture(opened: Opened) -> None:
-    opened.page.locator(
-        "#front-chart svg path[aria-label*='number of the front: 3;']"
-    ).first.hover()
-    tooltip = opened.page.locator("#vg-tooltip-element.visible")
-    tooltip.wait_for()
-    assert str(CHOICES[2].arch) in tooltip.inner_text()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_charts_take_the_colours_of_the_page(browser: Any, page_path: Path, scheme: str) -> None:
     opened = Opened(browser, page_path, color_scheme=scheme).drawn()
@@ -224,18 +214,6 @@ def test_one_long_word_makes_no_page_wider(browser: Any, tmp_path: Path) -> None
     opened.context.close()
 
 
-def test_printed_sections_fill_their_pages_and_charts_stay_whole(
-    browser: Any, page_path: Path
-) -> None:
-    opened = Opened(browser, page_path).drawn()
-    opened.page.emulate_media(media="print")
-    style = "([name, key]) => getComputedStyle(document.querySelector(name))[key]"
-    places = [("section", "breakInside"), ("figure", "breakInside"), ("figure svg", "maxWidth")]
-    found = [opened.page.evaluate(style, list(place)) for place in places]
-    assert found == ["auto", "avoid", "100%"]
-    opened.context.close()
-
-
 @pytest.mark.parametrize("draw", [draw_architecture, draw_encoder])
 def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw: Any) -> None:
     arch = uneven_arch() if draw is draw_encoder else INPUTS.search.winner.arch
@@ -249,40 +227,6 @@ def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw:
     # words of 13 px, hardly scaled
     assert figure.locator("tspan").first.bounding_box()["height"] >= 11
     opened.context.close()
-
-
-def test_architectures_are_seen_beside_two_devices(browser: Any, page_path: Path) -> None:
-    opened = Opened(browser, page_path, 1280)
-    opened.page.locator("summary", has_text="The same as a table").first.click()
-    area = opened.page.get_by_role("region", name="The subnets to choose from")
-    assert area.evaluate("area => area.scrollWidth <= area.clientWidth")
-    opened.page.set_viewport_size({"width": 390, "height": 900})
-    # what is out of sight makes no row higher
-    row = area.locator("tbody tr").first.bounding_box()
-    assert row["height"] < 40
-    opened.context.close()
-
-
-def test_tick_labels_keep_their_distance(browser: Any, tmp_path: Path) -> None:
-    # from 0.16 M to 0.53 M, which is a label of four letters every thirty pixels
-    smaller = tuple(x.model_copy(update={"num_parameters": x.num_parameters // 5}) for x in CHOICES)
-    opened = Opened(browser, built(dataclasses.replace(INPUTS, choices=smaller), tmp_path), 390)
-    opened.page.get_by_role("radio", name="parameters").check()
-    axis = opened.page.locator("#front-chart svg .role-axis", has_text="parameters, M")
-    axis.wait_for(state="attached")
-    shown = axis.locator(".role-axis-label text:not([opacity='0'])").all()
-    boxes = sorted((x.bounding_box() for x in shown), key=lambda x: x["x"])
-    assert len(boxes) >= 4
-    assert all(a["x"] + a["width"] + 6 <= b["x"] for a, b in itertools.pairwise(boxes))
-    opened.context.close()
-
-
-def test_the_ring_is_explained_with_the_chart(opened: Opened, browser: Any) -> None:
-    caption = opened.page.locator("figcaption", has_text="chosen")
-    assert caption.is_visible()
-    bare = Opened(browser, opened.path, java_script_enabled=False)
-    assert not bare.page.locator("figcaption").is_visible()
-    bare.context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1200])
@@ -319,6 +263,7 @@ def test_without_scripts_the_winner_and_the_tables_stay(browser: Any, page_path:
     assert not opened.page.locator("#chooser").is_visible()
     assert opened.page.locator("noscript p").is_visible()
     # nor is an empty place called a chart
+    assert not opened.page.locator("figcaption").is_visible()
     assert opened.page.locator("figure:has(.vega):visible").count() == 0
     opened.context.close()
 
