@@ -12,7 +12,7 @@ from .units import Fraction
 
 
 class CorpusConfig(Record):
-    """Where the sentence pairs come from and which are kept.
+    """Files of the sentence pairs, and limits for the pairs that are kept.
 
     `train`, `valid`, `test` name, for `format = "text"`, a prefix (`data/train` reads
     `data/train.en` and `data/train.de`, plain or .gz; of `train` also a list of two files, the

@@ -1,4 +1,4 @@
-"""Which examples share a batch: those of like length, so that little of a batch is padding."""
+"""Datasets, and batches of examples of like length."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ class Batch(Protocol):
 
     @property
     def num_targets(self) -> int:
-        """How many targets the losses are sums over."""
+        """Number of targets that the losses are sums over."""
 
     def to(self, device: torch.device) -> Self:
         """Copy to a device."""
@@ -137,7 +137,7 @@ def check_has_targets(num_targets: int) -> None:
 
 
 def _cuts(sorted_lengths: npt.NDArray[np.int64], tokens_per_batch: int) -> npt.NDArray[np.int64]:
-    """Where batches start among examples sorted by length, and the end: shape (batches + 1,)."""
+    """Cut examples sorted by length into batches: all starts and the end, (batches + 1,)."""
     if not len(sorted_lengths):
         raise ConfigError("there are no examples to make batches of")
     if sorted_lengths[-1] > tokens_per_batch:

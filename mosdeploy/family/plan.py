@@ -23,7 +23,7 @@ MAX_SHARE = 0.5
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a run file is wanted for; None where the user named nothing."""
+    """The user's files and wishes for a run file; None where nothing was named."""
 
     files: tuple[str, ...]  # as the run file will name them
     root: Path  # the run folder, which relative names start from
@@ -62,7 +62,7 @@ class Setting:
 
 
 class DataSizes(NamedTuple):
-    """How many examples are trained on, choose, and give the scores at the end."""
+    """Numbers of training, validation and test examples."""
 
     train: int
     valid: int
@@ -162,5 +162,5 @@ def supernet_share(num_winners: int) -> float:
 
 
 def dropped_fact(dropped: Mapping[str, int]) -> str:
-    """How many examples are left out, by reason."""
+    """Describe how many examples are left out, by reason."""
     return ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "none"

@@ -181,7 +181,7 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True)
 class TeacherTask:
-    """What a teacher is made from."""
+    """Inputs of a teacher."""
 
     config: Any
     root: Path  # the run folder

@@ -63,7 +63,7 @@ class _ModelInChunks:
 
 
 def opened_in_chunks(open_bundle: Callable[..., BundleModel], progress: Progress) -> "BundleOpener":
-    """What opens a bundle on all cores here, whose model tells how far it is."""
+    """Return an opener of bundles whose models run on all cores here and show progress."""
 
     def open_told(folder: Path) -> "PredictsIds":
         return _ModelInChunks(open_bundle(folder, num_cores()), progress)

@@ -131,7 +131,7 @@ class SearchSpace(Record):
 
     @cached_property
     def num_architectures(self) -> int:
-        """How many different architectures the space holds (exact)."""
+        """Number of different architectures in the space (exact)."""
         once = [gene for gene in self.entries if gene.stack is None]
         depths = [gene for gene in self.entries if gene.is_depth]
         total = 0
@@ -377,7 +377,7 @@ class SearchSpace(Record):
 
 
 def _values(gene: Gene, arch: ArchConfig) -> list[int]:
-    """What an architecture chose for one entry of the table: one value, or one a layer."""
+    """Return the choices of an architecture for one entry: one value, or one a layer."""
     if gene.stack is None:
         return [getattr(arch, gene.choices)]
     layers = getattr(arch, gene.stack)

@@ -148,7 +148,7 @@ class TimingStage(Record):
 
 
 class Workload(Record):
-    """What one latency number stands for; a family adds the sizes of its inputs, and names the
+    """The run that one latency number is of; a family adds the sizes of its inputs, and names the
     precisions that its graphs can be built in.
     """
 
@@ -169,7 +169,7 @@ class Workload(Record):
 
     @property
     def possible_precisions(self) -> tuple[Precision, ...]:
-        """Those that it may have in place of its own."""
+        """Precisions that may replace its own."""
         return self.precisions
 
     def changed(self, changes: Mapping[str, object]) -> Self:
@@ -209,12 +209,12 @@ class Workload(Record):
 
     @property
     def answer_passes(self) -> int:
-        """What an answer costs, in times of a forward pass over an example of a batch."""
+        """Cost of an answer, in times of a forward pass over an example of a batch."""
         return 1
 
     @property
     def label(self) -> str:
-        """What tells it from others of the same space, beside the precision, in a file's name; may
+        """Part of a bundle's name that tells it from other workloads, beside the precision; may
         be empty, else starts with a hyphen.
         """
         return ""
@@ -233,11 +233,11 @@ class CostedSpace(SearchSpace):
 
     @abstractmethod
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
-        """What an architecture holds and computes."""
+        """Inventory of an architecture."""
 
     @abstractmethod
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time, (N, C), not negative, from sums over layers (N, A) in the order of
+        """Latency features, (N, C), not negative, from sums over layers (N, A) in the order of
         `mean_order`.
         """
 
@@ -249,7 +249,7 @@ class CostedSpace(SearchSpace):
 
     @abstractmethod
     def timing_stages(self, vocab_size: int, workload: Workload) -> tuple[TimingStage, ...]:
-        """What is timed on a device, `total` first."""
+        """Stages that are timed on a device, `total` first."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class ModelSpec:
     workload: Workload
 
     def inventory(self, arch: ArchConfig) -> Inventory:
-        """What an architecture holds and computes."""
+        """Inventory of an architecture."""
         return self.space.inventory(arch, self.vocab_size, self.workload)
 
     def num_parameters(self, arch: ArchConfig) -> int:
@@ -296,7 +296,7 @@ class ModelSpec:
         return self.space.overhead_features
 
     def latency_features(self, genes: Rows) -> FloatArray:
-        """What costs time, (N, C), not negative, of a population of gene rows (N, G)."""
+        """Latency features, (N, C), not negative, of a population of gene rows (N, G)."""
         return self.space.latency_features_of_genes(genes, self.vocab_size, self.workload)
 
     def latency_features_of_means(self, rows: FloatArray) -> FloatArray:
@@ -306,7 +306,7 @@ class ModelSpec:
         )
 
     def timing_stages(self) -> tuple[TimingStage, ...]:
-        """What is timed on a device, `total` first."""
+        """Stages that are timed on a device, `total` first."""
         return self.space.timing_stages(self.vocab_size, self.workload)
 
     def with_workload(self, **changes: object) -> "ModelSpec":

@@ -98,7 +98,7 @@ class TranslationWorkload(Workload):
 
     @property
     def label(self) -> str:
-        """What tells it from others of the same space, in a file's name."""
+        """Part of a bundle's name that tells it from other workloads."""
         return f"-beam{self.beam}" + (f"-shortlist{self.shortlist}" if self.shortlist else "")
 
     @property
@@ -114,7 +114,7 @@ class TranslationWorkload(Workload):
 
 
 def num_own(shortlist: int) -> int:
-    """How many of the target tokens listed for a source token no other token of the sentence
+    """Return how many target tokens of a source token's list no other token of the sentence
     lists.
     """
     return -(-shortlist // 2)
@@ -258,7 +258,7 @@ class TranslationSpace(CostedSpace):
     # -- costs
 
     def inventory(self, arch: ArchConfig, vocab_size: int, workload: Workload) -> Inventory:
-        """What an architecture holds and computes in one translation with a key/value cache."""
+        """Inventory of an architecture in one translation with a key/value cache."""
         # the engine hands over what it does not know; these tell the type checker which it is
         assert isinstance(arch, TranslationArch)
         assert isinstance(workload, TranslationWorkload)
@@ -382,7 +382,7 @@ class TranslationSpace(CostedSpace):
     # -- latency
 
     def latency_features(self, sums: FloatArray, vocab_size: int, workload: Workload) -> FloatArray:
-        """What costs time in one translation, (N, 15), from sums over layers (N, 10), in units of
+        """Latency features of one translation, (N, 15), from sums over layers (N, 10), in units of
         10^6 multiply-accumulates, 10^3 elements, layers or heads.
         """
         assert isinstance(workload, TranslationWorkload)

@@ -20,7 +20,7 @@ class Subnet(nn.Module):
 
 
 class ElasticNetwork(Protocol):
-    """What a family brings to a `Supernet`: a module with the largest weights of its space."""
+    """A family's part of a `Supernet`: a module with the largest weights of its space."""
 
     vocab_size: int
 

@@ -18,7 +18,7 @@ _RANGE = 1 << _BITS
 
 
 def drop(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """What `torch.nn.functional.dropout` computes, by other random numbers on a CPU."""
+    """Drop out as `torch.nn.functional.dropout` does, by other random numbers on a CPU."""
     if not training or p == 0.0:
         return x
     if x.device.type != "cpu":
@@ -133,7 +133,7 @@ class Attention(nn.Module):
 def unfused_attention(
     queries: Tensor, memory: KeyValues, mask: Tensor | None, dropout: float, causal: bool
 ) -> Tensor:
-    """What `scaled_dot_product_attention` computes, as a product, a softmax and a product."""
+    """Compute `scaled_dot_product_attention` as a product, a softmax and a product."""
     # the queries are scaled, not the scores: they are fewer numbers
     scores = queries * queries.shape[-1] ** -0.5 @ memory.keys.mT  # (B, H, T, L)
     if causal:
@@ -156,7 +156,7 @@ RESIDUAL_GAIN = 0.1
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What all layers of one stack have in common."""
+    """Settings of all layers of one stack."""
 
     dim: int
     qkv_dim: int
@@ -254,7 +254,7 @@ def start_near_identity(layers: nn.Module) -> None:
 
 
 def checkpointed(layer: nn.Module, *inputs: Any) -> Any:
-    """What a layer computes, keeping for the backward pass its inputs alone; the rest is computed
+    """Run a layer and keep only its inputs for the backward pass; the rest is computed
     there again (Chen et al., 2016).
     """
     # taken now: a supernet's skeleton has its generated weights during the forward pass only

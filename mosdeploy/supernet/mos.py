@@ -48,7 +48,7 @@ def encoding_dim(space: SearchSpace, config: SupernetConfig) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def encode(space: SearchSpace, arch: ArchConfig, config: SupernetConfig) -> tuple[float, ...]:
-    """What a router sees of an architecture: G numbers in [0, 1], each 1 for the largest."""
+    """Encode an architecture for the routers: G numbers in [0, 1], each 1 for the largest."""
     if config.router_input == "per_layer":
         return tuple(space.encode(arch).tolist())
     return tuple((space.aggregate(arch) / space.aggregate(space.largest)).tolist())

@@ -66,7 +66,7 @@ class Supernet(nn.Module):
             return self.network.generate(arch, encoding, router_dropout)
 
     def encode(self, arch: ArchConfig) -> Tensor:
-        """What the routers see of an architecture: float32 (G,), in [0, 1], on the supernet's
+        """Encode an architecture for the routers: float32 (G,), in [0, 1], on the supernet's
         device.
         """
         values = encode(self.space, arch, self.config)

@@ -1,4 +1,4 @@
-"""What a bundle of a translation says: the settings that its runtime reads, and its README."""
+"""Settings and README of a translation's bundle."""
 
 import shlex
 from pathlib import Path
@@ -69,7 +69,7 @@ _MODEL_FILES = {
 def bundle_settings(
     config: TranslationRunConfig, workload: TranslationWorkload, *_: object
 ) -> dict[str, int | float | str]:
-    """What the runtime of a translation bundle needs to know beyond what all bundles say."""
+    """Return the settings that the runtime of a translation reads from the manifest."""
     limits = config.export
     return {
         "source_lang": config.corpus.source_lang,

@@ -49,7 +49,7 @@ def translate(
 
 
 def _penalties(src: Tensor, shortlist: Shortlist | None) -> Tensor:
-    """What is added to the logits of each sentence: (B, V), minus infinity where the shortlist
+    """Return what to add to the logits of each sentence, (B, V): minus infinity where the shortlist
     lacks the token; without a shortlist (1, 1), zero.
     """
     if shortlist is None:

@@ -30,7 +30,7 @@ from .tokenizer import PAD_ID
 
 
 class Memory(NamedTuple):
-    """What the encoder leaves for the decoder."""
+    """Outputs of the encoder, which the decoder reads."""
 
     outputs: tuple[Tensor, ...]
     mask: Tensor | None

@@ -74,7 +74,7 @@ def build_graph(
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """What the nodes of one graph depend on, beside the lengths that it serves."""
+    """The model of one graph."""
 
     arch: TranslationArch
     space: TranslationSpace
@@ -107,12 +107,12 @@ class GraphSpec:
 
     @property
     def encoder(self) -> StackSpec:
-        """What the encoder's layers have in common."""
+        """Settings of all encoder layers."""
         return self._stack(self.arch.encoder_embed_dim, "encoder")
 
     @property
     def decoder(self) -> StackSpec:
-        """What the decoder's layers have in common."""
+        """Settings of all decoder layers."""
         return self._stack(self.arch.decoder_embed_dim, "step")
 
     @property
@@ -185,7 +185,7 @@ def encode(builder: GraphBuilder, plan: GraphSpec, mask: str, positions: str) ->
 
 @dataclass(frozen=True)
 class DecoderMemory:
-    """What stays the same in every step: keys and values of each layer's cross-attention, position
+    """Inputs of every decode step: keys and values of each layer's cross-attention, position
     rows (max_positions, d).
     """
 
@@ -279,7 +279,7 @@ def _score_bias(builder: GraphBuilder, beam: int, span: int, heads: int, mask: s
 def choose_next_tokens(
     builder: GraphBuilder, plan: GraphSpec, shortlist: Shortlist | None
 ) -> NextTokens:
-    """What scores the tokens that may follow: the whole vocabulary, or what a shortlist allows each
+    """Choose what scores the next tokens: the whole vocabulary, or what a shortlist allows each
     sentence (B, S). For a workload with one, it is made up if none is given.
     """
     if not plan.workload.shortlist:
@@ -310,7 +310,7 @@ def _learned(builder: GraphBuilder, shortlist: Shortlist) -> tuple[str, str]:
 def _made_up(
     builder: GraphBuilder, vocab_size: int, workload: TranslationWorkload
 ) -> tuple[str, str]:
-    """What `Shortlist.made_up` gives, computed instead of stored."""
+    """Compute the lists of `Shortlist.made_up` instead of storing them."""
     columns = np.arange(workload.shortlist)
     first = builder.op("Mul", SOURCE_IDS, builder.constant(workload.shortlist))
     first = builder.op("Unsqueeze", first, builder.constant([2]))  # (B, S, 1)

@@ -267,7 +267,7 @@ class _Lengths:
 
     @property
     def max_tokens(self) -> int:
-        """What all but one pair in a hundred keep within, and a little more."""
+        """A limit that 99 of 100 pairs keep, and a little more."""
         within = rounded_up(1.2 * float(np.percentile(self.longer, 99)), 8)
         return min(max(16, within), MAX_TOKENS)
 
@@ -431,7 +431,7 @@ def _trainings(
 
 
 def _dropout(num_reads: float) -> Setting:
-    """How much to drop out where each pair is read so often."""
+    """Choose the dropout for pairs that are read so often."""
     often = num_reads >= MIN_READS_FOR_DROPOUT
     why = "without it they are learned by heart" if often else "too seldom to be learned by heart"
     return Setting(
@@ -443,8 +443,8 @@ def _dropout(num_reads: float) -> Setting:
 
 
 def _validations(supernet_steps: float, valid_steps: float) -> Setting:
-    """How often the largest and the smallest subnet are validated: on at most as many tokens as the
-    supernet reads, but twice.
+    """Choose how often two subnets are validated: at most, they read as many tokens for it as the
+    supernet does in between; but twice at least.
     """
     count = min(max(2, int(supernet_steps / (2 * valid_steps))), 10)
     return Setting(

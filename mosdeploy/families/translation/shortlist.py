@@ -48,7 +48,7 @@ def lexical_probabilities(pairs: TranslationDataset, vocab_size: int) -> Matrix:
 
 
 def token_counts(rows: Ragged, vocab_size: int) -> Matrix:
-    """How often each row holds each token, float (N, V)."""
+    """Count each token in each row, float (N, V)."""
     row_of = np.repeat(np.arange(len(rows)), rows.lengths)
     return _at(row_of, rows.flat, (len(rows), vocab_size))
 
@@ -66,7 +66,7 @@ def _parts(sources: Matrix, targets: Matrix) -> Iterator[tuple[Matrix, Matrix]]:
 
 
 def _expected(table: Matrix, sources: Matrix, targets: Matrix) -> Matrix:
-    """How often each source token gave each target token, as the probabilities so far have it."""
+    """Count how often each source token gave each target token, by the probabilities so far."""
     # a target token is shared out among the pair's source tokens by their probabilities; one that
     # none of them has as a candidate counts for none
     given = targets.astype(bool).multiply(sources @ table).tocsr()  # (N, V)
@@ -152,7 +152,7 @@ class Shortlist:
         return cls(table, made_up_frequent(vocab_size, num_frequent))
 
     def allowed(self, sources: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which tokens each of padded sentences (B, S) may use, (B, V)."""
+        """Return the tokens that each of padded sentences (B, S) may use, as a mask (B, V)."""
         mask = np.zeros((len(sources), len(self.table)), np.bool_)
         np.put_along_axis(mask, self.table[sources].reshape(len(sources), -1), True, axis=1)
         mask[:, self.frequent] = True

@@ -248,7 +248,7 @@ def _readable(translated: Callable[[_Pieces], _Pieces], pieces: _Pieces, folder:
 
 
 def _language_token(folder: Path, target_lang: str) -> list[str]:
-    """What a source begins with so that it is translated into a language; nothing for a model of
+    """Return the token that a source begins with to choose the language; nothing for a model of
     one target language.
     """
     tokens = _source_vocabulary(folder)

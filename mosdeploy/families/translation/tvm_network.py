@@ -23,7 +23,7 @@ Var = Any
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What the module computes: an architecture of a space, on packed weights, so many hypotheses a
+    """The network of a module: an architecture of a space, on packed weights, so many hypotheses a
     step.
     """
 
@@ -52,7 +52,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _StepInputs:
-    """What a decode step is given beside tokens and weights."""
+    """Inputs of a decode step beside tokens and weights."""
 
     parent: Var
     length: Var
