@@ -260,22 +260,18 @@ def test_a_models_languages_are_in_its_vocabulary(
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        ([">>spa<<", ">>fra<<"], r"target_lang 'de' is the code of none.*one of: fra, spa$"),
-        ([">>deu<<", ">>den<<"], r"or the beginning of several; set it to one of: den, deu$"),
-        (["__en__", "__de__"], r"like NLLB, M2M-100 or mBART, which is not supported"),
-        (["eng_Latn", "deu_Latn"], r"is not supported as a teacher; use an OPUS-MT model"),
+        ([">>spa<<", ">>fra<<"], "one of: fra, spa$"),
+        ([">>deu<<", ">>den<<"], "one of: den, deu$"),
+        (["__en__", "__de__"], "NLLB, M2M-100 or mBART"),
+        (["eng_Latn", "deu_Latn"], "not supported as a teacher"),
     ],
 )
 def test_a_multilingual_model_without_the_language_is_refused(
-    ct2_folder: Path,
-    tokenizer: Tokenizer,
-    config: TranslationRunConfig,
-    tokens: list[str],
-    message: str,
+    tmp_path: Path, tokens: list[str], message: str
 ) -> None:
-    with_tokens(ct2_folder, tokens)
+    (tmp_path / "shared_vocabulary.json").write_text(json.dumps(tokens))
     with pytest.raises(ConfigError, match=message):
-        opened(ct2_folder, config, beam=1)
+        _language_token(tmp_path, "de")
 
 
 def test_ctranslate2_models_come_with_their_tokenizers(
