@@ -18,8 +18,10 @@ def result(key, median_ms):
     return AgentResult(key=name, measurement=Measurement(total=timing))
 
 
-def accepted(watch, *lines):
-    return dict(itertools.chain.from_iterable(watch.add(result(*line)) for line in lines))
+def accepted(watch, lines):
+    """What is accepted because of results such as `R10 a5.5 R10.1`: a key and a time in ms each."""
+    results = (result(line[0], float(line[1:])) for line in lines.split())
+    return dict(itertools.chain.from_iterable(map(watch.add, results)))
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def watch():
 
 
 def test_what_lies_between_two_equal_references_is_accepted(watch):
-    assert accepted(watch, ("R", 10.0), ("a", 5.0), ("b", 6.0)) == {}
-    found = accepted(watch, ("R", 10.15))
+    assert accepted(watch, "R10 a5 b6") == {}
+    found = accepted(watch, "R10.15")
     assert {key: (m.total.median_ms, m.flagged, m.attempts) for key, m in found.items()} == {
         "a": (5.0, False, 1),
         "b": (6.0, False, 1),
@@ -39,47 +41,32 @@ def test_what_lies_between_two_equal_references_is_accepted(watch):
 
 
 def test_a_moved_reference_has_the_stretch_measured_again(watch):
-    assert accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 13.0)) == {}
+    assert accepted(watch, "R10 a5 R13") == {}
     assert watch.target_counts == {"a": 2, "b": 1, "c": 1}
-    found = accepted(watch, ("a", 4.0), ("R", 12.9))
+    found = accepted(watch, "a4 R12.9")
     assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (4.0, False, 2)
 
 
 def test_a_disturbance_over_two_references_is_found(watch):
-    assert (
-        accepted(
-            watch,
-            ("R", 10.0),
-            ("x", 1.0),
-            ("R", 10.1),
-            ("x", 1.0),
-            ("R", 14.0),
-            ("a", 7.0),
-            ("R", 14.1),
-        )
-        == {}
-    )
+    assert accepted(watch, "R10 x1 R10.1 x1 R14 a7 R14.1") == {}
     assert watch.target_counts["a"] == 2
-    found = accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 10.0))
+    found = accepted(watch, "R10 a5 R10")
     assert (found["a"].total.median_ms, found["a"].flagged) == (5.0, False)
 
 
 def test_what_stays_disturbed_is_flagged_with_its_best_attempt(watch):
-    lines = [("R", 10.0), ("a", 7.0), ("R", 20.0), ("a", 5.0), ("R", 21.0), ("a", 6.0), ("R", 30.0)]
-    found = accepted(watch, *lines)
-    assert (found["a"].total.median_ms, found["a"].flagged, found["a"].attempts) == (
-        5.0,
-        True,
-        1 + MAX_RETRIES,
-    )
+    lines = "R10 a7 R20 a5 R21 a6 R30"
+    found = accepted(watch, lines)
+    assert (found["a"].total.median_ms, found["a"].flagged) == (5.0, True)
+    assert found["a"].attempts == 1 + MAX_RETRIES
     assert found["a"].drift_percent == pytest.approx(5.0)
-    assert accepted(watch, ("a", 1.0), ("R", 30.0)) == {}
+    assert accepted(watch, "a1 R30") == {}
 
 
 def test_the_retry_budget_bounds_a_device_that_is_never_stable():
     keys = [f"k{i}" for i in range(40)]
     watch = DriftWatch(keys, MeasureProtocol(reference_every=10))
-    reference, num_lines, found = 1.0, 0, accepted(DriftWatch([], MeasureProtocol()), ("R", 1.0))
+    reference, num_lines, found = 1.0, 0, accepted(DriftWatch([], MeasureProtocol()), "R1")
     watch.add(result("R", reference))
     while watch.target_counts:
         round_ = list(watch.target_counts)
@@ -88,7 +75,7 @@ def test_the_retry_budget_bounds_a_device_that_is_never_stable():
                 watch.add(result(key, 1.0))
                 num_lines += 1
             reference *= 1.5
-            found.update(accepted(watch, ("R", reference)))
+            found.update(accepted(watch, f"R{reference}"))
     assert sorted(found) == sorted(keys)
     assert all(measurement.flagged for measurement in found.values())
     assert num_lines == 40 + 20
@@ -101,47 +88,35 @@ def three_rounds():
 
 def test_the_median_of_the_rounds_is_accepted_when_all_are_made(three_rounds):
     assert three_rounds.target_counts == {"a": 3, "b": 3}
-    lines = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.1), ("b", 6.4), ("a", 5.6), ("R", 10.0)]
-    assert accepted(three_rounds, *lines) == {}
-    found = accepted(three_rounds, ("a", 5.2), ("b", 6.1), ("R", 10.1))
-    assert {
-        key: (m.total.median_ms, m.total.repeats, m.rounds, m.attempts) for key, m in found.items()
-    } == {
-        "a": (5.2, 30, 3, 3),
-        "b": (6.1, 30, 3, 3),
-    }
+    assert accepted(three_rounds, "R10 a5 b6 R10.1 b6.4 a5.6 R10") == {}
+    found = accepted(three_rounds, "a5.2 b6.1 R10.1")
+    assert {key: m.total.median_ms for key, m in found.items()} == {"a": 5.2, "b": 6.1}
+    assert (found["a"].total.repeats, found["a"].rounds, found["a"].attempts) == (30, 3, 3)
     assert three_rounds.target_counts == {}
 
 
 def test_one_disturbed_round_of_three_is_left_out(three_rounds):
-    stable = [("R", 10.0), ("a", 5.0), ("R", 10.0), ("a", 5.2), ("R", 10.0)]
-    found = accepted(three_rounds, *stable, ("a", 7.0), ("R", 20.0))
-    assert (found["a"].total.median_ms, found["a"].rounds, found["a"].flagged) == (
-        pytest.approx(5.1),
-        2,
-        False,
-    )
-    noisy = [("R", 10.0), ("b", 6.0), ("R", 20.0), ("b", 7.0), ("R", 10.0), ("b", 5.0), ("R", 10.0)]
-    assert accepted(three_rounds, *noisy) == {}
+    stable = "R10 a5 R10 a5.2 R10"
+    found = accepted(three_rounds, f"{stable} a7 R20")
+    assert found["a"].total.median_ms == pytest.approx(5.1)
+    assert (found["a"].rounds, found["a"].flagged) == (2, False)
+    assert accepted(three_rounds, "R10 b6 R20 b7 R10 b5 R10") == {}
     assert three_rounds.target_counts == {"b": 4}
-    found = accepted(three_rounds, ("b", 5.4), ("R", 10.0))
-    assert (found["b"].total.median_ms, found["b"].rounds, found["b"].attempts) == (
-        pytest.approx(5.2),
-        2,
-        4,
-    )
+    found = accepted(three_rounds, "b5.4 R10")
+    assert found["b"].total.median_ms == pytest.approx(5.2)
+    assert (found["b"].rounds, found["b"].attempts) == (2, 4)
 
 
 def test_rounds_of_one_stretch_are_accepted_together(three_rounds):
-    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("a", 5.3), ("a", 5.1)) == {}
-    assert accepted(three_rounds, ("R", 10.0))["a"].total.median_ms == 5.1
+    assert accepted(three_rounds, "R10 a5 a5.3 a5.1") == {}
+    assert accepted(three_rounds, "R10")["a"].total.median_ms == 5.1
 
 
 def test_a_failure_is_accepted_at_once(watch):
     watch.add(result("R", 10.0))
     ((key, measurement),) = watch.add(failed("a"))
     assert (key, measurement.error) == ("a", "no result within 1 s")
-    assert "a" not in accepted(watch, ("R", 90.0))
+    assert "a" not in accepted(watch, "R90")
 
 
 def failed(key):
@@ -149,33 +124,31 @@ def failed(key):
 
 
 def test_a_failed_round_leaves_those_that_were_timed(three_rounds):
-    stable = [("R", 10.0), ("a", 5.0), ("b", 6.0), ("R", 10.0), ("a", 5.2), ("b", 6.2), ("R", 10.0)]
-    assert accepted(three_rounds, *stable) == {}
+    stable = "R10 a5 b6 R10 a5.2 b6.2 R10"
+    assert accepted(three_rounds, stable) == {}
     assert three_rounds.add(failed("b")) == []
-    found = accepted(three_rounds, ("a", 5.1), ("R", 10.0))
-    assert {
-        key: (m.total.median_ms, m.error, m.rounds, m.attempts) for key, m in found.items()
-    } == {
-        "a": (5.1, None, 3, 3),
-        "b": (pytest.approx(6.1), None, 2, 3),
+    found = accepted(three_rounds, "a5.1 R10")
+    assert {key: (m.error, m.rounds, m.attempts) for key, m in found.items()} == {
+        "a": (None, 3, 3),
+        "b": (None, 2, 3),
     }
     assert three_rounds.target_counts == {}
 
 
 def test_rounds_that_failed_are_made_up_for_within_bounds(three_rounds):
     """A model that fails more often than not is not one of a few milliseconds."""
-    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("R", 10.0)) == {}
+    assert accepted(three_rounds, "R10 a5 R10") == {}
     for target_count in (3, 4, 5):
         three_rounds.add(failed("a"))
-        assert accepted(three_rounds, ("R", 10.0)) == {}
+        assert accepted(three_rounds, "R10") == {}
         assert three_rounds.target_counts["a"] == target_count
     three_rounds.add(failed("a"))
-    found = accepted(three_rounds, ("R", 10.0))
+    found = accepted(three_rounds, "R10")
     assert (found["a"].error, found["a"].attempts) == (failed("a").measurement.error, 5)
 
 
 def test_without_two_references_the_drift_is_unknown(watch):
-    found = accepted(watch, ("a", 5.0), ("R", 10.0))  # as an agent of before the reference left it
+    found = accepted(watch, "a5 R10")  # as an agent of before the reference left it
     assert (found["a"].drift_percent, found["a"].flagged) == (None, False)
     watch.add(result("b", 5.0))
     ((_, after_failure),) = watch.add(failed("reference"))
@@ -183,24 +156,13 @@ def test_without_two_references_the_drift_is_unknown(watch):
 
 
 def test_results_of_other_keys_are_passed_over(watch):
-    assert accepted(
-        watch, ("R", 10.0), ("x", 5.0), ("R", 20.0), ("x", 5.0), ("a", 5.0), ("R", 20.0)
-    ).keys() == {"a"}
+    assert accepted(watch, "R10 x5 R20 x5 a5 R20").keys() == {"a"}
 
 
 def test_the_same_results_lead_to_the_same_decisions():
-    lines = [
-        ("R", 10.0),
-        ("a", 5.0),
-        ("b", 6.0),
-        ("R", 13.0),
-        ("c", 7.0),
-        ("R", 13.1),
-        ("a", 4.0),
-        ("R", 13.0),
-    ]
+    lines = "R10 a5 b6 R13 c7 R13.1 a4 R13"
     first, second = (DriftWatch("abc", MeasureProtocol(reference_every=2)) for _ in range(2))
-    assert accepted(first, *lines) == accepted(second, *lines)
+    assert accepted(first, lines) == accepted(second, lines)
     assert first.target_counts == second.target_counts == {"b": 2}
 
 
@@ -210,8 +172,8 @@ def test_the_same_results_lead_to_the_same_decisions():
 def test_without_a_reference_every_round_counts(rounds, times_ms, median_ms):
     watch = DriftWatch(["a"], MeasureProtocol(rounds=rounds), has_reference=False)
     for time_ms in times_ms[:-1]:
-        assert accepted(watch, ("a", time_ms)) == {}
-    assert accepted(watch, ("a", times_ms[-1]))["a"].total.median_ms == median_ms
+        assert accepted(watch, f"a{time_ms}") == {}
+    assert accepted(watch, f"a{times_ms[-1]}")["a"].total.median_ms == median_ms
 
 
 def test_references_of_another_day_say_nothing_of_today(watch):
@@ -264,23 +226,23 @@ def test_a_clock_that_is_set_is_no_pause(watch, hour, uptime_s, boot_id, is_paus
 
 
 def test_the_time_of_the_reference_around_is_kept_where_it_did_not_move(watch):
-    found = accepted(watch, ("R", 10.0), ("a", 5.0), ("R", 10.1))
+    found = accepted(watch, "R10 a5 R10.1")
     assert found["a"].reference_ms == pytest.approx(10.05)
     for _ in range(MAX_RETRIES + 1):
-        found = accepted(watch, ("R", 10.0), ("b", 5.0), ("R", 12.0))
+        found = accepted(watch, "R10 b5 R12")
     assert (found["b"].flagged, found["b"].reference_ms) == (True, None)
     # another level, but a steady one; all that may be measured again was
-    found = accepted(watch, ("R", 30.0), ("c", 15.0), ("R", 30.0))
+    found = accepted(watch, "R30 c15 R30")
     assert (found["c"].flagged, found["c"].reference_ms) == (True, 30.0)
 
 
 def test_as_many_timings_as_failures_are_a_time(three_rounds):
     """Two stable rounds of three are enough, however many failed beside them."""
-    assert accepted(three_rounds, ("R", 10.0), ("a", 5.0), ("R", 10.0)) == {}
+    assert accepted(three_rounds, "R10 a5 R10") == {}
     for _ in range(2):
         three_rounds.add(failed("a"))
-        assert accepted(three_rounds, ("R", 10.0)) == {}
-    found = accepted(three_rounds, ("a", 5.2), ("R", 10.0))
+        assert accepted(three_rounds, "R10") == {}
+    found = accepted(three_rounds, "a5.2 R10")
     assert (found["a"].error, found["a"].total.median_ms) == (None, pytest.approx(5.1))
     assert (found["a"].rounds, found["a"].attempts) == (2, 4)
 
@@ -299,12 +261,9 @@ def round_(total_ms, cpu_ms, **facts):
     return Measurement(total=timing_of(total_ms, cpu_ms), **facts)
 
 
-def test_one_round_stays_as_it_is():
+def test_each_figure_is_the_median_of_its_own():
     only = round_(5.0, 4.0, drift_percent=1.0)
     assert aggregate_rounds([only]) is only
-
-
-def test_each_figure_is_the_median_of_its_own():
     found = aggregate_rounds(
         [
             round_(5.0, 4.5, load_ms=20.0, peak_memory_bytes=7, memory_bytes=5, drift_percent=0.5),
@@ -336,13 +295,12 @@ def test_each_part_is_joined_from_the_rounds_that_have_it():
 
 
 def test_tails_intervals_and_references_are_medians_too():
+    rounds = [round_(5.0, None, reference_ms=x) for x in (8.0, 20.0, 9.0)]
+    tails = [{"p99_ms": x.reference_ms, "interval_percent": x.reference_ms} for x in rounds]
     found = aggregate_rounds(
         [
-            Measurement(
-                total=timing_of(5.0).model_copy(update={"p99_ms": x, "interval_percent": x}),
-                reference_ms=x,
-            )
-            for x in (8.0, 20.0, 9.0)
+            each.model_copy(update={"total": each.total.model_copy(update=tail)})
+            for each, tail in zip(rounds, tails, strict=True)
         ]
     )
     assert (found.total.p99_ms, found.total.interval_percent, found.reference_ms) == (9, 9, 9)

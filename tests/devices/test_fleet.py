@@ -413,13 +413,3 @@ def test_keys_of_a_removed_board_go_to_the_others():
     assert found == [(second[1],)]
     accept_all(work, "pi1", found[0])
     assert (work.num_open, work.take("pi1")) == (0, ())
-
-
-def test_a_stopped_queue_hands_out_nothing():
-    work = make_queue()
-    work.take("pi1")
-    work.stop()
-    assert work.take("pi2") == ()
-    for host in QUEUE_HOSTS:
-        work.remove_worker(host)
-    assert work.num_open == 30

@@ -148,11 +148,6 @@ class SessionWithoutProc(LocalSession):
         return super().read(remote_path, offset)
 
 
-def test_measuring_needs_no_proc(make_profile):
-    found = dict(run(make_profile(), ["a", "b"], connect=SessionWithoutProc))
-    assert {key: result.error for key, result in found.items()} == {"a": None, "b": None}
-
-
 @pytest.mark.parametrize("connect", [LocalSession, SessionWithoutProc])
 def test_what_a_killed_command_still_times_is_ended(make_profile, connect):
     profile = make_profile()
@@ -228,23 +223,18 @@ def test_what_is_measured_again_is_known_beforehand(make_profile):
     assert [x for x in told if x != "reference"] == ["a", {"a": 2}, "a"]
 
 
-def test_no_python_on_the_device(make_profile):
-    with pytest.raises(
-        CommandError, match=r"no Python on the device: .*python-nowhere.*apt-get install python3"
-    ):
-        list(run(make_profile(python="python-nowhere"), ["a"]))
-
-
-def test_no_onnxruntime_on_the_device(make_profile, bare_python):
-    with pytest.raises(
-        CommandError, match=r"No module named 'numpy'; run `mosdeploy devices setup dev`"
-    ):
-        list(run(make_profile(python=bare_python), ["a"]))
-
-
-def test_a_provider_that_is_not_there_does_not_fall_back(make_profile):
-    with pytest.raises(CommandError, match="CUDAExecutionProvider is not in this onnxruntime"):
-        list(run(make_profile(provider="CUDAExecutionProvider"), ["a"]))
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"python": "python-nowhere"}, r"no Python on the device: .*apt-get install python3"),
+        ({"provider": "CUDAExecutionProvider"}, "CUDAExecutionProvider is not in this onnxrun"),
+        ({"python": None}, r"No module named 'numpy'; run `mosdeploy devices setup dev`"),
+    ],
+)
+def test_what_the_device_lacks_is_named(make_profile, bare_python, changes, told):
+    changes = {key: value or bare_python for key, value in changes.items()}
+    with pytest.raises(CommandError, match=told):
+        list(run(make_profile(**changes), ["a"]))
 
 
 def test_a_corrupt_results_file_is_named(make_profile):
@@ -252,9 +242,7 @@ def test_a_corrupt_results_file_is_named(make_profile):
     path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text('{"key": "a", "measurement": {"total": "fast"}}\n')
-    with pytest.raises(
-        CommandError, match=r"results\.jsonl: the device gave no valid answer: .*remove that file"
-    ):
+    with pytest.raises(CommandError, match=r"results\.jsonl: .*remove that file"):
         list(run(profile, ["a"]))
 
 

@@ -12,7 +12,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import paramiko
 import pytest
 from openssh import SSHD, OpenSSHServer
 from stalling_proxy import StallingProxy
@@ -29,9 +28,7 @@ from mosdeploy.errors import (
     AuthError,
     CommandError,
     ConnectError,
-    DeviceBusyError,
     DeviceTimeoutError,
-    HostKeyError,
 )
 
 KEYS = ["a", "b"]
@@ -104,19 +101,6 @@ def test_a_jump_host_leads_to_the_device(server, profile):
         open_session(profile, server.files.config)
 
 
-def test_wrong_keys_are_told_apart(server, profile):
-    server.files.write(server.port, paramiko.ECDSAKey.generate())
-    with pytest.raises(HostKeyError, match="HAS CHANGED"):
-        open_session(profile, server.files.config)
-    server.files.known_hosts.unlink()
-    with pytest.raises(HostKeyError, match="is not known"):
-        open_session(profile, server.files.config)
-    server.write_files()
-    (server.folder / "authorized").write_text("")
-    with pytest.raises(AuthError, match="in with none of these keys"):
-        open_session(profile, server.files.config)
-
-
 def test_a_ban_after_failed_logins_is_explained(tmp_path, client_files, profile):
     made = OpenSSHServer(tmp_path / "banning", client_files)
     with contextlib.closing(made):
@@ -154,20 +138,6 @@ def test_a_stalled_connection_costs_nothing(server, make_profile):
         proxy.flowing.clear()
         found.update(collecting)
     assert_each_key_once(profile, found)
-
-
-def test_a_cut_in_the_middle_of_the_uploads_costs_nothing(server, profile):
-    with contextlib.closing(StallingProxy(server.port)) as proxy:
-        server.write_files(port=proxy.port)
-        cut = []
-
-        def build_and_cut(key):
-            cut.append(key)
-            proxy.cut()
-            return build(key)
-
-        assert_each_key_once(profile, dict(run(server, profile, build=build_and_cut)))
-    assert cut == ["reference", *KEYS]
 
 
 @pytest.mark.parametrize("num_bytes", [6_000, 12_000, 20_000])
@@ -231,25 +201,6 @@ def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
     ):
         list(collecting)
     wait_for(lambda: not is_alive(pid))
-
-
-def test_a_second_profile_on_the_device_refuses(server, profile):
-    keys = ["a", "b", "c"]
-    collecting = run(server, profile, keys)
-    found = dict([next(collecting)])
-    with pytest.raises(DeviceBusyError, match=rf"pid {agent_pid(profile)}, since 20\d\d-"):
-        list(run(server, profile, job_id="other"))
-    found.update(collecting)
-    assert_each_key_once(profile, found, keys)
-
-
-def test_what_the_device_lacks_is_named(server, make_profile, bare_python):
-    with pytest.raises(CommandError, match="no Python on the device"):
-        list(run(server, make_profile("ssh", python="python-nowhere")))
-    with pytest.raises(
-        CommandError, match="No module named 'numpy'; run `mosdeploy devices setup dev`"
-    ):
-        list(run(server, make_profile("ssh", python=bare_python)))
 
 
 @pytest.fixture

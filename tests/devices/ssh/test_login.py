@@ -68,19 +68,14 @@ def test_the_socket_has_no_delay(make_profile, client_files, double):
 
 def test_an_unknown_host_key_is_refused(make_profile, client_files, double):
     client_files.known_hosts.unlink()
-    with pytest.raises(
-        HostKeyError,
-        match=rf"SHA256:.*accept it once by hand with `ssh -F {client_files.config} dev`",
-    ):
+    with pytest.raises(HostKeyError, match=rf"by hand with `ssh -F {client_files.config} dev`"):
         login(make_profile, client_files)
     assert not client_files.known_hosts.exists()
 
 
 def test_a_changed_host_key_is_refused(make_profile, client_files, double):
     client_files.write(double.port, paramiko.ECDSAKey.generate())
-    with pytest.raises(
-        HostKeyError, match=r"HAS CHANGED: known is SHA256:.*, shown was SHA256:.*ssh-keygen -R"
-    ):
+    with pytest.raises(HostKeyError, match=r"HAS CHANGED: known is SHA256:.*, shown"):
         login(make_profile, client_files)
 
 
@@ -94,21 +89,16 @@ def test_host_key_alias_names_the_key(make_profile, client_files, double):
 
 def test_keys_that_the_config_gives_to_openssh_alone_are_told(make_profile, client_files, double):
     double.allowed.clear()
-    client_files.write(double.port, extra="  IdentityAgent ~/.1password/agent.sock\n")
-    with pytest.raises(AuthError, match=r"; IdentityAgent of the ssh config is not read: .*SOCK"):
-        login(make_profile, client_files)
-    client_files.write(double.port, extra="  IdentityAgent SSH_AUTH_SOCK\n")
-    with pytest.raises(AuthError) as raised:
-        login(make_profile, client_files)
-    assert "IdentityAgent" not in str(raised.value)
+    for name, is_told in (("~/.1password/agent.sock", True), ("SSH_AUTH_SOCK", False)):
+        client_files.write(double.port, extra=f"  IdentityAgent {name}\n")
+        with pytest.raises(AuthError) as raised:
+            login(make_profile, client_files)
+        assert ("IdentityAgent of the ssh config is not read" in str(raised.value)) is is_told
 
 
 def test_a_refused_key_is_not_tried_twice(make_profile, client_files, double):
     double.allowed.clear()
-    with pytest.raises(
-        AuthError,
-        match=r"let user tester in with none of these keys: .*/id\. Not tried",
-    ):
+    with pytest.raises(AuthError, match=r"user tester in with none of these keys: .*/id\. Not"):
         login(make_profile, client_files)
     assert double.num_logins == 1
 
@@ -227,9 +217,7 @@ def agent(client_files, double, tmp_path, monkeypatch):
 
 
 def test_an_agent_that_never_answers(make_profile, client_files, agent):
-    with pytest.raises(
-        AuthError, match=r"keys: the agent in SSH_AUTH_SOCK did not tell its keys within 0.5"
-    ):
+    with pytest.raises(AuthError, match=r"did not tell its keys within 0\.5"):
         login(make_profile, client_files, connect_timeout_s=0.5)
 
 
@@ -240,12 +228,11 @@ def test_an_agent_that_never_signs(make_profile, client_files, agent):
         login(make_profile, client_files, connect_timeout_s=0.5)
 
 
-def test_an_agent_that_speaks_otherwise(make_profile, client_files, double, monkeypatch):
+def test_an_agent_that_speaks_otherwise(make_profile, client_files, agent, monkeypatch):
     def refuse():
         raise paramiko.SSHException("could not get keys from ssh-agent")
 
     monkeypatch.setattr(paramiko, "Agent", refuse)
-    client_files.key_path.write_text(f"{key_line(client_files.key)} me\n")
     with pytest.raises(AuthError, match="could not get keys from ssh-agent"):
         login(make_profile, client_files)
 
@@ -289,22 +276,16 @@ def test_a_key_that_openssh_would_not_use_hides_no_other(
         login(make_profile, client_files)
 
 
-def test_an_unknown_host_name(make_profile, client_files):
-    client_files.config.write_text("Host dev\n  HostName nowhere.invalid\n")
-    with pytest.raises(
-        ConnectError, match=r"unknown host name 'nowhere\.invalid' for 'dev'.*--ssh-config"
-    ):
-        login(make_profile, client_files)
-    client_files.config.write_text("Host dev\n  HostName no..where\n")
-    with pytest.raises(ConnectError, match="unknown host name"):
+@pytest.mark.parametrize("name", ["nowhere.invalid", "no..where"])
+def test_an_unknown_host_name(make_profile, client_files, name):
+    client_files.config.write_text(f"Host dev\n  HostName {name}\n")
+    with pytest.raises(ConnectError, match=r"unknown host name .*--ssh-config"):
         login(make_profile, client_files)
 
 
 def test_a_refused_connection(make_profile, client_files, free_port):
     client_files.write(free_port)
-    with pytest.raises(
-        ConnectError, match=rf"127\.0\.0\.1 port {free_port} \('dev'\) is unreachable: .*refused"
-    ):
+    with pytest.raises(ConnectError, match=rf"port {free_port} .* is unreachable: .*refused"):
         login(make_profile, client_files)
 
 
@@ -312,9 +293,7 @@ def test_a_server_that_closes_without_a_greeting(make_profile, client_files):
     with socket.create_server(("127.0.0.1", 0)) as server:
         client_files.write(server.getsockname()[1])
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
-        with pytest.raises(
-            ConnectError, match=r"without an SSH greeting.*bans this address.*wait a few minutes"
-        ):
+        with pytest.raises(ConnectError, match="bans this address"):
             login(make_profile, client_files)
 
 
