@@ -1,22 +1,23 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploying import RUNTIME, SLOT, write_release
+from deploying import RUNTIME, SLOT, taking, write_request
 from openssh import OpenSSHServer, SSHClientFiles
 from ssh_double import SSHDouble
 from watching import QUICK
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import DeployConfig
-from mosdeploy.devices import deploy as device_deploy
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import deploy
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.local import LocalSession
-from mosdeploy.records import DeviceState, Measurement, Timing
+from mosdeploy.devices.measure import ignore
+from mosdeploy.records import DeviceState
 
 
 @pytest.fixture
@@ -95,29 +96,35 @@ def runtime_dir(tmp_path):
 
 
 @pytest.fixture
-def put(make_profile, tmp_path, runtime_dir, monkeypatch):
-    """Deploy a bundle, made with the given arguments unless it exists, and return what was
-    recorded.
+def device(make_profile):
+    """This machine, under the name `dev`."""
+    return Device(LocalSession("dev"), make_profile())
 
-    Its timing and the device's state are made up, since they take time; in the first test they are
-    real.
+
+@pytest.fixture
+def put(device, tmp_path, runtime_dir, monkeypatch):
+    """Deploys a bundle, made with the given content unless it exists, and returns the record.
+
+    The device's state is made up, and so are the times, since they take time: 1 ms unless
+    `measured` gives others.
     """
     made = {}
-    timing = Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: Measurement(total=timing))
     monkeypatch.setattr(room, "describe", lambda *_: DeviceState())
 
-    def release(name, **content):
+    def request(name, **content):
         if name not in made:
-            made[name] = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
+            made[name] = write_request(tmp_path / "bundles" / name, runtime_dir, **content)
         return made[name]
 
-    def put(name, keep=3, session=None, slot=SLOT, **content):
-        config = DeployConfig(keep_versions=keep)
-        given = release(name, **content)
-        return deploy(Device(session or LocalSession("dev"), make_profile()), slot, given, config)
+    def put(name, keep=3, session=None, slot=SLOT, measured=(), told=None, limits=None, **content):
+        left = iter(measured or [taking(1.0)] * 3)
+        monkeypatch.setattr(room, "measure_model", lambda *_: next(left))
+        given = replace(request(name, **content), **(limits or {}))
+        on = replace(device, session=session) if session else device
+        notify = ignore if told is None else told.append
+        return deploy(on, slot, given, DeployConfig(keep_versions=keep), notify)
 
-    put.release = release
+    put.request = request
     return put
 
 

@@ -13,15 +13,13 @@ from watching import other_agent
 from mosdeploy.devices import clean as room
 from mosdeploy.devices.clean import find_leftovers, remove_leftovers
 from mosdeploy.devices.deploy import roll_back
-from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device import clean as script
 from mosdeploy.devices.on_device.slots import drop_all
 from mosdeploy.errors import CommandError, DeviceBusyError
 
 
 @pytest.fixture
-def device(make_profile):
+def work(make_profile):
     """A work folder in which mosdeploy has been busy."""
     folder = Path(make_profile().work_dir)
     for path, size in (
@@ -49,20 +47,19 @@ def make_old(folder):
 
 
 @pytest.fixture
-def listed(make_profile):
+def listed(device):
     def list_(**options):
-        found = find_leftovers(Device(LocalSession("dev"), make_profile()), **options)
+        found = find_leftovers(device, **options)
         return {x.path: (x.what, x.size_bytes) for x in found if not x.path.startswith("agents/")}
 
     return list_
 
 
-def remove_all(profile, **options):
-    session = LocalSession("dev")
-    remove_leftovers(Device(session, profile), find_leftovers(Device(session, profile), **options))
+def remove_all(device, **options):
+    remove_leftovers(device, find_leftovers(device, **options))
 
 
-def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, listed, monkeypatch):
+def test_jobs_weights_wheels_and_old_environments_go(work, device, listed, monkeypatch):
     assert listed() == {
         "jobs/one": ("job", 1000),
         "weights/uniform-4.bin": ("weights", 4),
@@ -70,26 +67,26 @@ def test_jobs_weights_wheels_and_old_environments_go(device, make_profile, liste
         "venv-1": ("environment", 5),
     }
     monkeypatch.setattr(room, "MAX_PATHS", 2)
-    remove_all(make_profile())
+    remove_all(device)
     assert listed() == {}
-    assert not (device / "agents" / "agent-123").exists()
-    assert (device / "venv" / "bin" / "python3").exists()
-    assert (device / "my-notes").exists()
+    assert not (work / "agents" / "agent-123").exists()
+    assert (work / "venv" / "bin" / "python3").exists()
+    assert (work / "my-notes").exists()
 
 
 @pytest.mark.parametrize(
     "newest", ["jobs/one/candidates/a.onnx", "venv-1/bin/python", "wheels/numpy.whl"]
 )
-def test_what_changed_within_the_hour_stays(device, make_profile, listed, newest):
+def test_what_changed_within_the_hour_stays(work, device, listed, newest):
     """A job whose models are being uploaded, an environment that is being made."""
-    path = device / newest
+    path = work / newest
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     name = "/".join(Path(newest).parts[: 2 if "jobs" in newest else 1])
     assert name not in listed()
-    remove_all(make_profile())
+    remove_all(device)
     assert path.exists()
-    make_old(device / name)
+    make_old(work / name)
     assert name in listed()
 
 
@@ -100,15 +97,15 @@ def disk_bytes(folder):
 
 
 @pytest.mark.parametrize("with_earlier", [False, True])
-def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier):
-    (device / "jobs" / "one" / "weights.bin").hardlink_to(device / "weights" / "uniform-4.bin")
-    (device / "venv-2" / "kept").write_bytes(bytes(11))
-    (device / "venv-1" / "kept").hardlink_to(device / "venv-2" / "kept")
-    (device / "venv-1" / "python").symlink_to(device / "my-notes")
-    make_old(device / "venv-1")
-    bundles = device / "bundles"
+def test_what_is_listed_is_what_becomes_free(work, device, with_earlier):
+    (work / "jobs" / "one" / "weights.bin").hardlink_to(work / "weights" / "uniform-4.bin")
+    (work / "venv-2" / "kept").write_bytes(bytes(11))
+    (work / "venv-1" / "kept").hardlink_to(work / "venv-2" / "kept")
+    (work / "venv-1" / "python").symlink_to(work / "my-notes")
+    make_old(work / "venv-1")
+    bundles = work / "bundles"
     earlier, unused, current = (f"{x * 16}-{x * 8}" for x in "123")
-    shared = device / "shared"  # by all versions, the current one, too
+    shared = work / "shared"  # by all versions, the current one, too
     shared.write_bytes(bytes(70))
     for version, size in (
         (bundles / "en-de" / current, 1),
@@ -125,23 +122,20 @@ def test_what_is_listed_is_what_becomes_free(device, make_profile, with_earlier)
     (bundles / "en-de" / earlier / "deployment.json").touch()
     (bundles / "en-de" / "history").write_text(f"{earlier}\n{current}\n")
     (bundles / "en-de" / "current").symlink_to(current)
-    session, profile = LocalSession("dev"), make_profile()
-    find_leftovers(Device(session, profile))  # stores the scripts there
-    before, found = (
-        disk_bytes(device),
-        find_leftovers(Device(session, profile), with_earlier=with_earlier),
-    )
+    find_leftovers(device)  # stores the scripts there
+    before = disk_bytes(work)
+    found = find_leftovers(device, with_earlier=with_earlier)
     assert {x.path: x.size_bytes for x in found if x.what == "version"} == {
         f"bundles/en-de/{unused}": 10_000,
         f"bundles/en-fr/{unused}": 1_000_000,
         **({f"bundles/en-de/{earlier}": 100} if with_earlier else {}),
     }
-    remove_leftovers(Device(session, profile), found)
-    assert sum(x.size_bytes for x in found) == before - disk_bytes(device) > 1_000_000
+    remove_leftovers(device, found)
+    assert sum(x.size_bytes for x in found) == before - disk_bytes(work) > 1_000_000
 
 
 @pytest.mark.slow
-def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, listed):
+def test_versions_go_that_nothing_goes_back_to(put, device, bundles, listed):
     for name in ("one", "two"):
         put(name, tokenizer=f"good {name}")
     with pytest.raises(CommandError, match="self-test failed"):
@@ -149,38 +143,38 @@ def test_versions_go_that_nothing_goes_back_to(put, make_profile, bundles, liste
     (bundles / "notes").mkdir()
     (unused,) = listed()
     assert unused.startswith(f"bundles/{SLOT.name}/")
-    remove_all(make_profile())
+    remove_all(device)
     assert len(list(bundles.glob("*-*"))) == 2
-    roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
+    roll_back(device, SLOT)
     assert len(listed()) == len(listed(with_earlier=True)) == 1  # `two` was given up
     put("two", tokenizer="good two")
     assert (len(listed()), len(listed(with_earlier=True))) == (0, 1)
-    remove_all(make_profile(), with_earlier=True)
+    remove_all(device, with_earlier=True)
     assert [path.name for path in bundles.glob("*-*")] == [(bundles / "current").readlink().name]
     assert (bundles / "notes").is_dir()
 
 
-def test_a_device_that_measures_is_not_cleaned(device, make_profile):
-    with other_agent(device) as pid, pytest.raises(DeviceBusyError, match=f"pid {pid}"):
-        remove_all(make_profile())
-    with (device / "agent.lock").open("a") as lock:
+def test_a_device_that_measures_is_not_cleaned(work, device):
+    with other_agent(work) as pid, pytest.raises(DeviceBusyError, match=f"pid {pid}"):
+        remove_all(device)
+    with (work / "agent.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert script.remove(device, "wheels") == {"error": "a measurement has begun meanwhile"}
-    assert script.remove(device, "wheels", "my-notes", "../x") == {"removed": ["wheels"]}
+        assert script.remove(work, "wheels") == {"error": "a measurement has begun meanwhile"}
+    assert script.remove(work, "wheels", "my-notes", "../x") == {"removed": ["wheels"]}
 
 
-def test_what_cannot_be_removed_is_not_told_as_removed(make_profile, device, monkeypatch):
-    (device / "bundles" / "en-de" / "one").mkdir(parents=True)
+def test_what_cannot_be_removed_is_not_told_as_removed(device, work, monkeypatch):
+    (work / "bundles" / "en-de" / "one").mkdir(parents=True)
     # as of another user
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     monkeypatch.setattr(Path, "unlink", not_permitted)
-    assert script.remove(device, "wheels") == {"removed": []}
-    assert drop_all(device / "bundles" / "en-de", ["one", "gone"]) == {"removed": ["gone"]}
+    assert script.remove(work, "wheels") == {"removed": []}
+    assert drop_all(work / "bundles" / "en-de", ["one", "gone"]) == {"removed": ["gone"]}
 
 
 def not_permitted(*_):
     raise PermissionError
 
 
-def test_a_device_with_nothing_on_it(make_profile, listed):
+def test_a_device_with_nothing_on_it(device, listed):
     assert listed() == {}

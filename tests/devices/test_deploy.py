@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploying import SLOT, CountingSession, live, write_release
+from deploying import SLOT, CountingSession, live, taking, write_request
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as module
@@ -33,7 +33,7 @@ from mosdeploy.errors import (
     InfeasibleError,
     StaleInputError,
 )
-from mosdeploy.records import Measurement, Timing
+from mosdeploy.records import Measurement
 from mosdeploy.storage import sha256_bytes, sha256_file
 
 
@@ -45,7 +45,7 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
     make_profile, tmp_path, runtime_dir, bundles
 ):
     session = CountingSession()
-    release = write_release(tmp_path / "bundles" / "one", runtime_dir)
+    release = write_request(tmp_path / "bundles" / "one", runtime_dir)
     folder = release.bundle_dir
     deployment = deploy(
         Device(session, make_profile()),
@@ -75,7 +75,7 @@ def test_a_bundle_is_stored_tested_timed_and_made_current(
 
 
 @pytest.mark.slow
-def test_only_what_no_version_holds_undamaged_is_sent(put, bundles):
+def test_only_what_no_version_holds_undamaged_is_sent(device, put, bundles):
     session = CountingSession()
     first = put("one")
     put("two", session=session, width=9)
@@ -153,7 +153,7 @@ class DyingSession(LocalSession):
 
 
 @pytest.mark.slow
-def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_profile):
+def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, device):
     first = put("one")
     for calls in itertools.count():
         for path in bundles.glob("*-*"):
@@ -169,14 +169,14 @@ def test_a_host_killed_at_any_step_leaves_a_live_version(put, bundles, make_prof
             break
     assert calls > 5
     assert live(bundles) == "two"
-    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
+    assert roll_back(device, SLOT) == first
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["history", "switch", "remove"])
-def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, make_profile):
+def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_path, device):
     first, second = put("one"), put("two", width=9)
-    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
+    assert roll_back(device, SLOT) == first
     patch = {  # the process ends just before
         "history": "slots.replace = lambda *_: os._exit(9)",
         "switch": "slots.switch = lambda *_: os._exit(9)",
@@ -194,16 +194,15 @@ def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_pa
     assert not left_over.exists()
 
 
-def test_a_bundle_that_is_exported_again_meanwhile_is_not_the_one_deployed(put, monkeypatch):
-    path = put.release("one").bundle_dir / "manifest.json"
+def test_a_bundle_that_is_exported_again_meanwhile_is_not_the_one_deployed(put):
+    path = put.request("one").bundle_dir / "manifest.json"
     before = sha256_file(path)
 
-    def exported(*_):
+    def exported():
         path.write_text(f"{path.read_text()}\n")
-        return Measurement(total=Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1))
+        yield taking(1.0)
 
-    monkeypatch.setattr(module, "measure_model", exported)
-    assert put("one").bundle_sha256 == before != sha256_file(path)
+    assert put("one", measured=exported()).bundle_sha256 == before != sha256_file(path)
 
 
 def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_path, monkeypatch):
@@ -218,126 +217,72 @@ def test_where_the_file_system_has_no_links_files_are_copied(put, bundles, tmp_p
     assert model.read_bytes() == (Path(first.remote_dir) / "bundle" / "model.onnx").read_bytes()
 
 
-def test_a_bundle_that_differs_from_its_manifest_is_not_sent(make_profile, tmp_path, runtime_dir):
-    release = write_release(tmp_path / "bundles" / "one", runtime_dir)
-    folder = release.bundle_dir
+def test_a_bundle_that_differs_from_its_manifest_is_not_sent(put):
+    request = put.request("one")
+    folder = request.bundle_dir
 
     def refused(sha256, match):
-        manifest = release.manifest.model_copy(update={"sha256": sha256})
+        manifest = request.manifest.model_copy(update={"sha256": sha256})
         with pytest.raises(BundleError, match=match):
-            changed = replace(release, manifest=manifest)
-            deploy(Device(LocalSession(), make_profile()), SLOT, changed, DeployConfig())
+            put("one", limits={"manifest": manifest})
 
     (folder.parent / "secret").write_text("x")
     (folder / "link").symlink_to("../secret")
     for name in ("../secret", "link", "two\nlines"):
         refused({name: sha256_bytes(b"x")}, "secret|link|two")
     (folder / "tokenizer.model").write_text("another")
-    refused(release.manifest.sha256, r"tokenizer\.model is missing or not what .*mosdeploy export")
+    refused(request.manifest.sha256, r"tokenizer\.model is missing or not what")
 
 
-@pytest.mark.slow
-def test_a_strict_release_that_misses_its_limit_is_not_switched_to(
-    put, make_profile, tmp_path, runtime_dir, bundles
-):
+@pytest.mark.parametrize(
+    ("limits", "missed"),
+    [
+        ({"limit": LatencyLimit(1.0)}, None),
+        ({"limit": LatencyLimit(0.9)}, r"takes 1 ms there \(median\), the limit is 0\.9 ms"),
+        ({"limit": LatencyLimit(1.6, "p90")}, None),
+        ({"limit": LatencyLimit(1.6, "p99")}, r"takes 3 ms there \(p99\), the limit is 1\.6 ms"),
+        ({"max_memory_bytes": 30 << 20}, None),
+        ({"max_memory_bytes": 29 << 20}, "takes 30 MiB of memory there, the limit is 29 MiB"),
+    ],
+)
+def test_a_bundle_that_misses_a_limit_is_not_switched_to(put, bundles, limits, missed):
     put("one")
-    release = write_release(tmp_path / "bundles" / "slow", runtime_dir, tokenizer="good slow")
-    session, config = LocalSession("dev"), DeployConfig()
-    slow = replace(release, limit=LatencyLimit(0.9))  # it takes 1 ms
-    with pytest.raises(
-        InfeasibleError, match=r"takes 1 ms there \(median\), the limit is 0\.9 ms"
-    ) as raised:
-        deploy(Device(session, make_profile()), SLOT, slow, config)
-    assert raised.value.fastest_latency_ms == 1.0
-    assert live(bundles) == "one"
-    deploy(Device(session, make_profile()), SLOT, replace(slow, limit=LatencyLimit(1.0)), config)
-    assert live(bundles) == "slow"
-    deploy(Device(session, make_profile()), SLOT, replace(slow, strict=False), config)
-
-
-@pytest.mark.slow
-def test_a_strict_release_that_takes_too_much_memory_is_not_switched_to(
-    put, make_profile, bundles, monkeypatch
-):
-    put("one")
-    taken = Measurement(
-        total=Timing(median_ms=1.0, p90_ms=1.0, minimum_ms=1.0, repeats=1),
-        peak_memory_bytes=90 * 2**20,
-        memory_bytes=30 * 2**20,
-    )
-    monkeypatch.setattr(module, "measure_model", lambda *_: taken)
+    measured = [taking(1.0, 30 << 20, p90_ms=1.5, p99_ms=3.0)] * 3
+    words = {"tokenizer": "good two", "measured": measured, "limits": limits}
+    if missed:
+        with pytest.raises(InfeasibleError, match=missed) as raised:
+            put("two", **words)
+        assert raised.value.fastest_latency_ms in (1.0, 3.0)
+        assert live(bundles) == "one"
+        words["limits"] = {**limits, "strict": False}
     told = []
-
-    def deployed(most_mib, **changes):
-        release = replace(put.release("large"), max_memory_bytes=most_mib * 2**20, **changes)
-        return deploy(
-            Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig(), told.append
-        )
-
-    beyond = "the bundle takes 30 MiB of memory there, the limit is 29 MiB"
-    with pytest.raises(InfeasibleError, match=beyond) as raised:
-        deployed(29)
-    assert (raised.value.exit_code, raised.value.fastest_latency_ms) == (7, 1.0)
-    assert live(bundles) == "one"
-    assert deployed(29, strict=False).measurement == taken
-    assert f"dev: {beyond}" in told
-    # the interpreter's own memory does not count
-    deployed(30)
-    both = "takes 1 ms there .*; the bundle takes 30 MiB of memory there, the limit is 29 MiB"
-    with pytest.raises(InfeasibleError, match=both):
-        deployed(29, limit=LatencyLimit(0.5))
+    made = put("two", **words, told=told)
+    assert live(bundles) == "two"
+    assert any("the limit is" in line for line in told) is bool(missed)
+    if limit := limits.get("limit"):
+        assert (made.statistic, made.limit_ms) == (limit.statistic, limit.ms)
+        assert made.limit_kept is not bool(missed)
 
 
-def test_what_seems_too_slow_is_timed_twice_more(put, make_profile, bundles, monkeypatch):
-    release = replace(put.release("one"), limit=LatencyLimit(1.0))
-
-    def deployed(*times_ms):
-        left = iter(times_ms)
-
-        def measure_model(*_):
-            median_ms = next(left)
-            total = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=0.5, repeats=1)
-            return Measurement(total=total)
-
-        monkeypatch.setattr(module, "measure_model", measure_model)
-        told = []
-        made = deploy(
-            Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig(), told.append
-        )
-        assert next(left, None) is None
-        return made.measurement, told
-
-    once, told = deployed(1.0)
-    assert (once.total.median_ms, once.rounds) == (1.0, 1)
-    assert not any("twice more" in line for line in told)
-    settled, told = deployed(1.4, 0.9, 0.95)
-    assert (settled.total.median_ms, settled.rounds) == (0.95, 3)
-    assert "dev: slower than the limit of 1 ms; timing it twice more" in told
-    with pytest.raises(InfeasibleError, match=r"takes 1\.2 ms there \(median\), the limit is 1 ms"):
-        deployed(1.4, 0.9, 1.2)
-
-
-def test_a_limit_is_about_the_figure_that_it_names(put, make_profile, monkeypatch):
-    total = Timing(median_ms=1.0, p90_ms=1.5, p99_ms=3.0, minimum_ms=1.0, repeats=1)
-    monkeypatch.setattr(module, "measure_model", lambda *_: Measurement(total=total))
-
-    def deployed(statistic):
-        release = replace(put.release("one"), limit=LatencyLimit(1.6, statistic))
-        return deploy(Device(LocalSession("dev"), make_profile()), SLOT, release, DeployConfig())
-
-    for statistic in ("median", "p90"):
-        made = deployed(statistic)
-        assert (made.statistic, made.limit_ms, made.limit_kept) == (statistic, 1.6, True)
-    with pytest.raises(InfeasibleError, match=r"takes 3 ms there \(p99\), the limit is 1\.6 ms"):
-        deployed("p99")
+@pytest.mark.parametrize(
+    ("times_ms", "settled_ms"), [((1.0,), 1.0), ((1.4, 0.9, 0.95), 0.95), ((1.4, 0.9, 1.2), None)]
+)
+def test_what_seems_too_slow_is_timed_twice_more(put, times_ms, settled_ms):
+    told = []
+    words = {"measured": map(taking, times_ms), "limits": {"limit": LatencyLimit(1.0)}}
+    if settled_ms is None:
+        with pytest.raises(InfeasibleError, match=r"takes 1\.2 ms there"):
+            put("one", **words)
+        return
+    made = put("one", **words, told=told).measurement
+    assert (made.total.median_ms, made.rounds) == (settled_ms, len(times_ms))
+    assert any("twice more" in line for line in told) is (len(times_ms) > 1)
 
 
 @pytest.mark.slow
-def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundles):
-    session, profile = LocalSession("dev"), make_profile()
-
+def test_the_current_version_is_tested_and_timed_again(put, device, bundles):
     def now(deployment):
-        return time_current(Device(session, profile), SLOT, deployment, lambda manifest: ())
+        return time_current(device, SLOT, deployment, lambda manifest: ())
 
     one = put("one")
     two = put("two", tokenizer="good two")
@@ -358,7 +303,7 @@ def test_the_current_version_is_tested_and_timed_again(put, make_profile, bundle
         now(two.model_copy(update={"remote_dir": elsewhere}))
 
 
-def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, make_profile):
+def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, device):
     class FullSession(LocalSession):
         def put(self, local_path, remote_path):
             if local_path.name == "model.onnx":
@@ -368,7 +313,7 @@ def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, ma
     with pytest.raises(CommandError, match="No space left"):
         put("one", session=FullSession("dev"))
     version = next(bundles.glob("*-*"))
-    listed = [x.path for x in find_leftovers(Device(LocalSession("dev"), make_profile()))]
+    listed = [x.path for x in find_leftovers(device)]
     assert f"bundles/{bundles.name}/{version.name}" in listed
     # and what was stored of it is not sent again
     session = CountingSession()
@@ -414,7 +359,9 @@ def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_
             self_test(Device(LocalSession("dev"), make_profile(provider=provider)), path, runtime)
 
 
-def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monkeypatch, bundles):
+def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(
+    device, put, monkeypatch, bundles
+):
     put("one")
     before = (bundles / "current").readlink()
     looks = iter([False, True])
@@ -432,32 +379,30 @@ def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(put, monke
 
 
 @pytest.mark.slow
-def test_a_rollback_goes_back_step_by_step(put, bundles, make_profile):
-    profile, session = make_profile(), LocalSession("dev")
+def test_a_rollback_goes_back_step_by_step(put, bundles, device):
     deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
-    assert roll_back(Device(session, profile), SLOT) == deployments["two"]
+    assert roll_back(device, SLOT) == deployments["two"]
     assert live(bundles) == "two"
     put("four", tokenizer="good four")
-    assert roll_back(Device(session, profile), SLOT) == deployments["two"]
-    assert roll_back(Device(session, profile), SLOT) == deployments["one"]
+    assert roll_back(device, SLOT) == deployments["two"]
+    assert roll_back(device, SLOT) == deployments["one"]
     assert live(bundles) == "one"
     with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
-        roll_back(Device(session, profile), SLOT)
+        roll_back(device, SLOT)
     assert live(bundles) == "one"
 
 
-def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, make_profile):
+def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, device):
     first = put("one", tokenizer="good one")
     put("two")
     damaged = Path(first.remote_dir) / "bundle" / "tokenizer.model"
     damaged.write_text("cut off")
     with pytest.raises(CommandError, match=r"is damaged \(bundle/tokenizer\.model\)"):
-        roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
+        roll_back(device, SLOT)
     damaged.write_text("good one")
-    (
-        Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py"
-    ).unlink()  # mended from the other version
-    assert roll_back(Device(LocalSession("dev"), make_profile()), SLOT) == first
+    # mended from the other version
+    (Path(first.remote_dir) / "mosdeploy_runtime" / "__main__.py").unlink()
+    assert roll_back(device, SLOT) == first
     assert live(bundles) == "one"
 
 
@@ -466,18 +411,16 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
-    put, bundles, make_profile, caplog
-):
-    session, profile, release = LocalSession("dev"), make_profile(), put.release("one")
-    rewrite(release.bundle_dir / "manifest.json", version=3, energy={"joules": 3}, arch=None)
-    first = deploy(Device(session, profile), SLOT, release, DeployConfig())
+def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(put, bundles, device, caplog):
+    manifest = put.request("one").bundle_dir / "manifest.json"
+    rewrite(manifest, version=3, energy={"joules": 3}, arch=None)
+    first = put("one")
     second = put("two", width=9)
     record = Path(first.remote_dir) / "deployment.json"
     for newer in ({"energy": {"joules": 3}}, {"version": 2, "measurement": []}):
         rewrite(record, **newer)
         text = record.read_text()
-        found = roll_back(Device(session, profile), SLOT)
+        found = roll_back(device, SLOT)
         assert live(bundles) == "one"
         assert found.measurement == Measurement(error="its record could not be read")
         for same in ("device", "state", "bundle", "bundle_sha256", "remote_dir", "limit_ms"):
@@ -487,36 +430,26 @@ def test_what_a_newer_mosdeploy_wrote_keeps_nobody_from_rolling_back(
         switch(bundles, Path(second.remote_dir).name)
     rewrite(Path(first.remote_dir) / "bundle" / "manifest.json", runtime="wasm")
     with pytest.raises(CommandError, match=r"'runtime'.*update mosdeploy here, or .*--bundle"):
-        roll_back(Device(session, profile), SLOT)
+        roll_back(device, SLOT)
     assert live(bundles) == "two"
 
 
-def test_a_limit_on_a_tail_is_held_against_the_tail(make_profile):
-    total = Timing(median_ms=1.0, p90_ms=9.0, p99_ms=19.0, minimum_ms=1.0, repeats=200)
-    taken = Measurement(total=total)
-    assert not LatencyLimit(5.0).is_missed(make_profile(), taken)
-    for statistic, ms in (("p90", 9.0), ("p99", 19.0)):
-        assert LatencyLimit(ms - 1, statistic).is_missed(make_profile(), taken)
-        assert not LatencyLimit(ms, statistic).is_missed(make_profile(), taken)
-
-
 def test_what_an_emulated_device_takes_misses_no_limit(make_profile):
-    total = Timing(median_ms=9.0, p90_ms=9.0, minimum_ms=9.0, repeats=1)
-    taken = Measurement(total=total, memory_bytes=2**30)
     profile = make_profile(emulated=True)
-    assert not missed_limits(profile, taken, LatencyLimit(1.0), 2**20)
+    assert not missed_limits(profile, taking(9.0, 2**30), LatencyLimit(1.0), 2**20)
 
 
-def test_what_misses_its_limit_by_little_does_not_look_equal(make_profile):
-    def missed(median_ms, limit_ms, more_bytes=0):
-        total = Timing(median_ms=median_ms, p90_ms=99.0, minimum_ms=1.0, repeats=1)
-        taken = Measurement(total=total, memory_bytes=200 * 2**20 + more_bytes)
-        return missed_limits(make_profile(), taken, LatencyLimit(limit_ms), 200 * 2**20)
-
-    assert missed(20.004, 20.0) == ("the bundle takes 20.004 ms there (median), the limit is 20 ms")
-    assert missed(12_345.6, 12_345.0) == (
-        "the bundle takes 12345.6 ms there (median), the limit is 12345 ms"
-    )
-    assert missed(1.0, 1.0, 30) == (
-        "the bundle takes 200.00003 MiB of memory there, the limit is 200 MiB"
-    )
+@pytest.mark.parametrize(
+    ("ms", "limit_ms", "more_bytes", "told"),
+    [
+        (20.004, 20.0, 0, "takes 20.004 ms there (median), the limit is 20 ms"),
+        (12_345.6, 12_345.0, 0, "takes 12345.6 ms there (median), the limit is 12345 ms"),
+        (1.0, 1.0, 30, "takes 200.00003 MiB of memory there, the limit is 200 MiB"),
+    ],
+)
+def test_what_misses_its_limit_by_little_does_not_look_equal(
+    make_profile, ms, limit_ms, more_bytes, told
+):
+    taken = taking(ms, (200 << 20) + more_bytes)
+    missed = missed_limits(make_profile(), taken, LatencyLimit(limit_ms), 200 << 20)
+    assert missed == f"the bundle {told}"

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deploying import SLOT, live, write_release
+from deploying import SLOT, live, write_request
 from openssh import SSHD
 from stalling_proxy import StallingProxy
 from watching import wait_for
@@ -46,7 +46,7 @@ def lasting(server, make_profile):
 @pytest.fixture
 def put(lasting, make_profile, runtime_dir, tmp_path):
     def put(name, notify=lambda message: None, **content):
-        release = write_release(tmp_path / "bundles" / name, runtime_dir, **content)
+        release = write_request(tmp_path / "bundles" / name, runtime_dir, **content)
         with lasting[0]() as session:
             return deploy(
                 Device(session, make_profile("ssh")), SLOT, release, DeployConfig(), notify

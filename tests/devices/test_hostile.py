@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
-from deploying import SLOT, write_release
+from deploying import SLOT, write_request
 from fuzzing import change, fuzzed, only
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,7 +199,7 @@ def deployment(tmp_path_factory):
     """What a device holds that was deployed to, as JSON: a record and a manifest."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "runtime").mkdir()
-    release = write_release(folder / "bundle", folder / "runtime")
+    release = write_request(folder / "bundle", folder / "runtime")
     timing = Timing.model_validate_json(json.dumps(TIMING))
     record = {
         "version": 1,

@@ -122,7 +122,7 @@ def test_each_problem_comes_with_the_command_that_mends_it(
     assert problem.blocking is blocking
 
 
-def test_another_processor_than_the_profile_says_is_told(make_profile):
+def test_another_processor_than_the_profile_says_is_told(device, make_profile):
     (problem,) = problems(make_profile, profile=make_profile("ssh", machine="x86_64"))
     assert "machine = 'x86_64', the device is aarch64" in problem.what
 

@@ -72,7 +72,7 @@ def test_wheels_are_sent_to_a_device_without_internet(
 
 @pytest.mark.slow
 def test_no_wheel_for_the_device_leaves_no_half_environment(
-    make_profile, bare_python, tmp_path, monkeypatch
+    device, make_profile, bare_python, tmp_path, monkeypatch
 ):
     write_wheel(tmp_path / "index", "tiny_runtime", tag="py3-none-win_arm64")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -95,7 +95,7 @@ def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatc
 
 
 @pytest.fixture
-def quick_setup(make_profile, monkeypatch):
+def quick_setup(device, make_profile, monkeypatch):
     """Sets a device up, with an environment that is a script, and gives what its Python says."""
     state = DeviceState(python_version="3.11.2")
     monkeypatch.setattr(room, "refuse_if_busy", lambda *_: None)
@@ -119,7 +119,7 @@ def quick_setup(make_profile, monkeypatch):
     return run
 
 
-def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profile):
+def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, device):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -130,28 +130,28 @@ def test_an_environment_is_switched_to_when_it_is_whole(quick_setup, make_profil
     for name, install in (("a", interrupted), ("b", too_slow)):
         with pytest.raises((KeyboardInterrupt, CommandTimeoutError)):
             quick_setup(name, install)
-        assert Device(LocalSession("dev"), make_profile()).python_path() == "old"
+        assert device.python_path() == "old"
     second = quick_setup("new")
     assert len(first) == len(second) == len({*first, *second}) - 1 == 2
 
 
-def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, make_profile):
+def test_of_two_setups_at_once_one_is_told_to_go_again(quick_setup, device):
     with pytest.raises(CommandError, match="another setup"):
         quick_setup("slow", lambda *_: quick_setup("quick") and None)
-    assert Device(LocalSession("dev"), make_profile()).python_path() == "quick"
+    assert device.python_path() == "quick"
 
 
-def test_no_environment_is_switched_under_a_measurement(quick_setup, make_profile):
+def test_no_environment_is_switched_under_a_measurement(quick_setup, device, make_profile):
     quick_setup("before")
     begun = []
     # what an agent holds
     with pytest.raises(CommandError, match="measurement has begun"):
         quick_setup("after", lambda *_: begun.append(take_lock(Path(make_profile().work_dir))))
     begun[0].close()
-    assert Device(LocalSession("dev"), make_profile()).python_path() == "before"
+    assert device.python_path() == "before"
 
 
-def test_a_measurement_that_began_meanwhile_is_told(quick_setup, make_profile, monkeypatch):
+def test_a_measurement_that_began_meanwhile_is_told(quick_setup, device, make_profile, monkeypatch):
     old = quick_setup("before")
 
     def begin(*_):
@@ -162,7 +162,7 @@ def test_a_measurement_that_began_meanwhile_is_told(quick_setup, make_profile, m
 
     with pytest.raises(DeviceBusyError, match="another measurement"):
         quick_setup("after", begin)
-    assert Device(LocalSession("dev"), make_profile()).python_path() == "before"
+    assert device.python_path() == "before"
     assert sorted(path.name for path in Path(make_profile().work_dir).glob("*venv*")) == old
 
 
@@ -192,7 +192,7 @@ def test_a_full_disk_is_told_before_anything_is_made(quick_setup, monkeypatch):
 
 
 def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
-    quick_setup, make_profile, monkeypatch
+    quick_setup, device, monkeypatch
 ):
     quick_setup("a")
 
@@ -202,7 +202,7 @@ def test_a_runtime_that_cannot_be_imported_leaves_the_environment_before(
 
     with pytest.raises(CommandError, match="noexec"):
         quick_setup("b", broken)
-    assert Device(LocalSession("dev"), make_profile()).python_path() == "a"
+    assert device.python_path() == "a"
 
 
 def test_wheels_that_arrived_before_are_kept(make_profile, tmp_path, monkeypatch):
@@ -239,10 +239,10 @@ def planted(tmp_path, monkeypatch):
     return lambda: [path.name for path in tmp_path.glob("ran-*")]
 
 
-def test_no_planted_venv_makes_the_environment(make_profile, planted):
+def test_no_planted_venv_makes_the_environment(device, planted):
     # venv refuses a path with a colon at once, which takes less time than to make one
     with pytest.raises(CommandError, match="could not make /nowhere:"):
-        room._make_venv(Device(LocalSession("dev"), make_profile()), "/nowhere:")
+        room._make_venv(device, "/nowhere:")
     assert planted() == []
 
 
@@ -257,7 +257,7 @@ def test_no_planted_pip_installs(planted, tmp_path):
     assert planted() == []
 
 
-def test_no_planted_pip_downloads(make_profile, planted, monkeypatch):
+def test_no_planted_pip_downloads(device, make_profile, planted, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     profile = make_profile(requirements=("nothing",), wheel_python="3.11")
     with pytest.raises(CommandError, match=r"no wheels for Python 3\.11"):
@@ -285,7 +285,7 @@ def test_why_no_environment_could_be_made(make_profile, bare_python, tmp_path, s
         setup(Device(LocalSession("dev"), make_profile(python=python)))
 
 
-def test_no_python_names_the_package(make_profile):
+def test_no_python_names_the_package(device, make_profile):
     with pytest.raises(
         CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"
     ):

@@ -11,13 +11,12 @@ from watching import other_agent
 from mosdeploy.devices import deploy as room
 from mosdeploy.devices.deploy import roll_back, time_current
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.errors import CommandError, DeviceBusyError, StaleInputError
 
 
 @pytest.fixture
-def during_look(monkeypatch):
+def during_look(device, monkeypatch):
     """Does something else when a deployment has been timed and is about to become current."""
     describe = room.describe
 
@@ -33,13 +32,13 @@ def during_look(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_look, make_profile):
+def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_look, device):
     put("one")
     other = replace(SLOT, owner="pc:/other", is_shared=True)
     during_look(lambda: put("three", keep=1, slot=other, tokenizer="good three"))
     put("two", keep=2, tokenizer="good two")
     assert live(bundles) == "two"
-    roll_back(Device(LocalSession("dev"), make_profile()), SLOT)
+    roll_back(device, SLOT)
     assert live(bundles) == "three"
 
 
@@ -59,31 +58,29 @@ def test_a_version_that_another_command_removed_does_not_become_current(put, bun
 
 
 @pytest.mark.slow
-def test_projects_on_one_board_leave_each_other_alone(put, bundles, make_profile):
+def test_projects_on_one_board_leave_each_other_alone(put, bundles, device):
     other = DeploymentSlot("en-fr", owner="pc:/en-fr")
     others = bundles.with_name("en-fr")
-    session, profile = LocalSession("dev"), make_profile()
     put("one", tokenizer="good one")
     put("fr1", slot=other, keep=1, tokenizer="good fr1")
     two = put("two", tokenizer="good two")
     put("fr2", slot=other, tokenizer="good fr2")
-    roll_back(Device(session, profile), SLOT)
+    roll_back(device, SLOT)
     assert (live(bundles), live(others)) == ("one", "fr2")
     with pytest.raises(StaleInputError, match="dev runs one now, not two"):
-        time_current(Device(session, profile), SLOT, two, lambda manifest: ())
+        time_current(device, SLOT, two, lambda manifest: ())
     with pytest.raises(CommandError, match="no earlier version of 'en-de'"):
-        roll_back(Device(session, profile), SLOT)
+        roll_back(device, SLOT)
     assert (live(bundles), live(others)) == ("one", "fr2")
 
 
-def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, make_profile):
+def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, device):
     put("one")
     namesake = DeploymentSlot("en-de", owner="laptop:/en-de")
-    session, profile = LocalSession("dev"), make_profile()
     match = r"'en-de' there belongs to pc:/en-de, this is laptop:/en-de; .* name = \"en-de\""
     for command in (
         lambda: put("two", slot=namesake),
-        lambda: roll_back(Device(session, profile), namesake),
+        lambda: roll_back(device, namesake),
     ):
         with pytest.raises(StaleInputError, match=match):
             command()

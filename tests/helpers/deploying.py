@@ -10,7 +10,7 @@ from mosdeploy.devices.deploy import DeploymentRequest
 from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.slots import deduplicate
 from mosdeploy.devices.slot import DeploymentSlot
-from mosdeploy.records import BundleManifest, ParityReport
+from mosdeploy.records import BundleManifest, Measurement, ParityReport, Timing
 from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record
 
@@ -24,8 +24,8 @@ sys.exit(not passed)
 """
 
 
-def write_release(folder, runtime_dir, tokenizer="good", width=8, more=b""):
-    """A bundle that passes its self-test if its tokenizer is not `bad`, as a release; `more` is the
+def write_request(folder, runtime_dir, tokenizer="good", width=8, more=b""):
+    """A bundle that passes its self-test if its tokenizer is not `bad`, as a request; `more` is the
     content of one more file.
     """
     folder.mkdir(parents=True)
@@ -52,6 +52,12 @@ def write_release(folder, runtime_dir, tokenizer="good", width=8, more=b""):
     )
     write_record(folder / "manifest.json", manifest)
     return DeploymentRequest(folder, manifest, STAGES, runtime_dir=runtime_dir)
+
+
+def taking(ms, memory_bytes=None, **tails):
+    """A measurement as a model of so many milliseconds has it."""
+    total = Timing(**{"median_ms": ms, "p90_ms": ms, "minimum_ms": 0.5, "repeats": 1, **tails})
+    return Measurement(total=total, memory_bytes=memory_bytes)
 
 
 def live(bundles):
