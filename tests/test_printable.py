@@ -13,6 +13,7 @@ from mosdeploy.printable import (
 
 def test_what_steers_a_terminal_is_replaced() -> None:
     assert printable("\x1b[2Jred\n\tand more") == "?[2Jred\n\tand more"
+    assert printable("txt.\u202eexe") == "txt.?exe"
 
 
 def test_a_duration_has_the_unit_that_people_use() -> None:

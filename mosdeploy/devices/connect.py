@@ -25,7 +25,7 @@ def open_session(profile: DeviceProfile, ssh_config_path: Path) -> Session:
         return LocalSession(profile.board, profile.command_timeout_s)
     from .ssh import login  # paramiko takes a while to load
 
-    return login(profile, ssh_config_path.expanduser())
+    return login(profile, ssh_config_path)
 
 
 class LastingSession(Session):

@@ -113,7 +113,7 @@ def connector(profile: DeviceProfile, ssh_config: Path) -> "Callable[[], Session
     """What opens a session to a device, as often as it takes."""
     from ..devices.connect import open_session
 
-    return partial(open_session, profile, ssh_config.expanduser())
+    return partial(open_session, profile, ssh_config)
 
 
 def check_real(context: Context, device: str) -> None:

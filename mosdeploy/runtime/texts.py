@@ -32,6 +32,9 @@ _WIDE = re.compile(
 """Chinese and Japanese characters, and their punctuation."""
 _WIDE_PUNCTUATION = re.compile("[\u3001-\u303f]")
 
+# they turn the order of what follows around
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
 _TO_SPACES = {ord(character): " " for character in "\t\n\r"}
 
 
@@ -90,7 +93,9 @@ def printable(text: str) -> str:
     >>> printable("\x1b[2Jred\n")
     '?[2Jred\n'
     """
-    return "".join("?" if x not in "\n\t" and _is_steering(x) else x for x in text)
+    return "".join(
+        "?" if x in _DIRECTIONS or (x not in "\n\t" and _is_steering(x)) else x for x in text
+    )
 
 
 def _is_steering(character: str) -> bool:

@@ -120,6 +120,12 @@ CALLS = {
 }
 
 
+def test_no_more_packages_are_taken_than_a_device_has():
+    state = {"packages": {f"package-{i}": "1.0" for i in range(300_000)}}
+    with pytest.raises(CommandError, match="more than any device has"):
+        interface.parse_answer(DeviceState, json.dumps(state), "dev")
+
+
 def test_an_answer_with_a_key_twice_is_refused(make_profile):
     profile = make_profile(work_dir="/device")
     answer = b'{"rc": 0, "error": "no numpy", "rc": 1}'

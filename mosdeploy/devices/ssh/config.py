@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...config.lookup import expand_home
 from ...errors import ConfigError
 
 DEFAULT_PATH = Path("~/.ssh/config")
@@ -48,8 +49,8 @@ def hops_to(alias: str, config_path: Path) -> list[SSHTarget]:
 
 def config_words(config_path: Path) -> list[str]:
     """Return the words that tell `ssh` which file to read."""
-    path = config_path.expanduser()
-    return [] if path == DEFAULT_PATH.expanduser() else ["-F", str(path)]
+    path = expand_home(str(config_path))
+    return [] if path == expand_home(str(DEFAULT_PATH)) else ["-F", str(path)]
 
 
 def _with_jumps(target: SSHTarget, config_path: Path, max_jumps: int) -> list[SSHTarget]:
@@ -89,7 +90,7 @@ def _read_target(alias: str, config_path: Path, words: list[str]) -> SSHTarget:
     user = first("user") or ""
     tokens = {"%%": "%", "%d": str(Path.home()), "%h": hostname, "%n": alias, "%r": user}
     identities = [
-        Path(re.sub("%.", lambda token: tokens.get(token[0], token[0]), name)).expanduser()
+        expand_home(re.sub("%.", lambda token: tokens.get(token[0], token[0]), name))
         for name in options.get("identityfile", [])
         if name.lower() != "none"
     ]
@@ -106,7 +107,7 @@ def _read_target(alias: str, config_path: Path, words: list[str]) -> SSHTarget:
         host_key_alias=first("hostkeyalias"),
         identity_paths=tuple(path for path in identities if path.exists()),
         use_whole_agent=first("identitiesonly") != "yes",
-        known_hosts_paths=tuple(Path(name).expanduser() for name in known_hosts.split()),
+        known_hosts_paths=tuple(map(expand_home, known_hosts.split())),
         keepalive_s=int(first("serveraliveinterval") or 0) or KEEPALIVE_S,
         jumps=tuple(x.strip() for x in (first("proxyjump") or "").split(",") if x.strip()),
         ignored_options=(*ignored, *(["CertificateFile"] if first("certificatefile") else [])),

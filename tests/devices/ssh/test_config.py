@@ -1,6 +1,7 @@
 """An alias stands for what `ssh` takes it for."""
 
 import getpass
+from pathlib import Path
 
 import pytest
 from fuzzing import damage, fuzzed, only
@@ -107,8 +108,9 @@ def test_what_is_not_supported_is_refused(read, text, word):
 
 
 def test_a_file_that_is_missing_and_a_machine_without_ssh(read, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="No such file"):
-        hops_to("dev", tmp_path / "missing")
+    for missing in (tmp_path / "missing", Path("~nouser/x")):
+        with pytest.raises(ConfigError, match="No such file"):
+            hops_to("dev", missing)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="openssh-client"):
         read("")
