@@ -1,5 +1,7 @@
 """The hosts that an alias stands for, as OpenSSH's client reads the user's ssh_config."""
 
+import os
+import pwd
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -50,7 +52,18 @@ def hops_to(alias: str, config_path: Path) -> list[SSHTarget]:
 def config_words(config_path: Path) -> list[str]:
     """Return the words that tell `ssh` which file to read."""
     path = expand_home(str(config_path))
-    return [] if path == expand_home(str(DEFAULT_PATH)) else ["-F", str(path)]
+    # without -F, ssh reads the system's config too, and the user's in the home of the password
+    # database, whatever HOME says
+    is_default = path == expand_home(str(DEFAULT_PATH))
+    is_found = Path.home() == _login_home() or not path.exists()
+    return [] if is_default and is_found else ["-F", str(path)]
+
+
+def _login_home() -> Path:
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # as in a container
+        return Path.home()
 
 
 def _with_jumps(target: SSHTarget, config_path: Path, max_jumps: int) -> list[SSHTarget]:
