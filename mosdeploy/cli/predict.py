@@ -54,16 +54,14 @@ def predict(
     arguments: PredictArguments = NO_ARGUMENTS,
 ) -> None:
     """Answer lines of text with a bundle on this machine."""
-    from ..pipeline.predict import check_vectors, check_vectors_path
+    from ..pipeline.predict import check_vectors
     from ..pipeline.predict import predict as answer
 
     if not text and sys.stdin is None:
         raise ConfigError("stdin is closed, where the lines come from")
-    if arguments.output is not None:
-        check_vectors_path(arguments.output)
     lines = _lines(text, arguments.jsonl)
     if arguments.output is not None:
-        check_vectors(common.directory, arguments.bundle, lines)
+        check_vectors(common.directory, arguments.bundle, lines, arguments.output)
     done = answer(
         common.directory, lines, arguments.bundle, arguments.threads, arguments.long, PROGRESS
     )

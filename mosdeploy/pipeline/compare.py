@@ -91,7 +91,13 @@ def _bundles(context: Context, given: Sequence[Path]) -> list[_Bundle]:
     for path, folder in zip(given, folders, strict=True):
         # those of one name are called as they were given
         name = folder.name if names.count(folder.name) == 1 else str(path)
-        bundles.append(_Bundle(name, folder, read_manifest(folder)))
+        manifest = read_manifest(folder)
+        if manifest.runtime != "onnxruntime":
+            raise ConfigError(
+                f"{name} runs on {manifest.runtime}; compare times bundles of ONNX Runtime. "
+                "`mosdeploy export --runtime auto` times both runtimes"
+            )
+        bundles.append(_Bundle(name, folder, manifest))
     return bundles
 
 
@@ -107,31 +113,17 @@ def _common_stages(context: Context, bundles: Sequence[_Bundle]) -> tuple[Timing
 
     for bundle in bundles:
         manifest = bundle.manifest
-        if manifest.runtime != "onnxruntime":
-            raise ConfigError(
-                f"{bundle.name} runs on {manifest.runtime}; compare times bundles of ONNX Runtime. "
-                "`mosdeploy export --runtime auto` times both runtimes"
-            )
-        if manifest.family != context.family.name:
-            raise ConfigError(
-                f"{bundle.name} is of a family '{manifest.family}', this run folder of "
-                f"'{context.family.name}'"
-            )
-        if work(manifest) == work(first.manifest):
-            continue
-        # the fields that make the work differ, each tried alone
-        differences = []
-        for key, value in manifest.workload:
+        if work(manifest) != work(first.manifest):
             other = first.manifest.workload
-            changed = other.model_copy(update={key: value})
-            if work(first.manifest.model_copy(update={"workload": changed})) != work(
-                first.manifest
-            ):
-                differences.append(f"{key} ({value} and {getattr(other, key)})")
-        raise ConfigError(
-            f"{bundle.name} and {first.name} do not do the same work: their workloads differ in "
-            f"{', '.join(differences)}; export them for one"
-        )
+            differences = [
+                f"{key} ({value} and {getattr(other, key)})"
+                for key, value in manifest.workload
+                if value != getattr(other, key)
+            ]
+            raise ConfigError(
+                f"{bundle.name} and {first.name} do not do the same work: their workloads differ "
+                f"in {', '.join(differences)}; export them for one"
+            )
     return work(first.manifest)[1]
 
 

@@ -1,7 +1,6 @@
 """The verb `export`: build the bundle of a subnet, after checking that it answers as torch does."""
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
@@ -14,7 +13,7 @@ from ..run_folder.bundles import folder_bytes, limited_bytes, note_newest
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
 from ..run_folder.picking import pick
-from ..run_folder.subnets import is_trained, select_subnet
+from ..run_folder.subnets import select_subnet
 from ..run_folder.summaries import FormatSummary
 from ..run_folder.trained_run import trained_run
 from ..storage import sha256_file
@@ -27,6 +26,7 @@ from .exporting.export_job import (
     onnx_builder,
     parity_examples,
     runtime_errors,
+    say_weights,
     smaller_vocabulary,
 )
 from .exporting.precision import PrecisionTask, choose_precision
@@ -58,7 +58,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     limits = plan.limits
     num_examples = limits.parity_examples if source.workload.is_exact else limits.score_examples
     out_dir = context.files.bundles_dir / name
-    _say_weights(context, options, source)
+    say_weights(context, options, source)
     context.progress.say(
         f"exporting {name} and comparing it with torch on at most {num_examples} validation "
         "examples"
@@ -112,7 +112,7 @@ def export_format(
         tokenizer_sha256=source.tokenizer_sha256,
     )
     out_dir = context.files.formats_dir / f"{source.name}-{name}"
-    _say_weights(context, options, source)
+    say_weights(context, options, source)
     family.formats[name](job, out_dir)
     return FormatSummary(
         path=str(out_dir),
@@ -134,29 +134,21 @@ class _Plan:
     limits: ExportConfig
     device: str
     search: SearchResult | None
-    search_sha256: str | None
     limit_ms: float | None
+    provenance: dict[str, str]
     precision_choice: PrecisionChoice | None
 
     def origin(self, name: str) -> "BundleOrigin":
         """What the manifest says of where the bundle comes from."""
         from ..export.bundle import BundleOrigin
 
-        source = self.source
-        provenance = source.state.card.provenance
-        if source.chosen.card is not None:
-            provenance["subnet"] = source.chosen.card.subnet_sha256
-        origin = BundleOrigin(name, self.device, provenance, source.chosen.weights)
-        search = self.search
-        if search is None or self.search_sha256 is None:
+        origin = BundleOrigin(name, self.device, self.provenance, self.source.chosen.weights)
+        if self.search is None:
             return origin
-        provenance["search"] = self.search_sha256
-        if search.predictor_sha256 is not None:
-            provenance["predictor"] = search.predictor_sha256
-        limits = search.limits
+        limits = self.search.limits
         if self.limit_ms is not None:
             limits = limits.model_copy(update={"max_latency_ms": self.limit_ms})
-        return dataclasses.replace(origin, limits=limits, statistic=search.statistic)
+        return dataclasses.replace(origin, limits=limits, statistic=self.search.statistic)
 
 
 def _plan(context: Context, options: ExportOptions) -> _Plan:
@@ -171,18 +163,21 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
     named = None if precision == "auto" else precision
     asked = {"precision": named, "beam": options.beam, **options.workload}
     workload = config.workload.changed({**config.export.workload_changes, **asked})
-    changes = {
-        "max_score_drop": options.max_score_drop,
-        "trim_vocabulary": options.trim_vocabulary,
-    }
-    given = {name: value for name, value in changes.items() if value is not None}
+    asked = {name: getattr(options, name) for name in ("max_score_drop", "trim_vocabulary")}
+    given = {name: value for name, value in asked.items() if value is not None}
     limits = parse(type(config.export), {**config.export.model_dump(), **given}, "export")
     state = trained_run(context.run, context.progress)
     picked = pick(state, options.pick, context.progress)
     search = state.search_of(picked.arch.key)
-    # now: another search may end while this one's subnet is exported
-    sha256 = sha256_file(context.files.search_result_path) if search is not None else None
+    provenance = dict(state.card.provenance)
+    if search is not None:
+        # now: another search may end while this one's subnet is exported
+        provenance["search"] = sha256_file(context.files.search_result_path)
+        if search.predictor_sha256 is not None:
+            provenance["predictor"] = search.predictor_sha256
     chosen = select_subnet(state, picked.arch, options.weights)
+    if chosen.card is not None:
+        provenance["subnet"] = chosen.card.subnet_sha256
     source = ExportSource(state, chosen, workload, smaller_vocabulary(state, limits))
     device = _device_name(context, options, state.searched_device)
     choice = None
@@ -191,7 +186,7 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
         target = run_profile(context.files.root, device).timed_for(statistic)
         choice = choose_precision(PrecisionTask(context, source, target, limits, statistic))
         source = source.at(choice.precision)
-    return _Plan(source, limits, device, search, sha256, picked.limit_ms, choice)
+    return _Plan(source, limits, device, search, picked.limit_ms, provenance, choice)
 
 
 def _device_name(context: Context, options: ExportOptions, searched: str | None) -> str:
@@ -203,15 +198,3 @@ def _device_name(context: Context, options: ExportOptions, searched: str | None)
         )
     run_profile(context.files.root, name)  # before any work: deploy would refuse an unknown one
     return name
-
-
-def _say_weights(context: Context, options: ExportOptions, source: ExportSource) -> None:
-    """Say which weights are taken, and how to come to better ones."""
-    context.progress.say(source.chosen.note)
-    if options.weights is not None or is_trained(source.state, source.arch):
-        return
-    pick_option = "" if options.pick == "winner" else f" --pick {shlex.quote(options.pick)}"
-    context.progress.say(
-        f"training it alone raises its scores: run `mosdeploy finetune{pick_option}`, then export "
-        "again; or say --weights inherited"
-    )

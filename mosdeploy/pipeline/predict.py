@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Long = Literal["cut", "window"]
 """What may become of a line that is longer than the bundle takes."""
 
-VECTORS_SUFFIX = ".npy"
-
 
 @dataclass(frozen=True)
 class PredictResult:
@@ -57,7 +55,6 @@ class PredictResult:
 
     def write_vectors(self, path: Path) -> VectorFile:
         """Write the vectors as a numpy array, float32 (lines, width), whole or not at all."""
-        check_vectors_path(path)
         # without lines, those of any text say how wide the array is
         answers = self.answers or predict(self.bundle, ["a"], self.bundle).answers
         for number, answer in enumerate(answers, 1):
@@ -71,16 +68,12 @@ class PredictResult:
         return VectorFile(bundle=str(self.bundle), path=str(path), shape=vectors.shape)
 
 
-def check_vectors_path(path: Path) -> None:
-    """Make sure, before lines are answered, that a file is one for vectors."""
-    if path.suffix != VECTORS_SUFFIX:
-        raise ConfigError(f"--output {path}: vectors are written to a file that ends in .npy")
-
-
-def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str]) -> None:
-    """Make sure, before lines are answered, that each will have a vector."""
+def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str], path: Path) -> None:
+    """Make sure, before lines are answered, that each will have a vector for a file."""
     from ..export.bundle import read_manifest
 
+    if path.suffix != ".npy":
+        raise ConfigError(f"--output {path}: vectors are written to a file that ends in .npy")
     folder = require_bundle(Workspace(root), bundle)
     if read_manifest(folder).settings.get("kind") != "embedding":
         raise ConfigError(f"{folder} gives no vectors; --output is for the bundles of embeddings")
@@ -110,8 +103,7 @@ def predict(
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error
     except LineError as error:
-        number = list(lines).index(error.line) + 1
-        raise ConfigError(f"line {number}: {error}") from error
+        raise ConfigError(f"line {list(lines).index(error.line) + 1}: {error}") from error
     except InputError as error:
         raise ConfigError(str(error)) from error
     outputs = [model.line_of(answer) for answer in answers]

@@ -67,7 +67,7 @@ def test_an_encoder_says_all_that_it_knows(encoder_folder: Path) -> None:
     assert sum(bright["scores"].values()) == pytest.approx(1.0, abs=1e-5)
     assert empty == {}
     done = predict(encoder_folder, lines)
-    assert long["is_cut"] and done.notes.num_cut == 1
+    assert long["is_cut"] and str(done.notes).startswith("1 of ")
     assert run.answer(lines, long="window")[2]["num_windows"] == 3  # 50 words, 22 of them in each
     assert run.predict(lines, long="window")[:2] == run.predict(lines)[:2]
     timing = done.timing
@@ -90,12 +90,15 @@ def test_what_has_no_vector_is_told_before_anything_is_answered(tmp_path: Path) 
     for folder in folders:
         folder.mkdir()
     bundle = export_encoder(folders[0], "embedding")
-    check_vectors(tmp_path, bundle, ["the cat"])
+    path = tmp_path / "v.npy"
+    check_vectors(tmp_path, bundle, ["the cat"], path)
+    with pytest.raises(ConfigError, match=r"ends in \.npy"):
+        check_vectors(tmp_path, bundle, ["the cat"], tmp_path / "v.txt")
     with pytest.raises(ConfigError, match="line 2 is empty, and has no vector"):
-        check_vectors(tmp_path, bundle, ["the cat", " "])
+        check_vectors(tmp_path, bundle, ["the cat", " "], path)
     other = export_encoder(folders[1], "classification")
     with pytest.raises(ConfigError, match="gives no vectors; --output is for the bundles of"):
-        check_vectors(tmp_path, other, [])
+        check_vectors(tmp_path, other, [], path)
 
 
 def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
 
 def test_threads_are_a_positive_number(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "classification")
-    with pytest.raises(ConfigError, match=r"threads is a whole number from 1 to 1024.* not -1"):
+    with pytest.raises(ConfigError, match=r"threads is a whole number from 1 to 256.* not -1"):
         predict(tmp_path, ["the cat"], bundle=bundle, threads=-1)
 
 

@@ -1,6 +1,7 @@
 """One subnet to export: its options, what the bundle is made from, and how it is checked."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +12,8 @@ from ...config.sections import ExportConfig
 from ...errors import ConfigError, ExportError
 from ...notebook import HtmlTable
 from ...records import BundleManifest, PrecisionChoice
-from ...run_folder.subnets import SelectedSubnet
+from ...run_folder.context import Context
+from ...run_folder.subnets import SelectedSubnet, is_trained
 from ...run_folder.summaries import RuntimeChoice
 from ...run_folder.trained_run import TrainedRun
 from ...spaces import ModelSpec
@@ -151,6 +153,18 @@ def smaller_vocabulary(state: TrainedRun, limits: ExportConfig) -> "SmallerVocab
     # a training that ends meanwhile replaces the file: this refuses another one
     state.tokenizer_bytes()
     return smaller
+
+
+def say_weights(context: Context, options: ExportOptions, source: ExportSource) -> None:
+    """Say which weights are taken, and how to come to better ones."""
+    context.progress.say(source.chosen.note)
+    if options.weights is not None or is_trained(source.state, source.arch):
+        return
+    pick_option = "" if options.pick == "winner" else f" --pick {shlex.quote(options.pick)}"
+    context.progress.say(
+        f"training it alone raises its scores: run `mosdeploy finetune{pick_option}`, then export "
+        "again; or say --weights inherited"
+    )
 
 
 def bundle_job(source: ExportSource, origin: "BundleOrigin", limits: ExportConfig) -> "BundleJob":

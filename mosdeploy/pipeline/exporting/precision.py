@@ -17,7 +17,6 @@ from ...records import PrecisionCandidate, PrecisionChoice
 from ...run_folder.context import Context
 from ...run_folder.devices import lasting_device
 from ...runtime.manifest import ONNX_MODEL_NAME
-from ...spaces import ModelSpec
 from ...spaces.spec import Precision
 from ...storage import disk_errors, fingerprint, readable_record, write_record
 from ...version import __version__
@@ -26,7 +25,7 @@ from ..measuring.time_by_turns import device_conditions, time_by_turns
 from .export_job import ExportSource, bundle_job, onnx_builder, parity_examples, runtime_errors
 
 if TYPE_CHECKING:
-    from ...devices.measure import MeasurementTask
+    pass
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,16 @@ class PrecisionTask:
 
     @property
     def inputs_sha256(self) -> str:
-        """Fingerprint of all that latency and score depend on, but for what the device tells; the
-        version stands for how weights are quantised.
-        """
+        """Fingerprint of all that latency and score depend on, but for what the device tells."""
         from ...devices.local import machine_id
         from ...export.candidate import graph_sha256
 
         source = self.source
         state = source.state
-        build_graph = state.family.build_graph
         card = source.chosen.card
-        smaller = source.vocabulary
+        build_graph = state.family.build_graph
         return fingerprint(
-            __version__,
+            __version__,  # stands for how weights are quantised
             source.arch,
             card.subnet_sha256 if card else state.card.supernet_sha256,
             state.card.data_sha256,
@@ -75,7 +71,7 @@ class PrecisionTask:
             source.at("fp32").workload,
             self.limits.model_copy(update={"max_score_drop": 0.0, "precision": None}),
             machine_id() if self.device.kind == "local" else None,
-            None if smaller is None else smaller.tokenizer,
+            source.tokenizer_sha256,
             self.statistic,
             *(graph_sha256(source.at(x).spec, build_graph) for x in self.precisions),
         )
@@ -128,33 +124,39 @@ def judge(choice: PrecisionChoice, max_score_drop: float) -> PrecisionChoice:
     best = min(fit, key=lambda pair: pair[0])[1] if fit else None
     if best is not None:
         verdicts[best] = "chosen"
-    candidates = (
+    candidates = [
         x.model_copy(update={"verdict": verdicts[x.precision]}) for x in choice.candidates
-    )
-    return choice.model_copy(
-        update={
-            "candidates": tuple(candidates),
-            "precision": best,
-            "max_score_drop": max_score_drop,
-        }
-    )
+    ]
+    changes = {"candidates": tuple(candidates), "precision": best, "max_score_drop": max_score_drop}
+    return choice.model_copy(update=changes)
 
 
 def _time(task: PrecisionTask) -> PrecisionChoice:
     """Time the precisions that no earlier run under the same conditions has timed."""
+    from ...devices.measure import MeasurementTask
+    from ...devices.on_device.agent import REFERENCE
+    from ...export.candidate import build_candidate, candidate_weights_bytes
+
+    source = task.source
+    build_graph = source.state.family.build_graph
+    exact = source.at("fp32").spec
     inputs_sha256 = task.inputs_sha256
-    earlier = readable_record(PrecisionChoice, task.path)
+
+    def build(key: str) -> bytes:
+        if key == REFERENCE:
+            return build_candidate(exact, exact.reference_arch(), build_graph)
+        return build_candidate(source.at(key).spec, source.arch, build_graph)
+
     with lasting_device(task.context, task.device) as device:
         conditions = device_conditions(device)
-        if earlier is not None and (earlier.inputs_sha256, earlier.conditions) == (
+        choice = readable_record(PrecisionChoice, task.path)
+        if choice is None or (choice.inputs_sha256, choice.conditions) != (
             inputs_sha256,
             conditions,
         ):
-            choice = earlier
-        else:
             choice = PrecisionChoice(
                 device=task.device.name,
-                workload=task.source.workload,
+                workload=source.workload,
                 inputs_sha256=inputs_sha256,
                 conditions=conditions,
                 statistic=task.statistic,
@@ -168,51 +170,22 @@ def _time(task: PrecisionTask) -> PrecisionChoice:
         missing = [x.precision for x in choice.candidates if x.latency_ms is None]
         if not missing:
             return choice
-        job = fingerprint(inputs_sha256, *conditions.values())
-        found = time_by_turns(
-            task.context,
-            device,
-            _measurement_task(task, missing, f"precision-{job[:12]}"),
-            missing,
+        job = fingerprint(inputs_sha256, *conditions.values())[:12]
+        specs = [exact, *(source.at(x).spec for x in missing)]
+        measurement_task = MeasurementTask(
+            job_id=task.context.run.job_id(f"precision-{job}"),
+            stages=exact.timing_stages(),
+            threads=source.workload.threads,
+            build=build,
+            weights_bytes=max(candidate_weights_bytes(spec, build_graph) for spec in specs),
         )
+        found = time_by_turns(task.context, device, measurement_task, missing)
     for precision in missing:
-        measurement = found[precision]
-        choice = _replace(
-            choice,
-            precision,
-            latency_ms=measurement.figure_ms(task.statistic),
-            error=measurement.error,
-        )
+        measured = found[precision]
+        latency_ms = measured.figure_ms(task.statistic)
+        choice = _replace(choice, precision, latency_ms=latency_ms, error=measured.error)
     write_record(task.path, choice)
     return choice
-
-
-def _measurement_task(
-    task: PrecisionTask, precisions: list[Precision], job: str
-) -> "MeasurementTask":
-    from ...devices.measure import MeasurementTask
-    from ...devices.on_device.agent import REFERENCE
-    from ...export.candidate import build_candidate, candidate_weights_bytes
-
-    source = task.source
-    build_graph = source.state.family.build_graph
-    exact = source.at("fp32").spec
-    specs: dict[str, ModelSpec] = {name: source.at(name).spec for name in precisions}
-
-    def build(key: str) -> bytes:
-        if key == REFERENCE:
-            return build_candidate(exact, exact.reference_arch(), build_graph)
-        return build_candidate(specs[key], source.arch, build_graph)
-
-    return MeasurementTask(
-        job_id=task.context.run.job_id(job),
-        stages=exact.timing_stages(),
-        threads=source.workload.threads,
-        build=build,
-        weights_bytes=max(
-            candidate_weights_bytes(spec, build_graph) for spec in (*specs.values(), exact)
-        ),
-    )
 
 
 def _score(task: PrecisionTask, choice: PrecisionChoice) -> PrecisionChoice:

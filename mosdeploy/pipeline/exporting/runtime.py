@@ -112,15 +112,11 @@ def select_fastest(
     # what the limit of the search is about
     statistic = next(iter(built.values())).manifest.statistic
     with sole_deployment(context, profile):
-        found, failures = _time(context, profile.timed_for(statistic), built)
-    errors = {**errors, **failures}
-    times_ms: dict[Runtime, float] = {}
-    for runtime, measurement in found.items():
-        figure_ms = measurement.figure_ms(statistic)
-        if figure_ms is not None:
-            times_ms[runtime] = figure_ms
+        found = _time(context, profile.timed_for(statistic), built)
+    found |= {runtime: Measurement(error=error) for runtime, error in errors.items()}
+    times_ms = {x: ms for x in found if (ms := found[x].figure_ms(statistic)) is not None}
     if not times_ms:
-        raise DeviceError("; ".join(f"{runtime}: {error}" for runtime, error in errors.items()))
+        raise DeviceError("; ".join(f"{runtime}: {x.error}" for runtime, x in found.items()))
     fastest = min(times_ms, key=lambda runtime: times_ms[runtime])
     kept = built[fastest]
     # before the others go: a kill in between must not leave half a bundle as the newest
@@ -128,14 +124,15 @@ def select_fastest(
     for runtime, result in built.items():
         if runtime != fastest:
             _remove(result.path)
+    timings = [
+        RuntimeTiming(runtime=name, measurement=None if x.error else x, error=x.error)
+        for name, x in found.items()
+    ]
     choice = RuntimeChoice(
         device=profile.name,
         kept=fastest,
         bundle=str(kept.path),
-        timings=tuple(
-            RuntimeTiming(runtime=x, measurement=found.get(x), error=errors.get(x))
-            for x in (*built, *(x for x in errors if x not in built))
-        ),
+        timings=tuple(timings),
         manifest=kept.manifest,
     )
     return dataclasses.replace(kept, runtime_choice=choice)
@@ -143,8 +140,8 @@ def select_fastest(
 
 def _time(
     context: Context, profile: DeviceProfile, built: Mapping[Runtime, ExportResult]
-) -> tuple[dict[Runtime, Measurement], dict[Runtime, str]]:
-    """Store bundles on a device, test them there and time them by turns; and why some failed."""
+) -> dict[Runtime, Measurement]:
+    """Store bundles on a device, test them there and time them by turns."""
     from ...devices.deploy import DeploymentRequest, stage
     from ...devices.job import AgentJob
     from ...devices.measure import MeasurementTask
@@ -152,43 +149,33 @@ def _time(
 
     slot = deployment_slot(context.run)
     spec = bundle_spec(context, next(iter(built.values())).manifest)
+    stages = spec.timing_stages()
     paths: dict[str, str] = {}
-    errors: dict[Runtime, str] = {}
+    found: dict[Runtime, Measurement] = {}
     with lasting_device(context, profile) as device, contextlib.ExitStack() as stack:
-        conditions = device_conditions(device)
+        conditions = device_conditions(device).values()
         manifests = (sha256_file(x.path / MANIFEST_NAME) for x in built.values())
-        job_id = context.run.job_id(
-            f"runtime-{fingerprint(profile, *conditions.values(), *manifests)[:12]}"
-        )
+        job_id = context.run.job_id(f"runtime-{fingerprint(profile, *conditions, *manifests)[:12]}")
         job = AgentJob(device, job_id)
         job.refuse_if_busy()
         job.kill()  # of a killed command, which would disturb the self-tests
         for runtime, result in built.items():
-            request = DeploymentRequest(result.path, result.manifest, spec.timing_stages())
+            request = DeploymentRequest(result.path, result.manifest, stages)
             try:
                 staged = stage(device, slot, request, context.progress.say)
             except (CommandError, DeviceTimeoutError) as failure:
                 # a device that is busy or gone says nothing of a runtime
-                errors[runtime] = str(failure)
+                found[runtime] = Measurement(error=str(failure))
                 continue
             stack.callback(slot.release, device, staged.version)
             paths[runtime] = staged.model_path
-        if not paths:
-            return {}, errors
-        keys = list(paths)
-        paths[REFERENCE] = paths[keys[0]]
-        task = MeasurementTask(
-            job_id, spec.timing_stages(), spec.workload.threads, paths.__getitem__
-        )
-        measured = time_by_turns(context, device, task, keys)
-    found = {}
-    for runtime in built:
-        measurement = measured.get(runtime)
-        if measurement is not None and measurement.error is None:
-            found[runtime] = measurement
-        elif measurement is not None:
-            errors[runtime] = f"{profile.board}: it could not be timed: {measurement.error}"
-    return found, errors
+        if paths:
+            keys = list(paths)
+            paths[REFERENCE] = paths[keys[0]]
+            task = MeasurementTask(job_id, stages, spec.workload.threads, paths.__getitem__)
+            measured = time_by_turns(context, device, task, keys)
+            found |= {runtime: measured[runtime] for runtime in built if runtime in measured}
+    return {runtime: found[runtime] for runtime in built}
 
 
 def _remove(bundle: Path) -> None:
