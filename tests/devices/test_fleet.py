@@ -307,9 +307,8 @@ def test_ctrl_c_ends_every_agent_and_the_next_run_goes_on(profiles):
     kept = {line["key"] for profile in profiles for line in result_lines(profile)}
     assert 2 <= len(kept) < len(MANY)
     assert sorted(accepted(run(boards, sorted(kept)))) == sorted(kept)
-    assert sorted(line["key"] for profile in profiles for line in result_lines(profile)) == sorted(
-        kept
-    )
+    lines = [line["key"] for profile in profiles for line in result_lines(profile)]
+    assert sorted(lines) == sorted(kept)
 
 
 def test_an_error_of_no_board_is_raised_as_it_is(profiles):
@@ -377,15 +376,6 @@ def test_shares_by_hand(num_keys, num_boards, sizes):
     assert found == sizes
     assert work.num_open == 0
     assert work.take(hosts[0]) == ()
-
-
-def test_what_a_board_holds_is_leased_to_it_first():
-    work = make_queue(held={"pi2": ["k05", "k29", "unknown"]})
-    assert sorted(work.take("pi2")) == ["k05", "k29"]
-    accept_all(work, "pi2", ["k05", "k29"])
-    assert len(work.take("pi2")) == 10
-    others = [*work.take("pi1"), *work.take("pi3")]
-    assert not {"k05", "k29"} & set(others)
 
 
 def test_nothing_is_handed_out_before_every_board_has_reported():

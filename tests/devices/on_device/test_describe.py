@@ -24,22 +24,10 @@ def test_throttling_and_gpu_clocks_come_from_the_device_s_tools(tmp_path, monkey
     assert "gpu" not in describe.describe(str(tmp_path), "CPUExecutionProvider")
 
 
-@pytest.mark.parametrize(
-    ("requirement", "name"),
-    [
-        ("numpy", "numpy"),
-        ("apache-tvm>=0.27,<0.28", "apache-tvm"),
-        ("onnxruntime-gpu[cuda,cudnn]", "onnxruntime-gpu"),
-        (" tiny_runtime @ https://example.org/x.whl", "tiny_runtime"),
-    ],
-)
-def test_a_requirement_begins_with_its_name(requirement, name):
-    assert describe.requirement_name(requirement) == name
-
-
 def test_versions_are_told_of_what_is_installed_and_required():
-    found = describe.installed_versions(["numpy>=1", "not-to-be-found"])
-    assert found == {"numpy": np.__version__}
+    requirements = ["numpy>=1", "not-to-be-found", f"{pytest.__name__}[cuda,x] @ https://x.org"]
+    found = describe.installed_versions(requirements)
+    assert found == {"numpy": np.__version__, "pytest": pytest.__version__}
 
 
 @pytest.fixture
