@@ -64,12 +64,13 @@ def clean_device(
 
     with device_at(profile, ssh_config) as device:
         found = find_leftovers(device, with_earlier=with_earlier)
-        removed = remove_leftovers(device, found) if remove else ()
+        removed = remove_leftovers(device, with_earlier=with_earlier) if remove else found
+    gone = {leftover.path for leftover in removed}
     return DeviceCleaning(
         device=profile.name,
-        leftovers=removed if remove else found,
+        leftovers=removed,
         is_removed=remove,
-        kept=tuple(x for x in found if x not in removed) if remove else (),
+        kept=tuple(leftover for leftover in found if leftover.path not in gone),
     )
 
 

@@ -1,6 +1,7 @@
 """`mosdeploy devices`: what needs no device."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_clean_lists_and_removes_only_if_asked_to(
     (folder / "local.toml").write_text(f'name = "local"\nkind = "local"\nwork_dir = "{work_dir}"\n')
     (work_dir / "wheels").mkdir(parents=True)
     (work_dir / "wheels" / "x.whl").write_bytes(bytes(1_950_000))
+    for path in (work_dir / "wheels", work_dir / "wheels" / "x.whl"):
+        os.utime(path, (0, 0))  # what changed within the last hour stays
     monkeypatch.chdir(tmp_path)
 
     def clean(*words: str) -> str:

@@ -13,7 +13,7 @@ from watching import STAGES
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import session as interface
-from mosdeploy.devices.clean import find_leftovers, remove_leftovers
+from mosdeploy.devices.clean import remove_leftovers
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.deploy import roll_back, self_test, time_current
 from mosdeploy.devices.device import Device, archive
@@ -117,6 +117,10 @@ CALLS = {
         lambda d: self_test(d, "/device/x", "onnxruntime"),
     ),
     "python": ({}, lambda d: d.python_path()),
+    "leftovers": (
+        {"leftovers": [{"path": "jobs/one", "what": "job", "size_bytes": 7}]},
+        lambda d: remove_leftovers(d),
+    ),
 }
 
 
@@ -167,37 +171,6 @@ def test_any_results_are_weighed_or_refused(make_profile, data):
             text = measurement.model_dump_json()
             assert text == printable(text)
             assert Measurement.model_validate_json(text) == measurement
-
-
-@fuzzed(80)
-@given(data=st.data())
-def test_any_leftovers_are_listed_or_refused(make_profile, data):
-    job = {"path": "jobs/one", "what": "job", "size_bytes": 7}
-    versions = [VERSION, f"en-fr/{VERSION}"]
-    others = [{**job, "path": f"bundles/{path}", "what": "version"} for path in versions]
-    answers = {
-        "busy": {},
-        "list": {"leftovers": [job, *others]},
-        "removable": {"removable": versions},
-        "remove": {"removed": ["jobs/one"]},
-        "drop": {"removed": [VERSION]},
-    }
-    for _ in range(data.draw(st.integers(0, 2))):
-        if answers:
-            change(answers, data)
-
-    class Session(HostileSession):
-        def run(self, command, timeout_s=None):
-            called = [name for name in answers if f" {name} /device" in command]
-            text = json.dumps(answers[called[0]]) if called else ""
-            return CommandResult(text, "", 0)
-
-    session, profile = Session(b""), make_profile(work_dir="/device")
-    found = used(find_leftovers, Device(session, profile)) or ()
-    for leftover in found:
-        text = f"{leftover.what} {leftover.path} {leftover.size_bytes / 1e6:.1f}"
-        assert text == printable(text)
-    used(remove_leftovers, Device(session, profile), found)
 
 
 @pytest.fixture(scope="module")

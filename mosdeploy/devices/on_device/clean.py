@@ -13,6 +13,7 @@ from typing import Any
 
 from . import ARCHIVE
 from .files import file_clock, take_lock
+from .slots import drop, removable
 
 PLACES = (
     ("jobs/*", "job"),
@@ -27,24 +28,24 @@ RECENT_S = 3600.0
 """For so long after its last change, a job may still be uploaded or an environment filled."""
 
 
-def main(command: str, work_dir: str, *arguments: str) -> None:
+def main(command: str, work_dir: str, word: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]] = {
+    commands: dict[str, Callable[[Path, str], dict[str, Any]]] = {
         "list": found,
         "remove": remove,
         "switch": switch,
     }
     folder = Path(work_dir)
     try:
-        answer = commands[command](folder, *arguments)
+        answer = commands[command](folder, word)
     except OSError as error:
         answer = {"error": f"{error.filename or folder}: {error.strerror}"}
     print(json.dumps(answer), flush=True)
 
 
-def found(folder: Path, *versions: str) -> dict[str, Any]:
+def found(folder: Path, with_earlier: str) -> dict[str, Any]:
     """{"leftovers": [{"path", "what", "size_bytes"}]}: the size is what becomes free when all that
-    is listed goes, the versions too.
+    is listed goes.
     """
     now_s = file_clock(folder)
     used = {(folder / "venv").resolve(), ARCHIVE.resolve()}
@@ -54,7 +55,7 @@ def found(folder: Path, *versions: str) -> dict[str, Any]:
         for path in sorted(folder.glob(pattern))
         if path.resolve() not in used and not is_recent(path, now_s)
     }
-    whats.update((folder / path, "version") for path in versions)
+    whats.update(dict.fromkeys(removable(folder / "bundles", with_earlier), "version"))
     leftovers = [
         {"path": str(path.relative_to(folder)), "what": whats[path], "size_bytes": size}
         for path, size in freed_bytes(list(whats)).items()
@@ -76,19 +77,23 @@ def state_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def remove(folder: Path, *paths: str) -> dict[str, Any]:
-    """Remove what `found` lists of some paths: {"removed": these}; or {"error"}."""
+def remove(folder: Path, with_earlier: str) -> dict[str, Any]:
+    """Remove what `found` lists: {"leftovers": what is gone}; or {"error"}."""
     lock = take_lock(folder)
     if lock is None:
         return {"error": "a measurement has begun meanwhile"}
     with lock:
-        listed = [x["path"] for x in found(folder)["leftovers"] if x["path"] in paths]
-        for path in listed:
-            shutil.rmtree(folder / path, ignore_errors=True)
-            if not (folder / path).is_dir():
+        leftovers = found(folder, with_earlier)["leftovers"]
+        for leftover in leftovers:
+            path = folder / leftover["path"]
+            if leftover["what"] == "version":
+                drop(path.parent, path.name)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 with contextlib.suppress(OSError):
-                    (folder / path).unlink()
-        return {"removed": [x for x in listed if not os.path.lexists(folder / x)]}
+                    path.unlink()
+        return {"leftovers": [x for x in leftovers if not os.path.lexists(folder / x["path"])]}
 
 
 def freed_bytes(paths: list[Path]) -> dict[Path, int]:

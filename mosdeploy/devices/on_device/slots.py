@@ -27,7 +27,7 @@ VERSION = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
 
 def main(command: str, folder: str, *arguments: str) -> None:
     """Run one command; print what it finds as one line of JSON."""
-    verbs = (claim, deduplicate, activate, release, previous, rollback, removable, drop)
+    verbs = (claim, deduplicate, activate, release, previous, rollback)
     commands: dict[str, Callable[..., dict[str, Any]]] = {verb.__name__: verb for verb in verbs}
     try:
         answer = commands[command](Path(folder), *arguments)
@@ -106,7 +106,9 @@ def activate(folder: Path, version: str, keep: str, record: str) -> dict[str, An
         release(folder, version)
         removed = [name for name in versions(folder) if name not in kept]
         removed = [name for name in removed if not is_claimed(folder / name)]
-        return drop_all(folder, removed)
+        for name in removed:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        return {"removed": removed}
 
 
 def previous(folder: Path, owner: str, is_shared: str) -> dict[str, Any]:
@@ -129,37 +131,29 @@ def rollback(folder: Path, expected: str, version: str) -> dict[str, Any]:
     return {}
 
 
-def removable(bundles: Path, with_earlier: str) -> dict[str, Any]:
-    """{"removable": versions that no slot needs, by their paths in `bundles`}."""
-    paths: list[Path] = []
+# -- versions --------------------------------------------------------------------------------------
+
+
+def removable(bundles: Path, with_earlier: str) -> list[Path]:
+    """Folders of versions that no slot needs."""
+    found: list[Path] = []
     for folder in sorted(lock.parent for lock in bundles.glob("*/.lock")):
         used = history(folder)[-1 if with_earlier == "yes" else 0 :]
-        paths += (folder / name for name in versions(folder) if name not in used)
-    return {"removable": [str(x.relative_to(bundles)) for x in paths if not is_claimed(x)]}
+        found += (folder / name for name in versions(folder) if name not in used)
+    return [path for path in found if not is_claimed(path)]
 
 
-def drop(folder: Path, *names: str) -> dict[str, Any]:
-    """Remove versions that are neither current nor claimed: {"removed": their names}."""
+def drop(folder: Path, name: str) -> None:
+    """Remove a version unless it is current or claimed."""
     with locked(folder):
-        current = history(folder)[-1:]
-        found = [name for name in versions(folder) if name in names and name not in current]
-        return drop_all(folder, [name for name in found if not is_claimed(folder / name)])
-
-
-# -- versions --------------------------------------------------------------------------------------
+        if name not in history(folder)[-1:] and not is_claimed(folder / name):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def versions(folder: Path) -> list[str]:
     """Names of all versions that stand in a slot, sorted."""
     names = (path.name for path in folder.glob("*") if path.is_dir() and not path.is_symlink())
     return sorted(name for name in names if VERSION.fullmatch(name))
-
-
-def drop_all(folder: Path, names: list[str]) -> dict[str, Any]:
-    """Remove versions: {"removed": their names}."""
-    for name in names:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    return {"removed": [name for name in names if not os.path.lexists(folder / name)]}
 
 
 def current_and_previous(folder: Path) -> dict[str, Any]:
