@@ -39,7 +39,7 @@ def front_chart(
     >>> run = mosdeploy.open_run("my-run")  # doctest: +SKIP
     >>> mosdeploy.front_chart(run.search(max_latency="150ms"))  # doctest: +SKIP
     """
-    from ..pipeline.choices import choices
+    from ..pipeline.candidates import choices
     from ..report import charts
     from ..report.selection import axes_of
 

@@ -21,7 +21,7 @@ from ..run_folder.trained_run import TrainedRun, trained_run
 from ..runtime.manifest import MANIFEST_NAME
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
-from .choices import candidates, choices, prices_elsewhere
+from .candidates import candidates, choices, device_prices
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -67,7 +67,7 @@ def report(context: Context) -> ReportResult:
         choices=choices(
             search,
             scores,
-            prices_elsewhere(context.run, search),
+            device_prices(context.run, search),
             untrained=[x.arch.key for x in candidates(search) if not is_trained(state, x.arch)],
             error_percent=model.card.mape_percent if model else None,
         ),

@@ -13,7 +13,7 @@ from synthetic import DEVICE, full_inputs
 
 from mosdeploy.families.encoder.page import draw_architecture as draw_encoder
 from mosdeploy.families.translation.page import describe_page, draw_architecture
-from mosdeploy.pipeline.choices import choices
+from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import Limits
 from mosdeploy.report import Choice, ReportInputs, build_report
 from mosdeploy.report.page import vega

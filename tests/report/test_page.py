@@ -313,7 +313,7 @@ def test_the_winner_is_shown_first_with_all_that_is_known() -> None:
     assert facts["Quality of the task"] is None
     assert "<small>measured in a search; " in str(facts["On rpi"])
     assert f"ms ±{NBSP}2% predicted</small>" in str(facts["On rpi"])
-    assert f"measured on rpi, 1.65{NBSP}ms measured on xeon, 2,022,592 parameters" in card.answer
+    assert f"measured on rpi, 1.61{NBSP}ms ±{NBSP}25% predicted on xeon, 2,022" in card.answer
     assert card.layers.rows == (("layer 1", 256), ("layer 2", 512))
 
 

@@ -8,7 +8,7 @@ from synthetic import full_inputs, search_result
 
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder.page import describe_page, draw_architecture
-from mosdeploy.pipeline.choices import choices
+from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import BundleManifest, SearchResult
 from mosdeploy.report import build_report
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload

@@ -9,10 +9,9 @@ import pytest
 from synthetic import SPACE, elsewhere, scores, search_result
 from walking import add_device, edit, opened
 
-from mosdeploy.config.units import Statistic
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.choices import choices
-from mosdeploy.records import LatencyContext, SearchResult
+from mosdeploy.pipeline.candidates import choices
+from mosdeploy.records import SearchResult
 from mosdeploy.run_folder.predictors import tail_ratio
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record
@@ -67,12 +66,12 @@ def test_finalist_beside_the_front_is_exported_by_its_key() -> None:
 def test_latencies_are_those_of_the_search_and_of_elsewhere() -> None:
     search = search_result()
     xeon = elsewhere(search)
-    for choice in choices(search, elsewhere=[xeon], error_percent=2.31):
+    for choice in choices(search, prices=[xeon], error_percent=2.31):
         here, there = choice.latencies
         assert (here.device, there.device) == ("rpi", "xeon")
         assert there.predicted_ms == xeon.predicted_ms[choice.arch.key]
         assert (here.error_percent, there.error_percent) == (2.31, xeon.error_percent)
-        assert (there.measured_ms is not None) is (choice.role == "winner")
+        assert there.measured_ms is None
         for latency in (here, there):
             assert latency.needed_ms == (latency.measured_ms or latency.predicted_ms)
 
@@ -84,7 +83,8 @@ def test_scores_stand_by_their_weights() -> None:
         update={"weights": "finetuned", "metrics": {"BLEU": 30.0}}
     )
     table = table.model_copy(update={"subnets": {**table.subnets, "winner, finetuned": better}})
-    [winner] = [x for x in choices(search, table) if x.role == "winner"]
+    [winner] = [x for x in choices(search, table) if x.scores]
+    assert winner.role == "winner"
     assert winner.scores == {
         "inherited": {"BLEU": 24.1, "chrF": 46.6},
         "finetuned": {"BLEU": 30.0},
@@ -105,45 +105,6 @@ def test_the_page_prices_the_front_for_every_device(folder: Path) -> None:
         assert choice.latencies[0].error_percent == report.predictor.mape_percent
     page = (folder / "report" / "index.html").read_text()
     assert "latency on other" in page
-
-
-def test_what_was_measured_on_another_device_is_shown(folder: Path) -> None:
-    add_device(folder, "other")
-    files = Workspace(folder)
-    own = files.verified_path("local", WORKLOAD).read_text()
-    path = files.verified_path("other", WORKLOAD)
-    path.write_text(own)
-    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
-    assert any(x.measured_ms is not None for x in latencies)
-    context = json.loads(own.splitlines()[0])
-    edit(path, context["graph_sha256"], "0" * 64)  # of other graphs than those of today
-    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
-    assert all(x.measured_ms is None for x in latencies)
-
-
-@pytest.mark.parametrize(
-    ("statistic", "timed_for", "counts"),
-    [
-        ("p99", "p99", True),
-        ("p90", "p90", True),
-        ("median", "p99", True),
-        ("p90", "p99", True),
-        ("p99", "p90", False),
-        ("p90", "median", False),
-    ],
-)
-def test_what_was_measured_counts_for_figures_of_no_more_repeats(
-    folder: Path, statistic: Statistic, timed_for: Statistic, counts: bool
-) -> None:
-    files = Workspace(folder)
-    copy_measurements(files, "other")
-    first, rest = files.verified_path("local", WORKLOAD).read_text().split("\n", 1)
-    context = LatencyContext.model_validate_json(first)
-    context = context.model_copy(update={"device": context.device.timed_for(timed_for)})
-    files.verified_path("other", WORKLOAD).write_text(f"{context.model_dump_json()}\n{rest}")
-    edit(files.search_result_path, '"limits"', f'"statistic": "{statistic}", "limits"')
-    latencies = [x.latencies[1] for x in opened(folder).report().report.choices]
-    assert any(x.measured_ms is not None for x in latencies) is counts
 
 
 def test_a_tail_is_predicted_from_medians(folder: Path) -> None:
@@ -221,10 +182,3 @@ def test_finalists_of_a_search_without_a_predictor_are_shown_with_their_times(
     assert not result.report.headline.emulated
     path.write_text(f"emulated = true\n{path.read_text()}")
     assert opened(folder).report().report.headline.emulated
-
-
-def test_scores_are_those_of_the_same_subnet() -> None:
-    search = search_result()
-    made = choices(search, scores(search.winner.arch))
-    assert {x.role for x in made if x.scores} == {"winner"}
-    assert len(made) > 1
