@@ -34,15 +34,12 @@ def demo(
         raise ConfigError(f"unknown demo '{recipe}'; {likely(recipe, LIMIT_SHARES)}known: {known}")
     outcome = walk(directory, recipe, PROGRESS)
     common = Common(directory, as_json)
-    common.show(outcome, table(("what", "value"), _rows(outcome)))
-
-
-def _rows(outcome: "DemoSummary") -> list[tuple[str, str]]:
-    return [*winner_rows(outcome), *_comparison(outcome), *bundle_rows(outcome)]
+    rows = [*winner_rows(outcome), *_comparison(outcome), *bundle_rows(outcome)]
+    common.show(outcome, table(("what", "value"), rows))
 
 
 def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
-    """Rows about the teacher and the network that was designed by hand."""
+    """Make the rows about the teacher and the network that was designed by hand."""
     rival = outcome.hand_designed
     if rival is None:
         return []

@@ -26,7 +26,7 @@ def walk(
 
 
 def winner_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
-    """Rows about the network that was delivered."""
+    """Make the rows about the network that was delivered."""
     found = _delivered(outcome)
     is_winner = found.arch == outcome.search.winner.arch
     rows = [
@@ -44,25 +44,31 @@ def winner_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
 
 
 def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
-    """Rows about its latency, and where it lies."""
+    """Make the rows about its latency, its limits, and where it lies."""
     from ..config.units import told_limit
+    from ..run_folder.bundles import limited_bytes
 
     found = _delivered(outcome)
     deployment = outcome.deployment
-    limits = outcome.search.limits.model_dump(exclude_none=True)
-    limit_ms = limits.pop("max_latency_ms", None)
-    return [
+    deployed_ms = deployment.measurement.figure_ms(deployment.statistic)
+    rows = [
         (predicted(outcome.search.level), _milliseconds(found.predicted_ms)),
         ("measured", _milliseconds(found.measured_ms)),
-        ("bundle measured", _milliseconds(deployment.measurement.figure_ms(deployment.statistic))),
-        *([("limit", f"{latency(limit_ms)}{_kept(outcome)}")] if limit_ms else []),
-        *(
-            ("limit", told_limit(name, most) + _size_kept(outcome, name, most))
-            for name, most in limits.items()
-        ),
-        ("bundle", outcome.bundle),
-        ("page", outcome.page),
+        ("bundle measured", _milliseconds(deployed_ms)),
     ]
+    for name, most in outcome.search.limits.model_dump(exclude_none=True).items():
+        limit = told_limit(name, most)
+        verdict = ""
+        if name == "max_latency_ms":
+            limit = latency(most)
+            # the demo, unlike `deploy`, goes on where it is broken
+            kept = {True: ", kept as deployed", False: ", NOT kept as deployed", None: ""}
+            verdict = kept[deployment.limit_kept]
+        elif name == "max_size_bytes":  # the search only estimates it
+            is_kept = limited_bytes(Path(outcome.bundle)) <= most
+            verdict = ", kept" if is_kept else ", NOT kept"
+        rows.append(("limit", f"{limit}{verdict}"))
+    return [*rows, ("bundle", outcome.bundle), ("page", outcome.page)]
 
 
 def _delivered(outcome: "WalkSummary") -> "Candidate":
@@ -72,24 +78,9 @@ def _delivered(outcome: "WalkSummary") -> "Candidate":
 
 
 def metric_values(metrics: "dict[str, float]") -> str:
-    """Values without their names."""
+    """Spell the values without their names."""
     return ", ".join(score(value) for value in metrics.values())
 
 
 def _milliseconds(value_ms: float | None) -> str:
     return "not timed" if value_ms is None else milliseconds(value_ms)
-
-
-def _size_kept(outcome: "WalkSummary", limit: str, most: float) -> str:
-    """Whether the files keep a limit on their size, which the search only estimates."""
-    from ..run_folder.bundles import limited_bytes
-
-    if limit != "max_size_bytes":
-        return ""
-    return ", kept" if limited_bytes(Path(outcome.bundle)) <= most else ", NOT kept"
-
-
-def _kept(outcome: "WalkSummary") -> str:
-    """Whether the bundle keeps the limit; the demo, unlike `deploy`, goes on where it does not."""
-    said = {True: ", kept as deployed", False: ", NOT kept as deployed", None: ""}
-    return said[outcome.deployment.limit_kept]

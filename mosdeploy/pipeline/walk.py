@@ -1,6 +1,4 @@
-"""The verb `walk`: from a run file to a bundle that keeps its limits on the device, and its
-report.
-"""
+"""The verb `walk`: from a run file to a deployed bundle and its report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,16 +27,14 @@ MAX_DEPLOYMENTS = 3
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """What a walk leads to."""
+    """The device and the limits of the bundle."""
 
     device: str | None = None
     limits: Limits = NO_LIMITS
 
 
 def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
-    """Go the whole way from the run file to the report; a second call goes on where the first was
-    stopped.
-    """
+    """Run every verb from `profile` to `report`; a second call goes on where one was stopped."""
     options = options or WalkOptions()
     device = context.run.profiled_device_name(options.device)
     limits = search_limits(context.config.search, options.limits)
@@ -104,7 +100,7 @@ def _deploy(context: Context, device: str, *, strict: bool) -> Deployment:
 
 
 def _check_ends(context: Context, device: str) -> None:
-    """Refuse, before hours of training, what is known to end without a bundle."""
+    """Refuse, before hours of training, a run that cannot end with a bundle."""
     if context.config.supernet_from is not None:
         raise ConfigError(
             "a task of another supernet is not searched: run `mosdeploy train`, `mosdeploy "
