@@ -20,17 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hat_data import HatData, find_outlier_blocks, fit_hat, read_hat, rows_outside
 from provenance import command, versions
 from scipy.optimize import linprog
 
-from mosdeploy.families.translation.hat import HatData, fit_hat, read_hat
 from mosdeploy.latency.design import choose_rows
-from mosdeploy.latency.facts import FitFacts
-from mosdeploy.latency.fitting import measure_errors
-from mosdeploy.latency.outliers import find_outlier_blocks, rows_outside
-from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.transfer import fit_map
-from mosdeploy.regression.cross_validation import IndexArray
+from mosdeploy.latency.fitting import IndexArray, measure_errors
+from mosdeploy.latency.predictor import FitFacts, LatencyPredictor, fit_map
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import FloatArray, Rows
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload

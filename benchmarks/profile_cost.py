@@ -47,11 +47,10 @@ from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.export.onnx.builder import state_arrays
 from mosdeploy.families.translation import FAMILY
 from mosdeploy.latency.calibration import spread_percent
-from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.samples import Samples
 from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
 from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.storage import fingerprint

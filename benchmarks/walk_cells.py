@@ -22,7 +22,7 @@ import tomli_w
 from mosdeploy.config.device import load_profile
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batch, Batches, ordered_batches
-from mosdeploy.pipeline.collect import CollectRequest, collect
+from mosdeploy.pipeline.measuring.collect import CollectRequest, collect
 from mosdeploy.record import Record
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run

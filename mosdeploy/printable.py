@@ -95,9 +95,9 @@ def beside_limit(num_bytes: int, most_bytes: int) -> tuple[str, str]:
     return (exact if short == byte_size(most_bytes) else short), limit
 
 
-def loss_mark(narrow_loss: float | None) -> str:
+def loss_mark(base_loss: float | None) -> str:
     """What stands behind the loss of a candidate that stands by that of a smaller one."""
-    return "" if narrow_loss is None else "*"
+    return "" if base_loss is None else "*"
 
 
 def figure_note(statistic: str) -> str:

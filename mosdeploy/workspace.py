@@ -96,13 +96,6 @@ class Workspace:
     def timed_again_path(self, device: str, workload: str) -> Path:
         return self.root / "search" / "again" / f"{device}-{workload}.jsonl"
 
-    @property
-    def finalists_dir(self) -> Path:
-        return self.root / "search" / "finalists"
-
-    def finalist_checkpoint_path(self, arch_key: str) -> Path:
-        return self.finalists_dir / arch_key / CHECKPOINT_NAME
-
     def step_ratio_path(self, arch_key: str) -> Path:
         return self.root / "search" / "step-ratios" / f"{arch_key}.json"
 

@@ -40,7 +40,6 @@ NOT_METHODS = {
     "demo": "makes a folder of its own and calls the methods",
     "translate": "the name of `predict` in 0.1.0",
     "devices": "about devices, not about a run; profiles are read by `load_profile`",
-    "latency": "imports what others published, once; then `predictor` gives it",
 }
 
 

@@ -15,12 +15,12 @@ from supernet_fixtures import toy_supernet
 from taking_place import take_place
 
 from mosdeploy.data.ragged import Ragged
-from mosdeploy.evaluation.cache import BlockLosses, EvaluationCache
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.folders import restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
+from mosdeploy.search.loss_cache import LossCache
 from mosdeploy.storage import append_line, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
@@ -115,19 +115,16 @@ def check_placed(root: Path) -> None:
 
 def search(root: Path, seed: int) -> None:
     files = Workspace(root)
-    cache = EvaluationCache(files.quality_path, "net")
-    evaluated = BlockLosses(nats=(1.0,), loss=1.0 + seed)
-    archs = [synthetic.SPACE.smallest, synthetic.SPACE.largest][:seed]
-    list(cache.wrap(lambda new, _: [evaluated] * len(new))(archs, [None] * len(archs)))
+    losses = LossCache(files.quality_path, "net").wrap(lambda _: 1.0 + seed)
+    list(losses([synthetic.SPACE.smallest, synthetic.SPACE.largest][:seed]))
     result = synthetic.search_result().model_copy(update={"seed": seed})
     write_record(files.search_result_path, result)
 
 
 def check_searched(root: Path) -> None:
     files = Workspace(root)
-    cache = EvaluationCache(files.quality_path, "net")
-    (known,) = cache.wrap(lambda *_: [])([synthetic.SPACE.smallest], [None])
-    assert known == 2.0
+    losses = LossCache(files.quality_path, "net").wrap(lambda _: 0.0)
+    assert list(losses([synthetic.SPACE.smallest])) == [2.0]
     seed = read_record(SearchResult, files.search_result_path, "").seed
     assert seed in (1, 2)
     if seed == 2:  # its losses are on the disk before it is

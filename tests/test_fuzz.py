@@ -2,53 +2,40 @@
 
 import json
 import re
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import synthetic
 from fuzzing import change, damage, fuzzed, only
 from hypothesis import given
 from hypothesis import strategies as st
+from latency_fixtures import SPEC, measured_dataset
 
-from mosdeploy.config import load_recipe, load_run_config
+from mosdeploy.config import load_run_config
 from mosdeploy.config.device import load_profile
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.errors import MosdeployError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder.tables import read_rows
-from mosdeploy.families.translation.hat import MEAN_COLUMNS, TIME_COLUMNS, import_hat
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.records import SearchResult, SupernetCard
 from mosdeploy.storage import read_record
 
-GOLDEN = Path(__file__).parent / "records" / "golden"
-HAT = load_recipe("wmt14.en-de")
-
-
-def hat_file() -> bytes:
-    """Forty rows in HAT's format, of all widths and depths of its space."""
-    space = HAT.spec.space
-    rng = np.random.default_rng(0)
-    genes = space.genes([space.sample(rng) for _ in range(40)])
-    times_ms = HAT.spec.latency_features(genes).sum(axis=1)
-    rows = np.column_stack([space.aggregate_genes(genes), 1.0 + times_ms, 2.0 + times_ms])
-    lines = [
-        ",".join((*MEAN_COLUMNS, *TIME_COLUMNS)),
-        *(",".join(map(repr, x)) for x in rows.tolist()),
-    ]
-    return "\n".join(lines).encode() + b"\n"
-
+PREDICTOR = (Path(__file__).parents[1] / "predictors/rpi-wmt14-ende/predictor.json").read_text()
 
 fuzz = fuzzed(30)
 
 
-dataset_space = LatencyPredictor.load(GOLDEN / "predictor.json").space
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, "latency.jsonl")
+    measured_dataset(path, count=3)
+    LATENCY = path.read_bytes()
+    SESSIONS = path.with_name("sessions.jsonl").read_bytes()
 
 
 def use_predictor(path: Path) -> None:
@@ -59,11 +46,11 @@ def use_predictor(path: Path) -> None:
 def use_dataset(path: Path) -> None:
     dataset = LatencyDataset.load(path)
     dataset.missing([record.arch for record in dataset.records])
-    dataset.samples(dataset_space)
+    dataset.samples(SPEC.space)
 
 
 JSON: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "predictor": ((GOLDEN / "predictor.json").read_text(), use_predictor),
+    "predictor": (PREDICTOR, use_predictor),
     "manifest": (
         synthetic.manifest(synthetic.SPACE.largest).model_dump_json(),
         lambda path: read_manifest(path.parent),
@@ -79,13 +66,8 @@ JSON: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 TEXTS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
-    "predictor": ("predictor.json", (GOLDEN / "predictor.json").read_bytes(), use_predictor),
-    "latency": ("latency.jsonl", (GOLDEN / "latency.jsonl").read_bytes(), use_dataset),
-    "hat": (
-        "hat.csv",
-        hat_file(),
-        lambda path: import_hat(path, HAT.spec, device="rpi"),
-    ),
+    "predictor": ("predictor.json", PREDICTOR.encode(), use_predictor),
+    "latency": ("latency.jsonl", LATENCY, use_dataset),
     "csv": (
         "task.csv",
         b'text,label\n"a ""word"", or two",yes\nanother,no\n',
@@ -154,6 +136,6 @@ def test_a_file_with_a_piece_that_is_damaged(
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
     if name == "latency":
-        shutil.copy(GOLDEN / "sessions.jsonl", path.parent)
+        path.with_name("sessions.jsonl").write_bytes(SESSIONS)
     path.write_bytes(damage(content, data))
     attempt(act, path)

@@ -26,7 +26,6 @@ from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .fit import fit
-from .import_latency import import_latency
 from .init import init
 from .options import spread
 from .predict import predict
@@ -71,8 +70,6 @@ devices_app = typer.Typer(
     no_args_is_help=True, help="List, show, add, check, set up and clean devices."
 )
 app.add_typer(devices_app, name="devices")
-latency_app = typer.Typer(no_args_is_help=True, help="Latencies that others measured.")
-app.add_typer(latency_app, name="latency")
 
 
 class _Command(TyperCommand):
@@ -99,7 +96,6 @@ devices_app.command("add")(spread(devices_add))
 devices_app.command("check")(spread(devices_check))
 devices_app.command("setup")(spread(devices_setup))
 devices_app.command("clean")(spread(devices_clean))
-latency_app.command("import")(spread(import_latency))
 
 
 @dataclass

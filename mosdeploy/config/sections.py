@@ -142,8 +142,9 @@ class ProfileConfig(Record):
 
 
 class SearchConfig(Record):
-    """The limits, evolution as in HAT, how quality is judged, and how many finalists are measured
-    on the device. `statistic` is the figure of the measured times that a latency limit is about.
+    """The limits, evolution as in HAT, and how many finalists are measured on the device.
+
+    `statistic` is the figure of the measured times that a latency limit is about.
 
     What a subnet may cost: `max_latency` on the device; `max_parameters`, without the embedding
     table where `count` is "encoder"; `max_size` of the bundle; `max_memory` that the process takes
@@ -152,10 +153,7 @@ class SearchConfig(Record):
 
     A mutant has each gene drawn anew with `mutation_probability`; `seed` is of all draws.
 
-    With `quality = "evaluate"` each candidate's loss is computed; with "predict" that of
-    `quality_samples` subnets and of the best that a predictor fitted to them finds. With
-    `finalist_steps`, finalists are trained alone for so many steps before one of them wins. With
-    `widen` the best have their FFNs widened as far as the limits allow; with `deepen` those
+    With `widen` the best have their FFNs widened as far as the limits allow; with `deepen` those
     that start from parts of a teacher get more layers before that.
     """
 
@@ -171,10 +169,7 @@ class SearchConfig(Record):
     iterations: int = Field(30, ge=1, le=100_000)
     mutation_probability: float = Field(0.3, gt=0, le=1)
     eval_examples: int = Field(256, ge=1)
-    quality: Literal["evaluate", "predict"] = "evaluate"
-    quality_samples: int = Field(128, ge=16, le=100_000)
     finalists: int = Field(5, ge=1, le=1000)
-    finalist_steps: int = Field(0, ge=0, exclude_if=lambda steps: steps == 0)
     widen: bool = True
     deepen: bool = Field(True, exclude_if=bool)
     statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")

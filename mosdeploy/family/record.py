@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..data.batches import Dataset
     from ..export.bundle import BuiltModel
     from ..export.parity import Shortcut
-    from ..latency.predictor import LatencyPredictor
     from ..records import Scores
     from ..report import FamilyPage
     from ..runtime.execution import Timing
@@ -239,8 +238,6 @@ class Family:
     # folder, threads, long: "window" to read long lines in windows
     open_bundle: Callable[..., BundleModel]
     describe_page: "Callable[..., FamilyPage]"  # search result, manifest or None
-    # by name: path of published latencies, spec, facts
-    latency_formats: "Mapping[str, Callable[..., LatencyPredictor]]"
 
     # -- what not every family has
     # data, config, run folder, the teacher's folder, show: training examples with its answers

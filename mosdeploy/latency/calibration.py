@@ -22,26 +22,25 @@ share; with two to ten timings of the reference each they are in 2 to 5 of a hun
 def calibrate_sessions(
     sessions: Sequence[SessionRecord],
     num_subnets: Mapping[str, int],
-    default_host: str,
     most_percent: float = math.inf,
 ) -> tuple[SessionCalibration, ...]:
     """Find the sessions in which a board was slower or faster than in its newest one."""
     timed = [(x, _times_ms(x)) for x in sessions if x.references]
-    newest = {x.host or default_host: times_ms for x, times_ms in timed}
+    newest = {x.host: times_ms for x, times_ms in timed}
     spread = _spread_within(levelled(times_ms, most_percent) for _, times_ms in timed)
     num_free = sum(len(times_ms) - 1 for _, times_ms in timed)
     found = []
     for session, times_ms in timed:
-        host = session.host or default_host
         num_measured = num_subnets.get(session.session, 0)
-        ratio = statistics.median(times_ms) / statistics.median(newest[host])
+        newest_ms = newest[session.host]
+        ratio = statistics.median(times_ms) / statistics.median(newest_ms)
         if not num_measured or spread is None:
             continue
-        if abs(ratio - 1) > _limit(spread, num_free, len(times_ms), len(newest[host])):
+        if abs(ratio - 1) > _limit(spread, num_free, len(times_ms), len(newest_ms)):
             found.append(
                 SessionCalibration(
                     session=session.session,
-                    host=host,
+                    host=session.host,
                     started_at=session.started_at,
                     num_subnets=num_measured,
                     time_ratio=ratio,
@@ -64,13 +63,12 @@ def _limit(spread: float, num_free: int, *num_timings: int) -> float:
 def calibrate_boards(
     sessions: Iterable[SessionRecord],
     num_subnets: Mapping[str, int],
-    default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
 ) -> tuple[BoardCalibration, ...]:
     """Compare the boards that measured something, by name; none where it was a single one."""
     if len(num_subnets) < 2:
         return ()
-    times_ms = _reference_ms(sessions, default_host, rescaled)
+    times_ms = _reference_ms(sessions, rescaled)
     # without a timing of the reference a board has no ratio
     medians_ms = {host: statistics.median(times_ms[host]) for host in num_subnets if times_ms[host]}
     fleet_ms = statistics.median(medians_ms.values()) if medians_ms else None
@@ -87,16 +85,13 @@ def calibrate_boards(
 
 def noise_floor_percent(
     sessions: Iterable[SessionRecord],
-    default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
     statistic: Statistic = "median",
     most_percent: float = math.inf,
 ) -> float | None:
-    """How far apart repeats of one subnet on one board lie: the spread of the reference, None
-    without two timings.
-    """
+    """Return how far apart repeats of the reference on one board lie; None without two timings."""
     # each board by itself, so that the differences between boards do not count
-    times_ms = _reference_ms(sessions, default_host, rescaled, statistic, most_percent)
+    times_ms = _reference_ms(sessions, rescaled, statistic, most_percent)
     spread = _spread_within(times_ms.values())
     return None if spread is None else 100 * spread
 
@@ -163,8 +158,8 @@ def spread_percent(times_ms: Sequence[float]) -> float:
 
 
 def _spread_within(groups: Iterable[Sequence[float]]) -> float | None:
-    """Mean distance of timings from the median of their group, relative to it, as of groups of many
-    timings; None where no group has two.
+    """Return the mean relative distance of timings from the median of their group, as of groups of
+    many timings; None where no group has two.
     """
     # a single timing is its own median and would only lower the spread
     spreads = [(len(x), spread_percent(x) / 100) for x in groups if len(x) >= 2]
@@ -177,25 +172,20 @@ def _spread_within(groups: Iterable[Sequence[float]]) -> float | None:
 
 def _reference_ms(
     sessions: Iterable[SessionRecord],
-    default_host: str,
     rescaled: Iterable[SessionCalibration] = (),
     statistic: Statistic = "median",
     most_percent: float = math.inf,
 ) -> defaultdict[str, list[float]]:
-    """Times of the reference, all its timings, by board; those of other levels of a session as they
-    would be at its usual one.
-    """
+    """Return all times of the reference by board, as they would be at the usual level."""
     ratios = {x.session: x.time_ratio for x in rescaled}
     found = defaultdict[str, list[float]](list)
     for session in sessions:
         ratio = ratios.get(session.session, 1.0)
-        # sessions from before fleets name no board
         times_ms = levelled(_times_ms(session, statistic), most_percent)
-        found[session.host or default_host] += [x / ratio for x in times_ms]
+        found[session.host] += [x / ratio for x in times_ms]
     return found
 
 
 def _times_ms(session: SessionRecord, statistic: Statistic = "median") -> list[float]:
-    """Times of the reference in one session; medians where no other figure was kept."""
-    totals = [timing.total for timing in session.references]
-    return [total.of(statistic) or total.median_ms for total in totals]
+    """Return the times of the reference in one session."""
+    return [timing.total.of(statistic) for timing in session.references]

@@ -19,7 +19,7 @@ def context_differences(found: LatencyContext, wanted: LatencyContext) -> list[s
     pairs: list[tuple[str, object, object]] = [
         ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
         ("vocabulary size", found.vocab_size, wanted.vocab_size),
-        ("graph", _short(found.graph_sha256), _short(wanted.graph_sha256)),
+        ("graph", found.graph_sha256[:12], wanted.graph_sha256[:12]),
         ("machine id", found.machine_id, wanted.machine_id),
     ]
     pairs += found.workload.beside(wanted.workload)
@@ -37,27 +37,20 @@ def context_differences(found: LatencyContext, wanted: LatencyContext) -> list[s
 
 
 def board_differences(
-    sessions: Sequence[SessionRecord],
-    host: str,
-    state: DeviceState,
-    *,
-    default_host: str,
-    is_fleet: bool,
+    sessions: Sequence[SessionRecord], host: str, state: DeviceState, *, is_fleet: bool
 ) -> list[str]:
     """How a board that is about to measure differs from those that measured before, in words."""
     now = board_conditions(state)
     if now["ONNX Runtime"] is None:
         return []  # nothing can be measured now, and measuring says why
-    known = [x for x in sessions if (x.host or default_host) == host]
+    is_known = any(session.host == host for session in sessions)
     found: dict[str, None] = {}
     for session in sessions:
         then = board_conditions(session.state)
         if then["ONNX Runtime"] is None:
             continue  # nothing could be measured in it
-        names: Sequence[str] = SHARED
-        if session in known or not (known or is_fleet):
-            names = tuple(now)
-        for name in names:
+        is_same_board = session.host == host or not (is_known or is_fleet)
+        for name in now if is_same_board else SHARED:
             if then[name] != now[name]:
                 found[f"{name} was {then[name]}, is {now[name]} now"] = None
     return list(found)
@@ -92,14 +85,8 @@ def runtime_family(runtime: str) -> str:
     return runtime.split(maxsplit=1)[0] if runtime else ""
 
 
-def _short(sha256: str | None) -> str:
-    return "unknown" if sha256 is None else sha256[:12]
-
-
 def one_runtime(records: Iterable[LatencyRecord], path: Path, device: str) -> str:
-    """What measured the records of a file; different versions of one runtime are joined by
-    commas.
-    """
+    """Return the runtime that measured the records of a file, its versions joined by commas."""
     runtimes = sorted({record.runtime for record in records})
     # the features do not tell runtimes apart, so that one fit over two would be right for neither;
     # versions that differ in the third number are taken to be equally fast

@@ -23,7 +23,7 @@ from ..records import (
     SessionRecord,
 )
 from ..spaces import ModelSpec
-from ..spaces.genes import ArchConfig
+from ..spaces.genes import ArchConfig, GeneArray
 from ..spaces.spec import CostedSpace
 from ..storage import append_line, fingerprint, read_lines, sha256_bytes
 from .calibration import (
@@ -34,10 +34,19 @@ from .calibration import (
     within_sessions,
 )
 from .conditions import board_differences, context_differences, one_runtime
-from .lines import parse_line
-from .samples import Samples
 from .sessions import NAME as SESSIONS_NAME
-from .sessions import read_sessions
+from .sessions import parse_line, read_sessions
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a fit takes of a dataset."""
+
+    spec: ModelSpec
+    genes: GeneArray
+    latency_ms: npt.NDArray[np.float64]
+    sample_weight: npt.NDArray[np.float64]
+    runtime: str
 
 
 @dataclass
@@ -96,9 +105,7 @@ class LatencyDataset:
 
     def check_board(self, host: str, state: DeviceState, *, is_fleet: bool = False) -> None:
         """Make sure that a board is as it was when it measured what is here."""
-        found = board_differences(
-            self.sessions, host, state, default_host=self._default_host, is_fleet=is_fleet
-        )
+        found = board_differences(self.sessions, host, state, is_fleet=is_fleet)
         self._refuse([f"on {host}, {difference}" for difference in found])
 
     def _refuse(self, differences: Sequence[str]) -> None:
@@ -157,18 +164,15 @@ class LatencyDataset:
         """
         hosts = self._hosts()
         num_subnets = Counter(
-            hosts.get(record.session, self._default_host) for record in self.usable
+            hosts[record.session] for record in self.usable if record.session in hosts
         )
-        rescaled = self.rescaled_sessions
-        return calibrate_boards(self._fitted_sessions, num_subnets, self._default_host, rescaled)
+        return calibrate_boards(self._fitted_sessions, num_subnets, self.rescaled_sessions)
 
     @property
     def rescaled_sessions(self) -> tuple[SessionCalibration, ...]:
         """Sessions in which the reference took another time than in the newest of their board."""
         num_subnets = Counter(record.session for record in self.usable)
-        return calibrate_sessions(
-            self._fitted_sessions, num_subnets, self._default_host, self._most_percent
-        )
+        return calibrate_sessions(self._fitted_sessions, num_subnets, self._most_percent)
 
     def time_ratios(self, records: Sequence[LatencyRecord]) -> npt.NDArray[np.float64]:
         """Time ratio, shape (N,), of the board, the session and the part of it that measured each
@@ -177,7 +181,7 @@ class LatencyDataset:
         hosts = self._hosts()
         boards = {x.host: x.time_ratio or 1.0 for x in self.boards}  # not of an unknown speed
         sessions = {x.session: x.time_ratio for x in self.rescaled_sessions}
-        of_boards = [boards.get(hosts.get(x.session, self._default_host), 1.0) for x in records]
+        of_boards = [boards.get(hosts.get(x.session, ""), 1.0) for x in records]
         of_sessions = [sessions.get(x.session, 1.0) for x in records]
         return np.array(of_boards, dtype=np.float64) * of_sessions * self._levels(records)
 
@@ -191,10 +195,7 @@ class LatencyDataset:
         two timings of the reference there.
         """
         return noise_floor_percent(
-            self._fitted_sessions,
-            self._default_host,
-            self.rescaled_sessions,
-            most_percent=self._most_percent,
+            self._fitted_sessions, self.rescaled_sessions, most_percent=self._most_percent
         )
 
     @property
@@ -213,20 +214,13 @@ class LatencyDataset:
         """The profiling sessions of this dataset, oldest first."""
         if self._sessions is not None:
             return self._sessions
-        # the datasets of one folder share a file; a session that names none is as old as a context
-        # without graphs
+        # the datasets of one folder share a file
         own = self.context.dataset_id
-        ids = (own,) if self.context.graph_sha256 else (own, None)
-        return tuple(x for x in read_sessions(self.path) if x.dataset_id in ids)
-
-    @property
-    def _default_host(self) -> str:
-        """The board of sessions that do not name theirs: they are older than fleets."""
-        return self.context.device.host_alias
+        return tuple(x for x in read_sessions(self.path) if x.dataset_id == own)
 
     def _hosts(self) -> dict[str, str]:
         """The board of each session, by the session's name."""
-        return {x.session: x.host or self._default_host for x in self.sessions}
+        return {x.session: x.host for x in self.sessions}
 
     def samples(self, space: CostedSpace) -> Samples:
         """Gather what a predictor may be fitted on."""

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from ..regression.cross_validation import IndexArray, folds
-from ..regression.mlp import MlpEnsemble, fit_mlp
 from ..spaces.spec import FloatArray
+from .mlp import MlpEnsemble, fit_mlp
 from .regression import NonNegativeModel, fit_nonnegative
 
 MIN_SAMPLES = 8
@@ -24,6 +23,8 @@ MLP_GAIN = 0.02
 """Share by which the larger model has to lower the cross-validated error."""
 TRIMMED_SHARE = 0.9
 COVERAGE = 0.9
+
+IndexArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,16 @@ def assess(
         trimmed_percent=100.0 * _trimmed_error(held_out, latency_ms),
         interval=_interval(held_out, latency_ms, kept, num_fitted),
     )
+
+
+def folds(num_rows: int, num_folds: int) -> list[IndexArray]:
+    """Split rows into folds of nearly equal size, always in the same way."""
+    # imported here, for it takes longer than most commands
+    from sklearn.model_selection import KFold
+
+    # always the same seed: models that are compared are judged on the same folds
+    splitter = KFold(num_folds, shuffle=True, random_state=0)
+    return [held_out for _, held_out in splitter.split(np.empty((num_rows, 1)))]
 
 
 def folds_for(num_rows: int) -> list[IndexArray]:

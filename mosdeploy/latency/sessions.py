@@ -1,23 +1,23 @@
-"""The profiling sessions in which a dataset was measured: which board, its state before and after,
-the timings of the reference subnet.
-"""
+"""Profiling sessions: which board, its state before and after, timings of the reference subnet."""
 
 import datetime
 import json
 import uuid
 from pathlib import Path
+from typing import TypeVar
 
+from ..errors import ConfigError, StaleInputError, UnknownKeyError
+from ..record import Record, parse_json
 from ..records import DeviceState, Measurement, ReferenceTiming, SessionRecord
 from ..storage import append_line, atomic_write, read_lines
-from .lines import parse_line
 
 NAME = "sessions.jsonl"
 
+R = TypeVar("R", bound=Record)
+
 
 class ProfilingSession:
-    """One stretch of measuring on one board, in the file from its beginning and after each
-    change.
-    """
+    """One stretch of measuring on one board, written to the file after each change."""
 
     def __init__(
         self,
@@ -25,13 +25,11 @@ class ProfilingSession:
         host: str,
         state: DeviceState,
         *,
+        dataset_id: str,
         emulated: bool = False,
-        dataset_id: str | None = None,
     ) -> None:
         self._path = dataset_path.parent / NAME
-        earlier = [
-            session for session in read_sessions(dataset_path) if session.host in (None, host)
-        ]
+        earlier = [session for session in read_sessions(dataset_path) if session.host == host]
         self._known = {timing.measured_at for session in earlier for timing in session.references}
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.record = SessionRecord(
@@ -72,8 +70,8 @@ class ProfilingSession:
 
 
 def end_session(dataset_path: Path, session: SessionRecord, after: DeviceState) -> None:
-    """Write down that nothing is left on its board of a session that was killed; the state is that
-    of now. By whoever holds the dataset's lock.
+    """Write down that nothing is left on the board of a session that was killed. Only the holder
+    of the dataset's lock may call this.
     """
     _write(dataset_path.parent / NAME, session.model_copy(update={"after": after}))
 
@@ -101,3 +99,16 @@ def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
         place = f"{path}, line {number}"
         found.append(parse_line(SessionRecord, line, place, holder=holder, remedy=remedy))
     return tuple(found)
+
+
+def parse_line(model: type[R], line: bytes, place: str, *, holder: str, remedy: str) -> R:
+    """Read one line."""
+    try:
+        return parse_json(model, line, place)
+    except UnknownKeyError as error:
+        raise StaleInputError(
+            f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move "
+            f"{holder} away and run `mosdeploy profile` again"
+        ) from error
+    except ConfigError as error:
+        raise StaleInputError(f"{error}; {remedy}") from error

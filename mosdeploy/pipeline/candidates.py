@@ -72,7 +72,7 @@ def choices(
                 role="winner" if is_winner else "finalist" if key in finalists else "front",
                 arch=candidate.arch,
                 loss=candidate.loss,
-                is_enlarged=candidate.narrow_loss is not None,
+                is_enlarged=candidate.base_loss is not None,
                 time_loss=candidate.time_loss,
                 rank=order.index(i),
                 latencies=tuple(_latency(candidate, search, x) for x in prices),

@@ -11,7 +11,7 @@ from ..run_folder.context import Context
 from ..run_folder.summaries import StepTimes, WalkEstimate
 from .finetune import CURVE_POINTS
 from .same_time import MAX_TIME_S, NUM_TIMED, TURNS
-from .time_loss import MOST_SUPERNET_STEPS, NUM_SHAPES
+from .step_time import MOST_SUPERNET_STEPS, NUM_SHAPES
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -131,11 +131,6 @@ class _Parts:
     def search_s(self) -> float:
         search = self.config.search
         judged = search.population + search.iterations * (search.mutations + search.crossovers)
-        trained_s = 0.0
-        if search.finalist_steps:
-            steps = min(search.finalist_steps, self.config.finetune.steps)
-            validated_s = self.sizes.valid * self.per_example_s
-            trained_s = self.trial_s + steps * self.times.winner_s + validated_s
         judged_s = judged * search.eval_examples * self.per_example_s
         finetune = self.config.finetune
         counts = (
@@ -144,7 +139,7 @@ class _Parts:
         )
         timed_s = NUM_SHAPES * self.trial_s if counts else 0.0
         measured_s = self.measuring_s(search.finalists)
-        return judged_s + timed_s + measured_s + search.finalists * trained_s
+        return judged_s + timed_s + measured_s
 
     @property
     def evaluate_s(self) -> float:

@@ -14,8 +14,8 @@ from ..run_folder.summaries import HandDesigned
 from ..spaces import Workload
 from ..spaces.genes import ArchConfig, all_depths, largest_of_depths
 from ..storage import atomic_write
-from .collect import CollectRequest, collect
 from .finetune import FinetuneOptions, finetune
+from .measuring.collect import CollectRequest, collect
 
 
 def hand_designed_path(context: Context) -> Path:

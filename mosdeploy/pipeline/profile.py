@@ -15,7 +15,7 @@ from ..run_folder.enough_measured import further_command, max_noise_percent, too
 from ..run_folder.predictors import fitted
 from ..run_folder.summaries import ProfileSummary
 from ..spaces.genes import ArchConfig
-from .collect import CollectRequest, CollectResult, collect, put_away
+from .measuring.collect import CollectRequest, CollectResult, collect, put_away
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset

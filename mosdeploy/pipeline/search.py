@@ -1,36 +1,32 @@
 """The verb `search`: search the supernet, then measure the finalists on the device."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..config.device import load_profile
 from ..config.sections import SearchConfig
 from ..config.units import Statistic
 from ..errors import ConfigError, PredictorError, StaleInputError
-from ..evaluation.distributed import DistributedEvaluator
-from ..records import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
+from ..records import NO_LIMITS, Candidate, Limits, SearchResult
 from ..run_folder.catalog import Catalog, search_command
-from ..run_folder.context import Context
+from ..run_folder.context import Context, Progress
 from ..run_folder.devices import check_reachable, check_real
 from ..run_folder.predictors import predictor, tail_ratio
 from ..run_folder.trained_run import VALID_SEED, TrainedRun, cost_function, trained_run
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
-from .finalist_timing import FinalistTiming
-from .finalist_training import FinalistTraining
-from .shown_search import ShownSearch
-from .time_loss import TimeLoss, time_loss
-from .verified import FinalistVerification, first_evolution
+from .finalists import FinalistMeasurement, FinalistTiming, initial_search
+from .step_time import StepTimePenalty, step_time_penalty
 
 if TYPE_CHECKING:
-    from ..evaluation.cache import BlockLosses, EvaluationCache, Losses, Measure
     from ..latency.predictor import LatencyPredictor
-    from ..search import Evolution, SearchOracle
-    from ..search.oracle import FloatArray, PredictMs
-    from ..search.surrogate import PredictLoss
-    from ..training.distributed import DistributedContext
+    from ..search import Evolution, Iteration
+    from ..search.constraints import FloatArray, LossesOf
+
+EVAL_TOKENS = 512
+"""Positions a batch: on a processor padding costs more than one more batch does."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,6 @@ def search_limits(config: SearchConfig, asked: Limits) -> Limits:
 
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
     """Find the subnet of lowest validation loss within the limits, as measured on the device."""
-    from ..training.distributed import init_distributed
-
     options = options or SearchOptions()
     if (base := context.config.supernet_from) is not None:
         raise ConfigError(
@@ -70,24 +64,11 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
     state = trained_run(context.run, context.progress)
     if options.verify:
         check_real(context, name)
-    with init_distributed(context.config.training) as distributed:
-        evaluator = DistributedEvaluator(distributed, _measure_losses(state, distributed))
-
-        def lead() -> str:
-            try:
-                if options.verify:
-                    check_reachable(context, name)
-                statistic = options.statistic or context.config.search.statistic
-                # here, as it may be fitted and saved
-                found = _predictor(context, name, limits, statistic)
-                task = _SearchTask(context, state, name, limits, options.verify, statistic, *found)
-                return task.run(evaluator.measure).model_dump_json()
-            finally:
-                evaluator.shutdown()
-
-        if not distributed.is_first:
-            evaluator.serve()
-        return SearchResult.model_validate_json(distributed.first("searched", lead))
+        check_reachable(context, name)
+    statistic = options.statistic or context.config.search.statistic
+    # may be fitted and saved
+    found = _predictor(context, name, limits, statistic)
+    return _SearchTask(context, state, name, limits, options.verify, statistic, *found).run()
 
 
 @dataclass(frozen=True)
@@ -103,53 +84,42 @@ class _SearchTask:
     predictor: "LatencyPredictor | None"
     tail_ratio: float  # one for all evolutions: what this search measures is in their `level`
 
-    def run(self, measure: "Measure") -> SearchResult:
+    def run(self) -> SearchResult:
         """Search and measure; the result is written. One search at a time in a folder."""
         files = self.context.files
-        config = self.context.config.search
         command = search_command(
             self.context, self.limits, self.device, self.statistic, verify=self.verify
         )
         with Catalog(self.context, read_data=False).search.make(command, again=True):
-            cache, inherited = _cached_losses(self.state, measure)
-            timed = time_loss(self.state, self.context.progress)
-            cards = list[QualityCard | None]()
-            stopped = list[int]()
+            losses = _inherited_losses(self.state)
+            penalty = step_time_penalty(self.state, self.context.progress)
 
             def evolve(level: float, excess_bytes: int) -> "Evolution":
-                before = cache.num_early_stopped
-                found, card = self._evolve(inherited, timed, level, excess_bytes)
-                cards.append(card)
-                # the result is of the last evolution alone, and so is `num_evaluated`
-                stopped.append(cache.num_early_stopped - before)
-                return found
+                return self._evolve(losses, penalty, level, excess_bytes)
 
             model = self.predictor if self.verify else None
-            evolution, level = first_evolution(self.context, self.limits, model, evolve)
-            measured = list[Candidate]()
+            evolution, level = initial_search(self.context, self.limits, model, evolve)
             winner = evolution.ranked[0]
-            training = FinalistTraining(self.state, config.finalist_steps, self.context.progress)
+            measured: list[Candidate] = []
             if self.verify:
-                task = self._verification(evolution, level, evolve, training)
+                timing = FinalistTiming(self.context, self.device, self.statistic)
+                task = FinalistMeasurement(
+                    timing, self.limits, evolution, self.predictor, evolve, level=level
+                )
                 winner, measured = task.run()
                 evolution = task.evolution
                 level = task.level
-            elif training.steps:
-                winner = training.best_of(self._finalists_to_train(evolution))
-            result = self._result(evolution, winner).model_copy(
-                update={
-                    "finalists": tuple(measured),
-                    "num_early_stopped": stopped[-1],
-                    "quality": cards[-1],
-                    "level": level,
-                }
-            )
+            result = self._result(evolution, level, winner, measured)
             write_record(files.search_result_path, result)
-            training.keep_only(winner.arch)
         return result
 
-    def _result(self, evolution: "Evolution", winner: Candidate) -> SearchResult:
-        """What is known without the measurements of finalists and the cost of evaluations."""
+    def _result(
+        self,
+        evolution: "Evolution",
+        level: float,
+        winner: Candidate,
+        measured: Sequence[Candidate],
+    ) -> SearchResult:
         from ..search import with_winner
 
         return SearchResult(
@@ -162,118 +132,94 @@ class _SearchTask:
             predictor_sha256=fingerprint(self.predictor) if self.predictor else None,
             winner=winner,
             verified=self.verify,
-            finalists=(),
+            finalists=tuple(measured),
             front=with_winner(evolution.front, winner),
             num_evaluated=evolution.num_evaluated,
-            num_early_stopped=0,
-            num_predicted=evolution.num_predicted,
+            level=level,
             weighs_time=self.state.weighs_time,
             seed=self.context.config.search.seed,
         )
 
-    def _verification(
-        self,
-        evolution: "Evolution",
-        level: float,
-        evolve: "Callable[[float, int], Evolution]",
-        training: FinalistTraining,
-    ) -> FinalistVerification:
-        """What measures finalists, and trains those that keep the limits if that is wanted."""
-        return FinalistVerification(
-            FinalistTiming(self.context, self.device, self.statistic),
-            self.limits,
-            evolution,
-            self.predictor,
-            evolve,
-            training.losses if training.steps else None,
-            level=level,
-        )
-
     def _evolve(
-        self, inherited: "Losses", timed: TimeLoss | None, level: float, excess_bytes: int
-    ) -> "tuple[Evolution, QualityCard | None]":
-        """What a search sees whose predicted latencies are multiplied by `level`, where
-        `excess_bytes` of memory are taken besides what is predicted: on true losses, or by a
-        quality predictor, whose card comes along. `timed` is added to losses, and noted.
+        self,
+        inherited: "LossesOf",
+        penalty: StepTimePenalty | None,
+        level: float,
+        excess_bytes: int,
+    ) -> "Evolution":
+        """Search with predicted latencies times `level`, where `excess_bytes` of memory are taken
+        besides what is predicted.
         """
-        from ..evaluation.predictor import MIN_SAMPLES, QualityPredictor
-        from ..search import evolve, evolve_predicted, with_deeper, with_wider
+        from ..search import SearchOracle, add_layers, evolve, widen_ffn
 
         config = self.context.config
-        shown = ShownSearch(self.context.progress, self._num_iterations)
-        losses = timed.added(inherited) if timed else inherited
-        oracle = self._oracle(shown.counted(losses), level)
-        limits = _with_less_memory(self.limits, excess_bytes)
-        fitted: list[QualityPredictor] = []
+        space = config.space
+        limits = self.limits
+        if limits.max_memory_bytes is not None:
+            left_bytes = max(limits.max_memory_bytes - excess_bytes, 1)
+            limits = limits.model_copy(update={"max_memory_bytes": left_bytes})
+        progress = SearchProgress(self.context.progress, config.search.iterations)
+        losses = progress.counted(penalty.added(inherited) if penalty else inherited)
+        cost = cost_function(self.state.spec, self.state.family, len(self.state.tokenizer_bytes()))
+        oracle = SearchOracle(losses, cost, time_loss=penalty)
+        if (model := self.predictor) is not None:
+            ratio = self.tail_ratio * level
 
-        def fit(genes: GeneArray, known: "FloatArray") -> "PredictLoss":
-            fitted.append(QualityPredictor.fit(config.space, genes, known))
-            return fitted[-1].predict
+            def predict_ms(genes: GeneArray) -> "FloatArray":
+                # of medians, as another figure of the times and at another level
+                return model.predict(genes) * ratio
 
-        if config.search.quality == "predict":
-            found = evolve_predicted(
-                config.space, config.search, limits, oracle, fit, shown.show, MIN_SAMPLES
-            )
-        else:
-            found = evolve(config.space, config.search, limits, oracle, shown.show)
-        noted = timed.noted if timed else (lambda evolution: evolution)
-        found = noted(found)
+            oracle = replace(oracle, predict_ms=predict_ms)
+        found = evolve(space, config.search, limits, oracle, progress.show)
         # measured of winners that start from parts of a teacher alone
         if config.search.deepen and self.state.has_parts_of_teacher:
-            found = noted(with_deeper(found, config.space, limits, oracle))
+            found = add_layers(found, space, limits, oracle)
         if config.search.widen:
-            count = config.search.finalists
-            found = noted(with_wider(found, config.space, limits, oracle, count))
-        shown.tell_of(found.ranked[0].loss, found.num_evaluated)
-        return found, fitted[-1].card if fitted else None
-
-    @property
-    def _num_iterations(self) -> int:
-        from ..search.surrogate import NUM_ROUNDS
-
-        config = self.context.config.search
-        return NUM_ROUNDS if config.quality == "predict" else config.iterations
-
-    def _finalists_to_train(self, evolution: "Evolution") -> list[Candidate]:
-        from ..search import finalists_to_train
-
-        config = self.context.config
-        ranked = evolution.ranked
-        return finalists_to_train(ranked, ranked, config.search.finalists, config.space.depths)
-
-    def _oracle(self, losses: "Losses", level: float) -> "SearchOracle":
-        from ..search import SearchOracle
-
-        predict_ms = None
-        if self.predictor is not None:
-            predict_ms = _scaled(self.predictor.predict, self.tail_ratio * level)
-        return SearchOracle(
-            losses=losses,
-            cost=cost_function(
-                self.state.spec, self.state.family, len(self.state.tokenizer_bytes())
-            ),
-            predict_ms=predict_ms,
-        )
+            found = widen_ffn(found, space, limits, oracle, config.search.finalists)
+        progress.tell(found.ranked[0].loss, found.num_evaluated)
+        return found
 
 
-def _with_less_memory(limits: Limits, excess_bytes: int) -> Limits:
-    """Limits for predictions, where a process takes so many bytes more than is predicted."""
-    if limits.max_memory_bytes is None:
-        return limits
-    left_bytes = max(limits.max_memory_bytes - excess_bytes, 1)
-    return limits.model_copy(update={"max_memory_bytes": left_bytes})
+@dataclass
+class SearchProgress:
+    """Progress of a search, also within an iteration, which may take minutes."""
 
+    progress: Progress
+    num_iterations: int
+    iteration: int = 0
+    note: str = ""
 
-def _scaled(predict_ms: "PredictMs", ratio: float) -> "PredictMs":
-    """Predictions of medians as those of another figure of the times, or of another level."""
-    return lambda genes: predict_ms(genes) * ratio
+    def show(self, iteration: "Iteration") -> None:
+        """Tell that an iteration is over."""
+        self.iteration = iteration.number
+        self.tell(iteration.best_loss, iteration.num_evaluated)
+
+    def tell(self, best_loss: float, num_evaluated: int) -> None:
+        """Tell what was found so far."""
+        self.note = f"best loss {best_loss:.4f}, {num_evaluated} subnets"
+        self._update(self.note)
+
+    def counted(self, losses: "LossesOf") -> "LossesOf":
+        """Return the same losses, telling of each but the last of an iteration."""
+
+        def counted(archs: Sequence[ArchConfig]) -> Iterator[float | None]:
+            for done, loss in enumerate(losses(archs), 1):
+                if done < len(archs):
+                    more = f"{done} of {len(archs)} more"
+                    self._update(f"{self.note}, {more}" if self.note else more)
+                yield loss
+
+        return counted
+
+    def _update(self, note: str) -> None:
+        self.progress.update("search", self.iteration, self.num_iterations, note)
 
 
 def _predictor(
     context: Context, device: str, limits: Limits, statistic: Statistic
 ) -> "tuple[LatencyPredictor | None, float]":
-    """The device's predictor and what turns its medians into another figure; without a latency
-    limit a search can do without.
+    """Return the device's predictor and what turns its medians into another figure; without a
+    latency limit a search can do without.
     """
     try:
         return predictor(context.run, device), tail_ratio(context.run, device, statistic)
@@ -283,35 +229,22 @@ def _predictor(
         return None, 1.0
 
 
-def _cached_losses(state: TrainedRun, measure: "Measure") -> "tuple[EvaluationCache, Losses]":
-    """Validation losses of inherited subnets; those of a killed search are not computed again."""
-    from ..evaluation.cache import EvaluationCache
-    from ..evaluation.proxy import ProxyEvaluator
+def _inherited_losses(state: TrainedRun) -> "LossesOf":
+    """Return the validation losses of inherited subnets; those of a killed search are kept."""
+    from ..data.batches import ordered_batches
+    from ..search.loss_cache import LossCache
+    from ..training.device import DeviceContext
+    from ..training.validation import validation_loss
 
+    batches = ordered_batches(state.validation_set(state.config.search.eval_examples), EVAL_TOKENS)
+    state.net.to(DeviceContext.of(state.config.training).device)
     inputs = fingerprint(
         __version__,
         state.card.supernet_sha256,
         state.data.sha256,
         state.config.search.eval_examples,
         VALID_SEED,
-        ProxyEvaluator.rule,
+        EVAL_TOKENS,
     )
-    cache = EvaluationCache(state.files.quality_path, inputs)
-    return cache, cache.wrap(measure)
-
-
-def _measure_losses(state: TrainedRun, distributed: "DistributedContext") -> "Measure":
-    """What measures inherited subnets in this process, on the device that [training] names."""
-    from ..evaluation.proxy import ProxyEvaluator
-    from ..training.device import DeviceContext
-
-    evaluator = ProxyEvaluator(state.validation_set(state.config.search.eval_examples))
-    state.net.to(DeviceContext.of(state.config.training, distributed.local_rank).device)
-
-    def measure(
-        archs: Sequence[ArchConfig], incumbents: "Sequence[BlockLosses | None]"
-    ) -> "Iterator[BlockLosses]":
-        for arch, incumbent in zip(archs, incumbents, strict=True):
-            yield evaluator.evaluate(state.subnet(arch), incumbent)
-
-    return measure
+    cache = LossCache(state.files.quality_path, inputs)
+    return cache.wrap(lambda arch: validation_loss(state.subnet(arch), batches))

@@ -25,7 +25,7 @@ from .latency import (
     Timing,
     TransferTrial,
 )
-from .search import NO_LIMITS, Candidate, Limits, QualityCard, SearchResult
+from .search import NO_LIMITS, Candidate, Limits, SearchResult
 from .training import (
     DataCard,
     DryRun,
@@ -57,7 +57,6 @@ __all__ = [
     "PrecisionChoice",
     "PredictorCard",
     "Problem",
-    "QualityCard",
     "ReferenceTiming",
     "RowBlock",
     "Runtime",

@@ -15,14 +15,14 @@ class Timing(Record):
 
     median_ms: float
     p90_ms: float
-    p99_ms: float | None = None
+    p99_ms: float
     minimum_ms: float
     repeats: int
     interval_percent: float | None = None
     cpu_ms: float | None = None
 
-    def of(self, statistic: Statistic) -> float | None:
-        """One figure, in milliseconds."""
+    def of(self, statistic: Statistic) -> float:
+        """Return one figure, in milliseconds."""
         return {"median": self.median_ms, "p90": self.p90_ms, "p99": self.p99_ms}[statistic]
 
 
@@ -101,7 +101,7 @@ class LatencyContext(Record):
     workload: AnyWorkload
     space_sha256: str
     vocab_size: int
-    graph_sha256: str | None = None
+    graph_sha256: str
     machine_id: str | None = None
 
 
@@ -131,9 +131,9 @@ class SessionRecord(Record):
 
     version: Literal[1] = 1
     session: str
-    dataset_id: str | None = None
+    dataset_id: str
     started_at: str
-    host: str | None = None
+    host: str
     emulated: bool = False
     state: DeviceState
     after: DeviceState | None = None
@@ -206,6 +206,5 @@ class PredictorCard(Record):
     licence: str = ""
     left_out: tuple[RowBlock, ...] = ()
     boards: tuple[BoardCalibration, ...] = ()
-    # left out where there are none, as in the cards that are older
     rescaled_sessions: tuple[SessionCalibration, ...] = Field((), exclude_if=lambda x: not x)
     transfer: TransferTrial | None = None

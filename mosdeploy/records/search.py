@@ -21,22 +21,22 @@ from ..spaces import AnyArch, AnyWorkload
 
 
 class Candidate(Record):
-    """One architecture that the search looked at; `loss` is the inherited subnet's validation loss
-    (lower wins), `trained_loss` that after [search] `finalist_steps` of training it alone, of
-    those finalists that had them.
+    """One architecture that the search looked at, with the validation loss of the inherited subnet.
+
+    A candidate that was made from a smaller one of lower loss is ranked by that one's, `base_loss`;
+    `time_loss` is the part of the loss for the time of training steps.
     """
 
     arch: AnyArch
     loss: float
     predicted_ms: float | None
     num_parameters: int
-    num_body_parameters: int | None = None
+    num_body_parameters: int
     size_bytes: int
-    memory_bytes: int | None = None
+    memory_bytes: int
     measured_ms: float | None = None
     measured_memory_bytes: int | None = Field(None, exclude_if=lambda found: found is None)
-    trained_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
-    narrow_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
+    base_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
     time_loss: float | None = Field(None, exclude_if=lambda loss: loss is None)
 
 
@@ -109,18 +109,10 @@ class Limits(Record):
 NO_LIMITS = Limits()
 
 
-class QualityCard(Record):
-    """How well a quality predictor did on subnets that it had not seen (cross-validation)."""
-
-    num_samples: int
-    kendall_tau: float
-    error: float
-
-
 class SearchResult(Record):
     """The winner, the front and what was measured."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     device: str
     workload: AnyWorkload
     limits: Limits
@@ -133,11 +125,8 @@ class SearchResult(Record):
     finalists: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     num_evaluated: int
-    num_early_stopped: int = 0
-    num_predicted: int = 0
-    quality: QualityCard | None = None
     level: float = 1.0
-    weighs_time: bool | None = Field(None, exclude_if=lambda found: found is None)
+    weighs_time: bool = Field(False, exclude_if=lambda found: not found)
     seed: int
 
     @property

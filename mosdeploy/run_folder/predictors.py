@@ -91,22 +91,18 @@ def _warn_of_noise(path: Path, device: str, noise: str, command: str) -> None:
 
 
 def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = True) -> float:
-    """How many times the median another figure of the times is, as measured on a device: the median
-    over its subnets.
+    """Return how many times the median another figure of the times is: the median over the subnets
+    that were measured on a device.
     """
     if statistic == "median":
         return 1.0
     profiled = _measured(run, device, current=current).usable
-    finalists = _finalists(run, device, statistic, current=current)
-    for least in (TAIL_REPEATS[statistic], 0):
-        if ratios := list(_tail_ratios([*profiled, *finalists], statistic, least)):
-            if not least:
-                _warn_of_few_repeats(device, statistic)
-            return median(ratios)
-    raise StaleInputError(
-        f"no {statistic} was measured on '{device}' here, which a limit on it needs; run "
-        f"`mosdeploy profile --device {device}`"
-    )
+    records = [*profiled, *_finalists(run, device, statistic, current=current)]
+    ratios = list(_tail_ratios(records, statistic, TAIL_REPEATS[statistic]))
+    if not ratios:
+        _warn_of_few_repeats(device, statistic)
+        ratios = list(_tail_ratios(records, statistic, least=0))
+    return median(ratios)
 
 
 def _tail_ratios(
@@ -180,8 +176,7 @@ def fit_again(
     run: Run, device: str, source: str | None, *, current: bool = True
 ) -> "LatencyPredictor":
     """Fit a device's predictor to what was measured there, and save it."""
-    from ..latency.predictor import LatencyPredictor
-    from ..latency.transfer import fit_transfer
+    from ..latency.predictor import LatencyPredictor, fit_transfer
 
     dataset = _measured(run, device, current=current)
     if source is None:

@@ -233,8 +233,7 @@ class TrainedRun:
     def weighs_time(self) -> bool:
         """Whether `same_time` of [finetune] can change what a search chooses."""
         finetune = self.config.finetune
-        is_weighed = finetune.inherited_share < 1 or self.config.search.finalist_steps > 0
-        return finetune.same_time and is_weighed
+        return finetune.same_time and finetune.inherited_share < 1
 
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet."""
@@ -249,7 +248,7 @@ class TrainedRun:
                 f"{path} was found for another workload than [workload] says now; restore it, or "
                 f"run `{command}` again"
             )
-        if result.weighs_time not in (None, self.weighs_time):
+        if result.weighs_time != self.weighs_time:
             raise StaleInputError(
                 f"{path} was found before `same_time` of [finetune], or what it depends on, was "
                 f"changed; restore it, or run `{command}` again"

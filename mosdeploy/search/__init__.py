@@ -1,38 +1,24 @@
 """Evolutionary search under limits: candidates, the Pareto front, finalists and the winner."""
 
-from .deepening import with_deeper
-from .evolution import Evolution, SearchProgress, evolve
-from .finalists import (
-    choose_winner,
-    finalists,
-    finalists_to_train,
-    is_safe,
-    largest_of_each_depth,
-)
-from .front import pareto_front, with_winner
-from .oracle import Cost, SearchOracle
-from .quality import best_first, inherited_quality, quality, size_of
-from .surrogate import evolve_predicted
-from .widening import with_wider
+from .constraints import Cost, SearchOracle
+from .evolution import Evolution, Iteration, evolve
+from .finalists import choose_winner, finalists, is_safe
+from .front import best_first, pareto_front, quality, with_winner
+from .refine import add_layers, widen_ffn
 
 __all__ = [
     "Cost",
     "Evolution",
+    "Iteration",
     "SearchOracle",
-    "SearchProgress",
+    "add_layers",
     "best_first",
     "choose_winner",
     "evolve",
-    "evolve_predicted",
     "finalists",
-    "finalists_to_train",
-    "inherited_quality",
     "is_safe",
-    "largest_of_each_depth",
     "pareto_front",
     "quality",
-    "size_of",
-    "with_deeper",
-    "with_wider",
+    "widen_ffn",
     "with_winner",
 ]

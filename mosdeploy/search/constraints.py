@@ -1,7 +1,8 @@
-"""Which limits an architecture breaks, and a first one that breaks none."""
+"""Limits: which of them an architecture breaks, and a first architecture that breaks none."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,7 @@ from ..config.units import told_limit
 from ..errors import ConfigError, InfeasibleError
 from ..printable import LEAST, quantity
 from ..records import Candidate, Limits
-from ..spaces.genes import ArchConfig, Gene, SearchSpace
-from .oracle import Cost, CostOf, PredictMs
+from ..spaces.genes import ArchConfig, GeneArray, SearchSpace
 
 NUM_PROBES = 2000
 """Random architectures that are looked at when the smallest one breaks a limit."""
@@ -24,15 +24,41 @@ PREDICTED = {"max_latency_ms", "max_memory_bytes"}
 """Limits of what is predicted for an architecture; all else is counted."""
 
 Objective = Callable[[ArchConfig], float]
+FloatArray = npt.NDArray[np.float64]
+LossesOf = Callable[[Sequence[ArchConfig]], Iterable[float | None]]
+"""Losses of architectures, in order; None for a loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an architecture costs besides time: weights, bytes of the bundle, weights without those
+    of the embedding table, and bytes of memory.
+    """
+
+    num_parameters: int
+    size_bytes: int
+    num_body_parameters: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class SearchOracle:
+    """What a search asks of architectures: their losses, their costs and their latencies.
+
+    `time_loss` is the part of the losses for the time of training steps, if they have one.
+    """
+
+    losses: LossesOf
+    cost: Callable[[ArchConfig], Cost]
+    predict_ms: Callable[[GeneArray], FloatArray] | None = None
+    time_loss: Callable[[ArchConfig], float] | None = None
 
 
 class ConstraintTable:
     """Latencies and costs of architectures, computed once each and only when asked for."""
 
-    def __init__(
-        self, space: SearchSpace, limits: Limits, cost: CostOf, predict_ms: PredictMs | None
-    ) -> None:
-        if limits.max_latency_ms is not None and predict_ms is None:
+    def __init__(self, space: SearchSpace, limits: Limits, oracle: SearchOracle) -> None:
+        if limits.max_latency_ms is not None and oracle.predict_ms is None:
             raise ConfigError(
                 "a latency limit needs a latency predictor; "
                 "run `mosdeploy profile` and `mosdeploy fit` first"
@@ -40,9 +66,10 @@ class ConstraintTable:
         self.space = space
         self.limits = limits
         # the size in bytes is found by building a graph, and each check of the limits asks for it
-        self._cost = functools.cache(cost)
+        self._cost = functools.cache(oracle.cost)
         self._costs_count = limits.model_copy(update={"max_latency_ms": None}) != Limits()
-        self._predict_ms = predict_ms
+        self._predict_ms = oracle.predict_ms
+        self._time_loss = oracle.time_loss
         self._latency_ms: dict[ArchConfig, float | None] = {}
 
     def prefetch(self, archs: Iterable[ArchConfig]) -> None:
@@ -62,9 +89,7 @@ class ConstraintTable:
         return self._latency_ms[arch]
 
     def objective(self, arch: ArchConfig) -> float:
-        """What the front weighs against the loss: latency, or without a predictor the number of
-        weights.
-        """
+        """Return what the front weighs against the loss: latency, or without one weights."""
         latency_ms = self.latency_ms(arch)
         return self._cost(arch).num_parameters if latency_ms is None else latency_ms
 
@@ -78,10 +103,6 @@ class ConstraintTable:
         # shares of the limits: milliseconds, weights and bytes could not be added up
         return sum(max(share - 1.0, 0.0) for share in self.utilisation(arch).values())
 
-    def num_parameters(self, arch: ArchConfig) -> int:
-        """Weights of an architecture."""
-        return self._cost(arch).num_parameters
-
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
         """The record of an architecture with its loss, latency and cost."""
         cost = self._cost(arch)
@@ -93,6 +114,7 @@ class ConstraintTable:
             num_body_parameters=cost.num_body_parameters,
             size_bytes=cost.size_bytes,
             memory_bytes=cost.memory_bytes,
+            time_loss=None if self._time_loss is None else self._time_loss(arch),
         )
 
 
@@ -180,14 +202,6 @@ def local_search(
             here = lowest
         reached.append(here)
     return min(reached, key=order)
-
-
-def columns_of(space: SearchSpace, is_wanted: Callable[[Gene], bool]) -> npt.NDArray[np.bool_]:
-    """Which columns of a gene row are of entries of the table that are wanted, (G,)."""
-    found = np.zeros(space.num_genes, dtype=np.bool_)
-    for gene in space.entries:
-        found[space.gene_slices[gene.choices]] = is_wanted(gene)
-    return found
 
 
 def neighbours_of(space: SearchSpace, arch: ArchConfig) -> list[ArchConfig]:

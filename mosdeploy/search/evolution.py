@@ -1,7 +1,7 @@
 """Evolutionary search after HAT (Wang et al., ACL 2020)."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,47 +10,53 @@ from ..config.sections import SearchConfig
 from ..errors import MosdeployError
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, SearchSpace
-from .constraints import ConstraintTable, find_feasible
-from .front import pareto_front
-from .oracle import LossesOf, SearchOracle
-from .quality import inherited_quality
+from .constraints import ConstraintTable, LossesOf, SearchOracle, find_feasible
+from .front import pareto_front, quality
 
 MAX_DRAW_ROUNDS = 32
-"""How often the rest of a batch of candidates is redrawn, in place of those above a limit or known
-already.
-"""
+"""How often the missing part of a batch is drawn again."""
 
 
 @dataclass(frozen=True)
-class SearchProgress:
+class Iteration:
     """One finished iteration."""
 
-    iteration: int
+    number: int
     best_loss: float
     num_evaluated: int
 
 
-OnProgress = Callable[[SearchProgress], None]
+OnIteration = Callable[[Iteration], None]
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """What a search saw."""
+    """All candidates of a search, the best first, and its front."""
 
     ranked: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
     evaluated: frozenset[ArchConfig]
-    predicted: frozenset[ArchConfig] = frozenset()
 
     @property
     def num_evaluated(self) -> int:
-        """How many architectures losses were asked of."""
+        """Count the architectures whose losses were computed."""
         return len(self.evaluated)
 
-    @property
-    def num_predicted(self) -> int:
-        """How many architectures' losses were only predicted."""
-        return len(self.predicted - self.evaluated)
+    def with_candidates(
+        self, found: Sequence[Candidate], evaluated: Iterable[ArchConfig]
+    ) -> "Evolution":
+        """Add candidates, or replace those of the same architectures."""
+        replaced = {candidate.arch for candidate in found}
+        left = [candidate for candidate in self.ranked if candidate.arch not in replaced]
+        ranked = sorted(
+            [*found, *left], key=lambda c: (*quality(c), c.predicted_ms or 0.0, c.arch.key)
+        )
+        return replace(
+            self,
+            ranked=tuple(ranked),
+            front=pareto_front(ranked),
+            evaluated=self.evaluated.union(evaluated),
+        )
 
 
 def evolve(
@@ -58,40 +64,39 @@ def evolve(
     config: SearchConfig,
     limits: Limits,
     oracle: SearchOracle,
-    progress: OnProgress | None = None,
+    on_iteration: OnIteration | None = None,
 ) -> Evolution:
     """Search for the architectures of lowest loss that keep all limits."""
-    constraints = ConstraintTable(space, limits, oracle.cost, oracle.predict_ms)
+    constraints = ConstraintTable(space, limits, oracle)
     rng = np.random.default_rng(config.seed)
-    # before anything is evaluated: limits that nothing keeps end the search here
+    # limits that nothing keeps end the search here, before anything is evaluated
     start = find_feasible(constraints, rng)
-    run = _Run(config, constraints, oracle.losses, rng, progress)
-    run.evaluate(run.first_population(start), 0)
-    for iteration in range(1, config.iterations + 1):
-        # as long as no loss is finite, mutants of the start
-        parents = run.ranked[: config.parents] or [start]
-        run.evaluate(run.children(parents), iteration)
+    run = _Run(config, constraints, oracle.losses, rng)
+    archs = run.first_population(start)
+    for number in range(config.iterations + 1):
+        run.evaluate(archs)
+        if on_iteration is not None:
+            best = run.seen[run.ranked[0]] if run.ranked else math.inf
+            on_iteration(Iteration(number, best_loss=best, num_evaluated=len(run.seen)))
+        if number < config.iterations:
+            # as long as no loss is finite, mutants of the start
+            archs = run.children(run.ranked[: config.parents] or [start])
     return conclude(run.seen, constraints)
 
 
 @dataclass
 class _Run:
-    """One evolution under way: everything seen so far with its loss (NaN for none), and those of
-    finite loss in order.
-    """
+    """One evolution: all losses so far (NaN for none), and the architectures of finite loss."""
 
     config: SearchConfig
     constraints: ConstraintTable
     losses: LossesOf
     rng: np.random.Generator
-    progress: OnProgress | None
     seen: dict[ArchConfig, float] = field(default_factory=dict)
     ranked: list[ArchConfig] = field(default_factory=list)
 
     def first_population(self, start: ArchConfig) -> list[ArchConfig]:
-        """A feasible start, starters of the space, random architectures, and where the limits
-        leave too few of those, mutants of the start.
-        """
+        """Draw the first architectures, some of them starters of the space."""
         size = self.config.population
         population = list(dict.fromkeys([start, *self._starters(size // 2)]))
         # random ones are rejected until they keep the limits, which under tight limits few do
@@ -108,15 +113,14 @@ class _Run:
         return population
 
     def _starters(self, count: int) -> list[ArchConfig]:
-        """Of the space's starters that keep the limits, those that come closest to them."""
+        """Return the starters within the limits that come closest to them."""
         starters = self.constraints.space.starters()
         self.constraints.prefetch(starters)
         within = [arch for arch in starters if self.constraints.violation(arch) == 0.0]
         return sorted(within, key=self.constraints.objective, reverse=True)[:count]
 
     def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
-        """New architectures within the limits, made from parents."""
-        # everything seen is known, so that no architecture is evaluated twice
+        """Draw new mutants and crossovers within the limits."""
         mutants = draw(
             lambda: self._mutant(parents), self.config.mutations, self.constraints, self.seen
         )
@@ -128,24 +132,12 @@ class _Run:
             [*self.seen, *mutants],
         )
 
-    def evaluate(self, archs: list[ArchConfig], iteration: int) -> None:
-        """Ask for the losses of new architectures and rank everything anew."""
-        # finalists are the best of all that was seen, and may be more than the parents
-        num_kept = max(self.config.parents, self.config.finalists)
-        incumbents = _incumbents(archs, self.ranked, num_kept, self.constraints)
-        for arch, loss in zip(archs, self.losses(archs, incumbents), strict=True):
-            # seen all the same: it must not be drawn again
+    def evaluate(self, archs: list[ArchConfig]) -> None:
+        """Compute the losses of new architectures and rank everything anew."""
+        for arch, loss in zip(archs, self.losses(archs), strict=True):
+            # one without a loss is seen all the same: it must not be drawn again
             self.seen[arch] = math.nan if loss is None else loss
-        self.ranked = rank(self.seen, self.constraints)
-        if self.progress is not None:
-            best = self.seen[self.ranked[0]] if self.ranked else math.inf
-            self.progress(
-                SearchProgress(
-                    iteration=iteration,
-                    best_loss=best,
-                    num_evaluated=len(self.seen),
-                )
-            )
+        self.ranked = _rank(self.seen, self.constraints)
 
     def _mutant(self, parents: list[ArchConfig]) -> ArchConfig:
         parent = parents[self.rng.integers(len(parents))]
@@ -157,8 +149,8 @@ class _Run:
         return self.constraints.space.crossover(parents[first], parents[second], self.rng)
 
 
-def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
-    """The architectures of finite loss, best first; of equal ones the fastest."""
+def _rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
+    """Order the architectures of finite loss, best first; of equal ones the fastest."""
     finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
     # without a predictor every latency is None; the key makes the order the same in every run
     return sorted(
@@ -167,72 +159,13 @@ def rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list
 
 
 def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
-    """Rank everything within the limits and find its front."""
-    ranked = rank(seen, constraints)
-    # the samples of a surrogate come from all that was trained
-    within = {arch for arch in seen if constraints.violation(arch) == 0.0}
-    candidates = [constraints.candidate(arch, seen[arch]) for arch in ranked if arch in within]
-    if ranked and not candidates:
-        raise MosdeployError(
-            f"none of {len(within)} subnets within the limits has a finite validation loss, while "
-            f"{len(ranked)} beyond them have; raise a limit, or train the supernet again"
-        )
+    """Rank everything and find its front."""
+    candidates = [constraints.candidate(arch, seen[arch]) for arch in _rank(seen, constraints)]
     if not candidates:
         raise MosdeployError(
             f"none of {len(seen)} subnets has a finite validation loss; train the supernet again"
         )
     return Evolution(tuple(candidates), pareto_front(candidates), frozenset(seen))
-
-
-def losses_of(
-    evolution: Evolution, archs: Collection[ArchConfig], oracle: SearchOracle
-) -> dict[ArchConfig, float | None]:
-    """Losses of all that an evolution ranked, and of further architectures in full."""
-    known = {candidate.arch: candidate.loss for candidate in evolution.ranked}
-    new = [arch for arch in archs if arch not in known]
-    return {**known, **dict(zip(new, oracle.losses(new, [None] * len(new)), strict=True))}
-
-
-def with_candidates(
-    evolution: Evolution, found: Sequence[Candidate], evaluated: Collection[ArchConfig]
-) -> Evolution:
-    """An evolution with further candidates, or others in place of those of the same
-    architectures.
-    """
-    replaced = {candidate.arch for candidate in found}
-    left = [candidate for candidate in evolution.ranked if candidate.arch not in replaced]
-    ranked = sorted(
-        [*found, *left], key=lambda c: (*inherited_quality(c), c.predicted_ms or 0.0, c.arch.key)
-    )
-    return replace(
-        evolution,
-        ranked=tuple(ranked),
-        front=pareto_front(ranked),
-        evaluated=evolution.evaluated.union(evaluated),
-    )
-
-
-def _incumbents(
-    archs: list[ArchConfig],
-    ranked: list[ArchConfig],
-    num_kept: int,
-    constraints: ConstraintTable,
-) -> list[ArchConfig | None]:
-    """For each candidate the architecture that it has to beat to matter, or None where any loss
-    would do.
-    """
-    objectives = [constraints.objective(arch) for arch in ranked]
-
-    def incumbent(arch: ArchConfig) -> ArchConfig | None:
-        objective = constraints.objective(arch)
-        # `objectives` is in the order of loss: the first that costs no more is the best of these
-        leader = next((i for i, other in enumerate(objectives) if other <= objective), len(ranked))
-        # the worse of two ranks: what loses to this one is neither kept nor on the front
-        place = max(leader, num_kept - 1)
-        # fewer ranked than are kept, or none that costs as little: any loss matters
-        return ranked[place] if place < len(ranked) else None
-
-    return [incumbent(arch) for arch in archs]
 
 
 def draw(
@@ -241,9 +174,7 @@ def draw(
     constraints: ConstraintTable,
     known: Collection[ArchConfig],
 ) -> list[ArchConfig]:
-    """Make up to `count` new architectures within the limits; fewer when `MAX_DRAW_ROUNDS` did not
-    find them.
-    """
+    """Make up to `count` new architectures within the limits, in at most `MAX_DRAW_ROUNDS`."""
     taken = set(known)
     found: list[ArchConfig] = []
     # bounded, since the space may hold no more that keep the limits

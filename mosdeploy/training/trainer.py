@@ -48,7 +48,6 @@ class TrainingJob:
     say: Callable[[str], None] | None = None
     distillation: Distillation | None = None
     remedy: str = "lower training.learning_rate or raise training.warmup_steps"
-    until: int | None = None
 
 
 class TrainingSummary(Record):
@@ -123,7 +122,6 @@ class _Run:
         self.trial: PrecisionTrial | None = None
         self.log: TrainingLog | None = None  # of the first rank
         self.step = 0
-        self.last_step = min(self.config.steps, job.until or self.config.steps)
         self.seconds = 0.0
         self.saves = SaveClock()
         self.losses: dict[str, float] = {}
@@ -148,7 +146,7 @@ class _Run:
         """Resolve `amp = "auto"` on a CPU: as the state that was resumed says, else by a trial."""
         context = self.gradient.context
         is_open = self.config.amp == "auto" and context.device.type == "cpu"
-        if not is_open or self.step >= self.last_step:
+        if not is_open or self.step >= self.config.steps:
             return
         if self.trial is None:
             start = time.monotonic()
@@ -171,13 +169,13 @@ class _Run:
         """Make all steps that are left."""
         resumed_at = self.step
         start = time.monotonic()
-        while self.step < self.last_step:
+        while self.step < self.config.steps:
             line = self.advance(batches, valid_batches)
             if progress is not None:
                 # steps of this call alone: earlier ones may have run on another machine
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
-                left_s = step_s * (self.last_step - self.step)
-                progress(line, self.last_step, left_s)
+                left_s = step_s * (self.config.steps - self.step)
+                progress(line, self.config.steps, left_s)
         return TrainingSummary(steps=self.step, losses=self.losses, train_seconds=self.seconds)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:
@@ -187,7 +185,7 @@ class _Run:
         rate = learning_rate(self.config, self.step)
         loss, gradient_norm, num_targets = self._optimize(batches, rate)
         optimize_s = time.monotonic() - start
-        is_last = self.step == self.last_step
+        is_last = self.step == self.config.steps
         validate = is_last or self.step % self.config.validate_every == 0
         if validate:
             self._validate(valid_batches)

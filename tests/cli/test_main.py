@@ -74,7 +74,6 @@ def test_module_runs_as_the_command_does(tmp_path: Path) -> None:
     assert "mosdeploy init" in done.stderr
 
 
-LATENCY_IMPORT = ("latency", "import", "x.csv", "--device")
 TRAIN_FIRST = "run `mosdeploy train` first"
 RECIPES = ", ".join(list_recipes())
 
@@ -114,10 +113,6 @@ RECIPES = ", ".join(list_recipes())
         (("profile", "--until-error", "-1%"), 3, "'-1%' is not a percentage"),
         (("profile", "--until-error", "abc"), 3, "'abc' is not a percentage"),
         (("fit", "--device", "xeon", "--from", "rpi"), 4, "run `mosdeploy profile` first"),
-        ((*LATENCY_IMPORT, "rpi", "--workload", "sentence"), 3, "x.csv: no such file"),
-        ((*LATENCY_IMPORT, "rpi", "--workload", "other"), 3, "--workload is 'other'"),
-        ((*LATENCY_IMPORT, "rpy", "--workload", "sentence"), 3, "did you mean 'rpi'?"),
-        ((*LATENCY_IMPORT, "rpi"), 2, "--workload"),
         (("wander",), 2, "wander"),
     ],
 )

@@ -193,23 +193,3 @@ def test_options_before_the_verb_are_explained() -> None:
     options = {option: x.help for x in group.params for option in x.opts}
     assert all(options.values())
     assert {"--debug", "--verbose", "-v", "--quiet", "-q", "--version"} <= set(options)
-
-
-def test_options_of_0_1_0_are_still_known() -> None:
-    by_verb = {
-        ("init",): "--recipe --device",
-        ("profile",): "--device --budget --until-error --hosts --ssh-config",
-        ("fit",): "--device --from",
-        ("search",): "--device --max-latency --max-parameters --max-size --verify --ssh-config",
-        ("finetune",): "--arch --from-scratch",
-        ("evaluate",): "--arch --beam",
-        ("export",): "--arch --weights --precision --beam --max-bleu-drop --runtime",
-        ("deploy",): "--device --host --bundle --rollback --ssh-config",
-        ("translate",): "--bundle --threads",
-        ("devices", "check"): "--host --ssh-config",
-        ("devices", "setup"): "--host --ssh-config",
-        ("latency", "import"): "--device --workload --format --source --licence",
-    }
-    for words, options in by_verb.items():
-        known = {option for x in COMMANDS[words].params for option in x.opts}
-        assert set(options.split()) <= known, words

@@ -10,7 +10,7 @@ from answers import ARCH, candidate, search_result
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.search import SearchOptions
-from mosdeploy.records import Limits, QualityCard, SearchResult
+from mosdeploy.records import Limits, SearchResult
 
 SEARCH = "search.search"
 
@@ -61,18 +61,6 @@ def test_corrected_predictions_are_told_as_such(ask: Callable[..., Any]) -> None
     assert re.search("^--pick +corrected prediction +measured ", told, re.MULTILINE)
 
 
-def test_the_loss_of_a_trained_finalist_is_told_beside_the_inherited_one(
-    ask: Callable[..., Any],
-) -> None:
-    found = search_result()
-    winner = found.winner.model_copy(update={"trained_loss": 1.25})
-    done = ask(SEARCH, found.model_copy(update={"winner": winner}), "search")
-    assert (
-        "  validation loss 2.3457 as inherited, 1.2500 after its first steps alone, "
-        "1,234,567 parameters"
-    ) in done.stdout.splitlines()
-
-
 def test_memory_is_told_as_measured_too(ask: Callable[..., Any]) -> None:
     found = search_result()
     memory = {"memory_bytes": 3 * 2**19, "measured_memory_bytes": 2 * 2**20}
@@ -97,7 +85,7 @@ def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> Non
     assert rows[0][:5] == ["1", "100", "ms", "-", "3.0000"]
     assert rows[-1][:6] == ["20", "120", "ms", "122", "ms", "1.1000"]  # it was a finalist
     assert "*" not in "".join(told[1:])
-    wider = members[0].model_copy(update={"narrow_loss": 2.95})
+    wider = members[0].model_copy(update={"base_loss": 2.95})
     told = ask(SEARCH, search_result(front=(wider, members[1])), "search").stdout.splitlines()
     assert [line.split()[4] for line in told[-3:-1]] == ["3.0000*", "2.9000"]
     assert told[-1].startswith("* more layers or wider FFNs than one of lower loss")
@@ -123,15 +111,6 @@ def test_a_winner_that_was_not_measured_is_a_prediction(ask: Callable[..., Any])
     assert "NOT measured (--no-verify)" in ask(SEARCH, result, "search").stdout
     result = search_result(winner=candidate(measured_ms=None, predicted_ms=None))
     assert "predicted" not in ask(SEARCH, result, "search").stdout
-
-
-def test_a_quality_predictor_is_told_with_its_error(ask: Callable[..., Any]) -> None:
-    quality = QualityCard(num_samples=128, kendall_tau=0.8766, error=0.1)
-    result = search_result(num_early_stopped=20, num_predicted=1_000_000, quality=quality)
-    told = ask(SEARCH, result, "search").stdout
-    assert "1,500 subnets evaluated, 20 of them stopped early, being clearly worse" in told
-    assert "1,000,000 predicted; the quality predictor's Kendall tau" in told
-    assert "held out from it: 0.877" in told
 
 
 def test_json_is_the_result(ask: Callable[..., Any]) -> None:

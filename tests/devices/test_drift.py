@@ -13,7 +13,9 @@ from mosdeploy.records import Measurement, Timing
 
 
 def result(key, median_ms):
-    timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    timing = Timing(
+        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
+    )
     name = {"R": "reference"}.get(key, key)
     return AgentResult(key=name, measurement=Measurement(total=timing))
 
@@ -251,6 +253,7 @@ def timing_of(median_ms, cpu_ms=None):
     return Timing(
         median_ms=median_ms,
         p90_ms=median_ms + 1,
+        p99_ms=median_ms + 1,
         minimum_ms=median_ms - 1,
         repeats=10,
         cpu_ms=cpu_ms,
@@ -272,7 +275,9 @@ def test_each_figure_is_the_median_of_its_own():
         ]
     )
     assert found == Measurement(
-        total=Timing(median_ms=6.0, p90_ms=7.0, minimum_ms=4.0, repeats=30, cpu_ms=4.25),
+        total=Timing(
+            median_ms=6.0, p90_ms=7.0, p99_ms=7.0, minimum_ms=4.0, repeats=30, cpu_ms=4.25
+        ),
         load_ms=20.0,
         peak_memory_bytes=9,
         memory_bytes=5,

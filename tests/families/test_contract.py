@@ -36,8 +36,7 @@ def callables(family: Family) -> dict[str, Any]:
     """Every callable of a family by name, those of its formats too; no None."""
     found = {field.name: getattr(family, field.name) for field in dataclasses.fields(Family)}
     del found["name"]
-    for field in ("formats", "latency_formats"):
-        found |= {f"{field}[{name}]": x for name, x in found.pop(field).items()}
+    found |= {f"formats[{name}]": x for name, x in found.pop("formats").items()}
     return {name: x for name, x in found.items() if x is not None}
 
 

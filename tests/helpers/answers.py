@@ -26,7 +26,13 @@ ARCH = SMALL.smallest
 
 
 def timed(median_ms: float) -> Measurement:
-    total = Timing(median_ms=median_ms, p90_ms=median_ms + 1, minimum_ms=median_ms - 1, repeats=10)
+    total = Timing(
+        median_ms=median_ms,
+        p90_ms=median_ms + 1,
+        p99_ms=median_ms + 1,
+        minimum_ms=median_ms - 1,
+        repeats=10,
+    )
     return Measurement(total=total)
 
 
@@ -56,7 +62,9 @@ def candidate(**changes: Any) -> Candidate:
         loss=2.34567,
         predicted_ms=120.0,
         num_parameters=1_234_567,
+        num_body_parameters=1_234_567,
         size_bytes=5_000_000,
+        memory_bytes=5_000_000,
         measured_ms=121.5,
     )
     return known.model_copy(update=changes)

@@ -56,7 +56,8 @@ def write_request(folder, runtime_dir, tokenizer="good", width=8, more=b""):
 
 def taking(ms, memory_bytes=None, **tails):
     """A measurement as a model of so many milliseconds has it."""
-    total = Timing(**{"median_ms": ms, "p90_ms": ms, "minimum_ms": 0.5, "repeats": 1, **tails})
+    usual = {"median_ms": ms, "p90_ms": ms, "p99_ms": ms, "minimum_ms": 0.5, "repeats": 1}
+    total = Timing(**usual | tails)
     return Measurement(total=total, memory_bytes=memory_bytes)
 
 

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 from example_spaces import space_of
 
+from mosdeploy.config.device import DeviceProfile
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.records import DeviceState, LatencyContext, SessionRecord
-from mosdeploy.spaces import ModelSpec
+from mosdeploy.records import (
+    DeviceState,
+    LatencyContext,
+    LatencyRecord,
+    Measurement,
+    SessionRecord,
+    Timing,
+)
+from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.spaces.genes import GeneArray
 from mosdeploy.spaces.spec import FloatArray
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
-from mosdeploy.storage import append_line
+from mosdeploy.storage import append_line, fingerprint
 
 COEFFICIENTS = np.array(
     [2.0, 0.8, 0.3, 1.5, 1.0, 0.9, 1.2, 0.7, 2.0, 0.5, 0.02, 0.01, 0.01, 0.02, 0.02]
@@ -21,9 +29,8 @@ COEFFICIENTS = np.array(
 """Milliseconds a unit of each latency feature: much of the time is in the core features."""
 
 
-@pytest.fixture(scope="session")
-def space() -> TranslationSpace:
-    return space_of(
+SPEC = ModelSpec(
+    space_of(
         embed_dim=(32, 64),
         layers=(1, 2, 4),
         ffn_dim=(64, 128, 256),
@@ -32,13 +39,20 @@ def space() -> TranslationSpace:
         encoder_embed_dim=(32, 48, 64),
         encoder_layers=(1, 2, 3),
         cross_span=(1, 2),
-    )
+    ),
+    500,
+    TranslationWorkload(source_len=12, decode_steps=10, beam=2),
+)
 
 
 @pytest.fixture(scope="session")
-def spec(space: TranslationSpace) -> ModelSpec:
-    workload = TranslationWorkload(source_len=12, decode_steps=10, beam=2)
-    return ModelSpec(space, 500, workload)
+def space() -> TranslationSpace:
+    return SPEC.space
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    return SPEC
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +75,53 @@ def draw(space: TranslationSpace) -> Callable[[int, int], GeneArray]:
 def begun(path: Path, context: LatencyContext, session: str = "s1") -> LatencyDataset:
     """A dataset in whose folder a session has begun."""
     dataset = LatencyDataset.open(path, context)
-    state = DeviceState(packages={"onnxruntime": "1.20.0"})
-    started = SessionRecord(session=session, started_at="", host=context.device.host, state=state)
+    started = SessionRecord(
+        session=session,
+        dataset_id=dataset.context.dataset_id,
+        started_at="",
+        host=context.device.host or "local",
+        state=DeviceState(packages={"onnxruntime": "1.20.0"}),
+    )
     append_line(path.with_name("sessions.jsonl"), started)
+    return dataset
+
+
+def context_of(spec: ModelSpec, dataset_id: str = "first") -> LatencyContext:
+    return LatencyContext(
+        dataset_id=dataset_id,
+        device=DeviceProfile(name="board", host="board"),
+        workload=spec.workload,
+        space_sha256=fingerprint(spec.space),
+        vocab_size=spec.vocab_size,
+        graph_sha256="0" * 64,
+    )
+
+
+def record_of(arch: ArchConfig, median_ms: float | None) -> LatencyRecord:
+    """The record of a measurement of so many milliseconds, or (None) of one that failed."""
+    timing = None
+    if median_ms is not None:
+        timing = Timing(
+            median_ms=median_ms,
+            p90_ms=median_ms,
+            p99_ms=median_ms,
+            minimum_ms=median_ms,
+            repeats=10,
+        )
+    return LatencyRecord(
+        arch=arch,
+        measurement=Measurement(total=timing, error="out of memory" if timing is None else None),
+        runtime="onnxruntime 1.20.0",
+        measured_at="2025-01-01T00:00:00Z",
+        session="s1",
+    )
+
+
+def measured_dataset(path: Path, count: int) -> LatencyDataset:
+    """A dataset of so many random subnets, on disk."""
+    dataset = begun(path, context_of(SPEC))
+    rng = np.random.default_rng(0)
+    for arch in (SPEC.space.sample(rng) for _ in range(count)):
+        (latency_ms,) = SPEC.latency_features(SPEC.gene_rows([arch])) @ COEFFICIENTS
+        dataset.append(record_of(arch, float(latency_ms)))
     return dataset

@@ -17,13 +17,20 @@ from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, Session
 
 
 def timing(median_ms):
-    return Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    return Timing(
+        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
+    )
 
 
 def session(host, *times_ms, name="s"):
     references = tuple(ReferenceTiming(measured_at=str(x), total=timing(x)) for x in times_ms)
     return SessionRecord(
-        session=name, started_at="t", host=host, state=DeviceState(), references=references
+        session=name,
+        dataset_id="first",
+        started_at="t",
+        host=host,
+        state=DeviceState(),
+        references=references,
     )
 
 
@@ -34,7 +41,7 @@ def test_the_time_ratio_is_that_to_the_median_board():
         session("pi3", 12.0),
         session("pi1", 8.0),
     ]
-    found = calibrate_boards(sessions, {"pi3": 1, "pi1": 5, "pi2": 4}, "rpi")
+    found = calibrate_boards(sessions, {"pi3": 1, "pi1": 5, "pi2": 4})
     assert [(x.host, x.num_subnets, x.reference_ms, x.time_ratio) for x in found] == [
         ("pi1", 5, 9.0, 0.9),
         ("pi2", 4, 10.0, 1.0),
@@ -45,45 +52,36 @@ def test_the_time_ratio_is_that_to_the_median_board():
 def test_only_boards_that_measured_are_compared():
     sessions = [session("pi1", 10.0), session("pi2", 12.0), session("pi3", 99.0)]
     assert [
-        x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1}, "rpi")
+        x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1})
     ] == pytest.approx([10 / 11, 12 / 11])
-    assert calibrate_boards(sessions, {"pi1": 1}, "rpi") == ()
+    assert calibrate_boards(sessions, {"pi1": 1}) == ()
 
 
 def test_a_board_without_a_reference_has_no_time_ratio():
-    found = calibrate_boards([session("pi1", 10.0)], {"pi1": 1, "pi2": 1}, "rpi")
+    found = calibrate_boards([session("pi1", 10.0)], {"pi1": 1, "pi2": 1})
     assert [(x.host, x.reference_ms, x.time_ratio) for x in found] == [
         ("pi1", 10.0, 1.0),
         ("pi2", None, None),
     ]
 
 
-def test_sessions_that_name_no_board_are_the_devices_own():
-    found = calibrate_boards(
-        [session(None, 10.0), session("rpi", 12.0), session("pi2", 22.0)],
-        {"rpi": 1, "pi2": 1},
-        "rpi",
-    )
-    assert [(x.host, x.reference_ms) for x in found] == [("pi2", 22.0), ("rpi", 11.0)]
-
-
 def test_the_noise_floor_is_that_of_repeats_on_one_board():
-    assert noise_floor_percent([], "rpi") is None
-    assert noise_floor_percent([session("rpi", 10.0), session("pi2", 20.0)], "rpi") is None
-    one = [session(None, 10.0), session("rpi", 10.2, 9.9)]
+    assert noise_floor_percent([]) is None
+    assert noise_floor_percent([session("rpi", 10.0), session("pi2", 20.0)]) is None
+    one = [session("rpi", 10.0), session("rpi", 10.2, 9.9)]
     # 0, 2% and 1% from the median of 10 ms, which three timings lie too close to
     three = pytest.approx(1.5**0.5)
-    assert noise_floor_percent(one, "rpi") == three
+    assert noise_floor_percent(one) == three
     more = [*one, session("pi2", 20.0, 20.4, 19.8), session("pi3", 70.0)]
-    assert noise_floor_percent(more, "rpi") == three
+    assert noise_floor_percent(more) == three
 
 
 def test_what_a_fit_divides_by_is_no_noise():
     older = session("rpi", 11.9, 11.8, 11.7, name="older")
     newest = session("rpi", 10.1, 10.0, 9.9, name="newest")
-    ratios = calibrate_sessions([older, newest], {"older": 1, "newest": 1}, "rpi")
-    assert noise_floor_percent([older, newest], "rpi") > 8.0
-    assert noise_floor_percent([older, newest], "rpi", ratios) < 1.0
+    ratios = calibrate_sessions([older, newest], {"older": 1, "newest": 1})
+    assert noise_floor_percent([older, newest]) > 8.0
+    assert noise_floor_percent([older, newest], ratios) < 1.0
 
 
 def test_the_noise_of_a_tail_is_that_of_the_tail():
@@ -93,15 +91,13 @@ def test_the_noise_of_a_tail_is_that_of_the_tail():
         for x, p90_ms in zip(times.references, (20.0, 10.0, 30.0), strict=True)
     )
     times = times.model_copy(update={"references": references})
-    assert noise_floor_percent([times], "rpi") == 0.0
+    assert noise_floor_percent([times]) == 0.0
     # from the median of 20 ms: 0, 10 and 10
-    assert noise_floor_percent([times], "rpi", statistic="p90") == pytest.approx(100 / 3 * 1.5**0.5)
-    # not kept: as medians
-    assert noise_floor_percent([times], "rpi", statistic="p99") == 0.0
+    assert noise_floor_percent([times], statistic="p90") == pytest.approx(100 / 3 * 1.5**0.5)
 
 
 def rescaled(*sessions, **num_subnets):
-    found = calibrate_sessions(sessions, num_subnets, "rpi")
+    found = calibrate_sessions(sessions, num_subnets)
     return {(x.host, x.session): (x.num_subnets, pytest.approx(x.time_ratio)) for x in found}
 
 
@@ -153,8 +149,8 @@ def test_boards_are_compared_as_they_are_in_their_newest_session():
         session("pi1", 10.0, 10.1, name="new"),
         session("pi2", 10.05, 10.05, name="pi2"),
     ]
-    found = calibrate_sessions(sessions, {"old": 3}, "rpi")
-    boards = calibrate_boards(sessions, {"pi1": 4, "pi2": 2}, "rpi", found)
+    found = calibrate_sessions(sessions, {"old": 3})
+    boards = calibrate_boards(sessions, {"pi1": 4, "pi2": 2}, found)
     assert [x.reference_ms for x in boards] == pytest.approx([10.05, 10.05])
 
 
@@ -209,7 +205,6 @@ def test_two_levels_within_a_session_are_made_one(tmp_path, context, space, draw
     order = (0, 4, 1, 2, 3)
     assert noise_floor_percent(
         [stored.model_copy(update={"references": tuple(stored.references[i] for i in order)})],
-        "board",
         most_percent=2.0,
     ) == pytest.approx(0.1, abs=0.1)
     begun.add_reference("5", Measurement(total=timing(10.0)))
@@ -227,7 +222,7 @@ def fleet(tmp_path, context, space, draw, true_latency, record):
         genes = draw(24, seed=3)
         latency_ms = true_latency(genes) * (1 + slow) / 2
         for host, factor, rows in (("pi1", 1.0, slice(0, 12)), ("pi2", slow, slice(12, 24))):
-            session = ProfilingSession(dataset.path, host, DeviceState())
+            session = ProfilingSession(dataset.path, host, DeviceState(), dataset_id="first")
             session.add_reference("t1", Measurement(total=timing(10.0 * factor)))
             for gene, time_ms in zip(genes[rows], true_latency(genes[rows]), strict=True):
                 made = record(space.from_genes(gene), float(time_ms * factor))
@@ -272,7 +267,7 @@ def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_
     dataset, _, _ = fleet(1.5)
     before = dataset.sha256
     # no subnet of that session is fitted
-    ProfilingSession(dataset.path, "pi2", DeviceState()).add_reference(
+    ProfilingSession(dataset.path, "pi2", DeviceState(), dataset_id="first").add_reference(
         "t2", Measurement(total=timing(16.0))
     )
     assert dataset.sha256 == before
@@ -283,7 +278,7 @@ def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_
     assert dataset.sha256 != before
     alone = LatencyDataset.open(tmp_path / "alone" / "latency.jsonl", context)
     before = alone.sha256
-    ProfilingSession(alone.path, "board", DeviceState()).add_reference(
+    ProfilingSession(alone.path, "board", DeviceState(), dataset_id="first").add_reference(
         "t1", Measurement(total=timing(16.0))
     )
     assert alone.sha256 == before
@@ -306,7 +301,7 @@ def test_a_newer_level_of_the_reference_rescales_the_sessions_before(
 
 def test_a_session_that_was_stopped_before_its_first_subnet_is_no_noise(fleet):
     dataset, _, _ = fleet(1.0)
-    begun = ProfilingSession(dataset.path, "pi1", DeviceState())
+    begun = ProfilingSession(dataset.path, "pi1", DeviceState(), dataset_id="first")
     for number, factor in enumerate((1.38, 1.4, 1.42)):
         begun.add_reference(f"busy {number}", Measurement(total=timing(10 * factor)))
     floor, boards = dataset.noise_floor_percent, dataset.boards

@@ -8,7 +8,7 @@ import pytest
 from faults import Faults, faults
 
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.facts import FitFacts
+from mosdeploy.latency.predictor import FitFacts
 from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.records import DeviceState, Measurement, Timing
 
@@ -18,7 +18,9 @@ STATE = DeviceState(packages={"onnxruntime": "1.20.0"})
 
 
 def reference(session, at, median_ms):
-    timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    timing = Timing(
+        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
+    )
     session.add_reference(at, Measurement(total=timing))
 
 

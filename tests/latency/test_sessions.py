@@ -1,7 +1,5 @@
 """Profiling sessions: complete, once each, whatever board they ran on."""
 
-import json
-
 import pytest
 
 from mosdeploy.errors import StaleInputError
@@ -11,7 +9,13 @@ from mosdeploy.records import DeviceState, Measurement, Timing
 
 def timing(median_ms):
     return Measurement(
-        total=Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+        total=Timing(
+            median_ms=median_ms,
+            p90_ms=median_ms,
+            p99_ms=median_ms,
+            minimum_ms=median_ms,
+            repeats=10,
+        )
     )
 
 
@@ -21,7 +25,9 @@ def path(tmp_path):
 
 
 def test_a_session_is_in_the_file_from_its_beginning_to_its_end(path):
-    session = ProfilingSession(path, "pi1", DeviceState(temperature_c=40.0), emulated=True)
+    session = ProfilingSession(
+        path, "pi1", DeviceState(temperature_c=40.0), dataset_id="first", emulated=True
+    )
     (begun,) = read_sessions(path)
     assert begun.emulated
     assert (begun.after, begun.references) == (None, ())
@@ -38,7 +44,7 @@ def test_a_session_is_in_the_file_from_its_beginning_to_its_end(path):
 def test_a_timing_that_a_board_reports_again_counts_once(path):
     # each session but the last is killed
     for names in (["t1"], ["t1", "t2"], ["t1", "t2", "t3"]):
-        session = ProfilingSession(path, "pi1", DeviceState())
+        session = ProfilingSession(path, "pi1", DeviceState(), dataset_id="first")
         for name in names:
             session.add_reference(name, timing(10.0))
     found = [
@@ -48,7 +54,9 @@ def test_a_timing_that_a_board_reports_again_counts_once(path):
 
 
 def test_the_sessions_of_several_boards_grow_beside_each_other(path):
-    sessions = [ProfilingSession(path, host, DeviceState()) for host in ("pi1", "pi2")]
+    sessions = [
+        ProfilingSession(path, host, DeviceState(), dataset_id="first") for host in ("pi1", "pi2")
+    ]
     for session in sessions:
         session.add_reference("t1", timing(10.0))  # two boards, two clocks
     sessions[1].end(DeviceState(temperature_c=60.0))
@@ -57,32 +65,6 @@ def test_the_sessions_of_several_boards_grow_beside_each_other(path):
     assert [reference.measured_at for reference in found["pi1"].references] == ["t1", "t2"]
     assert [reference.measured_at for reference in found["pi2"].references] == ["t1"]
     assert (found["pi1"].after, found["pi2"].after.temperature_c) == (None, 60.0)
-
-
-def test_a_session_as_written_before_there_was_an_after_is_read(path):
-    old = {
-        "version": 1,
-        "session": "s",
-        "started_at": "2025-01-01T00:00:00+00:00",
-        "state": {"cores": 4},
-    }
-    (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
-    (session,) = read_sessions(path)
-    assert (session.state.cores, session.after, session.host) == (4, None, None)
-
-
-def test_timings_of_a_session_without_a_board_are_those_of_any(path):
-    reference = {"measured_at": "t1", "total": timing(10.0).total.model_dump()}
-    old = {
-        "session": "s",
-        "started_at": "2025-01-01T00:00:00+00:00",
-        "state": {},
-        "references": [reference],
-    }
-    (path.parent / "sessions.jsonl").write_text(json.dumps(old) + "\n")
-    session = ProfilingSession(path, "pi1", DeviceState())
-    session.add_reference("t1", timing(10.0))
-    assert session.record.references == ()
 
 
 def test_a_corrupt_file_is_named(path):

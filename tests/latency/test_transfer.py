@@ -6,9 +6,13 @@ from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
-from mosdeploy.latency.facts import FitFacts
-from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.transfer import MIN_TRANSFER_SAMPLES, fit_map, fit_transfer
+from mosdeploy.latency.predictor import (
+    MIN_TRANSFER_SAMPLES,
+    FitFacts,
+    LatencyPredictor,
+    fit_map,
+    fit_transfer,
+)
 from mosdeploy.storage import fingerprint
 
 FACTS = FitFacts(device="a", runtime="eager")

@@ -28,7 +28,7 @@ def found_in(root: Path) -> SearchResult:
 
 
 def taking(ms: float, memory_bytes: int | None = None) -> Measurement:
-    timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=1)
+    timing = Timing(median_ms=ms, p90_ms=ms, p99_ms=ms, minimum_ms=ms, repeats=1)
     return Measurement(total=timing, memory_bytes=memory_bytes)
 
 
@@ -127,7 +127,7 @@ def change_search(root: Path, **measured: float) -> SearchResult:
         made_up = {
             "arch": arch,
             "loss": float(loss),
-            "narrow_loss": None,
+            "base_loss": None,
             "trained_loss": None,
             "predicted_ms": seconds * 1e3,
             "measured_ms": seconds * 1e3,

@@ -1,28 +1,26 @@
 """Timings of finalists: how long they count, and what makes them anew."""
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from finalist_ages import set_age
 from walking import KeptProgress, lines_of, opened
 
-from mosdeploy.errors import DeviceError
 from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import collect, finalist_timing, hand_designed
-from mosdeploy.pipeline.collect import CollectRequest
-from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.init import init
+from mosdeploy.pipeline import finalists
+from mosdeploy.pipeline.finalists import FinalistTiming
+from mosdeploy.pipeline.measuring import collect
+from mosdeploy.pipeline.measuring.collect import CollectRequest
 from mosdeploy.records import SearchResult
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.run import open_run
-from mosdeploy.spaces.genes import largest_of_depths
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
@@ -34,16 +32,6 @@ def finalists_of(folder: Path) -> SearchResult:
 def timing_of(folder: Path) -> FinalistTiming:
     """What a search that begins now times by."""
     return FinalistTiming(Context(open_run(folder)), "local")
-
-
-def set_age(path: Path, ages: Mapping[int, timedelta]) -> None:
-    """Records of a dataset, by their place, as if they were measured so long ago."""
-    first, *lines = lines_of(path)
-    records = [json.loads(line) for line in lines]
-    for place, age in ages.items():
-        then = datetime.now(UTC) - age
-        records[place]["measured_at"] = then.isoformat(timespec="seconds")
-    path.write_text("\n".join([first, *map(json.dumps, records)]) + "\n")
 
 
 @pytest.mark.slow
@@ -73,35 +61,6 @@ def test_each_timing_counts_for_an_hour(
     # under a new name: the device holds results of the first one
     assert asked == ([] if counts else [f"{old.arch.key}-1"])
     assert len(LatencyDataset.load(path).records) == len(lines_of(path)) - 1
-
-
-def test_networks_designed_by_hand_are_timed_by_the_same_rule(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = Context(open_run(folder))
-    path = context.files.verified_path("local", "sentence-fp32-by-hand")
-    shutil.copy(timing_of(folder).first_path, path)
-    set_age(path, {0: timedelta(minutes=120), 1: timedelta(minutes=30)})
-    old, other = LatencyDataset.load(path).records[:2]
-    asked: list[str] = []
-    monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
-    hand_designed._measured(context, "local", [old.arch, other.arch])
-    assert asked == [f"{old.arch.key}-1"]
-
-
-def test_a_network_designed_by_hand_that_cannot_be_timed_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = Context(open_run(folder))
-    path = context.files.verified_path("local", "sentence-fp32-by-hand")
-    context_line, line, *_ = lines_of(timing_of(folder).first_path)
-    first = json.loads(line)
-    first["measurement"] |= {"total": None, "parts": {}, "error": "out of memory"}
-    path.write_text(f"{context_line}\n{json.dumps(first)}\n")
-    (record,) = LatencyDataset.load(path).records
-    monkeypatch.setattr(collect, "_measure", lambda *_: None)
-    with pytest.raises(DeviceError, match=r"local could not time .*: out of memory"):
-        hand_designed._measured(context, "local", [record.arch])
 
 
 def test_what_a_search_has_measured_itself_counts_however_long_it_takes(
@@ -145,7 +104,13 @@ def test_what_a_killed_search_left_on_the_device_counts_for_an_hour(folder: Path
     results.parent.mkdir(parents=True)
     old, new = before.records[:2]
     ages = {old.arch.key: timedelta(weeks=3), new.arch.key: timedelta(0)}
-    times = {"median_ms": 0.125, "p90_ms": 0.125, "minimum_ms": 0.125, "repeats": 10}
+    times = {
+        "median_ms": 0.125,
+        "p90_ms": 0.125,
+        "p99_ms": 0.125,
+        "minimum_ms": 0.125,
+        "repeats": 10,
+    }
     lines = [
         {
             "key": key,
@@ -191,13 +156,13 @@ def test_a_limit_on_the_tail_is_kept_by_the_noise_of_the_tail(
 ) -> None:
     asked: list[str] = []
 
-    def noise(sessions: object, host: str, *, statistic: str) -> float:
+    def noise(sessions: object, *, statistic: str) -> float:
         asked.append(statistic)
         return 40.0
 
     path = timing_of(folder).first_path
     known = SimpleNamespace(dataset=LatencyDataset.load(path))
-    monkeypatch.setattr(finalist_timing, "collect", lambda *_: known)
+    monkeypatch.setattr(finalists, "collect", lambda *_: known)
     monkeypatch.setattr(calibration, "noise_floor_percent", noise)
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
     timing.timed(finalists_of(folder).finalists, path)
@@ -209,7 +174,7 @@ def test_noise_is_never_taken_for_less_than_before(
 ) -> None:
     timing = timing_of(folder)
     known = SimpleNamespace(dataset=LatencyDataset.load(timing.first_path))
-    monkeypatch.setattr(finalist_timing, "collect", lambda *_: known)
+    monkeypatch.setattr(finalists, "collect", lambda *_: known)
     percents = iter((1.0, 40.0, 10.0))
     monkeypatch.setattr(calibration, "noise_floor_percent", lambda *_, **__: next(percents))
     for expected in (0.03, 0.4, 0.4):
@@ -224,10 +189,9 @@ def test_what_later_sessions_brought_is_no_noise_of_this_search(
     dataset: Any = SimpleNamespace(
         measured={"a": sessions[0], "b": sessions[1]},
         sessions=sessions,
-        context=SimpleNamespace(device=SimpleNamespace(host_alias="dev")),
     )
     monkeypatch.setattr(calibration, "noise_floor_percent", lambda found, *_, **__: len(found))
-    assert finalist_timing._noise_of(dataset, ["a", "put away"], "median") == 0.01
+    assert finalists._noise_of(dataset, ["a", "put away"], "median") == 0.01
 
 
 def test_a_limit_on_the_tail_is_measured_by_the_tail(
@@ -241,36 +205,10 @@ def test_a_limit_on_the_tail_is_measured_by_the_tail(
         repeats.append(request.device.measure.min_repeats)
         return SimpleNamespace(dataset=dataset)
 
-    monkeypatch.setattr(finalist_timing, "collect", collect)
+    monkeypatch.setattr(finalists, "collect", collect)
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
     for found in timing.timed(finalists_of(folder).finalists, path):
         total = dataset.measured[found.arch.key].measurement.total
         assert total is not None and found.measured_ms == total.p90_ms > total.median_ms
     assert repeats == [run_profile(folder, "local").timed_for("p90").measure.min_repeats]
     assert repeats != [run_profile(folder, "local").measure.min_repeats]
-
-
-def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """int8 takes 1 ms a layer, fp32 2 ms."""
-    init(tmp_path, "minilm-l6")
-    context = Context(open_run(tmp_path))
-    assert context.config.workload.precision == "int8"
-    trained: list[Any] = []
-
-    def measured(of: Context, device: str, archs: Sequence[Any]) -> dict[Any, float]:
-        a_layer = 2.0 if of.config.workload.precision == "fp32" else 1.0
-        return {arch: a_layer * len(arch.layers) for arch in archs}
-
-    monkeypatch.setattr(hand_designed, "_measured", measured)
-    monkeypatch.setattr(hand_designed, "finetune", lambda _, options: trained.append(options.steps))
-    space = context.config.space
-    most = len(space.largest.layers)
-    for winner in (space.smallest, largest_of_depths(space, [most - 1])):
-        found = hand_designed.design_by_hand(context, "local", most - 1.0, winner)
-        assert found.arch == largest_of_depths(space, [most - 1])
-        assert (found.measured_ms, found.teacher_ms, found.teacher_fp32_ms) == (
-            most - 1, most, 2 * most,
-        )  # fmt: skip
-    assert trained == [2 * context.config.finetune.steps, None]

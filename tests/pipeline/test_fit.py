@@ -14,7 +14,7 @@ from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
-from mosdeploy.pipeline.collect import put_away
+from mosdeploy.pipeline.measuring.collect import put_away
 from mosdeploy.records import DeviceState, LatencyRecord, Measurement, Timing
 from mosdeploy.run_folder.conditions import latency_context
 from mosdeploy.run_folder.devices import run_profile
@@ -55,7 +55,7 @@ def write_measurements(
     state = DeviceState(packages={"onnxruntime": "1.20.0"})
     session = ProfilingSession(path, device, state, dataset_id=dataset.context.dataset_id).record
     for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
-        timing = Timing(median_ms=ms, p90_ms=ms, minimum_ms=ms, repeats=15)
+        timing = Timing(median_ms=ms, p90_ms=ms, p99_ms=ms, minimum_ms=ms, repeats=15)
         dataset.append(
             LatencyRecord(
                 arch=arch,

@@ -100,15 +100,12 @@ def test_a_killed_profile_measures_nothing_twice(walked: Path, tmp_path: Path) -
     assert len(keys) == len(set(keys)) == 12
 
 
-@pytest.mark.parametrize("quality", ["evaluate", "predict"])
-def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path, quality: str) -> None:
+def test_a_killed_search_computes_no_loss_twice(walked: Path, tmp_path: Path) -> None:
     words = ("search", "--max-latency", "10s", "--no-verify")
     undisturbed = Path(shutil.copytree(walked, tmp_path / "undisturbed"))
     killed = Path(shutil.copytree(walked, tmp_path / "killed"))
     for root in (undisturbed, killed):
         shutil.rmtree(root / "search")
-        options = f'[search]\nquality = "{quality}"\nquality_samples = 16\n'
-        edit(root / "mosdeploy.toml", "[search]\n", options)
     opened(undisturbed).search("10s", verify=False)
     left = kill_at(killed, killed / "search" / "quality.jsonl", 5, *words)
     finish(killed, *words)

@@ -13,7 +13,7 @@ from mosdeploy.errors import ConfigError, DeviceError, PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline import profile
-from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
+from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.pipeline.profile import _parts
 from mosdeploy.records import Measurement
 from mosdeploy.run_folder.context import Context

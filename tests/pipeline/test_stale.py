@@ -116,7 +116,7 @@ ROWS = (
     Row("`[workload]`, its beam too", change_beam, COUNTS, REFUSED, REFUSED),
     Row("`[workload]`, and `search` again", both(change_beam), COUNTS, COUNTS, LEFT_OUT),
     Row(
-        "`[finetune] same_time`, of parts of the inherited weights or with `finalist_steps`",
+        "`[finetune] same_time`, of parts of the inherited weights",
         change_same_time,
         COUNTS,
         REFUSED,
@@ -158,16 +158,12 @@ def test_what_goes_stale(walked: Path, tmp_path: Path, row: Row) -> None:
 def test_a_search_that_would_choose_the_same_counts(walked: Path, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("device")
     root = Path(shutil.copytree(walked, tmp_path / "run", ignore=ignored))
-    # all is inherited and no finalist is trained: the time of steps decides nothing
+    # all is inherited: the time of steps decides nothing
     edit(root / "mosdeploy.toml", "[training]", "[finetune]\nsame_time = true\n[training]")
-    result = trained_run(open_run(root)).search_result()
-    edit(root / "mosdeploy.toml", "[search]", "[search]\nfinalist_steps = 4")
+    assert not trained_run(open_run(root)).search_result().weighs_time
+    edit(root / "mosdeploy.toml", "[finetune]", "[finetune]\ninherited_share = 0.4")
     with pytest.raises(StaleInputError, match=r"`same_time` .*run `mosdeploy search` again"):
         trained_run(open_run(root)).search_result()
-    # an earlier mosdeploy did not say
-    early = result.model_copy(update={"weighs_time": None})
-    write_record(root / "search" / "result.json", early)
-    assert trained_run(open_run(root)).search_result() == early
 
 
 def test_the_documentation_quotes_the_table() -> None:

@@ -39,7 +39,9 @@ DEPLOYMENT = Deployment(
     bundle_sha256="a",
     remote_dir="~/.cache/mosdeploy/winner",
     self_test_passed=True,
-    measurement=Measurement(total=Timing(median_ms=2.0, p90_ms=2.5, minimum_ms=1.5, repeats=10)),
+    measurement=Measurement(
+        total=Timing(median_ms=2.0, p90_ms=2.5, p99_ms=2.5, minimum_ms=1.5, repeats=10)
+    ),
     limit_ms=3.0,
     deployed_at="2026-01-01T00:00:00+00:00",
 )

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from latency_fixtures import measured_dataset
 
 from mosdeploy.errors import BundleError, StaleInputError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.storage import read_record, write_record
-
-GOLDEN = Path(__file__).parent / "golden"
 
 NOW = {
     "manifest.json": synthetic.manifest(synthetic.SPACE.largest),
@@ -59,15 +58,17 @@ def test_what_a_newer_mosdeploy_made_is_not_called_damaged(name: str, tmp_path: 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_line_of_a_newer_mosdeploy_is_not_to_be_deleted(number: int, tmp_path: Path) -> None:
-    lines = (GOLDEN / "latency.jsonl").read_text().splitlines()
-    lines[number] = json.dumps({**json.loads(lines[number]), "new_field": 1})
     path = tmp_path / "latency.jsonl"
+    measured_dataset(path, count=1)
+    lines = path.read_text().splitlines()
+    lines[number] = json.dumps({**json.loads(lines[number]), "new_field": 1})
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(StaleInputError, match=r"line .*another version of mosdeploy") as caught:
         LatencyDataset.load(path)
     assert "delete" not in str(caught.value)
-    session = json.loads((GOLDEN / "sessions.jsonl").read_text())
-    path.with_name("sessions.jsonl").write_text(json.dumps({**session, "new_field": 1}) + "\n")
+    sessions = path.with_name("sessions.jsonl")
+    session = json.loads(sessions.read_text())
+    sessions.write_text(json.dumps({**session, "new_field": 1}) + "\n")
     with pytest.raises(StaleInputError, match=r"line 1.*another version of mosdeploy") as caught:
         read_sessions(path)
     assert "delete" not in str(caught.value)

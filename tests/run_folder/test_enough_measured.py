@@ -54,17 +54,19 @@ def test_a_space_too_small_for_a_predictor_is_searched_by_size(small: Path) -> N
 
 @pytest.mark.parametrize(
     ("hosts", "named"),
-    [([None], ""), (["rpi"], ""), (["pi2"], " --hosts pi2"), (["pi2", "rpi"], " --hosts pi2,rpi")],
+    [([], ""), (["rpi"], ""), (["pi2"], " --hosts pi2"), (["pi2", "rpi"], " --hosts pi2,rpi")],
 )
 def test_a_proposed_profile_names_the_boards_that_measured(
-    tmp_path: Path, hosts: list[str | None], named: str
+    tmp_path: Path, hosts: list[str], named: str
 ) -> None:
     context = synthetic.full_inputs().context
     device = context.device.model_copy(update={"name": "rpi", "kind": "ssh", "host": "rpi"})
     path = tmp_path / "latency.jsonl"
     dataset = LatencyDataset.open(path, context.model_copy(update={"device": device}))
     sessions = [
-        SessionRecord(session=str(host), host=host, started_at="", state=DeviceState())
+        SessionRecord(
+            session=str(host), host=host or "", dataset_id="d", started_at="", state=DeviceState()
+        )
         for host in hosts
     ]
     found = replace(dataset, _sessions=tuple(sessions))

@@ -24,7 +24,7 @@ class Searched(TrainedRun):
         spec_space = self.config.space
         slow = result.winner.model_copy(
             update={
-                "narrow_loss": None,
+                "base_loss": None,
                 "arch": spec_space.largest,
                 "loss": 1.0,
                 "predicted_ms": 20.0,
@@ -33,7 +33,7 @@ class Searched(TrainedRun):
         )
         fast = result.winner.model_copy(
             update={
-                "narrow_loss": None,
+                "base_loss": None,
                 "arch": spec_space.smallest,
                 "loss": 2.0,
                 "predicted_ms": 10.0,

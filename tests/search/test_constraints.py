@@ -4,7 +4,7 @@ from search_problem import ENUMERABLE, MEDIUM, Problem, everything, num_paramete
 
 from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Limits
-from mosdeploy.search import Cost
+from mosdeploy.search import Cost, SearchOracle
 from mosdeploy.search.constraints import (
     ConstraintTable,
     find_feasible,
@@ -15,7 +15,7 @@ from mosdeploy.search.constraints import (
 
 
 def table(problem, limits):
-    return ConstraintTable(problem.space, limits, problem.cost, problem.predict_ms)
+    return ConstraintTable(problem.space, limits, problem.oracle)
 
 
 def feasible(problem, limits):
@@ -71,7 +71,9 @@ def test_each_latency_is_predicted_once_and_together():
         calls.append(len(genes))
         return np.ones(len(genes))
 
-    constraints = ConstraintTable(MEDIUM, Limits(), Problem().cost, predict_ms)
+    constraints = ConstraintTable(
+        MEDIUM, Limits(), SearchOracle(Problem().losses, Problem().cost, predict_ms)
+    )
     archs = [MEDIUM.smallest, MEDIUM.largest, MEDIUM.smallest]
     constraints.prefetch(archs)
     constraints.prefetch(archs)
@@ -81,7 +83,7 @@ def test_each_latency_is_predicted_once_and_together():
 
 def test_without_latencies_weights_are_the_objective():
     problem = Problem()
-    constraints = ConstraintTable(MEDIUM, Limits(), problem.cost, None)
+    constraints = ConstraintTable(MEDIUM, Limits(), SearchOracle(problem.losses, problem.cost))
     assert constraints.latency_ms(MEDIUM.largest) is None
     assert constraints.objective(MEDIUM.largest) == num_parameters(MEDIUM, MEDIUM.largest)
     assert table(problem, Limits()).objective(MEDIUM.largest) == problem.latency(MEDIUM.largest)
@@ -89,7 +91,7 @@ def test_without_latencies_weights_are_the_objective():
 
 def test_a_latency_limit_needs_a_predictor():
     with pytest.raises(ConfigError, match="needs a latency predictor; run `mosdeploy profile`"):
-        ConstraintTable(MEDIUM, Limits(max_latency_ms=1.0), Problem().cost, None)
+        ConstraintTable(MEDIUM, Limits(max_latency_ms=1.0), SearchOracle(list, Problem().cost))
 
 
 # -- a first architecture within the limits

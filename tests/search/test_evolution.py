@@ -2,13 +2,19 @@ import math
 
 import numpy as np
 import pytest
-from search_problem import CONFIG, ENUMERABLE, MEDIUM, Problem, everything, num_parameters
+from search_problem import (
+    CONFIG,
+    ENUMERABLE,
+    MEDIUM,
+    Problem,
+    everything,
+    num_parameters,
+    scored,
+)
 
 from mosdeploy.errors import InfeasibleError, MosdeployError
-from mosdeploy.records import Candidate, Limits
+from mosdeploy.records import Limits
 from mosdeploy.search import Evolution, SearchOracle, evolve, pareto_front, with_winner
-from mosdeploy.search.constraints import ConstraintTable
-from mosdeploy.search.evolution import _incumbents, conclude, with_candidates
 from mosdeploy.spaces.translation import TranslationSpace
 
 
@@ -79,39 +85,18 @@ def test_the_seed_and_the_callables_decide():
 def test_progress_tells_every_iteration():
     seen = []
     evolution = run(Problem(), progress=seen.append)
-    assert [p.iteration for p in seen] == list(range(CONFIG.iterations + 1))
+    assert [p.number for p in seen] == list(range(CONFIG.iterations + 1))
     assert [p.best_loss for p in seen] == sorted((p.best_loss for p in seen), reverse=True)
     assert seen[-1].num_evaluated == evolution.num_evaluated
     assert seen[-1].best_loss == evolution.ranked[0].loss
 
 
-@pytest.mark.parametrize("finalists", [5, 40])
-def test_incumbents_end_as_parents_finalists_or_on_the_front(finalists):
-    """Whoever is no better than its incumbent is none of these."""
-    problem = Problem()
-    config = CONFIG.model_copy(update={"finalists": finalists})
-    evolution = run(problem, Limits(max_latency_ms=12.0), config)
-    best = {c.arch for c in evolution.ranked[: max(CONFIG.parents, finalists)]}
-    matters = best | {c.arch for c in evolution.front}
-    assert any(incumbent is not None for incumbent in problem.incumbents)
-    for arch, incumbent in zip(problem.asked, problem.incumbents, strict=True):
-        if incumbent is not None and problem.loss(arch) > problem.loss(incumbent):
-            assert arch not in matters
-
-
-def test_on_the_front_one_has_to_beat_those_that_cost_as_much():
-    oracle = Problem(latency=lambda arch: 1.0).oracle
-    table = ConstraintTable(MEDIUM, Limits(), oracle.cost, oracle.predict_ms)
-    assert _incumbents([MEDIUM.largest], [MEDIUM.smallest], 1, table) == [MEDIUM.smallest]
-
-
 def test_of_candidates_that_are_equally_good_the_fastest_comes_first():
     archs = sorted([MEDIUM.smallest, MEDIUM.largest], key=lambda arch: arch.key)
     slow, fast = (
-        Candidate(arch=arch, loss=1.0, predicted_ms=ms, num_parameters=10, size_bytes=40)
-        for arch, ms in zip(archs, (2.0, 1.0), strict=True)
+        scored(arch, 1.0, predicted_ms=ms) for arch, ms in zip(archs, (2.0, 1.0), strict=True)
     )
-    found = with_candidates(Evolution((), (), frozenset()), [slow, fast], archs)
+    found = Evolution((), (), frozenset()).with_candidates([slow, fast], archs)
     assert found.ranked == (fast, slow)
     assert found.evaluated == set(archs)
 
@@ -119,7 +104,7 @@ def test_of_candidates_that_are_equally_good_the_fastest_comes_first():
 def test_what_has_no_finite_loss_is_counted_and_forgotten():
     problem = Problem()
 
-    def losses(archs, incumbents):
+    def losses(archs):
         return [math.nan if len(a.decoder_layers) == 3 else problem.loss(a) for a in archs]
 
     evolution = evolve(MEDIUM, CONFIG, Limits(), SearchOracle(losses, problem.cost))
@@ -129,18 +114,9 @@ def test_what_has_no_finite_loss_is_counted_and_forgotten():
 
 
 def test_no_finite_loss_at_all_says_what_to_do():
-    oracle = SearchOracle(lambda archs, _: [None] * len(archs), Problem().cost)
+    oracle = SearchOracle(lambda archs: [None] * len(archs), Problem().cost)
     with pytest.raises(MosdeployError, match=r"none of \d+ subnets .* train the supernet again"):
         evolve(MEDIUM, CONFIG, Limits(), oracle)
-
-
-def test_finite_losses_beyond_the_limits_are_told_of():
-    problem = Problem()
-    limits = Limits(max_parameters=num_parameters(MEDIUM, MEDIUM.smallest))
-    constraints = ConstraintTable(MEDIUM, limits, problem.cost, None)
-    message = r"none of 1 subnets within the limits has a finite .* 1 beyond them .*; raise a limit"
-    with pytest.raises(MosdeployError, match=message):
-        conclude({MEDIUM.smallest: math.nan, MEDIUM.largest: 1.0}, constraints)
 
 
 def test_a_narrow_limit_still_fills_the_population():
@@ -163,12 +139,7 @@ def test_an_impossible_limit_evaluates_nothing():
 
 def test_the_front_of_hand_drawn_points():
     points = [(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.5, 2.5), (2.0, 2.2), (4.0, 1.0)]
-    candidates = [
-        Candidate(
-            arch=MEDIUM.smallest, loss=loss, predicted_ms=ms, num_parameters=10, size_bytes=40
-        )
-        for ms, loss in points
-    ]
+    candidates = [scored(MEDIUM.smallest, loss, predicted_ms=ms) for ms, loss in points]
     front = [(c.predicted_ms, c.loss) for c in pareto_front(candidates)]
     assert front == [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
 

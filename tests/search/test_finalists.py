@@ -1,19 +1,16 @@
 import numpy as np
 import pytest
-from search_problem import CONFIG, MEDIUM, Problem
+from search_problem import CONFIG, MEDIUM, Problem, scored
 
 from mosdeploy.config import load_recipe
 from mosdeploy.errors import InfeasibleError
-from mosdeploy.records import Candidate, Limits
+from mosdeploy.records import Limits
 from mosdeploy.search import (
     Evolution,
     choose_winner,
     evolve,
     finalists,
-    finalists_to_train,
     is_safe,
-    largest_of_each_depth,
-    size_of,
 )
 
 LIMITS = Limits(max_latency_ms=12.0)
@@ -29,13 +26,13 @@ def candidates_of(points):
     rng = np.random.default_rng(0)
     archs = list(dict.fromkeys(MEDIUM.sample(rng) for _ in range(2 * len(points))))
     return [
-        Candidate(
-            arch=arch,
-            loss=loss,
+        scored(
+            arch,
+            loss,
             predicted_ms=predicted_ms,
             measured_ms=measured_ms,
-            num_parameters=10,
             size_bytes=40,
+            memory_bytes=40,
         )
         for arch, (predicted_ms, loss, measured_ms) in zip(archs, points, strict=False)
     ]
@@ -69,41 +66,6 @@ def test_a_single_finalist_goes_below_the_limit_after_others(evolution):
     assert second.predicted_ms <= 12.0 * (1 - 0.2)
 
 
-def test_the_largest_of_each_depth(evolution):
-    chosen = largest_of_each_depth(evolution.ranked, 3, MEDIUM.depths)
-    depths = [MEDIUM.depths(c.arch) for c in chosen]
-    assert len(set(depths)) == 3
-    for candidate, depth in zip(chosen, depths, strict=True):
-        assert depth == (len(candidate.arch.encoder_layers), len(candidate.arch.decoder_layers))
-        alike = [c for c in evolution.ranked if MEDIUM.depths(c.arch) == depth]
-        assert size_of(candidate) == max(map(size_of, alike))
-    assert [size_of(c) for c in chosen] == sorted(map(size_of, chosen), reverse=True)
-    others = largest_of_each_depth(evolution.ranked, 3, MEDIUM.depths, exclude={depths[0]})
-    assert others[:2] == chosen[1:]
-
-
-def test_half_of_what_is_trained_has_low_losses_and_half_is_large_and_of_other_depths():
-    shapes = [(1, 5), (1, 3), (2, 4), (2, 8), (3, 2), (3, 7)]
-    points = [(9.0, 1.0 + i, 9.0) for i in range(6)]
-    found = [
-        c.model_copy(update={"num_body_parameters": size})
-        for c, (_, size) in zip(candidates_of(points), shapes, strict=True)
-    ]
-    # the first was widened from the second
-    found[0] = found[0].model_copy(update={"narrow_loss": found[1].loss, "loss": 2.01})
-    layers = {c.arch: (depth,) for c, (depth, _) in zip(found, shapes, strict=True)}
-    assert finalists_to_train(found, found, 3, layers.__getitem__) == [found[i] for i in (0, 2, 5)]
-    others = finalists_to_train(found, found, 3, layers.__getitem__, exclude={(3,)})
-    assert others == [found[0], found[2]]
-
-
-def test_what_finalists_came_to_alone_counts_before_what_they_inherited():
-    first, second, third = candidates_of([(9.0, 1.0, 9.0), (9.0, 2.0, 9.0), (9.0, 3.0, 9.0)])
-    second = second.model_copy(update={"trained_loss": 5.0})
-    third = third.model_copy(update={"trained_loss": 4.0})
-    assert choose_winner([first, second, third], Limits(max_latency_ms=10.0)) == third
-
-
 def test_the_winner_is_the_best_within_the_limit_as_measured():
     points = [(9.0, 1.0, 10.1), (9.5, 1.5, None), (8.0, 2.0, 10.0), (7.0, 3.0, 7.0)]
     assert choose_winner(candidates_of(points), Limits(max_latency_ms=10.0)).loss == 2.0
@@ -117,23 +79,25 @@ def test_of_equal_ones_the_faster_wins():
     assert choose_winner([first, faster], Limits(max_latency_ms=10.0)) == faster
 
 
-def test_so_near_the_limit_that_none_is_safe_a_wider_one_is_not_worth_its_time():
+@pytest.mark.parametrize(("layers", "width", "is_worth_it"), [(2, 384, False), (3, 192, True)])
+def test_so_near_the_limit_that_none_is_safe_more_layers_are_worth_their_time_alone(
+    layers, width, is_worth_it
+):
     space = load_recipe("minilm-l6").space
-    narrow, wide = (
-        Candidate(
-            arch=space.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": width, "heads": 6}),
-            loss=1.0,
-            narrow_loss=0.9,
-            predicted_ms=9.0,
+    small, large = (
+        scored(
+            space.repeated({"embed_dim": 384, "layers": depth, "ffn_dim": ffn, "heads": 6}),
+            1.0,
+            base_loss=0.9,
             measured_ms=ms,
-            num_parameters=width,
-            size_bytes=40,
+            num_body_parameters=ffn,
         )
-        for width, ms in ((192, 9.8), (384, 9.9))
+        for depth, ffn, ms in ((2, 192, 9.8), (layers, width, 9.9))
     )
     limits = Limits(max_latency_ms=10.0)
-    assert choose_winner([narrow, wide], limits, margin=0.03) == narrow
-    assert choose_winner([narrow, wide], limits) == wide
+    chosen = choose_winner([small, large], limits, margin=0.03)
+    assert chosen == (large if is_worth_it else small)
+    assert choose_winner([small, large], limits) == large
 
 
 def test_a_limit_is_kept_by_more_than_the_noise():
@@ -151,7 +115,6 @@ def test_the_winner_keeps_the_other_limits_too():
     with pytest.raises(InfeasibleError, match=r"fastest took 7 ms; raise the limit"):
         choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_size_bytes=39))
     with pytest.raises(InfeasibleError, match="raise the limit"):
-        # a record that does not tell the memory: at least the bundle of 40 bytes
         choose_winner(candidates_of([(7.0, 3.0, 7.0)]), Limits(max_memory_bytes=39))
 
 
@@ -216,23 +179,6 @@ def test_a_limit_on_the_encoder_counts_no_table():
     (found,) = candidates_of([(7.0, 3.0, 7.0)])
     found = found.model_copy(update={"num_body_parameters": 5})
     assert choose_winner([found], Limits(max_body_parameters=5)) == found
-
-
-def test_so_near_the_limit_that_none_is_safe_a_deeper_one_is_worth_its_time():
-    space = load_recipe("minilm-l6").space
-    shallow, deep = (
-        Candidate(
-            arch=space.repeated({"embed_dim": 384, "layers": depth, "ffn_dim": 192, "heads": 6}),
-            loss=1.0,
-            narrow_loss=0.9,
-            predicted_ms=9.0,
-            measured_ms=ms,
-            num_parameters=10,
-            size_bytes=40,
-        )
-        for depth, ms in ((2, 9.8), (3, 9.9))
-    )
-    assert choose_winner([shallow, deep], Limits(max_latency_ms=10.0), margin=0.03) == deep
 
 
 def test_of_what_is_fast_enough_the_front_comes_first_and_of_what_is_not_the_best():

@@ -28,7 +28,6 @@ FAMILY = Family(
     },
     open_bundle=deferred(__name__, "bundle:open_bundle"),
     describe_page=deferred(__name__, "page:describe_page"),
-    latency_formats={},
     plan_run=deferred(__name__, "plan:plan_run"),
     check_checkpoint=deferred(__name__, "teacher:check_checkpoint"),
 )

@@ -25,7 +25,6 @@ FAMILY = Family(
     formats={},
     open_bundle=deferred(__name__, "bundle:open_bundle"),
     describe_page=deferred(__name__, "page:describe_page"),
-    latency_formats={"hat": deferred(__name__, "hat:import_hat")},
     distill=deferred(__name__, "teacher:distill"),
     plan_run=deferred(__name__, "plan:plan_run"),
 )

@@ -83,6 +83,7 @@ def _of_task(found: SearchResult, state: TrainedRun) -> SearchResult:
             num_parameters=own.num_parameters,
             num_body_parameters=own.num_body_parameters,
             size_bytes=own.size_bytes,
+            memory_bytes=own.memory_bytes,
         )
 
     return found.model_copy(

@@ -32,7 +32,6 @@ FAMILY = Family(
     formats={},
     open_bundle=deferred(__name__, "bundle:CipherModel"),
     describe_page=deferred(__name__, "bundle:describe_page"),
-    latency_formats={},
 )
 
 

@@ -67,8 +67,7 @@ def make_folder(root: Path) -> None:
 def search_made_up() -> dict[str, object]:
     """A predictor of made-up times, and a search by made-up losses, without a run folder."""
     from mosdeploy.config.sections import SearchConfig
-    from mosdeploy.latency.facts import FitFacts
-    from mosdeploy.latency.predictor import LatencyPredictor
+    from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
     from mosdeploy.records import Limits
     from mosdeploy.search import Cost, SearchOracle, evolve
     from mosdeploy.spaces import ModelSpec
@@ -82,7 +81,7 @@ def search_made_up() -> dict[str, object]:
     facts = FitFacts(device="rpi")
     predictor = LatencyPredictor.fit(spec, genes, latency_ms, facts=facts, try_mlp=False)
     oracle = SearchOracle(
-        losses=lambda archs, _: [1 / spec.num_parameters(arch) for arch in archs],
+        losses=lambda archs: [1 / spec.num_parameters(arch) for arch in archs],
         cost=lambda arch: Cost(spec.num_parameters(arch), 0, 0, 0),
         predict_ms=predictor.predict,
     )

@@ -1,4 +1,4 @@
-"""The winner of a search is timed again before it is one."""
+"""Which finalists are measured, what they correct, and the winner, which is timed twice."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_problem import MEDIUM
+from search_problem import MEDIUM, scored
 from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
-from mosdeploy.pipeline.finalist_timing import FinalistTiming
-from mosdeploy.pipeline.verified import FinalistVerification, first_evolution
+from mosdeploy.pipeline.finalists import FinalistMeasurement, FinalistTiming, initial_search
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.workspace import Workspace
 
@@ -26,7 +25,9 @@ def candidate(loss: float, measured_ms: float | None) -> Candidate:
         loss=loss,
         predicted_ms=9.0,
         num_parameters=1,
+        num_body_parameters=1,
         size_bytes=1,
+        memory_bytes=1,
         measured_ms=measured_ms,
     )
 
@@ -60,7 +61,7 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         evolve: Any = None
         limits = Limits(max_latency_ms=10.0)
         timing = FinalistTiming(context, "dev", noise=noise)
-        task = FinalistVerification(timing, limits, evolution, None, evolve, measured=measured)
+        task = FinalistMeasurement(timing, limits, evolution, None, evolve, measured=measured)
         winner = task._winner_timed_again()
         assert winner in task.measured
         return order.index(winner.arch), looks
@@ -135,7 +136,7 @@ class Ladder:
             x.model_copy(update={"measured_ms": self.times[x.arch] * self.factor}) for x in chosen
         ]
 
-    def verification(self, monkeypatch: pytest.MonkeyPatch) -> FinalistVerification:
+    def measurement(self, monkeypatch: pytest.MonkeyPatch) -> FinalistMeasurement:
         monkeypatch.setattr(FinalistTiming, "timed", lambda _, *asked: self.timed(*asked))
         config = SimpleNamespace(
             workload=SimpleNamespace(name="load"),
@@ -149,7 +150,7 @@ class Ladder:
             to_rows=lambda genes: genes, half_width=lambda rows: [0.6] * len(rows)
         )
         limits = Limits(max_latency_ms=10.0)
-        return FinalistVerification(
+        return FinalistMeasurement(
             FinalistTiming(context, "dev"),
             limits,
             self.evolve(1.0),
@@ -176,7 +177,7 @@ def test_the_winner_uses_the_limit_wherever_the_device_is(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ladder = Ladder(tmp_path, factor, factor)
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     winner, measured = task.run()
     assert winner.measured_ms == pytest.approx(ladder.best_ms(factor, 0.03))  # as the docs say
     assert len(measured) <= 12
@@ -193,7 +194,7 @@ def test_a_first_round_on_a_busy_device_does_not_count_in_later_ones(
     slow: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ladder = Ladder(tmp_path, slow, 1.0)
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     rounds: list[list[Candidate]] = []
 
     def timed(chosen: list[Candidate], path: Path) -> list[Candidate]:
@@ -221,7 +222,7 @@ def test_the_level_is_that_of_the_quietest_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ladder = Ladder(tmp_path, factors[0], factors[-1])
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     rounds: list[Path] = []
 
     def timed(chosen: list[Candidate], path: Path) -> list[Candidate]:
@@ -252,7 +253,7 @@ def test_a_winner_far_below_the_limit_is_not_the_last_word(
 ) -> None:
     """Two thirds of the limit, and half of it, were used by winners of a single pass."""
     ladder = Ladder(tmp_path, 1.0, 1.0)
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     task.timing.noise = noise
     factor = iter(factors)
 
@@ -272,7 +273,7 @@ def test_a_winner_is_told_with_the_level_that_the_search_ends_with(
     ladder = Ladder(tmp_path, 1.6, 1.0)
     fastest = sorted(ladder.times.items(), key=lambda item: item[1])[:30]
     ladder.times = dict(fastest)  # the best of all leaves much of the limit
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     winner, measured = task.run()
     assert (winner.arch, winner.measured_ms) == (
         fastest[-1][0],
@@ -286,21 +287,21 @@ def test_of_a_device_that_becomes_slower_others_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ladder = Ladder(tmp_path, 1.0, 1.5)
-    task = ladder.verification(monkeypatch)
+    task = ladder.measurement(monkeypatch)
     winner, _ = task.run()
     assert winner.measured_ms == pytest.approx(ladder.best_ms(1.5, task.timing.noise))
     assert ladder.levels == [1.0, pytest.approx(1.5)]
     # slower once more: it is not run after for ever
     ladder = Ladder(tmp_path, 1.0, 100.0)
     with pytest.raises(InfeasibleError):
-        ladder.verification(monkeypatch).run()
+        ladder.measurement(monkeypatch).run()
 
 
 @pytest.mark.parametrize(("noise", "level"), [(0.03, 1.05), (0.06, 1.0)])
 def test_what_lies_within_the_noise_corrects_no_prediction(
     noise: float, level: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = Ladder(tmp_path, 1.05, 1.05).verification(monkeypatch)
+    task = Ladder(tmp_path, 1.05, 1.05).measurement(monkeypatch)
     task.timing = FinalistTiming(task.context, "dev", noise=noise)
     task._measure_finalists()
     assert task.level == pytest.approx(level)
@@ -310,19 +311,18 @@ def test_finalists_are_compared_as_the_last_search_compares_them(tmp_path: Path)
     """A deeper one that stood by the best loss of the first search stands by that of the next."""
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
     deep, gone = (
-        x.model_copy(update={"narrow_loss": 2.9})
-        for x in (candidate(3.0, 4.5), candidate(3.1, 4.5))
+        x.model_copy(update={"base_loss": 2.9}) for x in (candidate(3.0, 4.5), candidate(3.1, 4.5))
     )
     best = candidate(2.8, None)
-    found: Any = SimpleNamespace(ranked=[deep.model_copy(update={"narrow_loss": 2.8}), best])
+    found: Any = SimpleNamespace(ranked=[deep.model_copy(update={"base_loss": 2.8}), best])
     limits = Limits(max_latency_ms=10.0)
-    task = FinalistVerification(
+    task = FinalistMeasurement(
         FinalistTiming(context, "dev"), limits, found, None, lambda *_: found
     )
     task.measured = [deep, gone]
     task._ratios = [0.5]
     task._correct_predictions()
-    assert [x.narrow_loss for x in task.measured] == [2.8, 2.9]
+    assert [x.base_loss for x in task.measured] == [2.8, 2.9]
     assert [x.measured_ms for x in task.measured] == [4.5, 4.5]
 
 
@@ -359,9 +359,7 @@ def test_predictions_of_memory_are_corrected_by_what_the_finalists_took(
         files=Workspace(tmp_path), config=config, progress=KeptProgress()
     )
     limits = Limits(max_memory_bytes=40)
-    task = FinalistVerification(
-        FinalistTiming(context, "dev"), limits, evolve(1.0, 0), None, evolve
-    )
+    task = FinalistMeasurement(FinalistTiming(context, "dev"), limits, evolve(1.0, 0), None, evolve)
     winner, _ = task.run()
     # of the two times the most memory counts
     assert (winner.memory_bytes, winner.measured_memory_bytes) == (34, 40)
@@ -377,7 +375,7 @@ def test_where_nothing_is_predicted_to_keep_the_corrected_limit_it_is_told(tmp_p
     context: Any = SimpleNamespace(files=Workspace(tmp_path), progress=KeptProgress())
     limits = Limits(max_memory_bytes=40)
     nothing: Any = None
-    task = FinalistVerification(FinalistTiming(context, "dev"), limits, nothing, None, evolve)
+    task = FinalistMeasurement(FinalistTiming(context, "dev"), limits, nothing, None, evolve)
     sizes = {"memory_bytes": 30, "measured_memory_bytes": 50}
     task.measured = [candidate(1.0, 9.0).model_copy(update=sizes)]
     task._correct_predictions()
@@ -385,53 +383,6 @@ def test_where_nothing_is_predicted_to_keep_the_corrected_limit_it_is_told(tmp_p
         "nothing is so small; going on with what was found before"
     )
     assert task.excess_bytes == 0
-
-
-def test_finalists_of_other_depths_are_trained_and_the_best_of_them_wins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = {MEDIUM.sample(np.random.default_rng(i)) for i in range(200)}
-    # the smaller the better, as a supernet says that has learned its smallest subnets alone
-    ranked = tuple(
-        candidate(1.0, None).model_copy(
-            update={"arch": arch, "loss": float(i), "num_body_parameters": i, "predicted_ms": 8.0}
-        )
-        for i, arch in enumerate(sorted(drawn, key=lambda arch: (MEDIUM.depths(arch), arch.key)))
-    )
-    evolution: Any = SimpleNamespace(ranked=ranked, front=ranked[:4])
-
-    def timed(self: FinalistTiming, chosen: list[Candidate], path: Path) -> list[Candidate]:
-        return [x.model_copy(update={"measured_ms": x.predicted_ms}) for x in chosen]
-
-    trained: list[Any] = []
-
-    def train(archs: Sequence[Any]) -> list[float]:
-        trained.extend(archs)
-        return [1.0 / sum(MEDIUM.depths(arch)) for arch in archs]
-
-    monkeypatch.setattr(FinalistTiming, "timed", timed)
-    config = SimpleNamespace(
-        workload=SimpleNamespace(name="load"),
-        search=SimpleNamespace(finalists=4),
-        space=MEDIUM,
-    )
-    context: Any = SimpleNamespace(
-        files=Workspace(tmp_path), config=config, progress=KeptProgress()
-    )
-    task = FinalistVerification(
-        FinalistTiming(context, "dev"), Limits(max_latency_ms=10.0), evolution, None,
-        lambda *_: evolution, train=train,
-    )  # fmt: skip
-    winner, measured = task.run()
-    depths = [MEDIUM.depths(arch) for arch in trained]
-    # of the two of lowest inherited loss that were measured first, the lower comes first
-    assert trained[0] == ranked[0].arch
-    deepest = sorted({MEDIUM.depths(arch) for arch in drawn})[-2:]
-    assert set(depths) == {MEDIUM.depths(ranked[0].arch), *deepest}
-    # no more are measured than are trained
-    assert len(measured) == len(trained) == 4
-    assert MEDIUM.depths(winner.arch) == deepest[-1]
-    assert winner.trained_loss == min(c.trained_loss for c in measured if c.trained_loss)
 
 
 @pytest.mark.parametrize(
@@ -461,8 +412,77 @@ def test_a_first_search_goes_no_further_down_than_the_interval(
     limits = Limits(max_latency_ms=limit_ms)
     if level is None:
         with pytest.raises(InfeasibleError):
-            first_evolution(context, limits, predictor, evolve)
+            initial_search(context, limits, predictor, evolve)
         assert levels == [1.0]
     else:
-        assert first_evolution(context, limits, predictor, evolve)[1] == pytest.approx(level)
+        assert initial_search(context, limits, predictor, evolve)[1] == pytest.approx(level)
         assert levels == [1.0, pytest.approx(level)]
+
+
+# -- rounds
+
+
+ARCHS = list(dict.fromkeys(MEDIUM.sample(np.random.default_rng(i)) for i in range(40)))
+
+
+def ranked_at(i: int, **changes: Any) -> Candidate:
+    """The i-th best."""
+    return scored(ARCHS[i], float(i), **{"predicted_ms": 9.0, **changes})
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> Any:
+    """Make a verification within 10 ms and 40 bytes, whose predictor errs by more than the largest
+    step.
+    """
+
+    def rounds(
+        ranked: Sequence[Candidate], measured: Sequence[Candidate], count: int = 2
+    ) -> FinalistMeasurement:
+        config = SimpleNamespace(
+            search=SimpleNamespace(finalists=count), space=SimpleNamespace(genes=list)
+        )
+        context: Any = SimpleNamespace(config=config)
+        predictor: Any = SimpleNamespace(to_rows=list, half_width=lambda rows: [0.6] * len(rows))
+        evolution: Any = SimpleNamespace(ranked=tuple(ranked), front=tuple(ranked))
+        evolve: Any = None
+        timing = FinalistTiming(context, "dev", noise=0.05)
+        limits = Limits(max_latency_ms=10.0, max_memory_bytes=40)
+        return FinalistMeasurement(
+            timing, limits, evolution, predictor, evolve, measured=list(measured)
+        )
+
+    return rounds
+
+
+@pytest.mark.parametrize(("attempt", "last_ms"), [(1, 7.0), (2, 5.0), (3, 2.0)])
+def test_each_round_goes_a_step_further_below_the_limit(
+    rounds: Any, attempt: int, last_ms: float
+) -> None:
+    ranked = [ranked_at(i, predicted_ms=10.0 - i) for i in range(10)]
+    chosen = rounds(ranked, [])._next_finalists(attempt)
+    assert [c.predicted_ms for c in chosen] == [10.0, last_ms]
+
+
+def test_better_ones_are_measured_if_they_may_keep_the_limit_by_the_noise(rounds: Any) -> None:
+    ranked = [ranked_at(i, predicted_ms=ms) for i, ms in enumerate((9.6, 9.5, 5.0, 4.0))]
+    safe = ranked[2].model_copy(update={"measured_ms": 5.0, "measured_memory_bytes": 40})
+    assert rounds(ranked, [safe])._next_finalists(2) == [ranked[1]]
+
+
+def test_the_most_memory_above_what_was_predicted_is_the_excess(rounds: Any) -> None:
+    pairs = [(42, 40), (45, 35), (39, 38)]
+    measured = [
+        ranked_at(i, measured_memory_bytes=taken, memory_bytes=predicted)
+        for i, (taken, predicted) in enumerate(pairs)
+    ]
+    assert rounds([], measured)._measured_excess() == 10
+    # all within the limit: nothing to correct
+    assert rounds([], measured[2:])._measured_excess() == 0
+
+
+def test_what_was_measured_is_not_among_the_better_ones(rounds: Any) -> None:
+    ranked = [ranked_at(i) for i in range(4)]
+    slow = ranked[0].model_copy(update={"measured_ms": 11.0})
+    safe = ranked[3].model_copy(update={"measured_ms": 9.0})
+    assert rounds(ranked, [slow, safe])._next_finalists(2) == ranked[1:3]

@@ -23,7 +23,7 @@ from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.locks import locked
-from mosdeploy.pipeline.collect import CollectRequest, CollectResult, collect
+from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.printable import milliseconds
 from mosdeploy.records import SessionRecord
 from mosdeploy.run_folder.context import Context, Progress, SilentProgress
@@ -305,7 +305,7 @@ def test_where_nothing_was_left_no_board_is_asked(
         opened_sessions.append(profile.name)
         raise DeviceError("unplugged")
 
-    monkeypatch.setattr("mosdeploy.pipeline.collect.lasting_device", unreachable)
+    monkeypatch.setattr("mosdeploy.pipeline.measuring.collect.lasting_device", unreachable)
     progress = KeptProgress()
     collect_again(folder, progress)
     assert "could not be removed" in progress.messages[0]

@@ -22,7 +22,7 @@ from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.errors import DeviceError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
-from mosdeploy.pipeline.recorder import ProfileRecorder
+from mosdeploy.pipeline.measuring.recorder import ProfileRecorder
 from mosdeploy.records import DeviceState, LatencyContext, Measurement, Timing
 from mosdeploy.spaces.translation import TranslationWorkload
 
@@ -32,7 +32,9 @@ STATE = DeviceState(packages={"numpy": "2.1", "onnxruntime-gpu": "1.20.0"})
 
 
 def measurement(median_ms: float) -> Measurement:
-    timing = Timing(median_ms=median_ms, p90_ms=median_ms, minimum_ms=median_ms, repeats=10)
+    timing = Timing(
+        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
+    )
     return Measurement(total=timing)
 
 
@@ -53,6 +55,7 @@ def dataset(tmp_path: Path) -> LatencyDataset:
         workload=TranslationWorkload(),
         space_sha256="",
         vocab_size=50,
+        graph_sha256="",
     )
     return LatencyDataset.open(tmp_path / "latency.jsonl", context)
 

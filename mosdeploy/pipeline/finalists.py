@@ -1,49 +1,113 @@
-"""The winner of a search as the device says: finalists measured there, the winner timed again."""
+"""Finalists of a search: measured on the device, the winner twice."""
 
 import contextlib
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.units import Statistic
 from ..errors import InfeasibleError
 from ..printable import byte_size
 from ..records import Candidate, Limits
 from ..run_folder.context import Context
-from ..spaces.genes import ArchConfig
-from .finalist_timing import FinalistTiming
+from ..run_folder.devices import run_profile
+from ..run_folder.predictors import recent_cutoff
+from .measuring.collect import CollectRequest, collect
 
 if TYPE_CHECKING:
+    from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
     from ..search import Evolution
 
-MAX_ROUNDS = 3
-"""How often finalists are measured: further ones when none of those before kept the limit by more
-than the noise of the device, or when better ones are expected to.
+MIN_NOISE = 0.03
+"""What timings at different times differ by at least, as a share, whatever the spread within a few
+minutes says: of 60 later ones of 30 winners (docs/reliability.md) 55 lay below it.
 """
+MAX_ROUNDS = 3
+"""How often finalists are measured."""
 MAX_STEP = 0.25
 """How far below the limit the first finalists go at most, as a share, whatever a predictor's error:
 further ones know from these how far off it is.
 """
 UNUSED = 0.2
-"""What may remain of a limit beside the noise, as a share: where a winner leaves more, and better
-ones are expected to keep the limit after all, they are measured.
-"""
+"""Share of a limit beside the noise: where a winner leaves more, better ones are measured."""
 ROOM = 0.05
 """How far below the limit the fastest subnet is put where it is predicted above it, as a share: its
 neighbours are then within the limit too.
 """
 
+Evolve = Callable[[float, int], "Evolution"]
+"""A search with predicted latencies times a level, and so many bytes of memory beside them."""
 
-def first_evolution(
-    context: Context,
-    limits: Limits,
-    predictor: "LatencyPredictor | None",
-    evolve: "Callable[[float, int], Evolution]",
+
+@dataclass
+class FinalistTiming:
+    """Timings of one search on one device."""
+
+    context: Context
+    device: str
+    statistic: Statistic = "median"
+    noise: float = MIN_NOISE
+    since: datetime = field(default_factory=recent_cutoff)
+    _asked: dict[Path, list[str]] = field(default_factory=dict)
+
+    @property
+    def first_path(self) -> Path:
+        """Dataset of the first timings."""
+        return self.context.files.verified_path(self.device, self.context.config.workload.name)
+
+    @property
+    def again_path(self) -> Path:
+        """Dataset of the second timings, of a winner and of the next one."""
+        return self.context.files.timed_again_path(self.device, self.context.config.workload.name)
+
+    def timed(self, chosen: Sequence[Candidate], path: Path) -> list[Candidate]:
+        """Return candidates with times of a dataset; those without a recent one are measured."""
+        is_first = path not in self._asked
+        asked = self._asked.setdefault(path, [])
+        asked += [candidate.arch.key for candidate in chosen]
+        request = CollectRequest(
+            run_profile(self.context.files.root, self.device).timed_for(self.statistic),
+            [candidate.arch for candidate in chosen],
+            path,
+            # what was measured in this search has to stay comparable
+            renew=is_first,
+            look=is_first,
+            since=self.since,
+        )
+        dataset = collect(self.context, request).dataset
+        self.noise = max(self.noise, _noise_of(dataset, asked, self.statistic))
+        timed = []
+        for candidate in chosen:
+            measurement = dataset.measured[candidate.arch.key].measurement
+            found = {
+                "measured_ms": measurement.figure_ms(self.statistic),
+                "measured_memory_bytes": measurement.memory_bytes,
+            }
+            timed.append(candidate.model_copy(update=found))
+        return timed
+
+
+def _noise_of(dataset: "LatencyDataset", keys: Sequence[str], statistic: Statistic) -> float:
+    """Return how far apart repeats lie, as a share, in the sessions of some architectures."""
+    from ..latency.calibration import noise_floor_percent
+
+    measured = dataset.measured
+    # `profile --renew` may have put away what was measured before
+    names = {measured[key].session for key in keys if key in measured}
+    sessions = [session for session in dataset.sessions if session.session in names]
+    return (noise_floor_percent(sessions, statistic=statistic) or 0.0) / 100
+
+
+def initial_search(
+    context: Context, limits: Limits, predictor: "LatencyPredictor | None", evolve: Evolve
 ) -> "tuple[Evolution, float]":
-    """What a search sees first, and its level: 1 or, where nothing is predicted to keep the latency
-    limit, a lower one, at which subnets are that may keep it as measured.
+    """Search at level 1 or, where nothing is predicted to keep the latency limit, at a lower level
+    that lies within the predictor's interval.
     """
     try:
         return evolve(1.0, 0), 1.0
@@ -65,15 +129,14 @@ def first_evolution(
 
 
 @dataclass
-class FinalistVerification:
+class FinalistMeasurement:
     """Finalists of one search on one device."""
 
     timing: FinalistTiming
     limits: Limits
     evolution: "Evolution"
     predictor: "LatencyPredictor | None"
-    evolve: "Callable[[float, int], Evolution]"
-    train: "Callable[[Sequence[ArchConfig]], list[float]] | None" = None
+    evolve: Evolve
     measured: list[Candidate] = field(default_factory=list)
     level: float = 1.0
     excess_bytes: int = 0
@@ -82,33 +145,31 @@ class FinalistVerification:
 
     @property
     def context(self) -> Context:
-        """The run folder, and who is told of progress."""
+        """The run folder under work."""
         return self.timing.context
 
     def run(self) -> tuple[Candidate, list[Candidate]]:
-        """Measure; returns the winner and all that were measured."""
+        """Measure finalists; return the winner and all that were measured."""
+        winner = None
         try:
-            winner = self._winner_of_a_pass()
+            winner = self._measure_and_choose()
             if not self._leaves_much(winner):
                 return winner, self.measured
         except InfeasibleError:
             if not self._drifts:
                 raise
-            winner = None
         # between the two timings the device has become slower, or quieter again
         drift = statistics.median(self._drifts)
         self._ratios = [ratio * drift for ratio in self._ratios]
         self._correct_predictions()
         if winner is None or self._next_finalists(attempt=1):
-            winner = self._winner_of_a_pass()
-        # as it stands beside what is predicted now
+            winner = self._measure_and_choose()
+        # with the prediction as it is corrected now
         known = {candidate.arch: candidate for candidate in self.measured}
         return known[winner.arch], self.measured
 
-    def _winner_of_a_pass(self) -> Candidate:
+    def _measure_and_choose(self) -> Candidate:
         self._measure_finalists()
-        if self.train is not None:
-            self._train_finalists(self.train)
         return self._winner_timed_again()
 
     def _leaves_much(self, winner: Candidate) -> bool:
@@ -116,8 +177,8 @@ class FinalistVerification:
         return (winner.measured_ms or 0.0) < (1 - UNUSED) * most_ms
 
     def _measure_finalists(self) -> None:
-        """In bounded rounds, until one keeps the limit by more than the noise and no better one is
-        expected to.
+        """Measure in bounded rounds, until one keeps the limit by more than the noise and no better
+        one is expected to.
         """
         for attempt in range(1, MAX_ROUNDS + 1):
             chosen = self._next_finalists(attempt)
@@ -137,30 +198,26 @@ class FinalistVerification:
                 self._correct_predictions()
 
     def _next_finalists(self, attempt: int) -> list[Candidate]:
-        """Each round goes further below the limit than the one before, until one keeps it; then
-        better ones that are expected to keep it, and if finalists are trained, the largest
-        of other depths.
+        """Choose finalists further and further below the limit, until one keeps it; then better
+        ones that are expected to keep it.
         """
-        from ..search import choose_winner, finalists, finalists_to_train, inherited_quality
+        from ..search import choose_winner, finalists, is_safe, quality
 
-        config = self.context.config
-        count = config.search.finalists
+        count = self.context.config.search.finalists
         known = {candidate.arch.key for candidate in self.measured}
-        left = [c for c in self.evolution.ranked if c.arch.key not in known]
-        safe = self._safe()
+        safe = [c for c in self.measured if is_safe(c, self.limits, self.timing.noise)]
         if not safe:
             margin = attempt * min(self._predictor_error, MAX_STEP)
-            if self.train is not None:
-                count = max(1, count // 2)
             return finalists(self.evolution, self.limits, count, exclude=known, margin=margin)
         best = choose_winner(safe, self.limits)
         limit_ms = self.limits.max_latency_ms or math.inf
-        fast = [c for c in left if (c.predicted_ms or 0.0) * (1 + self.timing.noise) <= limit_ms]
-        better = [c for c in fast if inherited_quality(c) < inherited_quality(best)]
-        if self.train is not None:
-            depths = config.space.depths
-            taken = {depths(c.arch) for c in safe}
-            return finalists_to_train(better, fast, max(0, count - len(safe)), depths, taken)
+        better = [
+            c
+            for c in self.evolution.ranked
+            if c.arch.key not in known
+            and (c.predicted_ms or 0.0) * (1 + self.timing.noise) <= limit_ms
+            and quality(c) < quality(best)
+        ]
         return better[:count]
 
     @property
@@ -172,30 +229,6 @@ class FinalistVerification:
         rows = self.predictor.to_rows(self.context.config.space.genes(front))
         half_widths = self.predictor.half_width(rows)
         return math.expm1(statistics.median(half_widths))
-
-    def _safe(self) -> list[Candidate]:
-        """Those that keep the limits as measured, by more than the noise."""
-        from ..search import is_safe
-
-        return [c for c in self.measured if is_safe(c, self.limits, self.timing.noise)]
-
-    def _train_finalists(self, train: "Callable[[Sequence[ArchConfig]], list[float]]") -> None:
-        """Half of those that keep the limits by their inherited loss, half by size."""
-        from ..search import inherited_quality, size_of
-
-        count = self.context.config.search.finalists
-        safe = sorted(self._safe(), key=inherited_quality)
-        half = (count + 1) // 2
-        others = sorted(safe[half:], key=size_of, reverse=True)
-        chosen = [*safe[:half], *others][:count]
-        if len(chosen) < 2:
-            return
-        losses = dict(
-            zip((c.arch.key for c in chosen), train([c.arch for c in chosen]), strict=True)
-        )
-        self.measured = [
-            c.model_copy(update={"trained_loss": losses.get(c.arch.key)}) for c in self.measured
-        ]
 
     def _correct_predictions(self) -> None:
         """Search again where the device is not as predicted, by more than its noise."""
@@ -216,36 +249,41 @@ class FinalistVerification:
             self.evolution = self.evolve(level, excess_bytes)
         except InfeasibleError as error:
             self.context.progress.say(f"{error}; going on with what was found before")
-        else:
-            # a finalist of before stands beside those that are found now, on the front too
-            rescaled = [_rescaled(c, level / self.level) for c in self.measured]
-            compared = {c.arch: c.narrow_loss for c in self.evolution.ranked}
-            self.measured = [
-                c.model_copy(update={"narrow_loss": compared.get(c.arch, c.narrow_loss)})
-                for c in rescaled
-            ]
-            self.level = level
-            self.excess_bytes = excess_bytes
+            return
+        # earlier finalists are compared with those that are found now, on the front too
+        base_losses = {c.arch: c.base_loss for c in self.evolution.ranked}
+        measured = []
+        for candidate in self.measured:
+            ms = candidate.predicted_ms
+            update = {
+                "predicted_ms": ms if ms is None else ms * level / self.level,
+                "base_loss": base_losses.get(candidate.arch, candidate.base_loss),
+            }
+            measured.append(candidate.model_copy(update=update))
+        self.measured = measured
+        self.level = level
+        self.excess_bytes = excess_bytes
 
     def _measured_level(self) -> float:
+        """Return by what predictions are to be multiplied; the present level within the noise."""
         if not self._ratios or self.limits.max_latency_ms is None:
             return self.level
         level = statistics.median(self._ratios)
         return self.level if abs(math.log(level / self.level)) <= self.timing.noise else level
 
     def _measured_excess(self) -> int:
-        """Where a finalist takes more memory than the limit, the most that any took more than was
-        predicted of it: a process takes more than weights and activations.
+        """Where a finalist takes more memory than the limit, return the most that any took more
+        than predicted: a process takes more than weights and activations.
         """
         most = self.limits.max_memory_bytes
-        pairs = [(c.measured_memory_bytes or 0, c.memory_bytes or 0) for c in self.measured]
+        pairs = [(c.measured_memory_bytes or 0, c.memory_bytes) for c in self.measured]
         if most is None or all(measured <= most for measured, _ in pairs):
             return self.excess_bytes
         return max(measured - predicted for measured, predicted in pairs)
 
     def _winner_timed_again(self) -> Candidate:
-        """Of several noisy times the least that keeps the limit is lucky; so the winner, and the
-        next one beside it, are timed once more, until the winner is one that was.
+        """Time the winner and the next one again, until the winner is one that was: of several
+        noisy times the least that keeps the limit is lucky.
         """
         again: set[str] = set()
         while True:
@@ -258,13 +296,11 @@ class FinalistVerification:
                 chosen.append(self._best(left))
             again |= {candidate.arch.key for candidate in chosen}
             found = self.timing.timed(chosen, self.timing.again_path)
-            pairs = list(zip(chosen, found, strict=True))
-            self._drifts += [
-                of.measured_ms / c.measured_ms
-                for c, of in pairs
-                if of.measured_ms and c.measured_ms
-            ]
-            worse = {c.arch.key: _worse(c, of) for c, of in pairs}
+            worse = {}
+            for first, second in zip(chosen, found, strict=True):
+                if first.measured_ms and second.measured_ms:
+                    self._drifts.append(second.measured_ms / first.measured_ms)
+                worse[first.arch.key] = _worse(first, second)
             self.measured = [worse.get(c.arch.key, c) for c in self.measured]
 
     def _best(self, measured: Sequence[Candidate]) -> Candidate:
@@ -273,14 +309,8 @@ class FinalistVerification:
         return choose_winner(measured, self.limits, self.timing.noise, self.timing.statistic)
 
 
-def _rescaled(candidate: Candidate, ratio: float) -> Candidate:
-    if candidate.predicted_ms is None:
-        return candidate
-    return candidate.model_copy(update={"predicted_ms": candidate.predicted_ms * ratio})
-
-
 def _worse(first: Candidate, again: Candidate) -> Candidate:
-    """Of two timings of one candidate the longer time and the most memory; without a time, it
+    """Join two timings of one candidate: the longer time and the most memory; without a time, it
     cannot win.
     """
     if first.measured_ms is None or again.measured_ms is None:

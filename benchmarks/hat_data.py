@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from ...errors import ConfigError
-from ...latency.facts import FitFacts
-from ...latency.fitting import MIN_SAMPLES
-from ...latency.outliers import find_outlier_blocks, rows_outside
-from ...latency.predictor import LatencyPredictor
-from ...spaces import ModelSpec
-from ...spaces.spec import FloatArray
-from ...spaces.translation import TranslationSpace
-from ...storage import sha256_file
+from mosdeploy.errors import ConfigError
+from mosdeploy.latency.fitting import MIN_SAMPLES
+from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.latency.regression import fit_nonnegative
+from mosdeploy.records import RowBlock
+from mosdeploy.spaces import ModelSpec
+from mosdeploy.spaces.spec import FloatArray
+from mosdeploy.spaces.translation import TranslationSpace
+from mosdeploy.storage import sha256_file
 
 MEAN_COLUMNS = (
     "encoder_embed_dim",
@@ -52,6 +53,15 @@ below the smallest: means of few rows do not reach the ends.
 RUNTIME = "PyTorch eager (HAT's code)"
 """What HAT's `latency_dataset.py` times: its fairseq model, called layer by layer, not ONNX
 Runtime.
+"""
+
+
+WINDOW = 11
+"""Rows of the running median, and the least that make a block."""
+MIN_JUMP = 0.02
+MIN_JUMP_DEVIATIONS = 2.0
+"""A block's time lies this far from the rest: five standard deviations of the running median of
+ordinary rows.
 """
 
 
@@ -104,13 +114,6 @@ def read_hat(path: Path) -> HatData:
         latency_ms=data[:, len(MEAN_COLUMNS) :].sum(axis=1),
         sha256=sha256_file(path),
     )
-
-
-def import_hat(
-    path: Path, spec: ModelSpec, *, device: str, source: str = "", licence: str = ""
-) -> LatencyPredictor:
-    """Read a CSV file in HAT's format and fit a predictor on it, as `read_hat` and `fit_hat` do."""
-    return fit_hat(read_hat(path), spec, device=device, source=source, licence=licence)
 
 
 def fit_hat(
@@ -190,3 +193,41 @@ def _number(text: str | None, name: str, place: str) -> float:
     if not (np.isfinite(value) and value > 0):
         raise ConfigError(f"{place}: {name} is {text!r}; it must be a positive number")
     return value
+
+
+def find_outlier_blocks(
+    features: FloatArray, latency_ms: FloatArray, num_core: int
+) -> tuple[RowBlock, ...]:
+    """Find the runs of rows whose latency is off by a common factor."""
+    if len(latency_ms) < 4 * WINDOW:
+        return ()
+    model = fit_nonnegative(features, latency_ms, num_features=num_core)
+    # in logs a common factor is a shift; (N,)
+    residual = np.log(latency_ms / model.predict(features))
+    # the rows that the fit kept are the ordinary ones
+    residual -= np.median(residual[model.weights > 0])
+    # 1.4826 makes it a standard deviation, if the noise is Gaussian
+    deviation = 1.4826 * float(np.median(np.abs(residual)))
+    threshold = max(MIN_JUMP, MIN_JUMP_DEVIATIONS * deviation)
+    # a running median passes over single bad rows and keeps the edges of a block
+    padded = np.pad(residual, WINDOW // 2, mode="reflect")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
+    return tuple(
+        RowBlock(start=start, stop=stop, time_ratio=float(np.exp(np.median(residual[start:stop]))))
+        for start, stop in _runs(np.abs(smooth) > threshold)
+        if stop - start >= WINDOW
+    )
+
+
+def rows_outside(blocks: tuple[RowBlock, ...], num_rows: int) -> npt.NDArray[np.bool_]:
+    """Mask (num_rows,) of the rows in no block."""
+    outside = np.ones(num_rows, dtype=np.bool_)
+    for block in blocks:
+        outside[block.start : block.stop] = False
+    return outside
+
+
+def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First row of each run of marked rows, and the one after its last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from mosdeploy.latency.mlp import Layer, MlpEnsemble, fit_mlp
 from mosdeploy.record import parse
-from mosdeploy.regression.mlp import Layer, MlpEnsemble, fit_mlp
 
 
 @pytest.fixture(scope="module")

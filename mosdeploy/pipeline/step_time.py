@@ -1,8 +1,8 @@
 """What the time of a training step is worth in loss, where winners are trained for a time."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,8 @@ from ..spaces.genes import ArchConfig
 from .same_time import LEAST, MOST, step_ratios
 
 if TYPE_CHECKING:
-    from ..evaluation.step_time import StepTime
-    from ..search.evolution import Evolution
-    from ..search.oracle import LossesOf
+    from ..search.constraints import LossesOf
+    from ..search.step_time import StepTime
 
 NUM_SHAPES = 3
 """Architectures whose steps are timed beside the reference's, if no two are the same."""
@@ -34,10 +33,10 @@ MOST_READS = 5
 
 
 @dataclass(frozen=True)
-class TimeLoss:
+class StepTimePenalty:
     """What is added to the losses of architectures, in nats a target."""
 
-    worth: float
+    loss_per_log_step: float
     steps: int
     most_steps: float
     timed: "Callable[[], StepTime]"
@@ -48,36 +47,24 @@ class TimeLoss:
         return self.timed()
 
     def __call__(self, arch: ArchConfig) -> float:
-        """What is added; negative where steps are shorter than those of the reference."""
+        """Return what is added; negative where steps are shorter than those of the reference."""
         # no winner has more steps than these bounds allow, or fewer
         own = self.steps * min(max(1 / self.step_time(arch), LEAST), MOST)
-        return self.worth * math.log(min(self.steps, self.most_steps) / min(own, self.most_steps))
+        ratio = min(self.steps, self.most_steps) / min(own, self.most_steps)
+        return self.loss_per_log_step * math.log(ratio)
 
     def added(self, losses: "LossesOf") -> "LossesOf":
-        """The same losses with this added."""
+        """Return the same losses with the penalty added."""
 
-        def with_time(
-            archs: Sequence[ArchConfig], incumbents: Sequence[ArchConfig | None]
-        ) -> Iterable[float | None]:
-            own = [self(arch) for arch in archs]
-            pairs = zip(own, incumbents, strict=True)
-            beaten = [x if x is not None and self(x) <= mine else None for mine, x in pairs]
-            for loss, mine in zip(losses(archs, beaten), own, strict=True):
-                yield None if loss is None else loss + mine
+        def with_time(archs: Sequence[ArchConfig]) -> Iterator[float | None]:
+            for arch, loss in zip(archs, losses(archs), strict=True):
+                yield None if loss is None else loss + self(arch)
 
         return with_time
 
-    def noted(self, evolution: "Evolution") -> "Evolution":
-        """The same with `time_loss` in all candidates."""
-        ranked, front = (
-            tuple(x.model_copy(update={"time_loss": self(x.arch)}) for x in candidates)
-            for candidates in (evolution.ranked, evolution.front)
-        )
-        return replace(evolution, ranked=ranked, front=front)
 
-
-def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
-    """What the time of a step is worth; None where it is worth nothing, or nothing tells."""
+def step_time_penalty(state: TrainedRun, progress: Progress) -> StepTimePenalty | None:
+    """Return what the time of a step is worth; None where it is worth nothing, or nothing tells."""
     config = state.config
     steps = config.finetune.steps
     if not config.finetune.same_time or config.finetune.inherited_share == 1:
@@ -87,21 +74,21 @@ def time_loss(state: TrainedRun, progress: Progress) -> TimeLoss | None:
     most_steps = MOST_READS * _epoch_steps(state)
     if steps * LEAST >= most_steps:
         return None
-    worth = _worth(state)
-    if worth is None:
+    slope = _loss_per_log_step(state)
+    if slope is None:
         progress.say(
             "nothing tells what more steps are worth, as the supernet was not validated halfway: "
             "the time of training steps does not count in this search. training.validate_every "
             "says how often the next supernet is validated"
         )
-    if not worth:
+    if not slope:
         return None
     progress.say(
         "subnets whose training steps take longer have fewer of them in the same time: a tenth "
-        f"longer counts as a loss higher by {worth * math.log(1.1):.3f}, by the supernet's own "
+        f"longer counts as a loss higher by {slope * math.log(1.1):.3f}, by the supernet's own "
         "validations"
     )
-    return TimeLoss(worth, steps, most_steps, partial(_step_time, state, progress))
+    return StepTimePenalty(slope, steps, most_steps, partial(_step_time, state, progress))
 
 
 def _epoch_steps(state: TrainedRun) -> float:
@@ -116,9 +103,9 @@ def _epoch_steps(state: TrainedRun) -> float:
     return stride * len(batches) / training.grad_accum_steps
 
 
-def _worth(state: TrainedRun) -> float | None:
-    """By how much the loss fell for e times as many steps, between the validation next to half of
-    them and the last; None where there is none there.
+def _loss_per_log_step(state: TrainedRun) -> float | None:
+    """Return by how much the loss fell for e times as many steps, between the validation next to
+    half of them and the last; None where there is none there.
     """
     from ..training.log import validation_losses
 
@@ -136,10 +123,10 @@ def _worth(state: TrainedRun) -> float | None:
 
 
 def _step_time(state: TrainedRun, progress: Progress) -> "StepTime":
-    """Fitted to the reference, the smallest, and of some random architectures those with the most
-    and the fewest layers for their size.
+    """Time steps of the reference, the smallest, and of some random architectures those with the
+    most and the fewest layers for their size.
     """
-    from ..evaluation.step_time import StepTime
+    from ..search.step_time import StepTime
 
     spec = state.spec
     rng = np.random.default_rng(0)

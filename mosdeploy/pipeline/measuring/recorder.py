@@ -6,8 +6,8 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping
 
-from ..devices.drift import is_new_session
-from ..devices.fleet import (
+from ...devices.drift import is_new_session
+from ...devices.fleet import (
     Accepted,
     Event,
     Failed,
@@ -18,16 +18,16 @@ from ..devices.fleet import (
     Started,
     Uploading,
 )
-from ..devices.job import AgentResult
-from ..devices.on_device.agent import REFERENCE
-from ..errors import StaleInputError
-from ..latency.conditions import board_conditions, onnxruntime_version
-from ..latency.dataset import LatencyDataset
-from ..latency.sessions import ProfilingSession
-from ..printable import milliseconds
-from ..records import DeviceState, LatencyRecord, Measurement
-from ..run_folder.context import Progress
-from ..spaces.genes import ArchConfig
+from ...devices.job import AgentResult
+from ...devices.on_device.agent import REFERENCE
+from ...errors import StaleInputError
+from ...latency.conditions import board_conditions, onnxruntime_version
+from ...latency.dataset import LatencyDataset
+from ...latency.sessions import ProfilingSession
+from ...printable import milliseconds
+from ...records import DeviceState, LatencyRecord, Measurement
+from ...run_folder.context import Progress
+from ...spaces.genes import ArchConfig
 
 
 class ProfileRecorder:

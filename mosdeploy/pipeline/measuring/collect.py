@@ -8,27 +8,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.device import DeviceProfile, with_host
-from ..errors import (
+from ...config.device import DeviceProfile, with_host
+from ...errors import (
     ConfigError,
     DeviceBusyError,
     DeviceError,
     OtherConditionsError,
     StaleInputError,
 )
-from ..locks import locked
-from ..records import DeviceState, LatencyContext, Measurement
-from ..run_folder.conditions import board_state, latency_context
-from ..run_folder.context import Context
-from ..run_folder.devices import connector, lasting_device
-from ..run_folder.enough_measured import excess_noise, nothing_to_renew
-from ..spaces.genes import ArchConfig
-from ..storage import disk_errors
-from ..workspace import PREDICTOR_NAME
+from ...locks import locked
+from ...records import DeviceState, LatencyContext, Measurement
+from ...run_folder.conditions import board_state, latency_context
+from ...run_folder.context import Context
+from ...run_folder.devices import connector, lasting_device
+from ...run_folder.enough_measured import excess_noise, nothing_to_renew
+from ...spaces.genes import ArchConfig
+from ...storage import disk_errors
+from ...workspace import PREDICTOR_NAME
 
 if TYPE_CHECKING:
-    from ..devices.measure import MeasurementTask
-    from ..latency.dataset import LatencyDataset
+    from ...devices.measure import MeasurementTask
+    from ...latency.dataset import LatencyDataset
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def _busy(device: str, path: Path) -> DeviceBusyError:
 
 def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
     """Make sure that what is put away can be measured again, on one of some boards at least."""
-    from ..devices.probe import check_ready, probe
+    from ...devices.probe import check_ready, probe
 
     error: ConfigError | DeviceError | None = None
     for profile in profiles:
@@ -118,7 +118,7 @@ def _put_away(path: Path) -> None:
 
 
 def _has_times(path: Path) -> bool:
-    from ..latency.dataset import LatencyDataset
+    from ...latency.dataset import LatencyDataset
 
     try:
         return bool(LatencyDataset.load(path).usable)
@@ -132,7 +132,7 @@ def _collect(
     wanted: LatencyContext,
     profiles: Sequence[DeviceProfile],
 ) -> CollectResult:
-    from ..latency.dataset import LatencyDataset
+    from ...latency.dataset import LatencyDataset
 
     found = CollectResult(LatencyDataset.open(request.path, wanted))
     dataset = found.dataset
@@ -179,7 +179,7 @@ def _look(
     """Make sure, before an agent is started, that the boards are as they were when they measured,
     and hold no results of before a time, which a killed command has left.
     """
-    from ..devices.job import AgentJob
+    from ...devices.job import AgentJob
 
     looked = {}
     is_fleet = len(profiles) > 1
@@ -218,7 +218,7 @@ def _measure(
     looked: Mapping[str, DeviceState],
 ) -> None:
     """Measure some architectures, and append each to the dataset as soon as it is accepted."""
-    from ..devices.fleet import Board, measure_fleet
+    from ...devices.fleet import Board, measure_fleet
     from .recorder import ProfileRecorder
 
     dataset = found.dataset
@@ -246,9 +246,9 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
     """Remove what killed commands have left on boards that had nothing to measure since; no other
     board is asked anything.
     """
-    from ..devices.job import AgentJob
-    from ..devices.probe import describe
-    from ..latency.sessions import end_session
+    from ...devices.job import AgentJob
+    from ...devices.probe import describe
+    from ...latency.sessions import end_session
 
     own_host = dataset.context.device.host_alias
     latest = {x.host or own_host: x for x in dataset.sessions}
@@ -273,9 +273,9 @@ def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[Devic
 def _task(
     context: Context, dataset: "LatencyDataset", missing: Mapping[str, ArchConfig]
 ) -> "MeasurementTask":
-    from ..devices.measure import MeasurementTask
-    from ..devices.on_device.agent import REFERENCE
-    from ..export.candidate import build_candidate, candidate_weights_bytes
+    from ...devices.measure import MeasurementTask
+    from ...devices.on_device.agent import REFERENCE
+    from ...export.candidate import build_candidate, candidate_weights_bytes
 
     spec = context.spec
     build_graph = context.family.build_graph

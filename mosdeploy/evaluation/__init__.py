@@ -1,1 +1,0 @@
-"""How good a candidate is: its loss on a few validation examples."""

@@ -1,1 +1,0 @@
-"""Regression on few samples: what the latency and the quality predictor share."""
