@@ -61,11 +61,10 @@ def test_weights_are_uniform_exact_in_size_and_reproducible(tmp_path, monkeypatc
 
 
 def test_weights_are_shared_by_jobs_of_one_size(tmp_path):
-    for job in ("one", "two"):
-        (tmp_path / "jobs" / job / "candidates").mkdir(parents=True)
-        agent.provide_weights(tmp_path / "jobs" / job, 4096)
-        agent.provide_weights(tmp_path / "jobs" / job, 4096)
     files = [tmp_path / "jobs" / job / "candidates" / "weights.bin" for job in ("one", "two")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        agent.provide_weights(file.parents[1], 4096)
     assert files[0].samefile(files[1])
 
 
@@ -157,16 +156,12 @@ def test_only_missing_results_are_measured_round_by_round(queue):
 
 
 def test_a_model_that_failed_is_not_tried_again(queue, monkeypatch):
-    monkeypatch.setattr(
-        agent,
-        "in_child",
-        lambda arguments, timeout_s: {"error": "no"} if "measure" in arguments else {},
-    )
-    assert sorted(queue("one", times=3, keys="ab", every=2, models=["reference"])) == [
-        "a",
-        "b",
-        *["reference"] * 4,
-    ]
+    def in_child(arguments, timeout_s):
+        return {"error": "no"} if "measure" in arguments else {}
+
+    monkeypatch.setattr(agent, "in_child", in_child)
+    order = queue("one", times=3, keys="ab", every=2, models=["reference"])
+    assert sorted(order) == ["a", "b", *["reference"] * 4]
 
 
 def test_where_the_runtime_fails_no_model_is_at_fault(queue, monkeypatch, tmp_path):
@@ -181,22 +176,12 @@ def test_where_the_runtime_fails_no_model_is_at_fault(queue, monkeypatch, tmp_pa
 
 def test_no_wait_depends_on_a_clock_that_may_jump():
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
-        stamps = (
-            {"now"} if path.name == "agent.py" else {"deploy"}
-        )  # where a date is written down, never compared
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef) and function.name not in stamps:
-                called = {
-                    ast.unparse(node.func)
-                    for node in ast.walk(function)
-                    if isinstance(node, ast.Call)
-                }
-                assert not {
-                    name
-                    for name in called
-                    if name in ("time.time", "time.time_ns") or "datetime" in name
-                }
+        for function in ast.walk(ast.parse(path.read_text())):
+            # where a date is written down, and never compared
+            if isinstance(function, ast.FunctionDef) and function.name != "now":
+                calls = [x for x in ast.walk(function) if isinstance(x, ast.Call)]
+                called = {ast.unparse(call.func) for call in calls}
+                assert not {x for x in called if x.startswith("time.time") or "datetime" in x}
 
 
 STARTS_A_SLEEPER = """
