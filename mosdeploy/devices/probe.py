@@ -41,7 +41,11 @@ def probe(device: Device) -> DeviceState:
 
 def _ask(device: Device, script: Script, *words: str) -> DeviceState:
     words += (device.work_dir(), device.profile.provider, *device.profile.requirements)
-    return device.call(DeviceState, script, *words, timeout_s=PROBE_TIMEOUT_S)
+    state = device.call(DeviceState, script, *words, timeout_s=PROBE_TIMEOUT_S)
+    # a device may name any number of others
+    names = set(map(requirement_name, device.profile.requirements))
+    packages = {name: version for name, version in state.packages.items() if name in names}
+    return state.model_copy(update={"packages": packages})
 
 
 def check(state: DeviceState, profile: DeviceProfile) -> tuple[Problem, ...]:

@@ -31,6 +31,7 @@ from .files import (
 )
 
 CHECK_TIMEOUT_S = 120.0
+START_S = 30.0  # a small board loads Python in a second or two
 WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs
 NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
@@ -88,23 +89,23 @@ def run(job_dir_text: str) -> dict[str, Any]:
             start_new_session=True,
             pass_fds=(lock.fileno(), machine_lock.fileno()),  # locked until the agent ends
         )
-        note(job_dir, agent.pid)  # whoever reads the pid may signal its group at once
+        # the agent notes its pid, so that it is found where its starter was ended
+        deadline = time.monotonic() + START_S
+        while read_text(job_dir / "pid") != str(agent.pid) and time.monotonic() < deadline:
+            if agent.poll() is not None:
+                break
+            time.sleep(0.01)
     return {"pid": agent.pid}
-
-
-def note(job_dir: Path, pid: int) -> None:
-    """Write down which agent works at a job; it does so itself where its starter was ended."""
-    holder = {"pid": pid, "job": job_dir.name, "since": now()}
-    with os.fdopen(open_own(job_dir.parent.parent / "agent.lock"), "a") as lock:
-        lock.truncate(0)
-        lock.write(json.dumps(holder))
-    write_whole(job_dir / "pid", str(pid))
 
 
 def work(job_dir_text: str) -> dict[str, Any]:
     """Measure, then write into rc how it ended."""
     job_dir = Path(job_dir_text)
-    note(job_dir, os.getpid())
+    holder = {"pid": os.getpid(), "job": job_dir.name, "since": now()}
+    with os.fdopen(open_own(job_dir.parent.parent / "agent.lock"), "a") as lock:
+        lock.truncate(0)
+        lock.write(json.dumps(holder))
+    write_whole(job_dir / "pid", str(os.getpid()))
     outcome: dict[str, Any] = {"rc": 0}
     try:
         measure_all(job_dir)

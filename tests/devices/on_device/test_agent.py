@@ -196,7 +196,8 @@ agent.main("run", sys.argv[3])
 
 
 def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path):
-    (tmp_path / "archive.py").write_text("import time; time.sleep(60)")
+    text = "import os, sys, time\nopen(f'{sys.argv[3]}/pid', 'w').write(str(os.getpid()))\n"
+    (tmp_path / "archive.py").write_text(f"{text}time.sleep(60)\n")
 
     def start(folder):
         words = [tmp_path / "archive.py", files.MACHINE_LOCK, folder / "jobs" / "job"]
@@ -206,6 +207,7 @@ def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path
     anna, ben = two_users
     pid = start(anna)["pid"]
     assert (anna / "jobs" / "job" / "pid").read_text() == str(pid)
+    (anna / "agent.lock").write_text(json.dumps({"pid": pid, "job": "job"}))
     assert start(anna) == {"pid": pid}  # joined
     assert "busy" in start(ben)
     os.killpg(pid, signal.SIGKILL)
