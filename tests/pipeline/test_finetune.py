@@ -165,3 +165,21 @@ def test_a_part_of_the_weights_is_inherited_and_the_rest_fresh(
     # from scratch, nothing is inherited
     scratch = opened(mixed).finetune(steps=10, from_scratch=True)
     assert scratch.loss == opened(folder).finetune(steps=10, from_scratch=True).loss
+
+
+def test_better_weights_are_kept(folder: Path) -> None:
+    card = opened(folder).finetune(steps=12)
+    progress = KeptProgress()
+    assert opened(folder, progress).finetune(steps=1) == card
+    assert f"weights of 12 steps with a validation loss of {card.loss:.4f}" in progress.messages[0]
+    assert "those of 12 steps" in progress.messages[-1]
+    # neither of them is trained again
+    for steps in (1, 12):
+        progress = KeptProgress()
+        assert opened(folder, progress).finetune(steps=steps) == card
+        assert progress.updates == []
+    better = opened(folder).finetune(steps=40)
+    assert better.steps == 40 and better.loss < card.loss
+    progress = KeptProgress()
+    assert opened(folder, progress).finetune(steps=12) == better
+    assert progress.updates == []

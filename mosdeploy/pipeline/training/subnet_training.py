@@ -1,13 +1,14 @@
 """The training of one subnet alone."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from ...config.sections import TrainingConfig
 from ...errors import StaleInputError
@@ -18,7 +19,7 @@ from ...run_folder.context import Progress
 from ...run_folder.subnets import select_subnet, subnet_artifact, subnet_card
 from ...run_folder.trained_run import TrainedRun
 from ...spaces.genes import ArchConfig
-from ...storage import sha256_file, write_record
+from ...storage import readable_record, sha256_file, write_record
 from ...workspace import CHECKPOINT_NAME, LOG_NAME, SUBNET_CARD_NAME, SUBNET_NAME
 from .token_files import (
     read_tokens,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 LARGEST = "largest"
+TRIED_NAME = "tried.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ def remedy(weights: WeightOrigin) -> str:
     """What to do about a subnet's training that diverged: from scratch its rate has no share."""
     key = "training.learning_rate" if weights == "scratch" else "finetune.learning_rate_share"
     return f"lower {key}"
+
+
+class TriedTrainings(Record):
+    """tried.json: the validation loss of trainings that came to no better weights, by digest."""
+
+    version: Literal[1] = 1
+    losses: dict[str, float] = Field(default_factory=dict)
 
 
 class _Start(Record):
@@ -143,6 +152,8 @@ class SubnetTraining:
 
         state = self.state
         data = state.data  # refuses a changed run file, before anything is begun
+        if (told := self._told_tried(progress)) is not None:
+            return told
         making: Making = held.enter_context(self.artifact.make(self.command, self.settings))
         start = _Start(folder=str(making.folder), inputs=making.inputs, is_done=making.is_done)
         if making.is_done:
@@ -159,6 +170,33 @@ class SubnetTraining:
             f"{loss:.4f}{mixed}"
         )
         return start.model_copy(update={"loss": loss}).model_dump_json()
+
+    def _told_tried(self, progress: Progress) -> str | None:
+        """Say what stands here; what to tell the other ranks if this training came to no better."""
+        kept = self._kept()
+        wanted = {**self.artifact.inputs(), **self.settings}
+        if kept is None or kept.inputs == wanted:
+            return None
+        stands = f"weights of {kept.steps} steps with a validation loss of {kept.loss:.4f}"
+        loss = self._tried().losses.get(digest(wanted))
+        if loss is None:
+            progress.say(f"{stands} stand here: they stay unless the new ones come to a lower one")
+            return None
+        progress.say(f"already trained so, to {loss:.4f}: {stands} stay")
+        folder = self.artifact.folder
+        shutil.rmtree(self.artifact.new_folder, ignore_errors=True)  # of a kill at its very end
+        return _Start(folder=str(folder), inputs=wanted, is_done=True).model_dump_json()
+
+    def _kept(self) -> SubnetCard | None:
+        """The card of the subnet that stands here, if it counts."""
+        try:
+            return subnet_card(self.state, self.arch, self.weights)
+        except StaleInputError:
+            return None
+
+    def _tried(self) -> TriedTrainings:
+        path = self.artifact.folder / TRIED_NAME
+        return readable_record(TriedTrainings, path) or TriedTrainings()
 
     def _train(
         self, start: _Start, distributed: "DistributedContext", progress: Progress
@@ -183,6 +221,21 @@ class SubnetTraining:
         summary = train(subnet, batches, valid, job, show, distributed)
 
         def finish() -> str:
+            loss = summary.losses["subnet_loss"]
+            losses = self._tried().losses
+            kept = self._kept()
+            if kept is not None and kept.loss <= loss:
+                losses = {**losses, digest(start.inputs): loss}
+                write_record(self.artifact.folder / TRIED_NAME, TriedTrainings(losses=losses))
+                shutil.rmtree(folder)
+                progress.say(
+                    f"the new weights came to {loss:.4f}: those of {kept.steps} steps, with "
+                    f"{kept.loss:.4f}, stay; delete {self.artifact.folder} to train without them"
+                )
+                return ""
+            if kept is not None:
+                losses = {**losses, digest(kept.inputs): kept.loss}
+                write_record(folder / TRIED_NAME, TriedTrainings(losses=losses))
             path = folder / SUBNET_NAME
             save_subnet(path, subnet)
             card = SubnetCard(
@@ -192,7 +245,7 @@ class SubnetTraining:
                 subnet_sha256=sha256_file(path),
                 steps=summary.steps,
                 start_loss=start.loss,
-                loss=summary.losses["subnet_loss"],
+                loss=loss,
                 train_seconds=summary.train_seconds,
             )
             write_record(folder / SUBNET_CARD_NAME, card)
