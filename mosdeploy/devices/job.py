@@ -85,8 +85,7 @@ class AgentResult(Record):
         for timing in (total, *self.measurement.parts.values()):
             if timing is None:
                 continue
-            row = (timing.minimum_ms, timing.median_ms, timing.p90_ms, timing.p99_ms)
-            ordered_ms = [ms for ms in row if ms is not None]
+            ordered_ms = (timing.minimum_ms, timing.median_ms, timing.p90_ms, timing.p99_ms)
             # what is left of one stage after another is taken away may be nothing
             others = (ordered_ms[0], timing.cpu_ms or 0, timing.interval_percent or 0)
             # numpy before 1.20 rounds a percentile in another way

@@ -72,7 +72,7 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
 
 def test_a_round_that_failed_takes_no_good_one_along(make_profile):
     profile = make_profile(measure=MeasureProtocol(**QUICK, rounds=2, candidate_timeout_s=60.0))
-    timing = {"median_ms": 1.0, "p90_ms": 1.0, "minimum_ms": 1.0, "repeats": 10}
+    timing = {"median_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "minimum_ms": 1.0, "repeats": 10}
     held = [{"total": timing}, {"error": "no result within 60 s"}]
     path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
     path.parent.mkdir(parents=True)

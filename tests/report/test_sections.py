@@ -192,7 +192,11 @@ def test_predictor_facts_name_the_boards_of_a_fleet() -> None:
 def test_the_newest_state_of_the_device_is_shown() -> None:
     state = DeviceState(cpu_model="Cortex-A76")
     session = SessionRecord(
-        session="s1", started_at="2025-03-01T11:00:00Z", state=state, host="pi2"
+        session="s1",
+        dataset_id="d1",
+        started_at="2025-03-01T11:00:00Z",
+        state=state,
+        host="pi2",
     )
     inputs = dataclasses.replace(full_inputs(), sessions=(session,))
     found = describe_device(inputs)
@@ -220,7 +224,7 @@ def test_the_deployment_of_the_headline_comes_first() -> None:
     assert table.rows[0][3:8] == (
         "11.4\N{NO-BREAK SPACE}ms",
         "12.1\N{NO-BREAK SPACE}ms",
-        "-",
+        "12.1\N{NO-BREAK SPACE}ms",
         "11.1\N{NO-BREAK SPACE}ms",
         '12 ms <span class="good">kept</span>',
     )
