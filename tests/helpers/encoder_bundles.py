@@ -21,9 +21,8 @@ from mosdeploy.export.bundle import BuiltModel, BundleJob, BundleOrigin, export_
 from mosdeploy.export.onnx.builder import write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.families.encoder.bundle import bundle_readme, bundle_settings
-from mosdeploy.families.encoder.examples import Example
+from mosdeploy.families.encoder.examples import EncoderData, Example
 from mosdeploy.families.encoder.onnx_graph import build_graph
-from mosdeploy.families.encoder.tasks import EncoderData
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder import decode_answer
 from mosdeploy.runtime.manifest import ONNX_MODEL_NAME

@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 
 from mosdeploy.config.encoder import EncoderRunConfig
-from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.tasks import EncoderData
+from mosdeploy.families.encoder.examples import EncoderData, Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer, train_tokenizer
 from mosdeploy.record import parse
 

@@ -4,7 +4,7 @@ from ...family import Family, deferred
 
 FAMILY = Family(
     name="encoder",
-    load_data=deferred(__name__, "tasks:load_data"),
+    load_data=deferred(__name__, "examples:load_data"),
     train_tokenizer=deferred(__name__, "tokenizer:train_tokenizer"),
     load_tokenizer=deferred(__name__, "tokenizer:EncoderTokenizer"),
     tokenize=deferred(__name__, "dataset:tokenize"),

@@ -12,7 +12,7 @@ from ...records import BundleManifest
 from ...runtime import Encoder
 from ...spaces.encoder import EncoderWorkload
 from .dataset import center_and_spread, label_array
-from .tasks import EncoderData
+from .examples import EncoderData
 
 _TEMPLATE = """\
 ---

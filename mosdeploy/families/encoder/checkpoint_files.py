@@ -50,9 +50,8 @@ def resolve_folder(path: str, root: Path, key: str = "checkpoint.path") -> Path:
     if others:
         raise ConfigError(
             f"{key}: {folder} has its weights in {others[0]}, not in one file {WEIGHTS}; load it "
-            "with its own class of transformers, such as AutoModel or "
-            "AutoModelForSequenceClassification, and save it: save_pretrained(folder, "
-            'max_shard_size="100GB")'
+            "with its class of transformers (AutoModel, AutoModelForSequenceClassification ...), "
+            'and write it by save_pretrained(folder, max_shard_size="100GB")'
         )
     if missing:
         raise ConfigError(

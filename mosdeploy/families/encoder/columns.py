@@ -53,9 +53,8 @@ def task_columns(rows: Sequence[Row], text: str | None, label: str | None) -> Ta
     texts = {"text": text} if text is not None else _text_columns(rows, label)
     rest = [name for name in names if name not in texts.values()]
     if label is None:
-        label = next((name for name in LABEL_NAMES if name in rest), None)
-    if label is None and len(rest) == 1:
-        label = rest[0]
+        only = rest[0] if len(rest) == 1 else None
+        label = next((name for name in LABEL_NAMES if name in rest), only)
     if label is None:
         raise ConfigError(
             f"{first.place}: no column for the label; the columns are: {quoted(names)}. Name "
@@ -93,50 +92,28 @@ def _text_columns(rows: Sequence[Row], label: str | None) -> dict[str, str]:
     return {"text": lengths.most_common(1)[0][0]}
 
 
-def _bad(row: Row, label: str, problem: str) -> ConfigError:
-    return ConfigError(f"{row.place}: column '{label}' {problem}")
-
-
 def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> TaskColumns:
-    for row in rows:
-        if isinstance(row.cell(label), list | tuple | dict):
-            raise _bad(
-                row,
-                label,
-                "holds a list; a text has one class here: write a file for each class, with the "
-                "labels yes and no, or name another column with --label (of tags, name both: "
-                "--text WORDS --label TAGS)",
-            )
-    values = [cell_text(row.cell(label)).strip() for row in rows]
+    values = _label_values(rows, label)
     counts = Counter(values)
     columns = {**texts, "label": label}
-    _check_values(rows, values, label)
     numbers = [x for x in map(number_of, counts) if math.isfinite(x)]
     is_numeric = len(numbers) == len(counts)
+    strange = [i for i, value in enumerate(values) if math.isnan(number_of(value))]
     if len(numbers) > MAX_NUMBERED_CLASSES or not all(x.is_integer() for x in numbers):
         if is_numeric:
             return TaskColumns("regression", columns, counts=counts)
-        strange = [i for i, value in enumerate(values) if math.isnan(number_of(value))]
         if len(strange) < MAX_STRANGE_SHARE * len(values):
-            raise _bad(
-                rows[strange[0]],
+            raise rows[strange[0]].error(
                 label,
                 f"holds '{values[strange[0]][:100]}' there, and no number in {len(strange):,} of "
-                f"{len(values):,} rows; fill the numbers in, or leave these rows out (if the "
-                "numbers stand for classes, write them as words)",
+                f"{len(values):,} rows; fill the numbers in, or leave these rows out",
             )
     plain = [number_of(x.replace(",", ".").replace("_", "").removesuffix("%")) for x in counts]
     if len(counts) > MAX_NUMBERED_CLASSES and all(map(math.isfinite, plain)):
-        place = next(i for i, value in enumerate(values) if math.isnan(number_of(value)))
-        raise _bad(
-            rows[place],
-            label,
-            f"holds '{values[place]}': write numbers as in 1234.57, with a point and without "
-            "commas, _ or %",
-        )
+        found = f"holds '{values[strange[0]]}': write numbers as in 1234.57, without commas, _ or %"
+        raise rows[strange[0]].error(label, found)
     if len(counts) > MAX_CLASSES:
-        raise _bad(
-            rows[0],
+        raise rows[0].error(
             label,
             f"holds {len(counts):,} different values, neither numbers nor {MAX_CLASSES} classes or "
             "fewer; name the column of the label with --label",
@@ -145,54 +122,52 @@ def _labelled(rows: Sequence[Row], texts: Mapping[str, str], label: str) -> Task
     return TaskColumns("classification", columns, tuple(labels), counts)
 
 
-def _check_values(rows: Sequence[Row], values: Sequence[str], label: str) -> None:
-    """Check that all rows have a label, on one line and spelled in one way."""
+def _label_values(rows: Sequence[Row], label: str) -> list[str]:
+    """Return the label of each row; all must be there, on one line and spelled in one way."""
+    for row in rows:
+        if isinstance(row.cell(label), list | tuple | dict):
+            raise row.error(
+                label,
+                "holds a list; a text has one class here: write a file for each class, or name "
+                "another column with --label (of tags, name both: --text WORDS --label TAGS)",
+            )
+    values = [cell_text(row.cell(label)).strip() for row in rows]
     counts = Counter(values)
     spelled: dict[str, str] = {}
     for value, count in counts.most_common():
-        row = rows[values.index(value)]
-        share = f"(in {count:,} of {len(rows):,} rows)"
+        share = f"there (in {count:,} of {len(rows):,} rows)"
         other = spelled.setdefault(" ".join(value.casefold().split()), value)
+        problem = ""
         if not value:
-            raise _bad(row, label, f"is empty there {share}; fill it in, or leave these rows out")
-        if not is_one_line(value):
-            raise _bad(
-                row,
-                label,
+            problem = f"is empty {share}; fill it in, or leave these rows out"
+        elif not is_one_line(value):
+            problem = (
                 f"holds {value[:100]!r}: a label is printed as one line; write it without line "
-                "breaks, tabs and control characters",
+                "breaks, tabs and control characters"
             )
-        if other != value:
-            raise _bad(
-                row,
-                label,
-                f"holds '{value}' there {share}, and '{other}' in {counts[other]:,}; write a label "
-                "in one way, and two so that they differ in more than case and spaces",
+        elif other != value:
+            problem = (
+                f"holds '{value}' {share}, and '{other}' in {counts[other]:,}; spell a label in "
+                "one way, and two so that they differ in more than case and spaces"
             )
+        if problem:
+            raise rows[values.index(value)].error(label, problem)
     if len(counts) < 2:
-        raise _bad(
-            rows[0],
-            label,
-            f"holds '{values[0]}' in all {len(rows):,} rows; there is nothing to tell apart. Name "
-            "another column with --label",
-        )
+        problem = f"holds '{values[0]}' in all {len(rows):,} rows; there is nothing to tell apart"
+        raise rows[0].error(label, f"{problem}. Name another column with --label")
+    return values
 
 
 def _tagging(rows: Sequence[Row], words: str, tags: str) -> TaskColumns:
     counts: Counter[str] = Counter()
     for row in rows:
         for tag in row.tags(tags):
-            if not (tag == "O" or tag[:2] in ("B-", "I-")):
-                raise _bad(row, tags, f"holds {tag!r}; a tag is O, B-TYPE or I-TYPE")
-            if tag != "O":
+            if tag[:2] in ("B-", "I-"):
                 counts[tag[2:]] += tag.startswith("B-")
+            elif tag != "O":
+                raise row.error(tags, f"holds {tag!r}; a tag is O, B-TYPE or I-TYPE")
     if not counts:
-        raise _bad(
-            rows[0],
-            tags,
-            f"holds O alone in all {len(rows):,} rows; the first word of an entity has the tag "
-            "B-TYPE",
-        )
+        raise rows[0].error(tags, f"holds O alone in all {len(rows):,} rows, and no B-TYPE")
     found = dict(sorted(counts.items()))
     return TaskColumns("tagging", {"tokens": words, "tags": tags}, tuple(found), found)
 
@@ -214,15 +189,14 @@ def held_out_files(
         named: str | None = getattr(request, split)
         if named:
             found[split] = named
-        elif "train" in path.name:
-            for name in names:
-                near = str(path.with_name(path.name.replace("train", name)))
-                if not (request.root / near).is_file():
-                    continue
-                if lack := _lack(near, request.root, columns):
-                    unread.append(f"{near} {lack}")
+            continue
+        near = [str(path.with_name(path.name.replace("train", name))) for name in names]
+        for file in near if "train" in path.name else ():
+            if (request.root / file).is_file():
+                if lack := _lack(file, request.root, columns):
+                    unread.append(f"{file} {lack}")
                 else:
-                    found.setdefault(split, near)
+                    found.setdefault(split, file)
     return found, unread
 
 

@@ -69,11 +69,8 @@ class EncoderBatch:
         """Copy to a device; to a GPU by way of pinned memory, without waiting."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {
-            name: part.pin_memory().to(device, non_blocking=True)
-            for name, part in vars(self).items()
-            if isinstance(part, Tensor)
-        }
+        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        moved: Any = {k: x.pin_memory().to(device, non_blocking=True) for k, x in parts.items()}
         return replace(self, **moved)
 
     def inputs(self) -> tuple[Tensor, ...]:
@@ -104,40 +101,34 @@ class EncoderBatch:
 
     def _target_losses(self, logits: Tensor, label_smoothing: float) -> Tensor:
         """Loss of each text (B,), hidden piece (M,), or position (B, S), 0 if it is not judged."""
-        if self.labels is None:
-            if self.teacher is None:
-                raise ValueError("an embedding batch is judged by a teacher's vectors")
-            return 1 - F.cosine_similarity(logits, self.teacher, dim=-1)  # (B,)
+        labels, teacher = self.labels, self.teacher
+        if labels is None:
+            assert teacher is not None  # else there is nothing to learn an embedding from
+            return 1 - F.cosine_similarity(logits, teacher, dim=-1)  # (B,)
         if self.hidden is not None:
-            pieces = self.labels.flatten()[self.hidden]  # (M,)
+            pieces = labels.flatten()[self.hidden]  # (M,)
             return cross_entropy(logits, pieces, NO_TARGET, label_smoothing)
-        if self.objective.kind == "regression":
-            by_label = self._squared(logits[:, 0] - self.labels)
+        objective = self.objective
+        if objective.kind == "regression":
+            # on a scale where the labels have spread 1
+            by_label = ((logits[:, 0] - labels) / objective.spread) ** 2
         else:
             flat_logits = logits.flatten(0, -2)  # (B, C) or (B * S, C)
-            flat = cross_entropy(flat_logits, self.labels.flatten(), NO_TARGET, label_smoothing)
-            by_label = flat.view_as(self.labels)  # (B,) or (B, S)
-        if self.teacher is None:
+            flat = cross_entropy(flat_logits, labels.flatten(), NO_TARGET, label_smoothing)
+            by_label = flat.view_as(labels)  # (B,) or (B, S)
+        if teacher is None:
             return by_label
-        weight = self.objective.label_weight
-        return weight * by_label + (1 - weight) * self._teacher_losses(logits, self.teacher)
-
-    def _teacher_losses(self, logits: Tensor, teacher: Tensor) -> Tensor:
-        if self.objective.kind == "regression":
-            return self._squared(logits[:, 0] - teacher[:, 0])
-        temperature = self.objective.temperature
-        student = F.log_softmax(logits / temperature, dim=-1)
-        wanted = F.log_softmax(teacher / temperature, dim=-1)
-        divergence = F.kl_div(student, wanted, reduction="none", log_target=True).sum(-1)
-        # T^2: gradients then stay of the size of those of the labels (Hinton et al. 2015)
-        divergence = temperature**2 * divergence  # (B,) or (B, S)
-        if self.labels is not None and self.labels.dim() > 1:
-            return divergence.masked_fill(self.labels == NO_TARGET, 0.0)
-        return divergence
-
-    def _squared(self, differences: Tensor) -> Tensor:
-        """Squares of differences (B,) of numbers, on a scale where the labels have spread 1."""
-        return (differences / self.objective.spread) ** 2
+        if objective.kind == "regression":
+            by_teacher = ((logits[:, 0] - teacher[:, 0]) / objective.spread) ** 2
+        else:
+            student = F.log_softmax(logits / objective.temperature, dim=-1)
+            wanted = F.log_softmax(teacher / objective.temperature, dim=-1)
+            divergence = F.kl_div(student, wanted, reduction="none", log_target=True).sum(-1)
+            # T^2: gradients then stay of the size of those of the labels (Hinton et al. 2015)
+            by_teacher = objective.temperature**2 * divergence  # (B,) or (B, S)
+            if labels.dim() > 1:
+                by_teacher = by_teacher.masked_fill(labels == NO_TARGET, 0.0)
+        return objective.label_weight * by_label + (1 - objective.label_weight) * by_teacher
 
 
 def token_types(input_ids: Tensor, attention_mask: Tensor, sep_id: int, num_types: int) -> Tensor:
@@ -276,28 +267,19 @@ class EncoderDataset:
             hidden = self.masking.hide(texts, rows)
             texts = [shown for shown, _ in hidden]
             labels = pad_rows([wanted for _, wanted in hidden], NO_TARGET, width)  # (B, S)
-        input_ids, attention_mask, types = self.layout.inputs(texts, width)
-        return EncoderBatch(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=types,
-            labels=labels,
-            teacher=self._teacher_of(rows, width),
-            num_targets=int(self.num_targets[rows].sum()),
-            objective=self.objective,
-        )
+        inputs = self.layout.inputs(texts, width)
+        teacher = self._teacher_of(rows, width)
+        num_targets = int(self.num_targets[rows].sum())
+        return EncoderBatch(*inputs, labels, teacher, num_targets, self.objective)
 
     def with_teacher(self, outputs: Sequence[npt.ArrayLike]) -> "EncoderDataset":
         """Return the same texts with a teacher's outputs."""
         arrays = [np.asarray(output, dtype=np.float32) for output in outputs]
-        if self.objective.kind == "tagging":  # outputs of all pieces, end to end
-            fits = [len(array) for array in arrays] == self.ids.lengths.tolist()
-        else:
-            fits = len(arrays) == len(self) and self.objective.kind != "masked-lm"
-        if not fits:
+        is_tagging = self.objective.kind == "tagging"  # whose outputs of all pieces are end to end
+        lengths = [len(array) for array in arrays] if is_tagging else [1] * len(arrays)
+        if lengths != (self.ids.lengths.tolist() if is_tagging else [1] * len(self)):
             raise ValueError(f"{len(arrays)} outputs of a teacher do not fit {len(self)} texts")
-        join = np.concatenate if self.objective.kind == "tagging" else np.stack
-        return replace(self, teacher=join(arrays))
+        return replace(self, teacher=(np.concatenate if is_tagging else np.stack)(arrays))
 
     def _teacher_of(self, rows: Ids, width: int) -> Tensor | None:
         if self.teacher is None:
@@ -313,19 +295,14 @@ class EncoderDataset:
     def save(self, path: Path) -> None:
         """Write everything into one file of numpy arrays."""
         parts = {name: asdict(getattr(self, name)) for name in ("layout", "masking", "objective")}
-        settings = {**parts, "max_tokens": self.max_tokens}
-        arrays = {
-            "settings": np.array(json.dumps(settings)),
-            "ids": self.ids.flat,
-            "ids_offsets": self.ids.offsets,
-            "labels": self.labels,
-            "tags": self.tags.flat,
-            "tags_offsets": self.tags.offsets,
-        }
+        arrays: dict[str, Any] = {"labels": self.labels}
+        for name, ragged in (("ids", self.ids), ("tags", self.tags)):
+            arrays |= {name: ragged.flat, f"{name}_offsets": ragged.offsets}
         if self.teacher is not None:
             arrays["teacher"] = self.teacher
+        settings = np.array(json.dumps({**parts, "max_tokens": self.max_tokens}))
         with atomic_file(path) as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, allow_pickle=False, settings=settings, **arrays)
 
     @classmethod
     def open(cls, path: Path) -> "EncoderDataset":
@@ -333,16 +310,15 @@ class EncoderDataset:
         with np.load(path) as arrays:
             settings = json.loads(str(arrays["settings"]))
             masking = settings["masking"]
-            masking["special_ids"] = tuple(masking["special_ids"])
             return cls(
-                ids=Ragged(arrays["ids"], arrays["ids_offsets"]),
-                labels=arrays["labels"],
-                tags=Ragged(arrays["tags"], arrays["tags_offsets"]),
-                layout=BatchLayout(**settings["layout"]),
-                masking=Masking(**masking),
-                objective=Objective(**settings["objective"]),
-                max_tokens=settings["max_tokens"],
-                teacher=arrays.get("teacher"),
+                Ragged(arrays["ids"], arrays["ids_offsets"]),
+                arrays["labels"],
+                Ragged(arrays["tags"], arrays["tags_offsets"]),
+                BatchLayout(**settings["layout"]),
+                Masking(**{**masking, "special_ids": tuple(masking["special_ids"])}),
+                Objective(**settings["objective"]),
+                settings["max_tokens"],
+                arrays.get("teacher"),
             )
 
 
@@ -351,10 +327,8 @@ def tokenize(
 ) -> EncoderDataset:
     """Turn examples into token ids; texts of more than `task.max_tokens` are cut."""
     # as lists, ids take ten times what they take as an array
-    parts = [
-        _token_ids(tokenizer, examples[start : start + _CHUNK], config)
-        for start in range(0, len(examples), _CHUNK)
-    ]
+    chunks = [examples[i : i + _CHUNK] for i in range(0, len(examples), _CHUNK)]
+    parts = [_token_ids(tokenizer, chunk, config) for chunk in chunks]
     labels = label_array(examples)
     special = tokenizer.special
     objective = _objective(config)

@@ -60,24 +60,29 @@ class ExternalTeacher:
 
 def load_external_teacher(config: EncoderRunConfig, root: Path) -> ExternalTeacher:
     """Read the teacher that a run file names."""
-    path = config.teacher.path
-    assert path is not None  # else none is given
-    checkpoint = load_checkpoint(path, root, KEY)
+    checkpoint = load_checkpoint(str(config.teacher.path), root, KEY)
     if config.task.kind == "regression":
         _check_activation(checkpoint.folder)
     network = _network(checkpoint, config.space.head, config.task)
-    tokenizer = _tokenizer(checkpoint)
+    try:
+        tokenizer = EncoderTokenizer(checkpoint.tokenizer_path, checkpoint.vocab_size)
+    except StaleInputError as error:
+        raise _unfit(f"{checkpoint.tokenizer_path} cannot be used ({error})") from error
     max_positions = network.positions.num_embeddings
     if config.task.kind == "tagging":
         _check_pieces(checkpoint, config, root, max_positions)
-    num_types = int(checkpoint.space().num_types)
+    special = tokenizer.special
     return ExternalTeacher(
         checkpoint=checkpoint,
         network=network,
         tokenizer=tokenizer,
-        layout=BatchLayout(tokenizer.special.pad, tokenizer.special.sep, num_types),
+        layout=BatchLayout(special.pad, special.sep, checkpoint.space().num_types),
         max_tokens=min(config.max_tokens, max_positions),
     )
+
+
+def _unfit(problem: str) -> ConfigError:
+    return ConfigError(f"{KEY}: {problem}")
 
 
 def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
@@ -85,9 +90,9 @@ def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
     if checkpoint.labels or not task.labels:
         return
     if task.kind == "tagging":
-        raise ConfigError(
-            f"{KEY}: the outputs in {checkpoint.folder} have no names; write them in id2label of "
-            f"its config.json, in the order it was fine-tuned in: {', '.join(task.tag_names)}"
+        raise _unfit(
+            f"the outputs in {checkpoint.folder} have no names; write them in id2label of its "
+            f"config.json, in the order it was fine-tuned in: {', '.join(task.tag_names)}"
         )
     warn_of_order(checkpoint.folder, task)
 
@@ -95,32 +100,32 @@ def check_names(checkpoint: Checkpoint, task: TaskConfig) -> None:
 def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSubnet:
     """Build the checkpoint's network with its head, whose outputs are in the task's order."""
     folder = checkpoint.folder
+    names = ", ".join(task.tag_names)
     activation = _CLASSIFIERS.get(checkpoint.kind) if head == "pooled" else None
     weights = checkpoint.heads.get(head if activation is None else "classifier", {})
-    out = weights.get("head.out.weight")
-    if out is None:
-        raise ConfigError(
-            f"{KEY}: {folder} has no head for a {task.kind}; give a network that was fine-tuned on "
-            "the task, saved by its class of transformers "
-            f"({'ForTokenClassification' if head == 'tokens' else 'ForSequenceClassification'})"
+    if "head.out.weight" not in weights:
+        saved_by = "ForTokenClassification" if head == "tokens" else "ForSequenceClassification"
+        raise _unfit(
+            f"{folder} has no head for a {task.kind}; give a network that was fine-tuned on the "
+            f"task, saved by its class of transformers ({saved_by})"
         )
-    if len(out) != task.num_outputs:
-        raise ConfigError(
-            f"{KEY}: the head in {folder} has {len(out)} outputs, the task {task.num_outputs}"
-            f"{': ' if task.labels else ''}{', '.join(task.tag_names)}; give a network that was "
-            "fine-tuned on this task"
+    num_outputs = len(weights["head.out.weight"])
+    if num_outputs != task.num_outputs:
+        raise _unfit(
+            f"the head in {folder} has {num_outputs} outputs, the task {task.num_outputs} "
+            f"({names}); give a network that was fine-tuned on this task"
         )
     if checkpoint.is_multi_label:
-        raise ConfigError(
-            f"{KEY}: {folder / 'config.json'} says multi_label_classification: a text may have "
-            "several of its classes, of which a task here has one; give another network"
+        raise _unfit(
+            f"{folder / 'config.json'} says multi_label_classification: a text may have several of "
+            "its classes, of which a task here has one; give another network"
         )
     order = output_order(checkpoint.labels, task)
     if order is None:
-        raise ConfigError(
-            f"{KEY}: the outputs in {folder} are called {', '.join(checkpoint.labels)}, those of "
-            f"task.labels {', '.join(task.tag_names)}; write its names in task.labels, or the "
-            "task's in id2label of its config.json"
+        raise _unfit(
+            f"the outputs in {folder} are called {', '.join(checkpoint.labels)}, those of "
+            f"task.labels {names}; write its names in task.labels, or the task's in id2label of "
+            "its config.json"
         )
     space = checkpoint.space(head, task.num_outputs)
     largest = space.largest
@@ -132,14 +137,11 @@ def _network(checkpoint: Checkpoint, head: Head, task: TaskConfig) -> EncoderSub
     # its numbers are on the labels' scale, as it was fine-tuned
     scale = dict(network.named_buffers())
     given = scale | checkpoint.body | weights | rows
-    names = network.state_dict().keys()
     try:
-        network.load_state_dict({name: given[name] for name in names if name in given})
+        network.load_state_dict({k: x for k, x in given.items() if k in network.state_dict()})
     except RuntimeError as error:
-        raise ConfigError(
-            f"{KEY}: the weights in {folder} are not those that its config.json says "
-            f"({str(error).splitlines()[-1].strip()})"
-        ) from error
+        reason = str(error).splitlines()[-1].strip()
+        raise _unfit(f"weights in {folder} are not those of its config.json ({reason})") from error
     return network.eval()
 
 
@@ -156,23 +158,11 @@ def _check_activation(folder: Path) -> None:
     )
     said = [str(place[key]) for place, key in places if isinstance(place, dict) and place.get(key)]
     if said and said[0].rpartition(".")[2] != "Identity":
-        raise ConfigError(
-            f"{KEY}: the numbers of {folder} go through {said[0]} (activation_fn of its "
-            "CrossEncoder), which a subnet does not compute; give a network whose activation_fn is "
-            "Identity or none, or write the answers of this one into the column task.label of "
-            f"task.train, and leave {KEY} out"
+        raise _unfit(
+            f"the numbers of {folder} go through {said[0]} (activation_fn of its CrossEncoder), "
+            "which a subnet does not compute; give a network whose activation_fn is Identity or "
+            f"none, or label task.train with this one's answers and leave {KEY} out"
         )
-
-
-def _tokenizer(checkpoint: Checkpoint) -> EncoderTokenizer:
-    path = checkpoint.tokenizer_path
-    try:
-        return EncoderTokenizer(path, checkpoint.vocab_size)
-    except StaleInputError as error:
-        raise ConfigError(
-            f"{KEY}: {path} cannot be used ({error}); save it there with transformers: "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
-        ) from error
 
 
 def _check_pieces(
@@ -182,22 +172,18 @@ def _check_pieces(
     path = config.checkpoint.path
     own = None if path is None else resolve_folder(path, root) / checkpoint.tokenizer_path.name
     if own is None or _pieces_of(own) != _pieces_of(checkpoint.tokenizer_path):
-        raise ConfigError(
-            f"{KEY}: a tagging is learned piece by piece, and {checkpoint.tokenizer_path} is "
-            f"another tokenizer than {own or 'the one that is trained on the texts'}; start from a "
-            "checkpoint with the teacher's tokenizer, or leave teacher.path out"
+        raise _unfit(
+            f"a tagging is learned piece by piece, and {checkpoint.tokenizer_path} is another "
+            f"tokenizer than {own or 'the one that is trained on the texts'}; start from a "
+            f"checkpoint with the teacher's tokenizer, or leave {KEY} out"
         )
     # it tags the pieces of training texts, and of the test's, which are cut as a bundle cuts them
-    lengths = {
-        "task.max_tokens": config.max_tokens,
-        "export.max_input_len": config.export.max_input_len,
-    }
-    for key, length in lengths.items():
-        if length > max_positions:
-            raise ConfigError(
-                f"{KEY}: {checkpoint.folder} reads {max_positions} tokens, but {key} is {length}; "
-                f"write {max_positions} or less"
-            )
+    longest = max(config.max_tokens, config.export.max_input_len)
+    if longest > max_positions:
+        raise _unfit(
+            f"{checkpoint.folder} reads {max_positions} tokens, but task.max_tokens or "
+            f"export.max_input_len is {longest}; write {max_positions} or less"
+        )
 
 
 def _pieces_of(path: Path) -> object:

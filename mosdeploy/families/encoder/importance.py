@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from ...data.batches import Batch
 from ...supernet.elastic import StateDict
-from .dataset import EncoderBatch
 from .network import EncoderSubnet
 
 CONTRAST_TEMPERATURE = 0.05
@@ -28,7 +27,7 @@ class Importance:
 class ContrastBatch:
     """A batch of texts without labels, whose loss is how badly their vectors are told apart."""
 
-    batch: EncoderBatch
+    batch: Batch
 
     @property
     def num_targets(self) -> int:

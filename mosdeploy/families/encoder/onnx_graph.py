@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from ...export.onnx.blocks import (
     ACTIVATION_OPS,
@@ -26,7 +26,7 @@ from ...export.onnx.builder import GraphBuilder, GraphOptions, make_model
 from ...export.onnx.embedding import TiedEmbedding
 from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
 from ...export.onnx.linear import LinearLayer
-from ...export.quantize import SCHEMES, NumberFormat, PrecisionScheme
+from ...export.quantize import SCHEMES, NumberFormat
 from ...runtime.manifest import INDEPENDENT_ROWS
 from ...spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
 from ...spaces.genes import ArchConfig
@@ -47,111 +47,35 @@ def build_graph(
     options: GraphOptions | None = None,
 ) -> ModelProto:
     """Build the graph of one subnet."""
-    plan = EncoderGraph.of(spec, arch)
+    space, workload = spec.space, spec.workload
+    space.check(arch)
+    assert isinstance(arch, EncoderArch)
+    assert isinstance(space, EncoderSpace)
+    assert isinstance(workload, EncoderWorkload)
+    graph = EncoderGraph(arch, space, workload, spec.vocab_size)
     source = InlineInitializers(folded(weights)) if isinstance(weights, Mapping) else weights
     builder = GraphBuilder(source, "encode")
     is_real = real_tokens(builder, ATTENTION_MASK)
-    if plan.number_format == "int8":
-        output = _text_by_text(builder, plan, is_real)
+    is_int8 = graph.number_format == "int8"
+    if is_int8:
+        output = graph.text_by_text(builder, is_real)
     else:
-        keeps = plan.workload.padding == "kept"
-        texts = (PaddedTexts if keeps else PackedTexts)(builder, INPUT_IDS, is_real)
-        x = _embed(plan, texts)
-        for sublayer in _sublayers(plan):
+        of_batch = PaddedTexts if workload.padding == "kept" else PackedTexts
+        texts = of_batch(builder, INPUT_IDS, is_real)
+        x = graph.embed(texts)
+        for sublayer in graph.sublayers:
             x = sublayer(texts, x)
-        output = _head(plan, texts, x)
-    name, shape = plan.output
+        output = graph.head(texts, x)
+    name, shape = graph.output
     # the last node's output is called by a number; this gives it its name
     builder.nodes.append(helper.make_node("Identity", [output], [name], name))
-    inputs = [_value(key, TensorProto.INT64, AXES) for key in plan.inputs]
-    model = make_model(builder, inputs, [_value(name, TensorProto.FLOAT, shape)])
-    if plan.number_format == "int8" and plan.workload.batch > 1:
+    names = [INPUT_IDS, ATTENTION_MASK, *([TOKEN_TYPE_IDS] if space.num_types else [])]
+    inputs = [helper.make_tensor_value_info(x, TensorProto.INT64, AXES) for x in names]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+    model = make_model(builder, inputs, outputs)
+    if is_int8 and workload.batch > 1:
         helper.set_model_props(model, {INDEPENDENT_ROWS: "1"})
     return model
-
-
-@dataclass(frozen=True)
-class EncoderGraph:
-    """What the nodes of one graph depend on."""
-
-    arch: EncoderArch
-    space: EncoderSpace
-    workload: EncoderWorkload
-    vocab_size: int
-
-    @classmethod
-    def of(cls, spec: ModelSpec, arch: ArchConfig) -> "EncoderGraph":
-        """Check that the architecture is in the space (ArchError) and put both together."""
-        spec.space.check(arch)
-        assert isinstance(arch, EncoderArch)
-        assert isinstance(spec.space, EncoderSpace)
-        assert isinstance(spec.workload, EncoderWorkload)
-        return cls(arch, spec.space, spec.workload, spec.vocab_size)
-
-    @property
-    def table_dim(self) -> int:
-        """Columns of the embedding tables."""
-        return self.space.table_dim or self.arch.embed_dim
-
-    @property
-    def scheme(self) -> PrecisionScheme:
-        """Number formats of the workload's precision."""
-        return SCHEMES[self.workload.precision]
-
-    @property
-    def number_format(self) -> NumberFormat:
-        """Of all linear layers."""
-        return self.scheme.encoder
-
-    @property
-    def stack(self) -> StackSpec:
-        """What all layers have in common but the width of their attention."""
-        return StackSpec(
-            dim=self.arch.embed_dim,
-            qkv_dim=0,
-            number_format=self.number_format,
-            activation=self.space.activation,
-            norm_epsilon=self.space.norm_epsilon,
-            pre_norm=False,
-        )
-
-    @property
-    def embedding(self) -> TiedEmbedding:
-        """The table of input ids, and of the logits of masked tokens."""
-        return TiedEmbedding(
-            vocab_size=self.vocab_size,
-            num_columns=self.table_dim,
-            logits_dim=self.table_dim,
-            number_format=self.scheme.table,
-            scaled=False,
-        )
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the graph's inputs, in order."""
-        types = (TOKEN_TYPE_IDS,) if self.space.num_types else ()
-        return (INPUT_IDS, ATTENTION_MASK, *types)
-
-    @property
-    def output(self) -> tuple[str, tuple[str | int, ...]]:
-        """Name and shape of the graph's output."""
-        if self.space.head in VECTOR_HEADS:
-            return VECTOR, (AXES[0], self.arch.embed_dim)
-        if self.space.head == "pooled":
-            return LOGITS, (AXES[0], self.space.num_outputs)
-        return LOGITS, (*AXES, self.space.num_outputs or self.vocab_size)
-
-    def stream(self, builder: GraphBuilder, i: int, norm: str, x: str) -> ResidualStream:
-        """The residual stream of one sublayer of a layer, with the norm behind it."""
-        layer = self.arch.layers[i]
-        inner = layer.dim or self.arch.embed_dim
-        qkv_dim = self.space.attention_dim(inner, layer.heads)
-        spec = replace(self.stack, dim=inner, qkv_dim=qkv_dim)
-        return ResidualStream(builder, spec, [f"layers.{i}.{norm}"], "", x)
-
-    def linear(self, owner: str, name: str, num_inputs: int, num_outputs: int) -> LinearLayer:
-        """One linear layer of the state dict."""
-        return LinearLayer(owner, (name,), num_inputs, num_outputs, self.number_format)
 
 
 def folded(weights: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -329,7 +253,7 @@ def _as_numbers(builder: GraphBuilder, is_real: str, dtype: type[np.generic]) ->
     return builder.op("Where", is_real, builder.constant(1, dtype), builder.constant(0, dtype))
 
 
-# -- layers ----------------------------------------------------------------------------------------
+# -- layers and heads ------------------------------------------------------------------------------
 
 
 Sublayer = Callable[[Texts, str], str]
@@ -337,137 +261,176 @@ Sublayer = Callable[[Texts, str], str]
 """
 
 
-def _sublayers(plan: EncoderGraph) -> list[Sublayer]:
-    """All of the network, in order."""
-    return [
-        partial(sublayer, plan, i)
-        for i in range(len(plan.arch.layers))
-        for sublayer in (_attention, _feed_forward)
-    ]
+@dataclass(frozen=True)
+class EncoderGraph:
+    """The parts of one graph, as nodes that each adds to a builder."""
 
+    arch: EncoderArch
+    space: EncoderSpace
+    workload: EncoderWorkload
+    vocab_size: int
 
-def _text_by_text(builder: GraphBuilder, plan: EncoderGraph, is_real: str) -> str:
-    """Run everything on one text after another; give the output of the graph."""
-    sublayers = _sublayers(plan)
-    at_once = 1 if plan.workload.batch > 1 else len(sublayers)
-    count = num_texts(builder, INPUT_IDS)
-    states = ""  # the sequence of the states of all texts, each (1, T, d)
-    for first in range(0, len(sublayers), at_once):
-        is_last = first + at_once >= len(sublayers)
+    @property
+    def table_dim(self) -> int:
+        """Columns of the embedding tables."""
+        return self.space.table_dim or self.arch.embed_dim
 
-        def compute(
-            body: GraphBuilder,
-            number: str,
-            states: str = states,
-            part: Sequence[Sublayer] = sublayers[first : first + at_once],
-            is_last: bool = is_last,
-        ) -> str:
-            text = OneText(body, number, is_real)
-            x = body.op("SequenceAt", states, number) if states else _embed(plan, text)
-            for sublayer in part:
-                x = sublayer(text, x)
-            return _head(plan, text, x) if is_last else x
+    @property
+    def number_format(self) -> NumberFormat:
+        """Of all linear layers."""
+        return SCHEMES[self.workload.precision].encoder
 
-        shape = (1, *plan.output[1][1:]) if is_last else (1, None, None)
-        states = builder.for_each(f"sublayers.{first}", count, shape, compute)
-    return builder.op("ConcatFromSequence", states, axis=0)
+    @property
+    def output(self) -> tuple[str, tuple[str | int, ...]]:
+        """Name and shape of the graph's output."""
+        if self.space.head in VECTOR_HEADS:
+            return VECTOR, (AXES[0], self.arch.embed_dim)
+        if self.space.head == "pooled":
+            return LOGITS, (AXES[0], self.space.num_outputs)
+        return LOGITS, (*AXES, self.space.num_outputs or self.vocab_size)
 
+    @property
+    def sublayers(self) -> list[Sublayer]:
+        """All of the network, in order."""
+        return [
+            partial(sublayer, i)
+            for i in range(len(self.arch.layers))
+            for sublayer in (self._attention, self._feed_forward)
+        ]
 
-def _attention(plan: EncoderGraph, i: int, texts: Texts, x: str) -> str:
-    """Narrow the states (1, T, d) of a bottleneck, and let tokens attend; give (1, T, inner width),
-    or of the last layer before a head that reads the first position alone (1, B, inner width).
-    """
-    layer = plan.arch.layers[i]
-    if layer.dim is not None:
-        x = plan.linear(f"layers.{i}", "narrow", plan.arch.embed_dim, layer.dim).apply(
-            texts.builder, x
-        )
-    stream = plan.stream(texts.builder, i, "self_attn_norm", x)
-    is_last = i == len(plan.arch.layers) - 1
-    attend = texts.attend_first if is_last and plan.space.reads_first else texts.attend
-    attend(stream, f"layers.{i}.self_attn", layer.heads)
-    return stream.reads
+    def text_by_text(self, builder: GraphBuilder, is_real: str) -> str:
+        """Run everything on one text after another; give the output of the graph."""
+        sublayers = self.sublayers
+        at_once = 1 if self.workload.batch > 1 else len(sublayers)
+        count = num_texts(builder, INPUT_IDS)
+        states = ""  # the sequence of the states of all texts, each (1, T, d)
+        for first in range(0, len(sublayers), at_once):
+            is_last = first + at_once >= len(sublayers)
 
+            def compute(
+                body: GraphBuilder,
+                number: str,
+                states: str = states,
+                part: Sequence[Sublayer] = sublayers[first : first + at_once],
+                is_last: bool = is_last,
+            ) -> str:
+                text = OneText(body, number, is_real)
+                x = body.op("SequenceAt", states, number) if states else self.embed(text)
+                for sublayer in part:
+                    x = sublayer(text, x)
+                return self.head(text, x) if is_last else x
 
-def _feed_forward(plan: EncoderGraph, i: int, texts: Texts, x: str) -> str:
-    """Run the FFN, and widen the states of a bottleneck: the shape is that of `x`, d wide."""
-    layer = plan.arch.layers[i]
-    stream = plan.stream(texts.builder, i, "ffn_norm", x)
-    feed_forward(stream, f"layers.{i}", layer.ffn_dim)
-    if layer.dim is None:
+            shape = (1, *self.output[1][1:]) if is_last else (1, None, None)
+            states = builder.for_each(f"sublayers.{first}", count, shape, compute)
+        return builder.op("ConcatFromSequence", states, axis=0)
+
+    def embed(self, texts: Texts) -> str:
+        """Add the vectors of tokens, positions and types, norm and widen the sum: (1, T, d)."""
+        builder = texts.builder
+        t = self.table_dim
+        positions = _stored(builder, "positions.weight", (self.space.max_positions, t))
+        terms = [
+            self._embedding().embed(builder, texts.pick(INPUT_IDS), t),
+            builder.op("Gather", positions, texts.columns),
+        ]
+        if self.space.num_types:
+            types = _stored(builder, "types.weight", (self.space.num_types, t))
+            terms.append(builder.op("Gather", types, texts.pick(TOKEN_TYPE_IDS)))
+        x = self._norm(builder, "embed_norm", builder.op("Sum", *terms), t)
+        if self.space.table_dim is None:
+            return x
+        return self._linear(builder, "", "embed_project", t, self.arch.embed_dim, x)
+
+    def head(self, texts: Texts, x: str) -> str:
+        """Hidden states of the last layer to the output of the graph, or to that of one text."""
+        builder = texts.builder
+        d = self.arch.embed_dim
+        space = self.space
+        if space.reads_first:
+            x = builder.op("Squeeze", x, builder.constant([0]))  # (B, d)
+        if space.head == "pooled":
+            pooled = builder.op("Tanh", self._linear(builder, "head", "dense", d, d, x))
+            return self._linear(builder, "head", "out", d, space.num_outputs, pooled)
+        if space.head in VECTOR_HEADS:
+            # scaled to length 1
+            vector = x if space.reads_first else texts.total(x)
+            return builder.op("LpNormalization", vector, axis=-1, p=2)
+        x = texts.padded(x)  # (B, S, d)
+        if space.head == "tokens":
+            return self._linear(builder, "head", "out", d, space.num_outputs, x)
+        return self._masked_lm(builder, x)
+
+    def _attention(self, i: int, texts: Texts, x: str) -> str:
+        """Narrow the states (1, T, d) of a bottleneck, and let tokens attend; give (1, T, inner
+        width), or of the last layer before a head that reads the first position alone (1, B, inner
+        width).
+        """
+        layer = self.arch.layers[i]
+        owner = f"layers.{i}"
+        if layer.dim is not None:
+            x = self._linear(texts.builder, owner, "narrow", self.arch.embed_dim, layer.dim, x)
+        stream = self._stream(texts.builder, i, "self_attn_norm", x)
+        is_last = i == len(self.arch.layers) - 1
+        attend = texts.attend_first if is_last and self.space.reads_first else texts.attend
+        attend(stream, f"{owner}.self_attn", layer.heads)
         return stream.reads
-    widen = plan.linear(f"layers.{i}", "widen", layer.dim, plan.arch.embed_dim)
-    return widen.apply(texts.builder, stream.reads)
 
+    def _feed_forward(self, i: int, texts: Texts, x: str) -> str:
+        """Run the FFN, and widen the states of a bottleneck: the shape is that of `x`, d wide."""
+        layer = self.arch.layers[i]
+        owner = f"layers.{i}"
+        stream = self._stream(texts.builder, i, "ffn_norm", x)
+        feed_forward(stream, owner, layer.ffn_dim)
+        x = stream.reads
+        if layer.dim is None:
+            return x
+        return self._linear(texts.builder, owner, "widen", layer.dim, self.arch.embed_dim, x)
 
-def _embed(plan: EncoderGraph, texts: Texts) -> str:
-    """Add the vectors of tokens, positions and types, norm the sum, widen it: float (1, T, d)."""
-    builder = texts.builder
-    t = plan.table_dim
-    positions = _stored(builder, "positions.weight", (plan.space.max_positions, t))
-    terms = [
-        plan.embedding.embed(builder, texts.pick(INPUT_IDS), t),
-        builder.op("Gather", positions, texts.columns),
-    ]
-    if plan.space.num_types:
-        types = _stored(builder, "types.weight", (plan.space.num_types, t))
-        terms.append(builder.op("Gather", types, texts.pick(TOKEN_TYPE_IDS)))
-    x = _norm(builder, plan, "embed_norm", builder.op("Sum", *terms), t)
-    if plan.space.table_dim is None:
-        return x
-    return plan.linear("", "embed_project", t, plan.arch.embed_dim).apply(builder, x)
+    def _masked_lm(self, builder: GraphBuilder, x: str) -> str:
+        """Logits (B, S, V) of all words at every position (B, S, d), by the embedding table."""
+        t = self.table_dim
+        op_type, domain = ACTIVATION_OPS[self.space.activation]
+        dense = self._linear(builder, "head", "dense", self.arch.embed_dim, t, x)
+        x = self._norm(builder, "head.norm", builder.op(op_type, dense, domain=domain), t)
+        rows = builder.op("Reshape", x, builder.constant([-1, t]))  # (B * S, t)
+        bias = _stored(builder, "head.bias", (self.vocab_size,))
+        logits = builder.op("Add", self._embedding().logits(builder, rows), bias)
+        tail = builder.constant([self.vocab_size])
+        shape = builder.op("Concat", builder.op("Shape", x, start=0, end=2), tail, axis=0)
+        return builder.op("Reshape", logits, shape)
 
+    def _embedding(self) -> TiedEmbedding:
+        """The table of input ids, and of the logits of masked tokens."""
+        t = self.table_dim
+        table_format = SCHEMES[self.workload.precision].table
+        return TiedEmbedding(self.vocab_size, t, t, table_format, scaled=False)
 
-# -- heads -----------------------------------------------------------------------------------------
+    def _stack(self, dim: int, qkv_dim: int = 0) -> StackSpec:
+        activation, epsilon = self.space.activation, self.space.norm_epsilon
+        return StackSpec(dim, qkv_dim, self.number_format, activation, epsilon, pre_norm=False)
 
+    def _stream(self, builder: GraphBuilder, i: int, norm: str, x: str) -> ResidualStream:
+        """The residual stream of one sublayer of a layer, with the norm behind it."""
+        layer = self.arch.layers[i]
+        dim = layer.dim or self.arch.embed_dim
+        stack = self._stack(dim, self.space.attention_dim(dim, layer.heads))
+        return ResidualStream(builder, stack, [f"layers.{i}.{norm}"], "", x)
 
-def _head(plan: EncoderGraph, texts: Texts, x: str) -> str:
-    """Hidden states of the last layer to the output of the graph, or to that of one text."""
-    builder = texts.builder
-    d = plan.arch.embed_dim
-    num_outputs = plan.space.num_outputs
-    if plan.space.reads_first:
-        x = builder.op("Squeeze", x, builder.constant([0]))  # (B, d)
-    if plan.space.head == "pooled":
-        dense = plan.linear("head", "dense", d, d).apply(builder, x)
-        pooled = builder.op("Tanh", dense)
-        return plan.linear("head", "out", d, num_outputs).apply(builder, pooled)
-    if plan.space.head in VECTOR_HEADS:
-        # scaled to length 1
-        vector = x if plan.space.reads_first else texts.total(x)
-        return builder.op("LpNormalization", vector, axis=-1, p=2)
-    x = texts.padded(x)  # (B, S, d)
-    if plan.space.head == "tokens":
-        return plan.linear("head", "out", d, num_outputs).apply(builder, x)
-    return _masked_lm(builder, plan, x)
+    def _linear(
+        self,
+        builder: GraphBuilder,
+        owner: str,
+        name: str,
+        num_inputs: int,
+        num_outputs: int,
+        x: str,
+    ) -> str:
+        layer = LinearLayer(owner, (name,), num_inputs, num_outputs, self.number_format)
+        return layer.apply(builder, x)
 
-
-def _masked_lm(builder: GraphBuilder, plan: EncoderGraph, x: str) -> str:
-    """Logits (B, S, V) of all words at every position (B, S, d), by the embedding table."""
-    d = plan.arch.embed_dim
-    t = plan.table_dim
-    op_type, domain = ACTIVATION_OPS[plan.space.activation]
-    dense = plan.linear("head", "dense", d, t).apply(builder, x)
-    x = _norm(builder, plan, "head.norm", builder.op(op_type, dense, domain=domain), t)
-    rows = builder.op("Reshape", x, builder.constant([-1, t]))  # (B * S, t)
-    bias = _stored(builder, "head.bias", (plan.vocab_size,))
-    logits = builder.op("Add", plan.embedding.logits(builder, rows), bias)
-    tail = builder.constant([plan.vocab_size])
-    shape = builder.op("Concat", builder.op("Shape", x, start=0, end=2), tail, axis=0)
-    return builder.op("Reshape", logits, shape)
-
-
-# -- weights that are no matrix of a layer ---------------------------------------------------------
-
-
-def _norm(builder: GraphBuilder, plan: EncoderGraph, name: str, x: str, dim: int) -> str:
-    stream = ResidualStream(builder, replace(plan.stack, dim=dim), [], "", x)
-    return stream.norm(x, name)
+    def _norm(self, builder: GraphBuilder, name: str, x: str, dim: int) -> str:
+        return ResidualStream(builder, self._stack(dim), [], "", x).norm(x, name)
 
 
 def _stored(builder: GraphBuilder, key: str, shape: tuple[int, ...]) -> str:
     return builder.parameters([TensorSpec(key, shape)], lambda get: (get(key, shape),))[0]
-
-
-def _value(name: str, onnx_type: int, shape: tuple[str | int, ...]) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, onnx_type, shape)

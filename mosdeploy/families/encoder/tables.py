@@ -46,13 +46,15 @@ class Row:
     place: str
     cells: Mapping[str, Any]
 
+    def error(self, column: str, problem: str) -> ConfigError:
+        """Return an error that names the place of a cell."""
+        return ConfigError(f"{self.place}: column '{column}' {problem}")
+
     def cell(self, column: str) -> Any:
         """Return the content of a column."""
         if column not in self.cells:
-            raise ConfigError(
-                f"{self.place}: no column '{column}'; the columns are: "
-                f"{quoted(self.cells) or 'none'}"
-            )
+            names = quoted(self.cells) or "none"
+            raise ConfigError(f"{self.place}: no column '{column}'; the columns are: {names}")
         return self.cells[column]
 
     def words(self, column: str) -> tuple[str, ...]:
@@ -61,13 +63,10 @@ class Row:
         if isinstance(cell, str):
             return tuple(cell.split())
         if not isinstance(cell, list | tuple):
-            raise ConfigError(f"{self.place}: column '{column}' holds {cell!r}, no list")
+            raise self.error(column, f"holds {cell!r}, no list")
         words = tuple(" ".join(cell_text(word).split()) for word in cell)
         if not all(words):
-            raise ConfigError(
-                f"{self.place}: word {words.index('') + 1} of column '{column}' is empty; leave it "
-                "out, with its tag"
-            )
+            raise self.error(column, f"holds an empty word, number {words.index('') + 1}")
         return words
 
     def tags(self, column: str) -> tuple[str, ...]:
@@ -79,10 +78,8 @@ class Row:
         cell = self.cell(column)
         number = number_of(cell)
         if math.isnan(number):
-            raise ConfigError(
-                f"{self.place}: column '{column}' holds {repr(cell)[:100]}; regression needs a "
-                f"number in the digits 0 to 9, of {MAX_ANSWER:g} at most and without _"
-            )
+            needed = f"a number in the digits 0 to 9, of {MAX_ANSWER:g} at most and without _"
+            raise self.error(column, f"holds {repr(cell)[:100]}; regression needs {needed}")
         return number
 
 
@@ -125,10 +122,8 @@ def read_rows(source: str, root: Path) -> Iterator[Row]:
         return (Row(f"{source}, row {i}", cells) for i, cells in enumerate(rows, start=1))
     path = resolve_path(source, root)
     suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        return _json_lines(path)
     if suffix in TABLES:
-        return _cells(path)
+        return _json_lines(path) if suffix == ".jsonl" else _cells(path)
     if path.name.lower().removesuffix(".gz").endswith((*TABLES, *NOT_READ)):
         raise ConfigError(
             f"{source}: a table, but its name does not end in {', '.join(TABLES)}; unpack, convert "
@@ -143,12 +138,8 @@ def _placed_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _cells(path: Path) -> Iterator[Row]:
-    if path.suffix.lower() == ".csv":
-        rows = _csv(path)
-    else:  # TSV knows no quotes
-        rows = ((place, line.split("\t") if line else []) for place, line in _placed_lines(path))
     columns: list[str] = []
-    for place, cells in rows:
+    for place, cells in (_csv if path.suffix.lower() == ".csv" else _tsv)(path):
         if not cells:
             continue  # a blank line
         if not columns:
@@ -162,6 +153,11 @@ def _cells(path: Path) -> Iterator[Row]:
             )
         else:
             yield Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def _tsv(path: Path) -> Iterator[tuple[str, list[str]]]:
+    for place, line in _placed_lines(path):  # a TSV knows no quotes
+        yield place, line.split("\t") if line else []
 
 
 def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:

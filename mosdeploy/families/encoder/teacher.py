@@ -33,7 +33,7 @@ from ...storage import fingerprint, readable_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
-from ...training.trainer import TrainingJob, TrainingSummary, train
+from ...training.trainer import TrainingJob, train
 from ...workspace import CHECKPOINT_NAME
 from .checkpoint import Checkpoint, check_fits, load_checkpoint
 from .checkpoint_files import resolve_folder
@@ -55,24 +55,8 @@ from .teacher_outputs import TeacherOutputs
 
 _log = logging.getLogger(__name__)
 
-SHARED_FIELDS = (
-    "tokens_per_batch",
-    "grad_accum_steps",
-    "schedule",
-    "adam_betas",
-    "weight_decay",
-    "clip_norm",
-    "label_smoothing",
-    "seed",
-    "compute",
-    "amp",
-    "activation_checkpointing",
-    "threads",
-    "checkpoint_every",
-    "log",
-    "rank_timeout_s",
-)
-"""Keys of [training] that hold for the teacher's training as well."""
+SUPERNET_KEYS = ("budget", "num_winners", "batch_sharing", "sandwich", "num_random_archs")
+"""Keys of [training] that say nothing of one network's training."""
 
 IMPORTANCE_BATCHES = 16
 """Training batches whose gradients say which heads and neurons matter."""
@@ -155,21 +139,13 @@ class EncoderTeacher:
 
     def supernet(self, seed: int) -> Supernet:
         """A supernet whose largest subnet computes what the teacher computes."""
-        config = self._config
-        return fresh_supernet(
-            config.space, config.vocab_size, config.supernet, seed, start=self.weights
-        )
+        sizes = (self._config.space, self._config.vocab_size, self._config.supernet)
+        return fresh_supernet(*sizes, seed, start=self.weights)
 
     def subnet(self, arch: ArchConfig) -> Subnet:
         """The part of the teacher that an architecture holds."""
-        config = self._config
-        return sliced_subnet(
-            cast("EncoderArch", arch),
-            config.space,
-            config.vocab_size,
-            config.supernet,
-            start=self.weights,
-        )
+        sizes = (self._config.space, self._config.vocab_size, self._config.supernet)
+        return sliced_subnet(cast("EncoderArch", arch), *sizes, start=self.weights)
 
 
 def _own_loss(batches: Sequence[Batch]) -> float:
@@ -203,13 +179,8 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
     path = task.folder / "teacher.safetensors"
     card_path = path.with_suffix(".json")
     card = readable_record(TeacherCard, card_path)
-    is_finished = (
-        card is not None
-        and card.inputs_sha256 == inputs_sha256
-        and path.exists()
-        and sha256_file(path) == card.weights_sha256
-    )
-    if card is None or not is_finished:
+    is_same = card is not None and card.inputs_sha256 == inputs_sha256 and path.exists()
+    if card is None or not is_same or sha256_file(path) != card.weights_sha256:
         if task.train is None or task.valid is None:
             raise StaleInputError(
                 f"{path} is missing or was made from something else; run `mosdeploy train`"
@@ -226,18 +197,18 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
 
 
 def training_alone(config: EncoderRunConfig) -> TrainingConfig:
-    """The training of the teacher alone: of [training] only what one network heeds too, so that
-    another sandwich or budget of the supernet does not ask for another teacher.
+    """The training of the teacher alone: another sandwich or budget of the supernet does not ask
+    for another teacher.
     """
     steps = config.teacher.steps
-    shared = {name: getattr(config.training, name) for name in SHARED_FIELDS}
+    unset = {name: getattr(TrainingConfig(), name) for name in SUPERNET_KEYS}
     own = {
         "steps": steps,
         "learning_rate": config.teacher.learning_rate,
         "warmup_steps": steps // 10,
         "validate_every": max(1, steps // 4),
     }
-    return TrainingConfig().model_copy(update=shared | own)
+    return config.training.model_copy(update=unset | own)
 
 
 def _make(
@@ -263,14 +234,20 @@ def _make(
         put_on_scale(network, examples, config)
     fit_scale(network, examples.labels)
     batches = Batches(examples, training.tokens_per_batch, training.seed)
-    loss = 0.0
-    seconds = 0.0
+    loss = seconds = 0.0
     if config.teacher_steps:
-        summary = _train(network, batches, task, training, inputs_sha256)
-        loss = summary.losses["subnet_loss"]
+        job = TrainingJob(
+            config=training,
+            state_path=task.folder / CHECKPOINT_NAME,
+            log_path=task.folder / "log.jsonl",
+            inputs_sha256=inputs_sha256,
+            remedy="lower teacher.learning_rate",
+        )
+        valid = cast("EncoderDataset", task.valid)
+        summary = train(network, batches, ordered_batches(valid), job, task.show)
+        loss, seconds = summary.losses["subnet_loss"], summary.train_seconds
         if config.task.labels:
-            warn_of_chance(loss, _classes(cast("EncoderDataset", task.valid), config))
-        seconds = summary.train_seconds
+            warn_of_chance(loss, _classes(valid, config))
     # a head that was drawn and never trained says nothing of heads and neurons
     is_taught = has_head or config.teacher_steps > 0
     knows_task = is_largest and is_taught and config.task.kind != "embedding"
@@ -284,24 +261,6 @@ def _make(
         train_seconds=seconds,
         is_largest=is_largest,
     )
-
-
-def _train(
-    network: EncoderSubnet,
-    batches: Batches,
-    task: TeacherTask,
-    training: TrainingConfig,
-    inputs_sha256: str,
-) -> TrainingSummary:
-    job = TrainingJob(
-        config=training,
-        state_path=task.folder / CHECKPOINT_NAME,
-        log_path=task.folder / "log.jsonl",
-        inputs_sha256=inputs_sha256,
-        remedy="lower teacher.learning_rate",
-    )
-    valid = ordered_batches(cast("EncoderDataset", task.valid))
-    return train(network, batches, valid, job, task.show)
 
 
 def _importance(
@@ -321,9 +280,7 @@ def _importance(
     body.load_state_dict(
         {name: x for name, x in network.state_dict().items() if not name.startswith("head.")}
     )
-    return measure_importance(
-        body, [ContrastBatch(cast("EncoderBatch", batch)) for batch in examples]
-    )
+    return measure_importance(body, [ContrastBatch(batch) for batch in examples])
 
 
 # -- the network that it starts as
@@ -403,14 +360,12 @@ def _check_vectors(folder: Path, config: EncoderRunConfig) -> None:
     shall; of one that was downloaded just now, the run file could not know.
     """
     modules = None if config.task.pooling else read_vector_modules(folder)
-    if modules is None:
-        return
-    if config.space.head != POOLED_HEADS[modules.pooling]:
+    if modules is not None and config.space.head != POOLED_HEADS[modules.pooling]:
         raise ConfigError(
             f"the run file does not fit the checkpoint {folder}: write "
             f'pooling = "{modules.pooling}" in [task]'
         )
-    if not modules.is_normalized:
+    if modules is not None and not modules.is_normalized:
         _log.warning("vectors of %s are not normalised; those learned here have length 1", folder)
 
 
@@ -440,13 +395,12 @@ def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:
     """Warn of a teacher whose loss is that of knowing only how often each class comes."""
     _, counts = np.unique(classes, return_counts=True)
     shares = counts / counts.sum()
-    chance = -float(shares @ np.log(shares))
+    chance = -float(shares @ np.log(shares))  # 0 of one class alone
     low, high = (share * chance for share in CHANCE_SHARES)
-    # of one class alone it is 0
     if 0 < low <= loss <= high:
         _log.warning(
-            "the teacher has a validation loss of %.3f, and %.3f is that of answering with how "
-            "often each class comes: it may have learned nothing. If its scores say so too, raise "
+            "the teacher's validation loss is %.3f, and %.3f is that of answering with how often "
+            "each class comes: it may have learned nothing. If its scores say so too, raise "
             "teacher.steps or teacher.learning_rate, or take another checkpoint",
             loss,
             chance,
@@ -460,16 +414,13 @@ def warn_of_answers(
     outputs are then in another order, or on another scale.
     """
     if kind == "classification":
-        right = 100 * np.mean([x.argmax() for x in outputs] == labels)
-        usual = 100 * np.bincount(labels.astype(np.int64)).max() / len(labels)
+        right = np.mean([x.argmax() for x in outputs] == labels)
+        usual = np.bincount(labels.astype(np.int64)).max() / len(labels)
         if right < usual:
             _log.warning(
                 "teacher.path: it tells %.1f%% of %d examples as they are labelled, the most "
-                "frequent class alone %.1f%%: are its outputs those of this task, in the order of "
-                "task.labels?",
-                right,
-                len(labels),
-                usual,
+                "frequent class alone %.1f%%: are its outputs in the order of task.labels?",
+                *(100 * right, len(labels), 100 * usual),
             )
     if kind == "regression":
         error = np.abs(np.concatenate(outputs) - labels).mean()
@@ -478,7 +429,5 @@ def warn_of_answers(
             _log.warning(
                 "teacher.path: its answers to %d examples are off by %.4g in the mean, the mean of "
                 "the labels alone by %.4g: are they on the scale of the labels?",
-                len(labels),
-                error,
-                usual,
+                *(len(labels), error, usual),
             )

@@ -122,12 +122,8 @@ class TeacherOutputs:
             if len(texts) <= 2 * TRIAL_TEXTS:
                 return context
             sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
-            trial = fastest(
-                {
-                    way: partial(_outputs, network, sample, layout, way.within(context))
-                    for way in WAYS
-                }
-            )
+            compute = partial(_outputs, network, sample, layout)
+            trial = fastest({way: partial(compute, way.within(context)) for way in WAYS})
             write_record(self._folder / TRIAL_NAME, trial)
         return trial.way.within(context)
 

@@ -14,7 +14,7 @@ from ...config.encoder import EncoderRunConfig
 from ...errors import ConfigError, StaleInputError
 from ...runtime.wordpieces import kept_positions
 from ...storage import atomic_write
-from .tasks import EncoderData
+from .examples import EncoderData
 
 TOKENIZER_NAME = "tokenizer.json"
 

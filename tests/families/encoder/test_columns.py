@@ -1,4 +1,4 @@
-"""What the columns of a table hold."""
+"""The task that the columns of a table tell."""
 
 import math
 from typing import Any
@@ -23,13 +23,9 @@ def test_classes_are_counted_and_sorted() -> None:
     assert (found.kind, found.labels) == ("classification", ("no", "yes"))
     assert found.columns == {"text": "text", "label": "label"}
     assert found.counts == {"no": 2, "yes": 1}
-
-
-def test_numbers_of_classes_are_sorted_as_numbers() -> None:
-    stars = ["10", "9", "1", "10"]
-    found = task_columns(rows(review=list("abcd"), rating=stars), None, None)
-    assert found.labels == ("1", "9", "10")
-    assert found.columns == {"text": "review", "label": "rating"}
+    stars = task_columns(rows(review=list("abcd"), rating=["10", "9", "1", "10"]), None, None)
+    assert stars.labels == ("1", "9", "10")  # as numbers
+    assert stars.columns == {"text": "review", "label": "rating"}
 
 
 @pytest.mark.parametrize("values", [["0.5", "1", "2"], [str(i) for i in range(30)]])
@@ -38,13 +34,9 @@ def test_numbers_on_a_scale_are_a_regression(values: list[str]) -> None:
     assert (found.kind, found.labels) == ("regression", ())
 
 
-def test_names_of_glue_are_known_and_a_pair_is_found() -> None:
-    table = rows(sentence1=["a", "b"], sentence2=["c", "d"], label=["x", "y"])
-    found = task_columns(table, None, None)
-    assert found.columns == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
-
-
-@pytest.mark.parametrize("names", [("question", "sentence"), ("text", "text_pair")])
+@pytest.mark.parametrize(
+    "names", [("question", "sentence"), ("sentence1", "sentence2"), ("text", "text_pair")]
+)
 def test_one_of_two_texts_is_not_taken_alone(names: tuple[str, str]) -> None:
     first, second = names
     table = rows(**{first: ["a", "b"], second: ["c", "d"], "label": ["x", "y"], "index": [1, 2]})
@@ -69,50 +61,46 @@ def test_tags_tell_their_types() -> None:
     assert found.counts == {"LOC": 1, "PER": 1}
     spaced = rows(tokens=[["a", "b"]], tags=[["B-JOB  TITLE", "I-JOB TITLE"]])
     assert task_columns(spaced, None, None).labels == ("JOB_TITLE",)
-    for tags, message in (
-        ("PER", "'tags' holds 'PER'; a tag is O, B-TYPE or I-TYPE"),
-        (None, "column 'tags' holds None, no list"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            task_columns(rows(tokens=[["a"]], tags=[tags and [tags]]), None, None)
+    for tags in (["PER"], None, ["O"]):
+        with pytest.raises(ConfigError, match="'tags' holds"):
+            task_columns(rows(tokens=[["a"]], tags=[tags]), None, None)
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"),
+    ("labels", "message"),
     [
-        ({"text": ["a", "b"], "label": ["x", "x"]}, "'x' in all 2 rows; there is nothing to tell"),
-        (
-            {"text": ["a"] * (MAX_CLASSES + 1), "label": [f"v{i}" for i in range(MAX_CLASSES + 1)]},
-            "201 different values, neither numbers nor 200 classes",
-        ),
-        ({"n": [1, 2], "label": ["x", "y"]}, "no column holds text; the columns are: 'n', 'label'"),
+        (["x", "x"], "nothing to tell apart"),
+        ([f"v{i}" for i in range(MAX_CLASSES + 1)], "neither numbers nor"),
+        (["no", " ", "yes", ""], r"line 3: column 'label' is empty there .in 2 of 4"),
+        (["no", "no", "yes", None], r"line 5: column 'label' is empty"),
+        (["no", "no", "yes", math.nan], r"line 5: column 'label' is empty"),
+        (["neg", "pos", "pos", "Pos"], r"line 5: .* holds 'Pos' there .in 1 of 4 rows., and 'pos'"),
+        (["neg", "a  b", "a b", "a b"], r"line 3: .* holds 'a  b' there"),
+        (["good", "very\ngood"], "printed as one line"),
+        ([f"{i},5" for i in range(50)], "line 2: .* write numbers as in 1234.57"),
+        ([f"{i}%" for i in range(50)], "line 2: .* write numbers as in 1234.57"),
     ],
 )
-def test_what_cannot_be_told_is_refused(columns: dict[str, list[Any]], message: str) -> None:
+def test_labels_that_are_a_mistake_are_refused(labels: list[Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        task_columns(rows(**columns), None, None)
+        task_columns(rows(text=["a"] * len(labels), label=labels), None, None)
 
 
-def test_a_column_that_is_not_there_is_named() -> None:
+def test_columns_that_are_not_there_are_named() -> None:
     with pytest.raises(ConfigError, match="no column 'lable'; the columns are: 'text', 'label'"):
         task_columns(rows(text=["a"], label=["x"]), None, "lable")
+    with pytest.raises(ConfigError, match="no column holds text"):
+        task_columns(rows(n=[1, 2], label=["x", "y"]), None, None)
 
 
-@pytest.mark.parametrize(
-    ("strange", "first"), [("NA", 9), ("nan", 0), ("inf", 50), ("1e39", 3), ("1_000", 4)]
-)
+@pytest.mark.parametrize("strange", ["NA", "nan", "inf", "1e39", "1_000"])
 @pytest.mark.parametrize(("step", "count"), [(1, 30), (0.5, 10)])
-def test_a_few_words_among_numbers_are_no_class(
-    strange: str, first: int, step: float, count: int
-) -> None:
+def test_a_few_words_among_numbers_are_no_class(strange: str, step: float, count: int) -> None:
     values = [str(step * (i % count)) for i in range(100)]
-    values[first] = values[-1] = strange
-    table = rows(text=["t"] * 100, score=values)
-    message = (
-        rf"line {first + 2}: column 'score' holds '{strange}' there, and no number in 2 of 100"
-    )
+    values[9] = values[-1] = strange
+    message = rf"line 11: column 'score' holds '{strange}' there, and no number in 2 of 100"
     with pytest.raises(ConfigError, match=message):
-        task_columns(table, None, None)
+        task_columns(rows(text=["t"] * 100, score=values), None, None)
 
 
 @pytest.mark.parametrize(("num_numbers", "num_words"), [(20, 1), (30, 5)])
@@ -120,23 +108,4 @@ def test_a_word_among_numbers_of_classes_is_one(num_numbers: int, num_words: int
     values = [str(i % num_numbers) for i in range(100)]
     values[-num_words:] = ["other"] * num_words
     found = task_columns(rows(text=["t"] * 100, label=values), None, None)
-    assert found.kind == "classification"
-    assert found.counts["other"] == num_words
-
-
-@pytest.mark.parametrize("missing", ["", None, math.nan])
-def test_rows_without_a_label_are_no_class(missing: Any) -> None:
-    found = rows(text=list("abcd"), label=["no", " ", "yes", missing])
-    with pytest.raises(ConfigError, match=r"line 3: column 'label' is empty there .in 2 of 4"):
-        task_columns(found, None, None)
-
-
-@pytest.mark.parametrize("other", ["Pos", "pos  itive", " POS ITIVE"])
-def test_labels_that_differ_in_case_or_spaces_alone_are_refused(other: str) -> None:
-    word = "pos" if other == "Pos" else "pos itive"
-    table = rows(text=list("abcd"), label=["neg", word, word, other])
-    message = (
-        rf"t.csv, line 5: .* holds '{other.strip()}' there \(in 1 of 4 rows\), and '{word}' in 2;"
-    )
-    with pytest.raises(ConfigError, match=message):
-        task_columns(table, None, None)
+    assert (found.kind, found.counts["other"]) == ("classification", num_words)

@@ -1,5 +1,7 @@
-"""Texts as ids: what is saved comes back, batches are what the rows say."""
+"""Texts as ids, batches of them, and their losses worked by hand."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -7,10 +9,20 @@ import numpy as np
 import pytest
 import torch
 from encoder_task import encoder_config, sentences, trained_tokenizer
+from torch import Tensor
 
 from mosdeploy.config.encoder import EncoderRunConfig, TaskKind
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.families.encoder.dataset import NO_TARGET, EncoderDataset, made_up_dataset, tokenize
+from mosdeploy.families.encoder.dataset import (
+    NO_TARGET,
+    EncoderBatch,
+    EncoderDataset,
+    Masking,
+    Objective,
+    made_up_dataset,
+    token_types,
+    tokenize,
+)
 from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 
@@ -125,19 +137,6 @@ def test_long_texts_are_cut_and_none_is_left_out(tokenizer: EncoderTokenizer) ->
     assert all(row[-1] == tokenizer.special.sep for row in map(dataset.ids.__getitem__, range(10)))
 
 
-def test_a_separator_in_a_single_text_starts_no_second_one(tokenizer: EncoderTokenizer) -> None:
-    config = config_of("classification")
-    single = Example("the red [SEP] house", label=0)
-    dataset = tokenize(tokenizer, [single], config)
-    assert dataset.ids[0].tolist().count(tokenizer.special.sep) == 2
-    assert dataset.batch(np.array([0])).token_type_ids.sum() == 0
-    pairs = tokenize(tokenizer, [Example("the red", "house", label=0)], config)
-    ids = pairs.ids[0].tolist()
-    types = pairs.batch(np.array([0])).token_type_ids[0].tolist()
-    second = len(ids) - ids.index(tokenizer.special.sep) - 1
-    assert types[: len(ids)] == [0] * (len(ids) - second) + [1] * second
-
-
 def test_an_epoch_hides_other_pieces(tokenizer: EncoderTokenizer) -> None:
     examples = [Example(text) for text in sentences(40)]
     dataset = tokenize(tokenizer, examples, config_of("masked-lm"))
@@ -197,3 +196,171 @@ def test_made_up_texts_fill_one_batch(kind: TaskKind, input_len: int) -> None:
     logits = torch.randn(*rows.get(kind, (64,)), width[kind])
     assert batch.loss(logits).isfinite()
     assert batch.losses(logits).shape == (64,)
+
+
+def batch_of(
+    kind: TaskKind, labels: Tensor | None, teacher: Tensor | None = None, **objective: float
+) -> EncoderBatch:
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    return EncoderBatch(ids, ids, ids, labels, teacher, 2, Objective(kind, **objective))
+
+
+def random_case(kind: TaskKind) -> tuple[EncoderBatch, Tensor]:
+    """Two texts of three pieces, four outputs each, with a teacher where there can be one."""
+    torch.manual_seed(0)
+    of_pieces = kind in ("tagging", "masked-lm")
+    width = 1 if kind == "regression" else 4
+    logits = torch.randn(2, 3, width) if of_pieces else torch.randn(2, width)
+    labels: Tensor | None = torch.tensor([1, 3])
+    if kind == "regression":
+        labels = torch.tensor([0.5, 2.0])
+    elif kind == "embedding":
+        labels = None
+    elif of_pieces:
+        labels = torch.tensor([[1, NO_TARGET, 2], [NO_TARGET, 0, NO_TARGET]])
+    if kind == "masked-lm":  # of the hidden pieces alone
+        logits = torch.randn(3, width)
+    teacher = None if kind == "masked-lm" else torch.randn_like(logits)
+    return batch_of(kind, labels, teacher, label_weight=0.3, temperature=2.0), logits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_the_sum_of_the_texts(kind: TaskKind) -> None:
+    batch, logits = random_case(kind)
+    losses = batch.losses(logits)
+    assert losses.shape == (2,)
+    assert losses.dtype == torch.float64
+    assert batch.loss(logits).item() == pytest.approx(losses.sum().item())
+    assert (losses > 0).all()
+
+
+def test_hidden_pieces_count_for_their_texts() -> None:
+    batch, logits = random_case("masked-lm")
+    assert batch.hidden is not None
+    assert batch.hidden.tolist() == [0, 2, 4]
+    nats = [-row.log_softmax(-1)[i].item() for row, i in zip(logits, (1, 2, 0), strict=True)]
+    assert batch.losses(logits).tolist() == pytest.approx([nats[0] + nats[1], nats[2]])
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])
+def test_labels_and_teacher_share_the_loss(kind: TaskKind) -> None:
+    batch, logits = random_case(kind)
+
+    def loss(weight: float) -> float:
+        objective = replace(batch.objective, label_weight=weight)
+        return batch.__class__(**{**vars(batch), "objective": objective}).loss(logits).item()
+
+    assert loss(0.3) == pytest.approx(0.3 * loss(1.0) + 0.7 * loss(0.0))
+    assert loss(1.0) == pytest.approx(replace(batch, teacher=None).loss(logits).item())
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])
+def test_a_student_like_its_teacher_has_no_loss(kind: TaskKind) -> None:
+    batch, logits = random_case(kind)
+    copied = replace(batch, teacher=logits, objective=replace(batch.objective, label_weight=0.0))
+    assert copied.loss(logits).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_classification_by_hand() -> None:
+    """Probabilities 3/4 and 1/4 of the student, 1/2 and 1/2 of the teacher."""
+    logits = torch.tensor([[math.log(3), 0.0]])
+    label = torch.tensor([0])
+    alone = batch_of("classification", label)
+    assert alone.loss(logits).item() == pytest.approx(math.log(4 / 3))
+    # all of the mass is smoothed by 0.2: 0.9 on the class, 0.1 on the other
+    smoothed = -0.9 * math.log(3 / 4) - 0.1 * math.log(1 / 4)
+    assert alone.loss(logits, label_smoothing=0.2).item() == pytest.approx(smoothed)
+    taught = batch_of("classification", label, torch.zeros(1, 2), label_weight=0.25)
+    divergence = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    wanted = 0.25 * math.log(4 / 3) + 0.75 * divergence
+    assert taught.loss(logits).item() == pytest.approx(wanted)
+    # at temperature 2 the student has odds of 3 to 1 from logits twice as far apart
+    warm = batch_of("classification", label, torch.zeros(1, 2), label_weight=0.0, temperature=2.0)
+    assert warm.loss(2 * logits).item() == pytest.approx(4 * divergence)
+
+
+def test_regression_by_hand() -> None:
+    batch = batch_of(
+        "regression", torch.tensor([1.0, 2.0]), torch.tensor([[0.0], [4.0]]), label_weight=0.5
+    )
+    losses = batch.losses(torch.tensor([[3.0], [2.0]]))
+    assert losses.tolist() == [0.5 * 4 + 0.5 * 9, 0.5 * 0 + 0.5 * 4]
+
+
+def test_tags_are_judged_where_there_are_labels() -> None:
+    batch, logits = random_case("tagging")
+    assert batch.labels is not None and batch.teacher is not None
+    changed = logits.clone()
+    changed[batch.labels == NO_TARGET] += torch.randn(3, 4)
+    assert batch.loss(changed).item() == pytest.approx(batch.loss(logits).item())
+    even = torch.zeros(2, 3, 4)
+    alone = replace(batch, teacher=None)
+    assert alone.losses(even).tolist() == pytest.approx([2 * math.log(4), math.log(4)])
+
+
+def test_vectors_by_hand() -> None:
+    batch = batch_of("embedding", None, torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
+    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert batch.losses(vectors).tolist() == pytest.approx([1 - 0.6, 2.0])
+
+
+def test_types_change_after_the_first_separator() -> None:
+    ids = torch.tensor([[2, 9, 3, 9, 3, 0], [2, 9, 9, 3, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0]])
+    types = token_types(ids, mask, sep_id=3, num_types=2)
+    assert types.tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]]
+    assert token_types(ids, mask, sep_id=3, num_types=1).sum() == 0
+
+
+MASKING = Masking(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=1000)
+ROWS = np.arange(200)
+
+
+def random_texts(count: int, length: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(5, 1000, (count, length)).astype(np.int32)
+    rows[:, 0] = 2
+    rows[:, -1] = 3
+    return list(rows)
+
+
+def test_the_same_batch_hides_the_same_and_another_does_not() -> None:
+    examples = random_texts(200, 22)
+    first = MASKING.hide(examples, ROWS)
+    again = MASKING.hide(examples, ROWS)
+    other = MASKING.hide(examples, ROWS[::-1])
+    assert all((a[0] == b[0]).all() for a, b in zip(first, again, strict=True))
+    differing = [(a[1] != b[1]).any() for a, b in zip(first, other, strict=True)]
+    assert sum(differing) > 190
+
+
+def test_labels_are_what_was_hidden() -> None:
+    examples = random_texts(200, 22)
+    for ids, (shown, labels) in zip(examples, MASKING.hide(examples, ROWS), strict=True):
+        hidden = labels != NO_TARGET
+        assert hidden.sum() == MASKING.num_hidden(20) == 3
+        assert not hidden[[0, -1]].any()
+        assert (labels[hidden] == ids[hidden]).all()
+        assert (shown[~hidden] == ids[~hidden]).all()
+
+
+def test_shares_of_the_hidden_pieces() -> None:
+    """Of 3000: 2400 masks, 300 random and 300 as they were, each within four standard errors."""
+    examples = random_texts(1000, 22)
+    hidden = MASKING.hide(examples, np.arange(1000))
+    shown = np.concatenate([ids[labels != NO_TARGET] for ids, labels in hidden])
+    wanted = np.concatenate([labels[labels != NO_TARGET] for _, labels in hidden])
+    assert len(shown) == 3000
+    assert abs((shown == 4).sum() - 2400) < 88
+    assert abs((shown == wanted).sum() - 300) < 66
+
+
+def test_numbers_of_hidden_pieces_by_hand() -> None:
+    found = MASKING.num_hidden([0, 1, 3, 10, 12, 100])
+    assert found.tolist() == [0, 1, 1, 2, 2, 15]
+
+
+def test_a_text_of_special_ids_hides_nothing() -> None:
+    ((shown, labels),) = MASKING.hide([np.array([2, 3], np.int32)], np.array([0]))
+    assert shown.tolist() == [2, 3]
+    assert (labels == NO_TARGET).all()

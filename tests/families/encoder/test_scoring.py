@@ -12,9 +12,8 @@ from torch import Tensor
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.dataset import EncoderDataset
-from mosdeploy.families.encoder.examples import Example
+from mosdeploy.families.encoder.examples import Example, load_data
 from mosdeploy.families.encoder.scoring import outputs_of, scored_examples
-from mosdeploy.families.encoder.tasks import load_data
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.family import ScoredExamples
 from mosdeploy.spaces.encoder import EncoderWorkload

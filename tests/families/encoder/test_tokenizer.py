@@ -10,9 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.families.encoder.dataset import BatchLayout
-from mosdeploy.families.encoder.examples import Example
+from mosdeploy.families.encoder.examples import EncoderData, Example
 from mosdeploy.families.encoder.tables import resolve_path
-from mosdeploy.families.encoder.tasks import EncoderData
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer, train_tokenizer
 from mosdeploy.storage import sha256_file
 

