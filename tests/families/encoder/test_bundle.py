@@ -61,7 +61,7 @@ def test_settings_hold_what_the_runtime_reads() -> None:
 
 def test_a_network_without_answers_is_not_exported() -> None:
     config = encoder_config("masked-lm")
-    with pytest.raises(ExportError, match="fine-tune it on a task"):
+    with pytest.raises(ExportError, match="supernet_from"):
         bundle_settings(config, config.workload, learned("masked-lm"))
 
 
