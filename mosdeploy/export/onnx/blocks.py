@@ -88,6 +88,21 @@ class ResidualStream:
         self.reads = self.norm(total, self.norms.pop(0))
         self.total = total if self.spec.pre_norm else self.reads
 
+    def shorten(self, pick: Callable[[str], str]) -> None:
+        """Keep some positions alone, of what is read and of the sum."""
+        self.reads, self.total = (pick(x) for x in (self.reads, self.total))
+
+    def linear(self, owner: str, *names: str) -> LinearLayer:
+        """The layer from the stream to what an attention computes with."""
+        spec = self.spec
+        return LinearLayer(owner, names, spec.dim, spec.qkv_dim, spec.number_format)
+
+    def project_out(self, owner: str, mixed: str) -> None:
+        """Project the mixed values of an attention (..., q) to the stream and add them."""
+        spec = self.spec
+        out = LinearLayer(owner, ("out",), spec.qkv_dim, spec.dim, spec.number_format)
+        self.add(out.apply(self.builder, mixed))
+
     def norm(self, x: str, name: str) -> str:
         """Add one layer norm on its own."""
         scale = self._vector(f"{name}.weight")
@@ -104,15 +119,14 @@ class ResidualStream:
 def self_attention(stream: ResidualStream, owner: str, heads: int, mask: str) -> None:
     """Let all positions of the stream (B, S, D) attend to all real ones."""
     builder = stream.builder
-    spec = stream.spec
-    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    qkv = stream.linear(owner, "q", "k", "v")
     product = qkv.product(builder, stream.reads)  # (B, S, 3q)
-    parts = builder.ops("Split", product, outputs=3, axis=-1, num_outputs=3)
+    parts = builder.split(product, 3)
     # the operator adds the bias by itself
     inputs = (*parts, qkv.bias(builder), mask)
     settings = {"num_heads": heads, "mask_filter_value": MASKED}
     mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, **settings)  # (B, S, q)
-    project_out(stream, owner, mixed)
+    stream.project_out(owner, mixed)
 
 
 def quantized_self_attention(stream: ResidualStream, owner: str, heads: int) -> None:
@@ -132,7 +146,7 @@ def quantized_self_attention(stream: ResidualStream, owner: str, heads: int) -> 
         domain=CONTRIB,
         num_heads=heads,
     )  # (B, S, q)
-    project_out(stream, owner, mixed)
+    stream.project_out(owner, mixed)
 
 
 def first_self_attention(stream: ResidualStream, owner: str, heads: int) -> None:
@@ -140,21 +154,14 @@ def first_self_attention(stream: ResidualStream, owner: str, heads: int) -> None
     and shorten the stream to it, (B, 1, D): for a last layer of which nothing else is read.
     """
     builder = stream.builder
-    spec = stream.spec
-    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
-    halves = builder.ops(
-        "Split", attended.apply(builder, stream.reads), outputs=2, axis=-1, num_outputs=2
-    )
-    stream.reads, stream.total = (_first(builder, x) for x in (stream.reads, stream.total))
-    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    attended = stream.linear(owner, "k", "v")
+    halves = builder.split(attended.apply(builder, stream.reads), 2)
+    bounds = [builder.constant([value]) for value in (0, 1, 1)]
+    stream.shorten(lambda x: builder.op("Slice", x, *bounds))
+    query = stream.linear(owner, "q")
     inputs = (query.apply(builder, stream.reads), *halves)
     mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)  # (B, 1, q)
-    project_out(stream, owner, mixed)
-
-
-def _first(builder: GraphBuilder, x: str) -> str:
-    bounds = (builder.constant([value]) for value in (0, 1, 1))
-    return builder.op("Slice", x, *bounds)
+    stream.project_out(owner, mixed)
 
 
 def cached_self_attention(
@@ -163,19 +170,19 @@ def cached_self_attention(
     """Let one more position of each hypothesis, the stream (B, K, D), attend to those before it."""
     builder = stream.builder
     spec = stream.spec
-    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    qkv = stream.linear(owner, "q", "k", "v")
     x = qkv.product(builder, stream.reads)  # (B, K, 3q)
     # hypotheses must not see one another: each is a row of its own here, of length 1
     if beam > 1:
         x = builder.op("Reshape", x, builder.constant([-1, 1, 3 * spec.qkv_dim]))  # (R, 1, 3q)
-    parts = builder.ops("Split", x, outputs=3, axis=-1, num_outputs=3)
+    parts = builder.split(x, 3)
     inputs = (*parts, qkv.bias(builder), "", "", *past_kv)  # without mask and score bias
     mixed, keys, values = builder.ops(
         "MultiHeadAttention", *inputs, outputs=3, domain=CONTRIB, num_heads=heads
     )
     if beam > 1:
         mixed = builder.op("Reshape", mixed, builder.constant([-1, beam, spec.qkv_dim]))
-    project_out(stream, owner, mixed)
+    stream.project_out(owner, mixed)
     return keys, values
 
 
@@ -194,7 +201,7 @@ def cross_keys_values(
     """Keys and values (B, heads, L, h) of what is attended to."""
     linear = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
     product = linear.apply(builder, source)  # (B, L, 2q)
-    halves = builder.ops("Split", product, outputs=2, axis=-1, num_outputs=2)
+    halves = builder.split(product, 2)
     shape = builder.constant([0, 0, heads, spec.qkv_dim // heads])
     keys, values = (
         builder.op("Transpose", builder.op("Reshape", x, shape), perm=[0, 2, 1, 3]) for x in halves
@@ -207,20 +214,12 @@ def cross_attention(
 ) -> None:
     """Let the hypotheses of the stream (B, K, D) attend to another stack's outputs."""
     builder = stream.builder
-    spec = stream.spec
-    linear = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    linear = stream.linear(owner, "q")
     query = linear.apply(builder, stream.reads)  # (B, K, q)
     # between values and score bias: a bias and a padding mask, both left out
     inputs = (query, cross_kv.keys, cross_kv.values, "", "", cross_kv.score_bias)
     mixed = builder.op("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads)
-    project_out(stream, owner, mixed)
-
-
-def project_out(stream: ResidualStream, owner: str, mixed: str) -> None:
-    """Project the mixed values of an attention (..., q) to the stream and add them."""
-    spec = stream.spec
-    out = LinearLayer(owner, ("out",), spec.qkv_dim, spec.dim, spec.number_format)
-    stream.add(out.apply(stream.builder, mixed))
+    stream.project_out(owner, mixed)
 
 
 def feed_forward(stream: ResidualStream, owner: str, ffn_dim: int) -> None:
@@ -260,15 +259,14 @@ def packed_self_attention(
     stream: ResidualStream, owner: str, heads: int, segments: Segments
 ) -> None:
     """Let all tokens of the stream (1, T, D) attend to those of their text."""
-    spec = stream.spec
-    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    qkv = stream.linear(owner, "q", "k", "v")
     row = qkv.apply(stream.builder, stream.reads)  # (1, T, 3q)
 
     def attend(body: GraphBuilder, text: str, number: str | None) -> str:
-        parts = body.ops("Split", text, outputs=3, axis=-1, num_outputs=3)
+        parts = body.split(text, 3)
         return body.op("MultiHeadAttention", *parts, domain=CONTRIB, num_heads=heads)
 
-    project_out(stream, owner, _text_by_text(stream, owner, segments, row, attend))
+    stream.project_out(owner, _text_by_text(stream, owner, segments, row, attend))
 
 
 def packed_first_attention(
@@ -278,19 +276,18 @@ def packed_first_attention(
     these tokens, (1, B, D): for a last layer of which nothing else is read.
     """
     builder = stream.builder
-    spec = stream.spec
-    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    attended = stream.linear(owner, "k", "v")
     row = attended.apply(builder, stream.reads)  # (1, T, 2q)
-    stream.reads, stream.total = (segments.firsts(builder, x) for x in (stream.reads, stream.total))
-    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    stream.shorten(lambda x: segments.firsts(builder, x))
+    query = stream.linear(owner, "q")
     queries = query.apply(builder, stream.reads)  # (1, B, q)
 
     def attend(body: GraphBuilder, text: str, number: str | None) -> str:
-        halves = body.ops("Split", text, outputs=2, axis=-1, num_outputs=2)
+        halves = body.split(text, 2)
         own = queries if number is None else _entry(body, queries, number, axis=1)
         return body.op("MultiHeadAttention", own, *halves, domain=CONTRIB, num_heads=heads)
 
-    project_out(stream, owner, _text_by_text(stream, owner, segments, row, attend))
+    stream.project_out(owner, _text_by_text(stream, owner, segments, row, attend))
 
 
 def _text_by_text(
@@ -341,11 +338,11 @@ def padding_bias(builder: GraphBuilder, is_real: str) -> str:
 def padded_self_attention(stream: ResidualStream, owner: str, heads: int, bias: str) -> None:
     """Let all positions of the stream (B, S, D) attend to the real ones of their text."""
     spec = stream.spec
-    qkv = LinearLayer(owner, ("q", "k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    qkv = stream.linear(owner, "q", "k", "v")
     row = qkv.apply(stream.builder, stream.reads)  # (B, S, 3q)
-    query, key, value = stream.builder.ops("Split", row, outputs=3, axis=-1, num_outputs=3)
+    query, key, value = stream.builder.split(row, 3)
     mixed = _mixed(stream.builder, (query, key, value), heads, spec.qkv_dim, bias)
-    project_out(stream, owner, mixed)
+    stream.project_out(owner, mixed)
 
 
 def padded_first_attention(stream: ResidualStream, owner: str, heads: int, bias: str) -> None:
@@ -354,14 +351,14 @@ def padded_first_attention(stream: ResidualStream, owner: str, heads: int, bias:
     """
     builder = stream.builder
     spec = stream.spec
-    attended = LinearLayer(owner, ("k", "v"), spec.dim, spec.qkv_dim, spec.number_format)
+    attended = stream.linear(owner, "k", "v")
     halves = attended.apply(builder, stream.reads)  # (B, S, 2q)
-    key, value = builder.ops("Split", halves, outputs=2, axis=-1, num_outputs=2)
-    stream.reads, stream.total = (_firsts(builder, x) for x in (stream.reads, stream.total))
-    query = LinearLayer(owner, ("q",), spec.dim, spec.qkv_dim, spec.number_format)
+    key, value = builder.split(halves, 2)
+    stream.shorten(lambda x: _firsts(builder, x))
+    query = stream.linear(owner, "q")
     queries = _as_rows(builder, query.apply(builder, stream.reads), (-1, 1, spec.qkv_dim))
     mixed = _mixed(builder, (queries, key, value), heads, spec.qkv_dim, bias)  # (B, 1, q)
-    project_out(stream, owner, _as_rows(builder, mixed, (1, -1, spec.qkv_dim)))
+    stream.project_out(owner, _as_rows(builder, mixed, (1, -1, spec.qkv_dim)))
 
 
 def _mixed(

@@ -75,6 +75,10 @@ class GraphBuilder:
         """Add a node with one output."""
         return self.ops(op_type, *inputs, domain=domain, **attributes)[0]
 
+    def split(self, x: str, parts: int) -> list[str]:
+        """Cut a tensor into equal parts along its last axis."""
+        return self.ops("Split", x, outputs=parts, axis=-1, num_outputs=parts)
+
     def constant(self, value: npt.ArrayLike, dtype: type[np.generic] = np.int64) -> str:
         """Make a small constant; equal ones are stored once."""
         array = np.asarray(value, dtype=dtype)
