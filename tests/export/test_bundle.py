@@ -96,6 +96,10 @@ def export(out_dir: Path, precision: str = "fp32", **changed: object) -> BundleM
     return export_bundle(make_job(out_dir, precision), **parts)
 
 
+def beside(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
 def test_a_bundle_holds_what_its_manifest_says(tmp_path: Path) -> None:
     folder = tmp_path / "bundles" / "b"
     manifest = export(folder, "int8")
@@ -109,6 +113,7 @@ def test_a_bundle_holds_what_its_manifest_says(tmp_path: Path) -> None:
     assert manifest.settings == job.settings and manifest.provenance == job.origin.provenance
     assert manifest.num_parameters == job.spec.num_parameters(SMALL_ARCH)
     assert manifest.parity.metric == "BLEU" and manifest.parity.identical == 20
+    assert (folder / "README.md").read_text() == f"# reverser: {manifest.self_test[0].input}\n"
 
 
 def test_the_self_test_is_what_the_model_answers(tmp_path: Path) -> None:
@@ -120,52 +125,22 @@ def test_the_self_test_is_what_the_model_answers(tmp_path: Path) -> None:
         assert test.output == " ".join(map(str, test.answer))
 
 
-def test_the_readme_is_that_of_the_family(tmp_path: Path) -> None:
-    manifest = export(tmp_path / "b")
-    text = (tmp_path / "b" / "README.md").read_text()
-    assert text == f"# reverser: {manifest.self_test[0].input}\n"
-
-
-def test_what_is_opened_is_whole(tmp_path: Path) -> None:
-    draft = build_draft(make_job(tmp_path / "b"), build, Opened, tmp_path / "draft")
-    assert draft.built == BuiltModel("onnxruntime")
-    assert draft.model.manifest.sha256.keys() == {"model.onnx", "tokenizer.model"}
-    assert len(draft.model.manifest.self_test) == 1
-
-
-@pytest.mark.parametrize(
-    ("precision", "center", "spread", "wanted", "found", "passes"),
-    [
-        # beside 1,000 the two would be alike; beside the spread they are not
-        ("int8", 1000.0, 2.0, 1000.0, 1003.0, False),
-        ("int8", 1000.0, 2.0, 1000.0, 1000.1, True),
-        ("fp32", 0.0, 1e4, 0.0, 0.01, True),
-        ("fp32", 0.0, 1.0, 0.0, 0.01, False),
-    ],
-)
+@pytest.mark.parametrize(("spread", "passes"), [(1e4, True), (1.0, False)])
 def test_numbers_are_compared_on_the_scale_of_the_settings(
-    tmp_path: Path,
-    precision: str,
-    center: float,
-    spread: float,
-    wanted: float,
-    found: float,
-    passes: bool,
+    tmp_path: Path, spread: float, passes: bool
 ) -> None:
     class Number(Opened):
         def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [[found]] * len(inputs)
+            return [[0.01]] * len(inputs)
 
-    job = make_job(tmp_path / "b", precision)
-    job = dataclasses.replace(
-        job, settings={"kind": "regression", "center": center, "spread": spread}
-    )
-    examples = make_examples(turn=lambda ids: [wanted])
+    settings = {"kind": "regression", "center": 0.0, "spread": spread}
+    job = dataclasses.replace(make_job(tmp_path / "b"), settings=settings)
+    examples = make_examples(turn=lambda ids: [0.0])
     if passes:
         assert export_bundle(job, build, Number, examples, tmp_path / "b").parity.num_examples == 20
-    else:
-        with pytest.raises(ExportError, match="torch"):
-            export_bundle(job, build, Number, examples, tmp_path / "b")
+        return
+    with pytest.raises(ExportError, match="differently from torch"):
+        export_bundle(job, build, Number, examples, tmp_path / "b")
 
 
 def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
@@ -188,10 +163,7 @@ def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
     assert len(opened) == 1
     assert (manifest.runtime, manifest.processor) == ("tvm", "aarch64 cortex-a72")
     assert (tmp_path / "b" / "model.so").read_bytes() == b"aarch64"
-    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
-        "b",
-        "trained.model",
-    }
+    assert beside(tmp_path) == {"b", "trained.model"}
 
 
 def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
@@ -200,10 +172,7 @@ def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
     export(tmp_path / "b", "int8")
     assert {path.name for path in (tmp_path / "b").iterdir()} == NAMES
     assert read_manifest(tmp_path / "b").precision == "int8"
-    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
-        "b",
-        "trained.model",
-    }
+    assert beside(tmp_path) == {"b", "trained.model"}
 
 
 # -- bad input -------------------------------------------------------------------------------------
@@ -213,22 +182,18 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
     other = make_examples(turn=lambda ids: [5])
     with pytest.raises(ExportError, match="differently from torch"):
         export(tmp_path / "b", examples=other)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["trained.model"]
+    assert beside(tmp_path) == {"trained.model"}
     manifest = export(tmp_path / "b")
     with pytest.raises(ExportError, match="differently from torch"):
         export(tmp_path / "b", examples=other)
     assert read_manifest(tmp_path / "b") == manifest
-    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
-        "b",
-        "trained.model",
-    }
+    assert beside(tmp_path) == {"b", "trained.model"}
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         (lambda ids: ids[::-1], r"splits '11 4' .*: from token 1 on \[4, 11\], not \[11, 4\]\. No"),
-        (lambda ids: ids[:2], r"splits '10 11 4' .*: from token 3 on \[\], not \[4\]\. No"),
         (lambda ids: [*ids, 5], r"splits '4' .*: from token 2 on \[5\], not \[\]\. No bundle"),
     ],
 )
@@ -241,23 +206,6 @@ def test_a_tokenizer_that_splits_differently_is_refused(
     with pytest.raises(ExportError, match=message):
         export(tmp_path / "b", open_bundle=Another)
     assert not (tmp_path / "b").exists()
-
-
-def test_what_the_runtime_says_passes_through(tmp_path: Path) -> None:
-    def refuse(folder: Path) -> Opened:
-        raise LookupError("does not run here")
-
-    with pytest.raises(LookupError, match="does not run here"):
-        export(tmp_path / "b", open_bundle=refuse)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["trained.model"]
-
-
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
-    def fill(folder: Path) -> BuiltModel:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(MosdeployError, match="no space left to write"):
-        export(tmp_path / "b", build=fill)
 
 
 def export_another(root: Path) -> None:
@@ -390,6 +338,9 @@ def test_the_hash_is_that_of_the_copy(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    empty = dataclasses.replace(make_examples(), inputs=[], input_ids=[])
+    with pytest.raises(ExportError, match="no validation example"):
+        export(tmp_path / "b", examples=empty)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").touch()
     with pytest.raises(ExportError, match="is not a bundle"):
@@ -397,29 +348,16 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "thesis.tex").exists()
 
 
-def test_no_examples(tmp_path: Path) -> None:
-    empty = dataclasses.replace(make_examples(), inputs=[], input_ids=[])
-    with pytest.raises(ExportError, match="no validation example"):
-        export(tmp_path / "b", examples=empty)
-
-
-@pytest.mark.parametrize("name", sorted(NAMES - {"manifest.json"}))
-@pytest.mark.parametrize("damage", ["cut", "missing"])
-def test_a_corrupt_bundle_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_corrupt_bundle_names_the_file(tmp_path: Path, name: str) -> None:
     export(tmp_path / "b")
     path = tmp_path / "b" / name
-    path.write_bytes(path.read_bytes()[:-1])
-    if damage == "missing":
-        path.unlink()
-    with pytest.raises(BundleError, match=f"{name} is missing or is not.*mosdeploy export"):
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(BundleError, match=name):
         read_manifest(tmp_path / "b")
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}'])
-def test_a_corrupt_manifest_names_the_file(tmp_path: Path, content: str) -> None:
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(BundleError, match=r"manifest\.json"):
-        read_manifest(tmp_path)
+    path.unlink()
+    with pytest.raises(BundleError, match=name):
+        read_manifest(tmp_path / "b")
 
 
 def test_a_manifest_that_names_a_file_elsewhere(tmp_path: Path) -> None:

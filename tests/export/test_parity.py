@@ -1,15 +1,29 @@
-"""Made-up models: the answer to a row of ids is that row, backwards."""
+"""Made-up models that answer backwards, and which examples a bundle answers again."""
 
 import dataclasses
+import json
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
+import encoder_bundles
 import pytest
+from encoder_bundles import TEXTS, export_encoder
 
 from mosdeploy.config.sections import ExportConfig
 from mosdeploy.errors import ExportError
-from mosdeploy.export.parity import ParityExamples, Shortcut, check_parity
-from mosdeploy.records import ParityReport
-from mosdeploy.runtime.self_test import NO_SCALE, Scale
+from mosdeploy.export import bundle
+from mosdeploy.export.parity import (
+    NUM_SELF_TESTS,
+    ParityExamples,
+    Shortcut,
+    check_parity,
+    choose_self_tests,
+)
+from mosdeploy.records import ParityReport, SelfTest
+from mosdeploy.runtime import Encoder
+from mosdeploy.runtime.manifest import MAX_MANIFEST_BYTES, MAX_TEXT_LENGTH, read_manifest
+from mosdeploy.runtime.self_test import NO_SCALE, Scale, run_self_test
 
 LIMITS = ExportConfig(max_score_drop=0.5)
 INPUT_IDS = [[4 + (7 * i + k) % 8 for k in range(1 + i % 5)] for i in range(40)]
@@ -61,51 +75,40 @@ def test_both_are_scored_as_text_in_order() -> None:
     assert (report.torch_score, report.bundle_score, report.identical) == (1.0, 2.0, 39)
 
 
-@pytest.mark.parametrize(("found", "passes"), [(0.50005, True), (0.5005, False)])
-def test_scores_in_fp32_differ_by_a_tenth_of_a_thousandth_at_most(
-    found: float, passes: bool
+class Numbers:
+    """Answers everything alike."""
+
+    tokenizer = None
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = list(numbers)
+
+    def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+        return [self.numbers] * len(inputs)
+
+
+def wanting(*numbers: float, score=lambda texts: 100.0) -> ParityExamples:
+    return dataclasses.replace(examples(score), reference=Numbers(*numbers).predict_ids)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "spread", "passes"),
+    [
+        (0.50005, 0.5, 1.0, True),
+        (0.5005, 0.5, 1.0, False),
+        # fp32 has seven digits
+        (1000.0005, 1000.0, 1.0, True),
+        (1000.02, 1000.0, 1.0, False),
+        # near zero, the center of labels that differ by ten thousand
+        (0.01, 0.0, 10_000.0, True),
+        (0.01, 0.0, 1.0, False),
+    ],
+)
+def test_scores_in_fp32_differ_by_a_tenth_of_a_thousandth_of_their_spread(
+    found: float, wanted: float, spread: float, passes: bool
 ) -> None:
-    class Number(Model):
-        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [[found]] * len(inputs)
-
-    check = dataclasses.replace(examples(), reference=lambda inputs: [[0.5]] * len(inputs))
-    if passes:
-        assert check_parity(Number(), check, limits=LIMITS, precision="fp32").identical == 40
-        return
-    with pytest.raises(ExportError, match="40 of 40"):
-        check_parity(Number(), check, limits=LIMITS, precision="fp32")
-
-
-@pytest.mark.parametrize(("found", "passes"), [(1000.0005, True), (1000.02, False)])
-def test_large_scores_may_differ_in_their_last_digits(found: float, passes: bool) -> None:
-    class Number:
-        tokenizer = None
-
-        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [[found]] * len(inputs)
-
-    check = dataclasses.replace(examples(), reference=lambda inputs: [[1000.0]] * len(inputs))
-    if passes:
-        assert check_parity(Number(), check, limits=LIMITS, precision="fp32").identical == 40
-        return
-    with pytest.raises(ExportError, match="40 of 40"):
-        check_parity(Number(), check, limits=LIMITS, precision="fp32")
-
-
-@pytest.mark.parametrize(("spread", "passes"), [(10_000.0, True), (1.0, False)])
-def test_numbers_may_differ_by_a_part_of_their_spread(spread: float, passes: bool) -> None:
-    class Number:
-        tokenizer = None
-
-        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [[0.01]] * len(inputs)
-
-    # near zero, the center of labels that differ by ten thousand
-    check = dataclasses.replace(examples(), reference=lambda inputs: [[0.0]] * len(inputs))
-    run = partial(
-        check_parity, Number(), check, limits=LIMITS, precision="fp32", scale=Scale(0.0, spread)
-    )
+    check = wanting(wanted)
+    run = partial(check_parity, Numbers(found), check, LIMITS, "fp32", scale=Scale(0.0, spread))
     if passes:
         assert run().identical == 40
         return
@@ -114,15 +117,10 @@ def test_numbers_may_differ_by_a_part_of_their_spread(spread: float, passes: boo
 
 
 def test_where_scores_differ_by_more_than_their_rounding_is_told() -> None:
-    class Numbers(Model):
-        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [[0.50001, *range(1, 9)]] * len(inputs)
-
-    scores = [0.5, 1.0, 2.5, *range(3, 9)]
-    check = dataclasses.replace(examples(), reference=lambda inputs: [scores] * len(inputs))
+    found = Numbers(0.50001, *range(1, 9))
     message = r"from number 3 on \[2, 3, 4, 5, 6\], not \[2\.5, 3, 4, 5, 6\]\. No"
     with pytest.raises(ExportError, match=message):
-        check_parity(Numbers(), check, limits=LIMITS, precision="fp32")
+        check_parity(found, wanting(0.5, 1.0, 2.5, *range(3, 9)), LIMITS, "fp32")
 
 
 def test_fp32_must_be_equal() -> None:
@@ -149,58 +147,28 @@ def test_int8_may_lose_so_much_of_the_score(drop: float, passes: bool) -> None:
             check_parity(Model(1), check, limits=LIMITS, precision="int8")
 
 
+@pytest.mark.parametrize("torch_score", [0.0, 1.0])  # a score, which its worst answers may have too
 @pytest.mark.parametrize(
-    ("center", "spread", "found", "passes"),
+    ("scale", "found", "passes"),
     [
-        (None, 1.0, [0.9, 2.1], True),
-        (None, 1.0, [2.0, 1.0], False),
+        (NO_SCALE, [0.9, 2.1], True),
+        (NO_SCALE, [2.0, 1.0], False),
         # beside answers of a thousand both would pass; beside their spread they do not
-        (1000.0, 2.0, [1000.3, 1000.1], True),
-        (1000.0, 2.0, [1003.0, 1003.0], False),
+        (Scale(1000.0, 2.0, 1.0), [1000.3, 1000.1], True),
+        (Scale(1000.0, 2.0, 1.0), [1003.0, 1003.0], False),
     ],
 )
 def test_scores_are_like_torchs_where_the_metric_tells_nothing(
-    center: float | None, spread: float, found: list[float], passes: bool
+    scale: Scale, found: list[float], passes: bool, torch_score: float
 ) -> None:
-    class Numbers:
-        tokenizer = None
-
-        def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
-            return [found] * len(inputs)
-
-    wanted = [1.0, 2.0] if center is None else [1000.0, 1000.5]
-    check = dataclasses.replace(
-        examples(lambda texts: 0.0), reference=lambda inputs: [wanted] * len(inputs)
-    )
-    run = partial(
-        check_parity,
-        Numbers(),
-        limits=LIMITS,
-        precision="int8",
-        scale=NO_SCALE if center is None else Scale(center, spread, 1.0),
-    )
-    # torch has a score, which its worst answers may have too
-    scored = dataclasses.replace(check, score=lambda texts: 1.0)
-    for each in (check, scored):
-        if passes:
-            assert run(each).identical == 0
-        else:
-            message = r"int8 answers agree to 0\.\d\d with torch's on 40"
-            with pytest.raises(ExportError, match=message):
-                run(each)
-
-
-@pytest.mark.parametrize(("torch_score", "passes"), [(0.5, False), (0.75, True)])
-def test_half_of_the_likeness_will_do_where_the_metric_can_fall_enough(
-    torch_score: float, passes: bool
-) -> None:
-    check = examples(lambda texts: torch_score)
-    run = partial(check_parity, Model(*range(20)), check, LIMITS, "int8")
+    wanted = [1.0, 2.0] if scale is NO_SCALE else [1000.0, 1000.5]
+    check = wanting(*wanted, score=lambda texts: torch_score)
+    run = partial(check_parity, Numbers(*found), check, LIMITS, "int8", scale=scale)
     if passes:
-        assert run().identical == 20
-    else:
-        with pytest.raises(ExportError, match=r"agree to 0\.\d\d .* 0\.8 is needed"):
-            run()
+        assert run().identical == 0
+        return
+    with pytest.raises(ExportError, match=r"int8 answers agree to 0\.\d\d with torch's on 40"):
+        run()
 
 
 @pytest.mark.parametrize("torch_score", [0.0, 0.5])
@@ -229,3 +197,79 @@ def test_a_shortcut_may_cost_so_much(exact: float, is_refused: bool) -> None:
         return
     report = check_parity(Model(), shorter, limits=LIMITS, precision="fp32")
     assert (report.exact_score, report.torch_score) == (exact, 60.0)
+
+
+class Echo:
+    """Answers a row of ids, one a character, with so many numbers for each."""
+
+    tokenizer = SimpleNamespace(encode=lambda text: [ord(x) for x in text[:20]])
+
+    def __init__(self, numbers_per_id: int) -> None:
+        self.numbers_per_id = numbers_per_id
+
+    def predict_ids(self, inputs: list[list[int]]) -> list[list[float]]:
+        return [[i + 0.5 for i in ids for _ in range(self.numbers_per_id)] for ids in inputs]
+
+
+def examples_of(texts: list[str]) -> ParityExamples:
+    return ParityExamples(
+        inputs=texts,
+        input_ids=[Echo.tokenizer.encode(text) for text in texts],
+        reference=lambda inputs: [],
+        decode=lambda answer: f"{len(answer)} numbers",
+        score=lambda outputs: 0.0,
+        metric="accuracy",
+    )
+
+
+def lengths_of(texts: list[str], max_bytes: int) -> list[int]:
+    tests = choose_self_tests(Echo(10), examples_of(texts), max_bytes)
+    written = json.dumps([test.model_dump() for test in tests], indent=2)
+    assert len(written.replace("\n", "\n  ")) <= max_bytes
+    return [len(test.input_ids) for test in tests]
+
+
+def test_they_are_as_large_as_there_is_room() -> None:
+    texts = ["ab" * (1 + i % 10) for i in range(40)]
+    assert lengths_of(texts, 2**20) == [12, 18, 4]
+    # the long one is left out for a short one, then the middle one, then all but one
+    assert lengths_of(texts, 4_000) == [2, 12, 4]
+    assert lengths_of(texts, 2_000) == [2, 2, 4]
+    assert lengths_of(texts, 800) == [4]
+    with pytest.raises(ExportError, match=r"no validation example is small enough .* 400 bytes"):
+        lengths_of(texts, 400)
+
+
+def test_a_text_is_as_long_as_the_runtime_reads() -> None:
+    (test,) = choose_self_tests(Echo(1), examples_of(["x" * (MAX_TEXT_LENGTH + 1)]), 2**20)
+    assert test.input == "x" * MAX_TEXT_LENGTH
+    assert len(test.input_ids) == 20
+    pair = dataclasses.replace(examples_of(["x" * 20_000 + "\ty"]), input_ids=[[120, 9, 121]])
+    with pytest.raises(ExportError, match="of at most 16384 characters"):
+        choose_self_tests(Echo(1), pair, 2**20)
+
+
+def test_a_bundle_of_long_texts_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [" ".join([text] * 2_000) for text in TEXTS]
+    assert min(map(len, texts)) > 15_000 and max(map(len, texts)) > 3 * MAX_TEXT_LENGTH
+    monkeypatch.setattr(encoder_bundles, "TEXTS", texts)
+    encoder = Encoder(export_encoder(tmp_path, "classification"))
+    assert len(encoder.manifest.self_tests) == 3
+    assert run_self_test(encoder).passed
+
+
+def test_what_no_runtime_would_open_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export_encoder(tmp_path, "tagging")
+    before = (folder / "manifest.json").read_bytes()
+
+    def too_large(*_: object) -> tuple[SelfTest, ...]:
+        return (SelfTest(input="a" * MAX_MANIFEST_BYTES, input_ids=(), answer=(), output=""),)
+
+    monkeypatch.setattr(bundle, "choose_self_tests", too_large)
+    with pytest.raises(ExportError, match="no runtime would open this bundle"):
+        export_encoder(tmp_path, "tagging", "int8")
+    assert (folder / "manifest.json").read_bytes() == before
+    assert read_manifest(folder).precision == "fp32"
+    assert len(read_manifest(folder).self_tests) == NUM_SELF_TESTS

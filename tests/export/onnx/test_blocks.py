@@ -79,6 +79,18 @@ def attend(x: np.ndarray, source: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return linear("attn.out", (weights @ values).transpose(1, 0, 2).reshape(len(x), -1))
 
 
+def reads_after(sublayer, x: np.ndarray, *inputs: np.ndarray, **changed: object) -> np.ndarray:
+    """What is read of a stream after one sublayer."""
+
+    def emit(builder, x: str, *names: str) -> str:
+        stream = ResidualStream(builder, make_spec(**changed), ["norm"], "final", x)
+        sublayer(stream, *names)
+        return stream.reads
+
+    (found,) = run_part(make_weights(), emit, x, *inputs)
+    return found
+
+
 # -- positions -------------------------------------------------------------------------------------
 
 
@@ -128,12 +140,7 @@ def test_pre_norm_keeps_the_sum_and_norms_what_is_read() -> None:
 def test_the_epsilon_is_the_spaces() -> None:
     x = random(1, 3, 6)
 
-    def emit(builder, x: str) -> str:
-        return ResidualStream(
-            builder, make_spec(pre_norm=True, norm_epsilon=0.5), ["norm"], "final", x
-        ).reads
-
-    (found,) = run_part(make_weights(), emit, x)
+    found = reads_after(lambda stream: None, x, pre_norm=True, norm_epsilon=0.5)
     assert found == pytest.approx(norm("norm", x, 0.5), abs=1e-5)
 
 
@@ -143,13 +150,7 @@ def test_the_epsilon_is_the_spaces() -> None:
 def test_self_attention_is_numpys() -> None:
     x = random(2, 4, 6)
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], np.int32)
-
-    def emit(builder, x: str, mask: str) -> str:
-        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
-        self_attention(stream, "attn", HEADS, mask)
-        return stream.reads
-
-    (found,) = run_part(make_weights(), emit, x, mask)
+    found = reads_after(lambda stream, mask: self_attention(stream, "attn", HEADS, mask), x, mask)
     for row, source, real in zip(found, x, mask, strict=True):
         expected = norm("norm", source + attend(source, source, np.tile(real > 0, (4, 1))))
         assert row[real > 0] == pytest.approx(expected[real > 0], abs=1e-4)
@@ -178,13 +179,7 @@ def test_the_first_position_attends_as_it_does_among_all(pre_norm: bool) -> None
 def test_quantized_self_attention_is_nearly_numpys() -> None:
     """With an attention wider than the stream."""
     x = random(1, 4, 6)
-
-    def emit(builder, x: str) -> str:
-        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
-        quantized_self_attention(stream, "attn", HEADS)
-        return stream.reads
-
-    (found,) = run_part(make_weights(), emit, x)
+    found = reads_after(lambda stream: quantized_self_attention(stream, "attn", HEADS), x)
     exact = norm("norm", x[0] + attend(x[0], x[0], np.ones((4, 4), bool)))
     assert 0 < np.abs(found[0] - exact).max() < 0.1
 
@@ -199,12 +194,10 @@ def test_each_text_in_a_row_attends_to_itself_alone(
     starts = ends - lengths
     attention = packed_first_attention if reads_first else packed_self_attention
 
-    def emit(builder, x: str, starts: str, ends: str, count: str) -> str:
-        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
-        attention(stream, "attn", HEADS, Segments(starts, ends, count))
-        return stream.reads
+    def sublayer(stream: ResidualStream, *segments: str) -> None:
+        attention(stream, "attn", HEADS, Segments(*segments))
 
-    (found,) = run_part(make_weights(), emit, x, starts, ends, np.array(len(lengths)))
+    found = reads_after(sublayer, x, starts, ends, np.array(len(lengths)))
     texts = [x[0, a:b] for a, b in zip(starts, ends, strict=True)]
     expected = [norm("norm", t + attend(t, t, np.ones((len(t), len(t)), bool))) for t in texts]
     if reads_first:
@@ -243,14 +236,12 @@ def test_cross_attention_is_numpys() -> None:
     real = np.array([True, True, True, False, False])
     bias = np.where(real, 0.0, MASKED) * np.ones((1, HEADS, 3, 1))
 
-    def emit(builder, x: str, source: str) -> str:
-        stream = ResidualStream(builder, make_spec(), ["norm"], "final", x)
-        keys, values = cross_keys_values(builder, make_spec(), "attn", HEADS, source)
-        score_bias = builder.constant(bias, np.float32)
+    def sublayer(stream: ResidualStream, source: str) -> None:
+        keys, values = cross_keys_values(stream.builder, make_spec(), "attn", HEADS, source)
+        score_bias = stream.builder.constant(bias, np.float32)
         cross_attention(stream, "attn", HEADS, CrossKeyValues(keys, values, score_bias))
-        return stream.reads
 
-    (found,) = run_part(make_weights(), emit, x, source)
+    found = reads_after(sublayer, x, source)
     expected = norm("norm", x[0] + attend(x[0], source[0], np.tile(real, (3, 1))))
     assert found[0] == pytest.approx(expected, abs=1e-4)
 
@@ -271,13 +262,10 @@ def gelu_tanh(x: float) -> float:
 def test_feed_forward_uses_the_activation(activation) -> None:
     x = random(1, 3, 6)
 
-    def emit(builder, x: str) -> str:
-        spec = make_spec(activation=activation.__name__)
-        stream = ResidualStream(builder, spec, ["norm"], "final", x)
+    def sublayer(stream: ResidualStream) -> None:
         feed_forward(stream, "layer", 10)
-        return stream.reads
 
-    (found,) = run_part(make_weights(), emit, x)
+    found = reads_after(sublayer, x, activation=activation.__name__)
     hidden = np.vectorize(activation)(linear("layer.fc1", x))
     expected = norm("norm", x + linear("layer.fc2", hidden))
     assert found == pytest.approx(expected, abs=1e-4)

@@ -1,10 +1,24 @@
+"""Graphs under construction, loops and branches run, and models in files."""
+
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+import torch
+from onnx import ModelProto, TensorProto, checker, helper
 from onnx_parts import run_part
 
-from mosdeploy.export.onnx.builder import GraphBuilder, LoopState
+from mosdeploy.export.onnx.builder import (
+    CONTRIB,
+    GraphBuilder,
+    LoopState,
+    make_model,
+    state_arrays,
+    write_model,
+)
 from mosdeploy.export.onnx.initializers import InlineInitializers, TensorSpec
+from mosdeploy.export.onnx.linear import LinearLayer
 
 
 def make_builder(**weights: np.ndarray) -> GraphBuilder:
@@ -60,19 +74,11 @@ def count_down(builder: GraphBuilder, start: str, limit: str) -> list[str]:
     return builder.loop(body, states, [left, total], body.op("Greater", left, zero), limit)
 
 
-def test_a_loop_by_hand() -> None:
-    left, total = run_part({}, count_down, np.array(10), np.array(100))
-    assert (left, total) == (-2, 0 + 1 + 2 + 3)
-
-
-def test_a_loop_stops_at_its_limit() -> None:
-    left, total = run_part({}, count_down, np.array(10), np.array(2))
-    assert (left, total) == (4, 0 + 1)
-
-
-def test_no_iteration_gives_the_starts() -> None:
-    left, total = run_part({}, count_down, np.array(10), np.array(0))
-    assert (left, total) == (10, 0)
+@pytest.mark.parametrize(
+    ("limit", "left", "total"), [(100, -2, 0 + 1 + 2 + 3), (2, 4, 0 + 1), (0, 10, 0)]
+)
+def test_a_loop_by_hand(limit: int, left: int, total: int) -> None:
+    assert run_part({}, count_down, np.array(10), np.array(limit)) == [left, total]
 
 
 def test_a_tensor_for_each_number() -> None:
@@ -105,3 +111,29 @@ def test_a_branch_by_hand(x: float, expected: float) -> None:
         )
 
     assert run_part({}, emit, np.array(x, np.float32)) == [expected]
+
+
+def make_linear() -> tuple[GraphBuilder, ModelProto]:
+    weights = {"fc.a.weight": np.eye(4, dtype=np.float32), "fc.a.bias": np.ones(4, np.float32)}
+    builder = GraphBuilder(InlineInitializers(weights), "linear")
+    y = LinearLayer("fc", ("a",), 4, 4, "fp32").apply(builder, "x")
+    x_info = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])
+    y_info = helper.make_tensor_value_info(y, TensorProto.FLOAT, ["N", 4])
+    return builder, make_model(builder, [x_info], [y_info])
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    builder, model = make_linear()
+    checker.check_model(model)
+    assert model.graph.name == "linear" and model.producer_name == "mosdeploy"
+    assert {(x.domain, x.version) for x in model.opset_import} == {("", 18), (CONTRIB, 1)}
+    assert not builder.initializers, "the weights are in the model alone"
+    write_model(model, tmp_path / "model.onnx")
+    assert onnx.load(tmp_path / "model.onnx") == make_linear()[1]
+    assert not model.graph.initializer, "no copy of the weights is left"
+
+
+def test_state_arrays_are_float32() -> None:
+    half = torch.tensor([0.5, -2.0], dtype=torch.float16, requires_grad=True)
+    arrays = state_arrays({"w": half})
+    assert arrays["w"].dtype == np.float32 and arrays["w"].tolist() == [0.5, -2.0]
