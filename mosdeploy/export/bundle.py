@@ -115,7 +115,12 @@ def export_bundle(
         manifest = empty.model_copy(update={"self_test": tests})
         (folder / README_NAME).write_text(job.readme(manifest), encoding="utf-8")
         manifest = _write_manifest(folder, manifest)
-        _check_readable(folder)
+        try:  # before it takes the place of another one
+            read_as_runtime(folder)
+        except ManifestError as error:
+            raise ExportError(
+                f"no runtime would open this bundle ({error}); no bundle was written"
+            ) from error
     return manifest
 
 
@@ -210,13 +215,3 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
     manifest = manifest.model_copy(update={"sha256": hashes})
     write_record(folder / MANIFEST_NAME, manifest)
     return manifest
-
-
-def _check_readable(folder: Path) -> None:
-    """Refuse a manifest that no runtime would read, before it takes the place of another one."""
-    try:
-        read_as_runtime(folder)
-    except ManifestError as error:
-        raise ExportError(
-            f"no runtime would open this bundle ({error}); no bundle was written"
-        ) from error

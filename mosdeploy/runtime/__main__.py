@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bundle", help="folder of the bundle")
-    add("--threads", type=_positive, help="threads to use; default: those it was measured with")
+    add("--threads", type=int, help="threads to use; default: those it was measured with")
     add("--self-test", action="store_true", help="check the bundle here and print one JSON line")
     add("--json", action="store_true", help="print one JSON object a line: input and answer")
     add("--jsonl", action="store_true", help="lines are JSON objects with text, and text_pair")
@@ -189,12 +189,6 @@ def _drop(stream: IO[str]) -> None:
     would change the exit code.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
-    return int(text)
 
 
 if __name__ == "__main__":

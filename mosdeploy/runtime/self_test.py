@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Any, Union
 
 import numpy as np
-
-from .manifest import Manifest
 
 Answer = Union[Sequence[int], Sequence[float]]  # noqa: UP007 (Python 3.9)
 """Token ids, or scores."""
@@ -23,19 +21,6 @@ may be in the thousands.
 """
 
 
-class BundleModel(Protocol):
-    """A bundle, opened with the class of its family."""
-
-    manifest: Manifest
-    tokenizer: Any  # encode(text) gives ids
-
-    def predict_ids(self, inputs: Sequence[Sequence[int]]) -> Sequence[Answer]:
-        """Answer inputs, each as it is answered alone."""
-
-    def decode(self, answer: Any) -> str:
-        """Text of an answer."""
-
-
 @dataclass(frozen=True)
 class SelfTestResult:
     """`agreement`: 1 when all answers are the same; `failures`: what went wrong, in words."""
@@ -45,8 +30,10 @@ class SelfTestResult:
     failures: tuple[str, ...]
 
 
-def run_self_test(model: BundleModel) -> SelfTestResult:
-    """Answer the examples of the manifest, one by one, and compare; then together, padded."""
+def run_self_test(model: Any) -> SelfTestResult:
+    """Let an Encoder or a Translator answer the examples of its manifest, one by one and then
+    together, padded, and compare.
+    """
     failures: list[str] = []
     tests = model.manifest.self_tests
     inputs = [test.input_ids for test in tests]
@@ -72,7 +59,7 @@ def run_self_test(model: BundleModel) -> SelfTestResult:
 
 
 def _same_together(
-    model: BundleModel, inputs: Sequence[Sequence[int]], alone: Sequence[Answer], scale: Scale
+    model: Any, inputs: Sequence[Sequence[int]], alone: Sequence[Answer], scale: Scale
 ) -> bool:
     """Whether examples are answered together as each alone."""
     exact = model.manifest.precision == "fp32"

@@ -5,10 +5,11 @@ search inside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .settings import TranslationSettings
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -18,39 +19,26 @@ Step = Callable[[Ids, Ids], Floats]
 CHUNK = 64
 
 
-@dataclass(frozen=True)
-class SearchSettings:
-    """What a search depends on: `min_steps` are made wherever the sentence ends, for timing; a
-    finished hypothesis scores sum of log p / length ** length_penalty.
-    """
-
-    beam: int
-    length_penalty: float
-    bos_id: int
-    eos_id: int
-    max_steps: int
-    min_steps: int = 0
-
-
-def search(step: Step, settings: SearchSettings) -> list[int]:
-    """Find the best translation."""
-    ids = _greedy(step, settings) if settings.beam == 1 else _beam_search(step, settings)
+def search(step: Step, settings: TranslationSettings, min_steps: int = 0) -> list[int]:
+    """Find the best translation; `min_steps` are made wherever it ends, for timing."""
+    find = _greedy if settings.beam == 1 else _beam_search
+    ids = find(step, settings, min_steps)
     return ids[: ids.index(settings.eos_id)] if settings.eos_id in ids else ids
 
 
-def _greedy(step: Step, settings: SearchSettings) -> list[int]:
+def _greedy(step: Step, settings: TranslationSettings, min_steps: int) -> list[int]:
     ids: list[int] = []
     token = np.array([settings.bos_id], np.int32)
     parent = np.zeros(1, np.int32)
     ended = False
-    while len(ids) < settings.max_steps and (not ended or len(ids) < settings.min_steps):
+    while len(ids) < settings.max_decode_steps and (not ended or len(ids) < min_steps):
         token = step(token, parent).argmax(axis=1).astype(np.int32)
         ids.append(int(token[0]))
         ended = ended or ids[-1] == settings.eos_id
     return ids
 
 
-def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
+def _beam_search(step: Step, settings: TranslationSettings, min_steps: int) -> list[int]:
     """Keep K live hypotheses and a pool of the K best finished ones, as the loop inside the ONNX
     graphs does.
     """
@@ -62,7 +50,7 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
     tokens = np.full(k, settings.bos_id, np.int32)
     parents = np.zeros(k, np.int32)
     closed = False
-    for number in range(1, settings.max_steps + 1):
+    for number in range(1, settings.max_decode_steps + 1):
         sums = _log_softmax(step(tokens, parents)) + live_sum[:, None]  # (K, V)
         # 2K continuations: however many of them end, K are left to live on
         flat = largest(sums.reshape(-1), 2 * k)  # (2K,)
@@ -72,7 +60,7 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
         ends = token == settings.eos_id
         length = float(number) ** settings.length_penalty
         if not closed:
-            finished = ends | (number == settings.max_steps)
+            finished = ends | (number == settings.max_decode_steps)
             pool = done + [
                 (float(best[i]) / length, [*live[parent[i]], int(token[i])])
                 for i in np.flatnonzero(finished)
@@ -85,7 +73,7 @@ def _beam_search(step: Step, settings: SearchSettings) -> list[int]:
         parents = parent[alive].astype(np.int32)
         # no live hypothesis, cut here, would still enter the pool
         closed = closed or done[-1][0] >= float(live_sum[0]) / length
-        if closed and number >= settings.min_steps:
+        if closed and number >= min_steps:
             break
     return done[0][1]
 

@@ -4,6 +4,7 @@ compiled, the search in numpy.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from .errors import ModelError
 from .execution import leave_tvm_threads_unbound
 from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
 from .settings import TranslationSettings
-from .step_search import Floats, Ids, SearchSettings, Step, search
+from .step_search import Floats, Ids, Step, search
 
 TILE_ROWS = 8
 """Positions that the encoder computes together; sources are filled up to a multiple of it."""
@@ -32,11 +33,7 @@ class TvmEngine:
     """Translates ids with a compiled subnet; all engines of a process share TVM's threads."""
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        settings: TranslationSettings,
-        threads: int = 1,
+        self, folder: Path, manifest: Manifest, settings: TranslationSettings, threads: int = 1
     ) -> None:
         self._name = manifest.name
         self._vocab_size = manifest.vocab_size
@@ -62,14 +59,7 @@ class TvmEngine:
     ) -> list[list[int]]:
         """Translate ids, one sentence after the other, into ids, both without begin and end."""
         limit = self._settings.max_decode_steps if max_steps is None else max_steps
-        search_settings = SearchSettings(
-            beam=self._settings.beam,
-            length_penalty=self._settings.length_penalty,
-            bos_id=self._settings.bos_id,
-            eos_id=self._settings.eos_id,
-            max_steps=limit,
-            min_steps=min_steps,
-        )
+        settings = dataclasses.replace(self._settings, max_decode_steps=limit)
         longest = max([limit, *(len(ids) + 1 for ids in sources)])
         if longest > self._num_positions:  # compiled code checks no index
             raise ModelError(
@@ -78,7 +68,7 @@ class TvmEngine:
             )
         try:
             with self._lock:
-                return [search(self._start(ids), search_settings) for ids in sources]
+                return [search(self._start(ids), settings, min_steps) for ids in sources]
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"TVM could not run the bundle '{self._name}': {_first_words(error)}"

@@ -7,22 +7,14 @@ from bundles import EOS_ID, SPACE, VOCAB_SIZE, in_torch, lively_subnet
 from networks import train_to_reverse
 from torch import nn
 
-from mosdeploy.runtime.step_search import CHUNK, SearchSettings, largest, search
+from mosdeploy.runtime.settings import TranslationSettings
+from mosdeploy.runtime.step_search import CHUNK, largest, search
 
 BOS_ID = 2
 
 
-def settings(
-    beam: int, max_steps: int, length_penalty: float = 0.6, min_steps: int = 0
-) -> SearchSettings:
-    return SearchSettings(
-        beam=beam,
-        length_penalty=length_penalty,
-        bos_id=BOS_ID,
-        eos_id=EOS_ID,
-        max_steps=max_steps,
-        min_steps=min_steps,
-    )
+def settings(beam: int, max_steps: int, length_penalty: float = 0.6) -> TranslationSettings:
+    return TranslationSettings(0, BOS_ID, EOS_ID, beam, length_penalty, 99, max_steps)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +97,7 @@ def test_the_least_number_of_steps_changes_no_answer(beam: int) -> None:
     free = search(step, settings(beam, 20))
     stopped_after = made
     made = 0
-    assert search(step, settings(beam, 20, min_steps=11)) == free == [4, 4]
+    assert search(step, settings(beam, 20), min_steps=11) == free == [4, 4]
     assert made == 11 > stopped_after
 
 
