@@ -75,39 +75,34 @@ def _packages(root: Path) -> list[str]:
 
 def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None = None) -> str:
     """The TOML file of a board that was found so."""
-    settings = _settings(name, host, state, gpu_error)
-    lines = [
-        "# Written by `mosdeploy devices add`, after a look at the board; change what you like.",
-        *(setting.line for setting in settings if "." not in setting.key),
-        "",
-        "[measure]",
-    ]
-    measure = [x for x in settings if x.key.startswith("measure.")]
-    lines += [Setting(x.key.removeprefix("measure."), x.value, x.why).line for x in measure]
-    return "\n".join(lines) + "\n"
-
-
-def _settings(name: str, host: str, state: DeviceState, gpu_error: str | None) -> list[Setting]:
     from ..devices.probe import MAX_LOAD
 
     is_for_gpus = CUDA in state.providers
     runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
     provider = CUDA if is_for_gpus and gpu_error is None else "CPUExecutionProvider"
     found = state.packages.get(runtime)
+    installed = f"{runtime} {found} is there" if found else "`devices setup` installs them"
     python = f"{state.python_version} there" if state.python_version else "NOT found there"
+    description = state.cpu_model or state.machine or "unknown"
+    if state.memory_bytes:
+        description += f", {byte_size(state.memory_bytes)}"
+    place = "a folder of yours there"
+    if state.disk_free_bytes is not None:
+        place += f"; {byte_size(state.disk_free_bytes)} are free"
+    providers = (
+        f"there: {', '.join(state.providers)}" if state.providers else "no runtime there yet"
+    )
+    if gpu_error is not None:
+        providers = printable(" ".join(gpu_error.split()))[:200]
     settings = [
         Setting("name", name),
-        Setting("description", _description(state)),
+        Setting("description", description),
         Setting("kind", "ssh"),
         Setting("host", host, "alias in ~/.ssh/config: user, port, key and jump host belong there"),
         Setting("python", "python3", python),
-        Setting("work_dir", "~/.cache/mosdeploy", _free(state)),
-        Setting("provider", provider, _providers(state, gpu_error)),
-        Setting(
-            "requirements",
-            ["numpy", runtime],
-            f"{runtime} {found} is there" if found else "`devices setup` installs them",
-        ),
+        Setting("work_dir", "~/.cache/mosdeploy", place),
+        Setting("provider", provider, providers),
+        Setting("requirements", ["numpy", runtime], installed),
     ]
     if state.machine in ("x86_64", "aarch64"):
         platform = f"manylinux_2_28_{state.machine}"
@@ -116,14 +111,20 @@ def _settings(name: str, host: str, state: DeviceState, gpu_error: str | None) -
             settings.append(Setting("llvm_cpu", processor, "what TVM compiles for"))
         settings.append(Setting("wheel_platform", platform, "for a board without internet"))
     is_busy = state.load_1min is not None and state.load_1min > MAX_LOAD
-    rounds = BUSY_ROUNDS if is_busy else 1
     load = "unknown" if state.load_1min is None else f"{state.load_1min:.2f}"
     why = f"the load was {load}; {BUSY_ROUNDS} suit a board that does other work too"
-    return [
-        *settings,
-        Setting("measure.rounds", rounds, why),
-        Setting("measure.candidate_timeout_s", 300.0, "after this a subnet has failed"),
+    measure = [
+        Setting("rounds", BUSY_ROUNDS if is_busy else 1, why),
+        Setting("candidate_timeout_s", 300.0, "after this a subnet has failed"),
     ]
+    lines = [
+        "# Written by `mosdeploy devices add`, after a look at the board; change what you like.",
+        *(setting.line for setting in settings),
+        "",
+        "[measure]",
+        *(setting.line for setting in measure),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def llvm_cpu(state: DeviceState) -> str | None:
@@ -132,20 +133,3 @@ def llvm_cpu(state: DeviceState) -> str | None:
         return next((x for key, x in EXTENSIONS.items() if key in state.cpu_features), None)
     model = state.cpu_model or ""
     return next((x for key, x in BOARDS.items() if key in model), None)
-
-
-def _description(state: DeviceState) -> str:
-    memory = f", {byte_size(state.memory_bytes)}" if state.memory_bytes else ""
-    return f"{state.cpu_model or state.machine or 'unknown'}{memory}"
-
-
-def _free(state: DeviceState) -> str:
-    if state.disk_free_bytes is None:
-        return "a folder of yours there"
-    return f"a folder of yours there; {byte_size(state.disk_free_bytes)} are free"
-
-
-def _providers(state: DeviceState, gpu_error: str | None) -> str:
-    if gpu_error is not None:
-        return printable(" ".join(gpu_error.split()))[:200]
-    return f"there: {', '.join(state.providers)}" if state.providers else "no runtime there yet"

@@ -203,11 +203,9 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
             f"{target.alias}` with its HostName into the ssh config (--ssh-config), or correct "
             "`host` in the device profile"
         ) from error
-    except TimeoutError as error:
-        raise ConnectError(
-            f"{where} is unreachable: no answer within {timeout_s:g} s; is it on, and the network?"
-        ) from error
     except (OSError, EOFError) as error:
+        late = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else ""
         raise ConnectError(
-            f"{where} is unreachable: {error or 'connection closed'}; does an SSH server run there?"
+            f"{where} is unreachable: {late or error or 'connection closed'}; is it on, and does "
+            "an SSH server run there?"
         ) from error
