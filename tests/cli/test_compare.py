@@ -1,6 +1,5 @@
 """`mosdeploy compare`: one table."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,11 +35,6 @@ def test_bundles_are_rows_beside_the_first(ask: Callable[..., Any]) -> None:
     assert lines[3].split() == ["small", "5.00*", "6.00", "0.25", "4.8", "MiB", "30.00", "50.00"]
     assert lines[4] == "timed by turns on rpi, scored on 500 test examples"
     assert lines[5].startswith("* the device was not stable")
-
-
-def test_json_is_the_record(ask: Callable[..., Any]) -> None:
-    done = ask("compare.compare", FOUND, "compare", "large", "small", "--json")
-    assert json.loads(done.stdout)["bundles"][1]["name"] == "small"
 
 
 @pytest.mark.slow

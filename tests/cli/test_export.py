@@ -75,14 +75,6 @@ def test_a_bundle_is_told_with_its_parity(ask: Callable[..., Any]) -> None:
     assert json.loads(ask(EXPORT, RESULT, "export", "--json").stdout)["name"] == "en-de-small"
 
 
-def test_what_a_shortlist_costs_is_told(ask: Callable[..., Any]) -> None:
-    parity = RESULT.manifest.parity.model_copy(update={"exact_score": 30.2})
-    shortlisted = RESULT.manifest.model_copy(update={"parity": parity})
-    done = ask(EXPORT, ExportResult(RESULT.path, shortlisted, 2**20), "export")
-    last = done.stdout.splitlines()[-1]
-    assert last == "shortlist: BLEU 30.12 in torch, 30.20 with the whole vocabulary"
-
-
 def test_precisions_that_were_weighed_are_a_table(ask: Callable[..., Any]) -> None:
     result = ExportResult(RESULT.path, RESULT.manifest, RESULT.size_bytes, PRECISIONS)
     lines = ask(EXPORT, result, "export").stdout.splitlines()

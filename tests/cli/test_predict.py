@@ -71,31 +71,19 @@ def test_what_looks_like_an_option_is_text_behind_two_dashes(
     assert "Traceback" not in failed.stderr
 
 
-def test_no_lines_are_no_output_but_a_record(ask: Callable[..., Any]) -> None:
-    done = answered(lines=())
-    assert ask(PREDICT, done, "predict").stdout == ""
-    assert "predictions" in ask(PREDICT, done, "predict", "--json").stdout
-
-
 def test_time_and_cut_texts_are_told_on_stderr(ask: Callable[..., Any]) -> None:
+    wrong = ask(PREDICT, answered(), "predict", "one", "--threads", "2147483648", "--long", "cut")
+    assert (wrong.exit_code, wrong.arguments) == (2, ())
     done = answered({"value": 1.5, "is_cut": True}, {"value": 2.0})
     done.timing.num_lines = 2
     done.timing.total_s = 0.004
-    asked = ask(PREDICT, done, "predict", "one", "two", "--time")
+    asked = ask(PREDICT, done, "predict", "one", "two", "--time", "--long", "window")
+    assert "window" in asked.arguments
     assert asked.stdout == "1.5\n2\n"
     assert asked.stderr.splitlines() == [
         "1 of 2 lines were too long and were cut",
         "tokenising 0.00 ms, running 0.00 ms, total 4.00 ms for 2 lines, 2.00 ms a line",
     ]
-
-
-def test_windows_are_asked_for_and_told_on_stderr(ask: Callable[..., Any]) -> None:
-    done = answered({"value": 1.5, "num_windows": 3}, {"value": 2.0, "num_windows": 2})
-    asked = ask(PREDICT, done, "predict", "one", "two", "--long", "window")
-    assert "window" in asked.arguments
-    assert asked.stderr == "2 of 2 lines were too long and were read in 5 windows\n"
-    wrong = ask(PREDICT, done, "predict", "one", "--long", "fold")
-    assert wrong.exit_code == 2 and wrong.arguments == ()
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
@@ -110,12 +98,6 @@ def test_closed_streams_are_told_before_a_bundle_is_opened(tmp_path: Path, close
     )
     assert done.returncode == 3
     assert (b"stdin" if closed == "<&-" else b"stdout") + b" is closed" in done.stderr
-
-
-def test_more_threads_than_any_machine_has_are_refused(ask: Callable[..., Any]) -> None:
-    asked = ask(PREDICT, answered(), "predict", "one", "--threads", "2147483648")
-    assert (asked.exit_code, asked.arguments) == (2, ())
-    assert "256" in asked.stderr
 
 
 def test_vectors_are_written_to_a_file(
@@ -133,12 +115,6 @@ def test_vectors_are_written_to_a_file(
     assert not Path("w.npy").exists()
 
 
-def test_lines_of_json_are_texts_and_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = '{"text": "one\\ttab", "label": 1}\n{"text": "one", "text_pair": "two\\nlines"}\n'
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    assert _lines(None, are_json=True) == ["one tab", "one\ttwo lines"]
-
-
 @pytest.mark.parametrize("are_json", [True, False])
 def test_a_byte_order_mark_is_passed_over_and_a_blank_line_answered(
     monkeypatch: pytest.MonkeyPatch, are_json: bool
@@ -148,21 +124,15 @@ def test_a_byte_order_mark_is_passed_over_and_a_blank_line_answered(
     assert _lines(None, are_json) == ["one", ""]
 
 
-@pytest.mark.parametrize("line", ["[1]", "{", '{"texts": "a"}', '{"text": 1}', "[" * 99_999])
-def test_a_line_that_is_no_such_object_is_named(line: str) -> None:
-    with pytest.raises(ConfigError, match=r"^line 2"):
-        _lines(['{"text": "fine"}', line], are_json=True)
-
-
-def test_arguments_are_lines_and_stdin_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
-    assert _lines(["one", "two"]) == ["one", "two"]
-
-
-def test_without_arguments_lines_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_arguments_or_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "one\r\n\ntwo \u2028 in one line\n".encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert _lines(["one", "two"]) == ["one", "two"]
     assert _lines(None) == ["one", "", "two \u2028 in one line"]
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        _lines(["\udcff"])
+    with pytest.raises(ConfigError, match=r"^line 2"):
+        _lines(['{"text": "fine"}', "{"], are_json=True)
 
 
 def test_a_terminal_is_told_what_is_waited_for(
@@ -174,8 +144,3 @@ def test_a_terminal_is_told_what_is_waited_for(
         monkeypatch.setattr(sys, "stdin", terminal)
         assert _lines(None) == ["one"]
     assert "Ctrl-D" in capsys.readouterr().err
-
-
-def test_an_argument_that_was_not_utf8_is_refused() -> None:
-    with pytest.raises(ConfigError, match="not UTF-8"):
-        _lines(["\udcff"])

@@ -80,6 +80,12 @@ def test_a_bundle_that_is_damaged_or_missing_is_named(two: Path) -> None:
 
 
 def test_bundles_of_tvm_and_of_other_families_are_refused(two: Path) -> None:
+    profile = two / "device_profiles" / "local.toml"
+    own = profile.read_text()
+    profile.write_text(f"emulated = true\n{own}")
+    with pytest.raises(PredictorError, match="tell no bundles apart"):
+        opened(two).compare(names(two))
+    profile.write_text(own)
     first, second = names(two)
     path = two / "bundles" / second / "manifest.json"
     text = path.read_text()
@@ -89,13 +95,6 @@ def test_bundles_of_tvm_and_of_other_families_are_refused(two: Path) -> None:
     path.write_text(text.replace('"family": "translation"', '"family": "encoder"', 1))
     with pytest.raises(ConfigError, match="is a bundle of 'encoder'"):
         opened(two).compare([first, second])
-
-
-def test_an_emulated_device_tells_no_bundles_apart(two: Path) -> None:
-    profile = two / "device_profiles" / "local.toml"
-    profile.write_text("emulated = true\n" + profile.read_text())
-    with pytest.raises(PredictorError, match="tell no bundles apart"):
-        opened(two).compare(names(two))
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from walking import KeptProgress, opened
 
-import mosdeploy
 from mosdeploy.errors import ConfigError, ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder import formats
@@ -58,19 +57,15 @@ def test_numbers_out_of_bounds_are_refused_before_any_work(folder: Path) -> None
         run.export("largest", trim_vocabulary="perhaps")  # type: ignore[arg-type]
 
 
-def test_precision_and_beam_are_exported_on_demand(folder: Path) -> None:
-    result = opened(folder).export("largest", precision="int8", beam=2)
+def test_bundles_of_other_workloads_stand_beside_one_another(folder: Path) -> None:
+    run = opened(folder)
+    result = run.export("largest", precision="int8", beam=2)
     assert (result.manifest.precision, result.manifest.settings["beam"]) == ("int8", 2)
     assert result.path.name.endswith("int8-beam2")
     assert result.size_bytes == folder_bytes(result.path)
-
-
-def test_bundles_of_other_workloads_stand_beside_one_another(folder: Path) -> None:
-    run = opened(folder)
-    before = Path(run.export("largest").path).name
-    other = Path(run.export("largest", workload={"source_len": 5, "threads": 2}).path).name
-    assert other == f"{before}-threads2-source-len5"
-    assert (folder / "bundles" / before).exists()
+    other = run.export("largest", workload={"source_len": 5, "threads": 2}).path
+    assert other.name.endswith("-fp32-beam1-threads2-source-len5")
+    assert result.path.exists()
 
 
 def test_what_was_not_searched_for_is_for_the_device_of_the_search(folder: Path) -> None:
@@ -247,13 +242,9 @@ def test_a_bert_is_loaded_by_transformers(encoder_folder: Path) -> None:
 
 
 def test_a_format_that_there_is_not(walked: Path, trained_encoder: Path) -> None:
+    with pytest.raises(ConfigError, match="about bundles"):
+        export_format(Context(open_run(trained_encoder)), "hf", ExportOptions(max_score_drop=1.0))
     with pytest.raises(ConfigError, match="'translation' has no format 'hf'; its formats: none"):
         opened(walked).export_format("hf", "largest")
     with pytest.raises(ConfigError, match=r"'encoder' has no format 'tf'; .*: optimum, hf"):
         opened(trained_encoder).export_format("tf", "largest")
-
-
-def test_a_format_has_no_scores_to_lose(tmp_path: Path) -> None:
-    mosdeploy.init(tmp_path, "minilm-l6")
-    with pytest.raises(ConfigError, match="about bundles"):
-        export_format(Context(open_run(tmp_path)), "hf", ExportOptions(max_score_drop=1.0))

@@ -23,13 +23,6 @@ def test_a_bundle_answers_as_its_self_test_says(walked: Path) -> None:
     assert answers == [test["output"] for test in tests]
 
 
-def test_one_text_is_no_list_of_letters(walked: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"'eins' is one text, not a list of them; write \['eins'\]"
-    ):
-        opened(walked).predict("eins")
-
-
 def test_an_array_is_a_list_of_texts_as_to_the_runtime(walked: Path) -> None:
     run = opened(walked)
     array: Any = np.array(["eins", "zwei"])

@@ -86,6 +86,19 @@ def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> No
     assert 0.98 < likeness < 1
 
 
+def watch_calls(encoder: Encoder) -> list[tuple[int, int]]:
+    """Rows and positions of each call of the model from now on."""
+    shapes: list[tuple[int, int]] = []
+    run = encoder._session.run
+
+    def watched(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        shapes.append(inputs["input_ids"].shape)
+        return run(inputs)
+
+    encoder._session.run = watched  # type: ignore[method-assign]
+    return shapes
+
+
 @pytest.mark.parametrize(
     ("texts_per_call", "inputs", "calls"),
     [
@@ -95,44 +108,22 @@ def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> No
     ],
 )
 def test_in_int8_lines_share_a_call_as_in_the_workload(
-    int8_encoder: Encoder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    texts_per_call: int,
-    inputs: list[list[int]],
-    calls: list[int],
+    int8_encoder: Encoder, tmp_path: Path, texts_per_call: int, inputs: list, calls: list[int]
 ) -> None:
     folder = export_encoder(tmp_path, "classification", "int8")
     edit_manifest(folder, lambda data: data["settings"].update(texts_per_call=texts_per_call))
     encoder = Encoder(folder, threads=1)
-    real = encoder._session.run
-    rows = []
-
-    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        rows.append(len(inputs["input_ids"]))
-        return real(inputs)
-
-    monkeypatch.setattr(encoder._session, "run", run)
+    shapes = watch_calls(encoder)
     assert encoder.predict_ids(inputs) == [int8_encoder.predict_ids([ids])[0] for ids in inputs]
-    assert rows == calls
+    assert [rows for rows, _ in shapes] == calls
 
 
-def test_a_call_on_a_cpu_has_few_positions(
-    encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = encoders["classification"]
-    real = encoder._session.run
-    sizes = []
-
-    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        sizes.append(inputs["input_ids"].size)
-        return real(inputs)
-
-    monkeypatch.setattr(encoder._session, "run", run)
-    monkeypatch.setattr(encoder, "_max_positions", 20)
-    ids = [CLS_ID, 5, 6, 7, SEP_ID]
-    assert len(encoder.predict_ids([ids] * 9)) == 9
-    assert sizes == [20, 20, 5]
+def test_a_call_on_a_cpu_has_few_positions(encoder_bundle: Path) -> None:
+    encoder = Encoder(encoder_bundle, threads=1)
+    shapes = watch_calls(encoder)
+    encoder._max_positions = 20
+    assert len(encoder.predict_ids([[CLS_ID, 5, 6, 7, SEP_ID]] * 9)) == 9
+    assert shapes == [(4, 5), (4, 5), (1, 5)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

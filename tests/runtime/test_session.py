@@ -103,14 +103,6 @@ if not child:
     assert done.stdout == "[2, 2]\n" * 2
 
 
-def test_a_call_that_fails_among_others_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(counting_model(**{INDEPENDENT_ROWS: "1"}))
-    session = ModelSession(path, ["x"], ["y", "n"])
-    with pytest.raises(ModelError, match=r"could not run .*model\.onnx"):
-        session.run({"x": np.zeros((64, 3), np.float32)})
-
-
 @pytest.mark.parametrize("inputs", [{}, {"z": np.zeros(1, np.float32)}, {"x": np.zeros(1)}])
 def test_inputs_that_do_not_fit(path: Path, inputs: dict) -> None:
     with pytest.raises(ModelError, match=r"could not run .*model\.onnx"):

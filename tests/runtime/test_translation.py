@@ -105,7 +105,7 @@ def test_calls_keep_the_limits(translator: Translator, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["bundle", "encoder_bundle"])
-@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (1, 1), (2, 2)])
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (2, 2)])
 def test_it_runs_on_as_many_threads_as_it_was_measured_with(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,13 +141,6 @@ def test_a_run_makes_exactly_so_many_steps(fp32_bundle: Path) -> None:
     for num_steps in (0, 1, 7):
         (output,) = model.run(raw_inputs([5, 9, 3], num_steps))
         assert output.shape == (1, num_steps)
-
-
-def test_a_run_on_an_example_answers_it(translator: Translator) -> None:
-    test = translator.manifest.self_tests[0]
-    inputs = raw_inputs([*test.input_ids, 3], translator.settings.max_decode_steps)
-    (output,) = translator.run({**inputs, "min_steps": np.array(0)})
-    assert tuple(output[0, : len(test.answer)]) == test.answer
 
 
 def test_a_run_on_other_inputs_is_refused(translator: Translator) -> None:
