@@ -2,23 +2,18 @@
 
     python benchmarks/dropout.py --data ../shared/data/corpus/en-de --dir runs/dropout --json
 
-Of every pair, of every third and of every ninth of the same corpus (`--every`): a supernet of
---supernet-steps, and one fixed architecture trained on from it for --finetune-steps, as
-`mosdeploy finetune` does, both with each of --rates for `[supernet] dropout` (that of the largest
-network; narrower ones have less). All read as many tokens: what differs is how often they read the
-same pair. Held-out pairs are the same for all. Every verb and every cell resumes: a killed run goes
-on with the same command, and two processes may each make some of the cells (`--every`, `--rates`).
+Of every pair, of every third and of every ninth of one corpus: a short supernet, and one fixed
+architecture trained on from it, without `[supernet] dropout` and with 0.1. All read as many tokens.
+Held-out pairs are the same for all. A killed run goes on with the same command.
 """
 
 import argparse
-import json
-import sys
 from functools import partial
 from pathlib import Path
 
 from by_hand_limits import run_options
-from provenance import Provenance, provenance
-from walk_cells import Scores, check_options, judged, kept, markdown, write_run_file
+from results import add_result_options, finish
+from walk_cells import check_options, judged, kept, write_run_file
 
 import mosdeploy
 from mosdeploy.data.batches import Batches
@@ -26,31 +21,23 @@ from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
-from mosdeploy.storage import atomic_write, write_record
+from mosdeploy.storage import atomic_write
 
-HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "sacrebleu")
+RATES = (0.1, 0.0)
 LAYERS = (2, 2)
 """Encoder and decoder layers of the architecture; its widths are the space's largest."""
 
 
 class Cell(Record):
-    """One training: every how many pairs it read, how often it read each, and what it came to."""
+    """One training: how often it read each pair, and its validation loss."""
 
-    every: int
     epochs: float
-    rate: float
-    scores: Scores
-
-
-class Outcome(Provenance):
-    """What dropout.json holds."""
-
-    cells: tuple[Cell, ...]
+    loss: float
 
 
 def write_part(options: argparse.Namespace, every: int) -> Path:
-    """Every n-th pair of the training data; the prefix of its two files."""
+    """Write every n-th training pair; return the prefix of the two files."""
     prefix: Path = options.dir.absolute() / f"every-{every}" / "train"
     for language in options.data.name.split("-"):
         lines = (options.data / f"train.{language}").read_text(encoding="utf-8").splitlines()
@@ -58,8 +45,8 @@ def write_part(options: argparse.Namespace, every: int) -> Path:
     return prefix
 
 
-def open_folder(options: argparse.Namespace, every: int, rate: float) -> mosdeploy.RunFolder:
-    """A run folder for a part of the corpus and a rate, whose supernet is trained."""
+def cell(options: argparse.Namespace, every: int, rate: float) -> Cell:
+    """Train on a part of the corpus with a rate of dropout."""
     folder = options.dir / f"every-{every}-rate-{rate:g}"
     told = argparse.Namespace(**vars(options), threads=1, inherited_share=0.4, dropout=rate)
     changes = run_options(told, options.seed, options.supernet_steps)
@@ -67,69 +54,44 @@ def open_folder(options: argparse.Namespace, every: int, rate: float) -> mosdepl
     write_run_file(folder, read_recipe("tiny"), changes)
     run = mosdeploy.open_run(folder)
     run.train()
-    return run
-
-
-def cell(options: argparse.Namespace, every: int, rate: float) -> Cell:
-    """One training."""
-    run = open_folder(options, every, rate)
-    state = trained_run(open_run(run.root))
+    state = trained_run(open_run(folder))
     space = state.config.space
     row = space.to_genes(space.largest)
     for name, depth in zip(("encoder_layers", "decoder_layers"), LAYERS, strict=True):
         row[space.gene_slices[name]] = depth
-    arch = run.root / "arch.json"
+    arch = folder / "arch.json"
     atomic_write(arch, space.from_genes(row).model_dump_json())
-    steps = options.finetune_steps
-    card = run.finetune(str(arch), steps=steps)
-    config = state.config.training
-    epoch = len(Batches(state.tokenized(state.data.train), config.tokens_per_batch, options.seed))
-    scores = judged(run.root, str(arch), card.weights)
-    return Cell(every=every, epochs=steps / epoch, rate=rate, scores=scores)
-
-
-def table(cells: tuple[Cell, ...]) -> str:
-    """Markdown."""
-    header = ("pairs", "read so often", "dropout", "validation loss", "BLEU", "chrF", "test BLEU")
-    names = ("valid greedy BLEU", "valid greedy chrF", "test greedy BLEU")
-    rows = []
-    for one in cells:
-        figures = [f"{one.scores.metrics[name]:.1f}" for name in names]
-        part = "all" if one.every == 1 else f"1 of {one.every}"
-        start = (part, f"{one.epochs:.1f}", f"{one.rate:g}", f"{one.scores.loss:.3f}")
-        rows.append((*start, *figures))
-    return markdown(header, rows)
+    card = run.finetune(str(arch), steps=options.finetune_steps)
+    tokens = state.config.training.tokens_per_batch
+    epoch = len(Batches(state.tokenized(state.data.train), tokens, options.seed))
+    loss = judged(folder, str(arch), card.weights).loss
+    return Cell(epochs=options.finetune_steps / epoch, loss=loss)
 
 
 def main() -> None:
-    """Make the cells that are missing, print the table, keep the JSON."""
+    """Train what is missing, print the table, keep the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="a parallel corpus, SOURCE-TARGET")
     parser.add_argument("--dir", type=Path, required=True, help="everything is kept here")
     parser.add_argument("--every", type=int, nargs="+", default=[1, 3, 9])
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.0])
     parser.add_argument("--supernet-steps", type=int, default=200)
     parser.add_argument("--finetune-steps", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="keep the results")
+    add_result_options(parser)
     options = parser.parse_args()
     steps = {name: getattr(options, name) for name in ("supernet_steps", "finetune_steps")}
     check_options(options.dir, seed=options.seed, **steps)
-    cells = []
+    rows = []
     for every in options.every:
-        for rate in options.rates:
+        cells = []
+        for rate in RATES:
             path = options.dir / "cells" / f"{every}-{rate:g}.json"
             cells.append(kept(path, Cell, partial(cell, options, every, rate)))
-            print(json.dumps(cells[-1].model_dump()), file=sys.stderr, flush=True)
-    print(table(tuple(cells)))
-    if options.json:
-        outcome = Outcome(
-            **provenance(PACKAGES),
-            cells=tuple(cells),
-        )
-        write_record(HERE / "dropout.json", outcome)
+        rows.append([f"{cells[0].epochs:.1f} times", *(f"{x.loss:.3f}" for x in cells)])
+    header = ("each pair is read", "loss with dropout 0.1", "with 0")
+    finish(options, PACKAGES, header, rows, [options.seed])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""What a searched encoder is held against in encoder_quality.py: nets picked by hand, random ones
-of the same latency, and a classifier without a network.
-
-In: a search space, a limit, a predictor; or a trained run. Out: architectures, a training, scores.
-"""
+"""Nets picked by hand, and random ones of the same latency, for encoder_quality.py."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,15 +6,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from mosdeploy.pipeline.subnet_training import SubnetTraining
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.elastic import sliced_subnet
-from mosdeploy.families.encoder.metrics import classification_metrics
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.run_folder.trained_run import TrainedRun
+from mosdeploy.pipeline.training.subnet_training import SubnetTraining
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from mosdeploy.storage import fingerprint
 from mosdeploy.supernet.elastic import StateDict, Subnet
@@ -30,8 +22,6 @@ MAX_DRAWS = 100
 """So many times, so many random architectures are drawn at most until one fits."""
 LEAST_SHARE = 0.9
 """Of a limit, that a random architecture is predicted to use."""
-PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Inverse strengths of the logistic regression's penalty, of which validation chooses."""
 
 
 def uniform(space: EncoderSpace, num_layers: int, ffn_dim: int, heads: int) -> EncoderArch:
@@ -145,27 +135,3 @@ class SpacedTraining(SubnetTraining):
         largest = self.state.teacher.subnet(config.space.largest)
         start = renumbered(largest.state_dict(), self._layers)
         return sliced_subnet(self.arch, config.space, config.vocab_size, config.supernet, start)
-
-
-def tf_idf_scores(state: TrainedRun) -> dict[str, float]:
-    """Metrics of TF-IDF of words and pairs of words with logistic regression on the texts of a
-    classification, by `SPLIT METRIC`; the penalty is chosen by accuracy on validation.
-    """
-    config, data = state.config, state.data
-    assert isinstance(config, EncoderRunConfig)
-    splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    labels = {name: [int(x.label) for x in examples] for name, examples in splits.items()}
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    vectorizer.fit([x.line for x in data.train])
-    vectors = {name: vectorizer.transform([x.line for x in splits[name]]) for name in splits}
-    found = []
-    for penalty in PENALTIES:
-        model = LogisticRegression(C=penalty, max_iter=1000)
-        model.fit(vectors["train"], labels["train"])
-        metrics = dict[str, float]()
-        for split in ("valid", "test"):
-            answers = [int(x) for x in model.predict(vectors[split])]
-            scored = classification_metrics(answers, labels[split])
-            metrics |= {f"{split} {name}": score for name, score in scored.items()}
-        found.append(metrics)
-    return max(found, key=lambda metrics: metrics["valid accuracy"])

@@ -1,14 +1,10 @@
-"""The trainings of encoder_quality.py: one task and seed in a run folder, a cell for each net.
-
-In: options, a task, a seed, budgets. Out: one JSON file for each finished training, and rows.
-"""
+"""The trainings of encoder_quality.py: one task and seed in a run folder, a cell for each net."""
 
 import argparse
 import csv
 import json
 import shutil
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,28 +14,12 @@ from typing import Any
 
 import tomli_w
 from encoder_quality_hand import SpacedTraining, random_arch
-from encoder_quality_report import (
-    OURS,
-    RANDOM,
-    SLICES,
-    SPACED,
-    Cell,
-    Row,
-    Shared,
-    best_cell,
-    metric_of,
-    metrics_of,
-)
-from mosdeploy.pipeline.subnet_teaching import teaching
-from mosdeploy.pipeline.subnet_training import SubnetTraining
-from walk_cells import kept, measured_ms, scores, write_run_file
+from walk_cells import Scores, kept, measured_ms, scores, train_alone, write_run_file
 
 import mosdeploy
-from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.scoring import METRIC_NAMES
-from mosdeploy.families.encoder.teacher import TeacherCard
-from mosdeploy.pipeline.finetune import FinetuneOptions, alone
+from mosdeploy.pipeline.training.subnet_training import SubnetTraining
 from mosdeploy.recipes import read_recipe
 from mosdeploy.record import Record
 from mosdeploy.records import WeightOrigin
@@ -47,27 +27,36 @@ from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace
 from mosdeploy.spaces.genes import ArchConfig
-from mosdeploy.storage import read_record
-from mosdeploy.training.distributed import SINGLE_PROCESS
 
 RECIPE = "minilm-l6"
 REVIEWS = "rotten-tomatoes"
 """The task of the recipe itself."""
 STEPS = {"modules": (1200, 300, 600), "tagging": (900, 300, 600), REVIEWS: (380, 200, 600)}
 """Of the teacher, of the supernet, and of each net alone."""
+FIRST, SPACED = "first layers", "evenly spaced layers"
+DEEP, LARGE = "narrower and deep", "narrower and large"
+BY_HAND = (FIRST, SPACED, DEEP, LARGE)
+OURS, SLICES, RANDOM = "ours", "ours, from the teacher's slices", "random"
 STARTS = {OURS: "finetuned", RANDOM: "finetuned", SPACED: "spaced"}
-"""What a way's nets start from, if it is not the teacher's slices."""
+"""Start of a way's nets, if it is not the teacher's slices."""
+
+
+def add_folder_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that scripts on these tasks share."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tasks' data")
+    parser.add_argument("--dir", type=Path, required=True, help="run folders are kept here")
+    parser.add_argument("--amp", choices=["bf16", "none"], default="bf16", help="of all trainings")
 
 
 def _modules(data: Path) -> dict[str, Any]:
-    """Which of nine modules a sentence of LibreOffice's help is about."""
+    """Ask which of nine modules a sentence of LibreOffice's help is about."""
     with (data / "modules" / "train.csv").open(newline="") as file:
         labels = sorted({row["label"] for row in csv.DictReader(file)})
     return {"kind": "classification", "labels": labels, **_files(data / "modules", "csv")}
 
 
 def _tagging(data: Path) -> dict[str, Any]:
-    """User interface elements, code and keys in such sentences."""
+    """Tag user interface elements, code and keys in such sentences."""
     with (data / "tagging" / "train.jsonl").open() as file:
         tags = {tag for line in file for tag in json.loads(line)["tags"]}
     labels = sorted({tag[2:] for tag in tags if tag != "O"})
@@ -84,20 +73,32 @@ TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {"modules": _modules, "tagg
 
 
 class Budget(Record):
-    """A latency limit, its share of the teacher's latency, and the nets by hand that keep it as
-    measured, by way.
-    """
+    """A latency limit, its share of the teacher's latency, and the nets by hand that keep it."""
 
     share: float
     limit_ms: float
     by_hand: dict[str, EncoderArch]
 
 
-class Found(Record):
-    """The winner of a search, and the CPU seconds that it took."""
+class Cell(Record):
+    """One training of one net from one start, which several ways and budgets may share."""
 
+    start: str
     arch: EncoderArch
-    seconds: float
+    learning_rate: float
+    scores: Scores
+
+
+class Row(Record):
+    """One way at one budget: the learning rate that is best on validation."""
+
+    way: str
+    seed: int
+    share: float
+    learning_rate: float
+    valid: float
+    loss: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,9 @@ class Walk:
     seed: int
 
     @property
-    def root(self) -> Path:
-        """Of the task."""
-        root: Path = self.options.dir.absolute() / self.task
-        return root
-
-    @property
     def folder(self) -> Path:
         """The run folder of the seed."""
-        return self.root / f"seed-{self.seed}"
+        return Path(self.options.dir.absolute() / self.task / f"seed-{self.seed}")
 
     @cached_property
     def run(self) -> mosdeploy.RunFolder:
@@ -126,12 +121,14 @@ class Walk:
         run = mosdeploy.open_run(self.folder)
         run.train()
         if not (self.folder / "predictors").exists():
-            shutil.copytree(self.root / "profile" / "predictors", self.folder / "predictors")
+            shutil.copytree(
+                self.folder.parent / "profile" / "predictors", self.folder / "predictors"
+            )
         return run
 
     @cached_property
     def state(self) -> TrainedRun:
-        """The folder, open; each verb resumes, so this may be asked first."""
+        """The folder, open and trained."""
         _ = self.run
         return trained_run(open_run(self.folder))
 
@@ -142,110 +139,73 @@ class Walk:
         assert isinstance(config, EncoderRunConfig)
         return METRIC_NAMES[config.task.kind]
 
-    def shared(self) -> Shared:
-        """Train what all budgets share."""
+    def metric_of(self, found: Scores, split: str) -> float:
+        """Return the metric of a subnet on a split."""
+        for key, value in found.metrics.items():
+            first, _, _, name = key.split(" ", 3)  # SPLIT, NUMBER tokens, METRIC
+            if (first, name) == (split, self.metric):
+                return value
+        raise KeyError(f"{split} {self.metric}")
 
-        def make() -> Shared:
-            start = time.process_time()
-            _ = self.run
-            seconds = time.process_time() - start
-            card_path = self.folder / "teacher" / "teacher.json"
-            card = read_record(TeacherCard, card_path, "this script")
-            share = card.train_seconds / (card.train_seconds + self.state.card.train_seconds)
-            return Shared(
-                teacher_s=seconds * share,
-                supernet_s=seconds * (1 - share),
-                teacher=scores(self.state, self.state.config.space.largest, "teacher", (None,)),
-            )
+    def teacher(self) -> float:
+        """Score the teacher on test."""
+        largest = self.state.config.space.largest
+        make = partial(scores, self.state, largest, "teacher", (None,))
+        return self.metric_of(kept(self.folder / "teacher-scores.json", Scores, make), "test")
 
-        return kept(self.folder / "shared.json", Shared, make)
+    def winner(self, limit_ms: float) -> EncoderArch:
+        """Find the best subnet within a limit, once."""
 
-    def winner(self, limit_ms: float) -> Found:
-        """The best subnet within a limit, as measured; found once."""
-
-        def search() -> Found:
-            start = time.process_time()
-            limit = f"{limit_ms:.4f}ms"
+        def search() -> EncoderArch:
             measure = not self.options.predicted
-            arch = self.run.search(limit, device="local", verify=measure).winner.arch
+            arch = self.run.search(f"{limit_ms:.4f}ms", device="local", verify=measure).winner.arch
             assert isinstance(arch, EncoderArch)
-            return Found(arch=arch, seconds=time.process_time() - start)
+            return arch
 
-        return kept(self.folder / "winners" / f"{limit_ms:.4f}.json", Found, search)
+        return kept(self.folder / "winners" / f"{limit_ms:.4f}.json", EncoderArch, search)
 
     def nets(self, budget: Budget) -> dict[str, EncoderArch]:
-        """The architecture of each way."""
+        """Return the architecture of each way."""
         space = self.state.config.space
         assert isinstance(space, EncoderSpace)
-        predictor = self.run.predictor("local")
-        winner = self.winner(budget.limit_ms).arch
-        drawn = random_arch(space, predictor, budget.limit_ms, self.seed)
+        winner = self.winner(budget.limit_ms)
+        drawn = random_arch(space, self.run.predictor("local"), budget.limit_ms, self.seed)
         return {**budget.by_hand, RANDOM: drawn, SLICES: winner, OURS: winner}
 
     def cell(self, start: str, arch: EncoderArch, rate: float) -> Cell:
-        """One training, unless it is finished."""
-        name = f"{start}-{rate:g}-{self.steps}-{arch.key}.json"
+        """Train one net, unless it is trained."""
+        name = f"{start}-{rate:g}-{steps_of(self.options, self.task)[2]}-{arch.key}.json"
         make = partial(self._train, start, arch, rate)
         cell = kept(self.folder / "cells" / name, Cell, make)
         print(cell.model_dump_json(), file=sys.stderr, flush=True)
         return cell
 
-    @property
-    def steps(self) -> int:
-        """Of each net alone."""
-        return steps_of(self.options, self.task)[2]
-
     def _train(self, start: str, arch: EncoderArch, rate: float) -> Cell:
-        state = self.state
         weights: WeightOrigin = "finetuned" if start == "finetuned" else "from-teacher"
-        training = alone(state.config.training, state.config.finetune, FinetuneOptions())
-        training = training.model_copy(update={"learning_rate": rate})
         kind = SpacedTraining if start == "spaced" else SubnetTraining
-        one = kind(state, arch, weights, training, teaching(state, arch, PROGRESS))
-        start_s = time.process_time()
-        one.run(SINGLE_PROCESS, PROGRESS)
-        return Cell(
-            start=start,
-            seed=self.seed,
-            arch=arch,
-            learning_rate=rate,
-            steps=self.steps,
-            seconds=time.process_time() - start_s,
-            scores=scores(state, arch, weights, (None,)),
-        )
+        train_alone(self.state, arch, weights, kind, learning_rate=rate)
+        found = scores(self.state, arch, weights, (None,))
+        return Cell(start=start, arch=arch, learning_rate=rate, scores=found)
 
     def row(self, way: str, budget: Budget, arch: EncoderArch, rates: Sequence[float]) -> Row:
-        """The best of the learning rates."""
-        start = STARTS.get(way, "from-teacher")
-        cells = [self.cell(start, arch, rate) for rate in rates]
-        best = best_cell(cells, self.metric)
-        seconds = sum(cell.seconds for cell in cells)
-        if way in (OURS, RANDOM):
-            seconds += self.shared().supernet_s / len(self.options.budgets)
-        if way == OURS:
-            seconds += self.winner(budget.limit_ms).seconds
+        """Train with each learning rate, and take the best on validation."""
+        cells = [self.cell(STARTS.get(way, "from-teacher"), arch, rate) for rate in rates]
+        best = max(cells, key=lambda x: (self.metric_of(x.scores, "valid"), -x.scores.loss))
         return Row(
             way=way,
             seed=self.seed,
             share=budget.share,
-            limit_ms=budget.limit_ms,
-            arch_key=arch.key,
-            architecture=str(arch),
-            num_parameters=best.scores.num_parameters,
             learning_rate=best.learning_rate,
-            valid=metric_of(best.scores, "valid", self.metric),
+            valid=self.metric_of(best.scores, "valid"),
             loss=best.scores.loss,
-            test=metrics_of(best.scores, "test"),
-            core_seconds=seconds,
+            test=self.metric_of(best.scores, "test"),
         )
 
 
 def latencies_ms(
     options: argparse.Namespace, folder: Path, archs: Sequence[ArchConfig], path: Path
 ) -> dict[str, float]:
-    """Latencies by the architectures' keys: measured into a file, or with --predicted by the
-    predictor of a run folder.
-    """
+    """Measure latencies by the architectures' keys, or predict them with --predicted."""
     if not options.predicted:
         return measured_ms(folder, archs, path)
     predictor = mosdeploy.open_run(folder).predictor("local")
@@ -254,7 +214,7 @@ def latencies_ms(
 
 
 def steps_of(options: argparse.Namespace, task: str) -> tuple[int, int, int]:
-    """Of the teacher, of the supernet, and of each net alone."""
+    """Return the steps of the teacher, of the supernet, and of each net alone."""
     teacher, supernet, own = options.steps or STEPS[task]
     return teacher, supernet, own
 
@@ -277,6 +237,5 @@ def write_task(folder: Path, options: argparse.Namespace, task: str, seed: int) 
             "amp": options.amp,
         },
         "finetune": {"steps": own},
-        "search": {"finalist_steps": options.finalist_steps},
     }
     write_run_file(folder, tomli_w.dumps(config), changes)

@@ -23,9 +23,8 @@ from statistics import mean
 from typing import Any
 
 import tomli_w
-from provenance import provenance
+from results import markdown, processor, versions
 from sklearn.metrics import f1_score
-from walk_cells import markdown
 
 import mosdeploy
 from mosdeploy.data.batches import Batches
@@ -125,8 +124,8 @@ def main() -> None:
     print()
     print(published_table())
     if options.json:
-        made = provenance(PACKAGES)
-        atomic_write(options.json, json.dumps({**made, "rows": found}, indent=2) + "\n")
+        made = {"versions": versions(PACKAGES), "processor": processor(), "rows": found}
+        atomic_write(options.json, json.dumps(made, indent=2) + "\n")
 
 
 def row(options: argparse.Namespace, pick: str) -> dict[str, dict[str, float]]:

@@ -1,25 +1,21 @@
 """How much of its inherited weights a subnet should keep when it is trained on alone.
 
-    python benchmarks/inherited_share.py --run runs/by-hand-en-de-long/supernet-1-1-1.16 --json
+    python benchmarks/inherited_share.py --run runs/by-hand/supernet-1-1 --json
 
---run is a run folder with a trained supernet and the winner of a search, such as by_hand.py leaves.
-The winner is trained for --steps, each time from the same seed: from scratch, from fresh matrices
-that are as small as those of a mixture, from all of the inherited ones, and from each of --shares
-of these, the rest fresh (`[finetune] inherited_share`). Validation losses are read four times on
-the way.
-Finished trainings are cells in RUN/shares and are not done again; two processes may each make some
-of them.
+--run is a run folder with a trained supernet and one winner, such as by_hand.py leaves. The winner
+is trained for --steps from one seed: from scratch, from small fresh matrices, from all that it
+inherits, and from each of --shares of that, the rest fresh (`[finetune] inherited_share`).
+Validation losses are read four times on the way. A killed run goes on with the same command.
 """
 
 import argparse
 import json
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import torch
-from provenance import Provenance, provenance
+from results import add_result_options, finish
 from walk_cells import check_options, kept
 
 from mosdeploy.config.sections import FinetuneConfig
@@ -29,14 +25,12 @@ from mosdeploy.record import Record
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.translation import TranslationArch
-from mosdeploy.storage import write_record
 from mosdeploy.training.perturb import shrink_and_perturb
 from mosdeploy.training.trainer import TrainingJob, train
 
-HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy")
 SHORT_WARMUP = 50
-"""A training's steps over those in which its rate rises, for the rows that say so; else 10."""
+"""Steps of a training over those in which its rate rises, for the rows that say so; else 10."""
 
 
 class Start(Record):
@@ -48,37 +42,23 @@ class Start(Record):
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """The row's name."""
         parts = {"inherited": self.inherited, "fresh": self.fresh}
         mixed = " + ".join(f"{share:g} {part}" for part, share in parts.items() if share)
         return mixed if self.warmup == 10 else f"{mixed}, {1 / self.warmup:.0%} warm-up"
 
 
 class Curve(Record):
-    """Validation losses of one training, in nats a token, by step."""
+    """Validation losses of one training by step, in nats a token."""
 
-    start: Start
     losses: dict[int, float]
 
 
-class Outcome(Provenance):
-    """What inherited_share.json holds."""
-
-    arch: TranslationArch
-    supernet_steps: int
-    steps: int
-    seed: int
-    curves: tuple[Curve, ...]
-
-
-def curve(
-    state: TrainedRun, arch: TranslationArch, start: Start, options: argparse.Namespace
-) -> Curve:
-    """One training."""
-    print(start.name, file=sys.stderr, flush=True)
+def curve(state: TrainedRun, arch: TranslationArch, start: Start, steps: int) -> Curve:
+    """Train from one start."""
     config = state.config
-    usual = alone(config.training, FinetuneConfig(), FinetuneOptions(steps=options.steps))
-    changes = {"warmup_steps": options.steps // start.warmup, "validate_every": options.steps // 4}
+    usual = alone(config.training, FinetuneConfig(), FinetuneOptions(steps=steps))
+    changes = {"warmup_steps": steps // start.warmup, "validate_every": steps // 4}
     training = usual.model_copy(update=changes)
     net = state.subnet(arch)
     fresh = state.family.fresh_subnet(
@@ -98,34 +78,18 @@ def curve(
         log = Path(folder) / "log.jsonl"
         train(net, batches, valid, TrainingJob(training, Path(folder) / "state.pt", log, "a trial"))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-    losses = {x["step"]: x["subnet_loss"] for x in lines if x.get("subnet_loss") is not None}
-    return Curve(start=start, losses=losses)
-
-
-def table(outcome: Outcome) -> str:
-    """Markdown."""
-    steps = list(outcome.curves[0].losses)
-    lines = [
-        f"Validation loss of the winner, {outcome.supernet_steps} steps of the supernet:",
-        "",
-        f"| matrices at the start | {' | '.join(f'{step:,} steps' for step in steps)} |",
-        "|---" * (len(steps) + 1) + "|",
-    ]
-    for one in outcome.curves:
-        losses = " | ".join(f"{one.losses[step]:.3f}" for step in steps)
-        lines.append(f"| {one.start.name} | {losses} |")
-    return "\n".join(lines)
+    return Curve(losses={x["step"]: x["subnet_loss"] for x in lines if x.get("subnet_loss")})
 
 
 def main() -> None:
-    """Train whatever is not trained yet, print the table, keep the JSON."""
+    """Train what is missing, print the table, keep the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, required=True, help="a run folder of by_hand.py")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.6, 0.4])
-    parser.add_argument("--json", action="store_true", help="keep the results")
+    add_result_options(parser)
     options = parser.parse_args()
     state = trained_run(open_run(options.run))
     (path,) = (options.run / "winners").glob("*.json")
@@ -139,25 +103,13 @@ def main() -> None:
     ]
     folder = options.run / "shares"
     check_options(folder, steps=options.steps)
-    curves = [
-        kept(
-            folder / f"{x.name.replace(' ', '-')}.json",
-            Curve,
-            partial(curve, state, arch, x, options),
-        )
-        for x in starts
-    ]
-    outcome = Outcome(
-        **provenance(PACKAGES),
-        arch=arch,
-        supernet_steps=state.card.steps,
-        steps=options.steps,
-        seed=state.config.training.seed,
-        curves=tuple(curves),
-    )
-    print(table(outcome))
-    if options.json:
-        write_record(HERE / "inherited_share.json", outcome)
+    rows = []
+    for start in starts:
+        cell = folder / f"{start.name.replace(' ', '-')}.json"
+        losses = kept(cell, Curve, partial(curve, state, arch, start, options.steps)).losses
+        rows.append([start.name, *(f"{loss:.3f}" for loss in losses.values())])
+    header = ["matrices at the start", *(f"{step:,} steps" for step in losses)]
+    finish(options, PACKAGES, header, rows, [state.config.training.seed])
 
 
 if __name__ == "__main__":

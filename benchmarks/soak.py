@@ -1,7 +1,7 @@
 """What a hundred kills leave behind: every verb of a walk is ended by SIGKILL at a random moment
 and run again, and the outcome compared with that of a walk that nobody disturbed.
 
-    python benchmarks/soak.py [--dir soak] [--kills 100] [--seed 0] [--json]
+    python benchmarks/soak.py --kills 100 --json
 
 A walk is train, profile, search, finetune, export and deploy of a small model on this machine. Each
 verb is killed once, somewhere within the time that it took undisturbed; every other time its agent
@@ -22,15 +22,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
-from provenance import command, versions
+from results import add_result_options, finish
+from walk_cells import kept
 
 from mosdeploy import init
-from mosdeploy.record import Record, parse
-from mosdeploy.storage import append_line, read_lines, write_record
+from mosdeploy.record import Record
+from mosdeploy.storage import read_lines
 
-HERE = Path(__file__).parent
+HEADER = (
+    "walks",
+    "kills",
+    "results that differ",
+    "measurements lost",
+    "made twice",
+    "files left over",
+)
 PACKAGES = ("torch", "onnxruntime", "scikit-learn")
 VERBS: dict[str, tuple[str, ...]] = {
     "train": (),
@@ -65,13 +74,11 @@ IGNORED = ("log.jsonl", "sessions.jsonl")
 
 
 class Walk(Record):
-    """One walk: which verbs were killed before their end, and what differs from the undisturbed
-    one.
+    """One disturbed walk beside the undisturbed one.
 
     `lost` and `repeated` count measurements, `left` names files that should not be there.
     """
 
-    number: int
     kills: int
     differs: tuple[str, ...]
     lost: int
@@ -79,22 +86,15 @@ class Walk(Record):
     left: tuple[str, ...]
 
 
-class Outcome(Record):
-    """What soak.json holds; `seconds` of the undisturbed walk, by verb."""
-
-    command: str
-    versions: dict[str, str]
-    seconds: dict[str, float]
-    walks: tuple[Walk, ...]
-
-
 def main() -> None:
     """Walk undisturbed once, then disturbed until there were enough kills; print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, default=Path("soak"))
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     reference = options.dir.absolute() / "undisturbed"
     times = options.dir / "seconds.json"
@@ -102,21 +102,23 @@ def main() -> None:
         make_folder(reference)
         times.write_text(json.dumps({verb: run(reference, verb) for verb in VERBS}))
     seconds = json.loads(times.read_text())
-    kept = options.dir / f"walks-{options.seed}.jsonl"
-    walks = [parse(Walk, json.loads(row), str(kept)) for row in read_lines(kept)[0]]
+    walks = list[Walk]()
     while sum(walk.kills for walk in walks) < options.kills:
-        walks.append(disturbed_walk(reference, len(walks), seconds, options.seed))
-        append_line(kept, walks[-1])
+        number = len(walks)
+        cell = options.dir / f"walks-{options.seed}" / f"{number}.json"
+        walks.append(
+            kept(cell, Walk, partial(disturbed_walk, reference, number, seconds, options.seed))
+        )
         print(walks[-1], file=sys.stderr, flush=True)
-    outcome = Outcome(
-        command=command(),
-        versions=versions(PACKAGES),
-        seconds=seconds,
-        walks=tuple(walks),
+    row = (
+        len(walks),
+        sum(walk.kills for walk in walks),
+        sum(len(walk.differs) for walk in walks),
+        sum(walk.lost for walk in walks),
+        sum(walk.repeated for walk in walks),
+        sum(len(walk.left) for walk in walks),
     )
-    if options.json:
-        write_record(HERE / "soak.json", outcome)
-    print("\n".join(table(outcome)))
+    finish(options, PACKAGES, HEADER, [[str(x) for x in row]], [options.seed])
 
 
 def make_folder(root: Path) -> None:
@@ -169,7 +171,6 @@ def disturbed_walk(reference: Path, number: int, seconds: dict[str, float], seed
     expected, found = facts(reference), facts(root)
     measured = measurements(root)
     walk = Walk(
-        number=number,
         kills=kills,
         differs=tuple(name for name in expected if found.get(name) != expected[name]),
         lost=len(set(measurements(reference)) - set(measured)),
@@ -221,21 +222,6 @@ def files(root: Path) -> set[str]:
             changing = parts[:2] in (("device", "jobs"), ("device", "bundles"))
             found.add("/".join((*parts[:2], "*", *parts[3:]) if changing else parts))
     return found
-
-
-def table(outcome: Outcome) -> list[str]:
-    """Rows of the table that the docs quote."""
-    walks = outcome.walks
-    left = Counter(name for walk in walks for name in walk.left)
-    rows = [
-        ("walks", len(walks)),
-        ("kills before a verb's end", sum(walk.kills for walk in walks)),
-        ("records that differ", sum(len(walk.differs) for walk in walks)),
-        ("measurements lost", sum(walk.lost for walk in walks)),
-        ("measurements made twice", sum(walk.repeated for walk in walks)),
-        ("files left over", ", ".join(f"{n} x {name}" for name, n in left.items()) or "none"),
-    ]
-    return [f"| {name} | {value} |" for name, value in rows]
 
 
 if __name__ == "__main__":
