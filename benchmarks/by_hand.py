@@ -12,7 +12,7 @@ A net that trains faster has more steps.
 - ours: K limits (--ks) put their compute together. A supernet has --supernets steps of it; the best
   subnet of each limit has its part of the rest, from --inherited-share of its weights;
 - HAT: the same winner from scratch, for as many steps;
-- ours, taught: the largest subnet teaches; its training and its answers come on top.
+- ours, taught: the largest subnet teaches; its training comes on top.
 
 Compute is counted in steps, each weighed by its time in short trials that take turns. Core-hours
 are CPU time. Where other programs run, --predicted takes winners by their predicted latencies.
@@ -213,16 +213,12 @@ def taught(run: mosdeploy.RunFolder) -> tuple[mosdeploy.RunFolder, float]:
         shutil.rmtree(copy, ignore_errors=True)
         ignored = shutil.ignore_patterns("cells", "winners", "archs", "subnets", "mosdeploy.toml")
         shutil.copytree(run.root, copy, ignore=ignored)
-        lessons = {"finetune": {"teacher": "largest", "data": "both"}}
+        lessons = {"finetune": {"teacher": "largest"}}
         write_run_file(copy, (run.root / "mosdeploy.toml").read_text(), lessons)
         copy.rename(folder)
     found = mosdeploy.open_run(folder)
 
-    def teach() -> None:
-        found.finetune("largest")
-        found.distill()
-
-    return found, timed(folder / "teacher-seconds.json", teach)
+    return found, timed(folder / "teacher-seconds.json", lambda: found.finetune("largest"))
 
 
 def timed(path: Path, work: Callable[[], object]) -> float:

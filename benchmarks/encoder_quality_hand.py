@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from pydantic import JsonValue
 
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.families.encoder.elastic import sliced_subnet
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.training.subnet_training import SubnetTraining
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
-from mosdeploy.storage import fingerprint
 from mosdeploy.supernet.elastic import StateDict, Subnet
 
 NUM_MEASURED = 5
@@ -123,9 +123,9 @@ class SpacedTraining(SubnetTraining):
         return spaced_layers(len(self.arch.layers), max(space.layers))
 
     @property
-    def inputs_sha256(self) -> str:
-        """Fingerprint, other than that of the training from the first layers."""
-        return fingerprint(super().inputs_sha256, *self._layers)
+    def settings(self) -> dict[str, JsonValue]:
+        """The settings, other than those of the training from the first layers."""
+        return {**super().settings, "spaced layers": str(self._layers)}
 
     def source(self) -> Subnet:
         """The network of these layers."""

@@ -18,8 +18,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from mosdeploy.config.encoder import EncoderSupernetConfig
 from mosdeploy.config.lookup import resolve_path
+from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.export.onnx.builder import state_arrays, write_model
 from mosdeploy.families.encoder.checkpoint import Checkpoint, load_checkpoint
 from mosdeploy.families.encoder.elastic import sliced_subnet
@@ -73,7 +73,7 @@ class Task:
     def subnet(self) -> EncoderSubnet:
         """The network."""
         body, size = self.checkpoint.body, self.checkpoint.vocab_size
-        return sliced_subnet(self.space.largest, self.space, size, EncoderSupernetConfig(), body)
+        return sliced_subnet(self.space.largest, self.space, size, SupernetConfig(), body)
 
     def spec(self, precision: Precision, batch: int) -> ModelSpec:
         """Return the model in a precision, for so many texts at a time."""

@@ -20,7 +20,6 @@ from statistics import mean
 
 import ctranslate2_model
 import torch
-from mosdeploy.pipeline.exported import ExportedSubnet
 from results import add_result_options, finish, spread
 from translation_speed_contenders import Translate, open_session, run_onnx
 
@@ -30,6 +29,7 @@ from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.scoring import bleu_chrf
 from mosdeploy.families.translation.tokenizer import Tokenizer
+from mosdeploy.pipeline.exporting.export_job import ExportSource
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard
 from mosdeploy.run_folder.run import open_run
@@ -86,7 +86,7 @@ def models(
     limits = state.config.export
     for shortlist, precision in product(shortlists, TranslationWorkload.precisions):
         workload = state.spec.with_workload(beam=beam, precision=precision, shortlist=shortlist)
-        exported = ExportedSubnet(state, chosen, workload.workload)
+        exported = ExportSource(state, chosen, workload.workload)
         spec = exported.spec
         graph_options = state.graph_options(spec.workload)
         graph = build_graph(spec, chosen.arch, exported.arrays(), graph_options)

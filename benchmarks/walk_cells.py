@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import tomli_w
-from mosdeploy.pipeline.measuring.collect import collect
 from results import spread
 from scipy.stats import kendalltau
 
@@ -24,7 +23,7 @@ from mosdeploy.config.device import load_profile
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batch, Batches, ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
-from mosdeploy.pipeline.measuring.collect import CollectRequest
+from mosdeploy.pipeline.measuring.collect import CollectRequest, collect
 from mosdeploy.pipeline.training.subnet_training import SubnetTraining, teaching
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard, WeightOrigin
@@ -164,7 +163,7 @@ def train_alone(
     options = FinetuneOptions(from_scratch=start == "scratch")
     training = alone(state.config.training, state.config.finetune, options)
     training = training.model_copy(update=changes)
-    one = kind(state, arch, start, training, teaching(state, arch, PROGRESS))
+    one = kind(state, arch, start, training, teaching(state, arch))
     return one.run(SINGLE_PROCESS, PROGRESS)
 
 

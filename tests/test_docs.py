@@ -170,9 +170,10 @@ def benchmarks() -> list[tuple[str, str]]:
 def test_every_benchmark_has_the_options_it_is_called_with(script: str, words: str) -> None:
     folder = ROOT / "benchmarks"
     text = (folder / f"{script}.py").read_text(encoding="utf-8")
-    # options that another script has too
-    shared = re.findall(r"^from (\w+) import .*\b\w+_options\b", text, re.MULTILINE)
-    text += "".join((folder / f"{name}.py").read_text(encoding="utf-8") for name in shared)
+    beside = {path.stem: path for path in folder.glob("*.py")}
+    for name in re.findall(r"^from (\w+) import", text, re.MULTILINE):
+        if name in beside:
+            text += beside[name].read_text(encoding="utf-8")
     for option in re.findall(r"--[a-z-]+", words):
         assert f'"{option}"' in text or f'"{option.replace("--no-", "--")}"' in text
 
