@@ -1,4 +1,4 @@
-# demo, demo-encoder: the whole walk on this machine, with a translator or a classifier.  test: the default suite.  lint: style, types, import rules.  docs: the site.
+# demo, demo-encoder: the whole walk on this machine, with a translator or a classifier.  test: the default suite.  lint: style, types, import rules, number of lines.  docs: the site.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -24,6 +24,7 @@ lint: $(VENV)/.with-demo,dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/count_lines.py
 
 docs: $(VENV)/.with-docs
 	$(BIN)/mkdocs build --strict
