@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from results import add_result_options, finish
 
 from mosdeploy.config import load_recipe
@@ -35,13 +34,11 @@ from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.families.translation import FAMILY
 from mosdeploy.latency.calibration import spread_percent
-from mosdeploy.latency.dataset import LatencyDataset, Samples
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
-from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.records import LatencyContext, LatencyRecord, Measurement
+from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.records import Measurement
 from mosdeploy.spaces import ArchConfig, ModelSpec
-from mosdeploy.storage import fingerprint
 
 ROOT = Path(__file__).parents[1]
 build_graph = FAMILY.build_graph
@@ -113,40 +110,24 @@ def measure_designed(
 
 
 def predictor_error(
-    board: Loopback,
+    spec: ModelSpec,
     designed: Sequence[ArchConfig],
     held_out: Sequence[ArchConfig],
     found: dict[str, Measurement],
-    folder: Path,
 ) -> str:
     """Fit on the designed subnets as `mosdeploy fit` does; return the error on the others."""
-    spec = board.spec
-    context = LatencyContext(
-        dataset_id=folder.name,
-        device=board.profile,
-        workload=spec.workload,
-        space_sha256=fingerprint(spec.space),
-        vocab_size=spec.vocab_size,
-    )
+    fitted_on, latency_ms = timings(spec, designed, found)
+    predictor = LatencyPredictor.fit(spec, fitted_on, latency_ms, facts=FitFacts(device="loopback"))
+    judged_on, test_ms = timings(spec, held_out, found)
+    return f"{measure_errors(predictor.predict(judged_on), test_ms).mape_percent:.2f}%"
 
-    def samples(name: str, archs: Sequence[ArchConfig]) -> tuple[LatencyDataset, Samples]:
-        dataset = LatencyDataset.open(folder / name / "latency.jsonl", context)
-        for arch in archs:
-            record = LatencyRecord(
-                arch=arch,
-                measurement=found[arch.key],
-                runtime=f"onnxruntime {onnxruntime.__version__}",
-                measured_at="",
-                session=name,
-            )
-            dataset.append(record)
-        return dataset, dataset.samples(spec.space)
 
-    dataset, _ = samples("designed", designed)
-    _, judged_on = samples("held_out", held_out)
-    model = LatencyPredictor.fit_dataset(spec.space, dataset)
-    errors = measure_errors(model.predict(judged_on.genes), judged_on.latency_ms)
-    return f"{errors.mape_percent:.2f}%"
+def timings(
+    spec: ModelSpec, archs: Sequence[ArchConfig], found: dict[str, Measurement]
+) -> tuple[Any, Any]:
+    """Return gene rows and milliseconds of the subnets that were timed."""
+    timed = [(arch, total.median_ms) for arch in archs if (total := found[arch.key].total)]
+    return spec.gene_rows([arch for arch, _ in timed]), np.array([ms for _, ms in timed])
 
 
 @contextlib.contextmanager
@@ -186,10 +167,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> list[str]:
     protocol = load_profile("local", ROOT).measure.model_copy(update=limits)
     with loopback(spec, protocol, folder) as board:
         found, cost = measure_designed(board, [*designed, *held_out])
-    errors = [
-        predictor_error(board, designed[:size], held_out, found, folder / f"from-{size}")
-        for size in FIT_ON
-    ]
+    errors = [predictor_error(spec, designed[:size], held_out, found) for size in FIT_ON]
     return [f"`{options.recipe}`", *errors, *cost]
 
 
