@@ -2,21 +2,17 @@
 
 import contextlib
 import errno
-import io
 import os
 import platform
 import shlex
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from ..errors import CommandError, CommandTimeoutError
-from ..storage import read_errors, sha256_bytes
-from .session import CommandResult, Session, no_space, read_bounded
+from ..errors import CommandError, CommandTimeoutError, MosdeployError
+from ..storage import atomic_copy, atomic_write, sha256_bytes
+from .session import CommandResult, Session, read_bounded
 
 ID_PATHS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -59,34 +55,20 @@ class LocalSession(Session):
         return CommandResult(stdout.decode(errors="replace"), stderr.decode(errors="replace"), code)
 
     def put(self, local_path: Path, remote_path: str) -> None:
-        with read_errors(local_path):
-            opened = local_path.open("rb")
-        with opened as source:
-            self._store(source, local_path.stat().st_size, remote_path)
+        with self._command_errors():
+            atomic_copy(local_path, Path(remote_path))
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
-        self._store(io.BytesIO(data), len(data), remote_path)
+        with self._command_errors():
+            atomic_write(Path(remote_path), data)
 
-    def _store(self, source: BinaryIO, size: int, remote_path: str) -> None:
-        target = Path(remote_path)
-        part = None
+    @contextlib.contextmanager
+    def _command_errors(self) -> Iterator[None]:
+        """Turn the errors of this machine's disk into those of a device."""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(
-                prefix=f".{target.name}.", suffix=".part", dir=target.parent
-            )
-            with os.fdopen(descriptor, "wb") as file:
-                shutil.copyfileobj(source, file)
-            Path(part).chmod(0o644)
-            Path(part).replace(target)
-        except OSError as error:
-            if part:
-                Path(part).unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise no_space(self.name, remote_path, None, size) from error
-            raise CommandError(
-                f"{self.name}: cannot write {remote_path}: {error.strerror}"
-            ) from error
+            yield
+        except MosdeployError as error:
+            raise CommandError(f"{self.name}: {error}") from error
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
         try:
