@@ -1,6 +1,6 @@
 """The verb `profile`: measure a few well-chosen subnets on a device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,12 @@ from ..config.sections import MAX_BUDGET, MIN_BUDGET
 from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
 from ..run_folder.context import Context
+from ..run_folder.dataset_quality import further_command, max_noise_percent, too_small
 from ..run_folder.devices import run_profile
-from ..run_folder.enough_measured import further_command, max_noise_percent, too_small
 from ..run_folder.predictors import fitted
 from ..run_folder.summaries import ProfileSummary
 from ..spaces.genes import ArchConfig
-from .measuring.collect import CollectRequest, CollectResult, collect, put_away
+from .measuring.collect import CollectRequest, boards_of, collect, put_away
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -49,102 +49,57 @@ def profile(context: Context, options: ProfileOptions | None = None) -> ProfileS
     context.check_checkpoint()
     name = context.run.device_name(options.device)
     target = run_profile(context.files.root, name)
+    boards = boards_of(target, options.hosts)
     chosen = _design(context, options.budget)
-    limit = options.until_error_percent
+    limit_percent = options.until_error_percent
+    parts = [chosen] if limit_percent is None else _parts(chosen, target, context.config)
+    workload = context.config.workload.name
     if options.renew:
-        _put_finalists_away(context, name)
-    results: list[CollectResult] = []
+        # finalists too, whatever their noise: a device that was slow all the time has none
+        for path_of in (context.files.verified_path, context.files.timed_again_path):
+            put_away(name, path_of(name, workload))
+    measured_now = 0
+    failed_boards: dict[str, str] = {}
     failed = set[str]()
     reached: list[bool] = []
-    parts = [chosen] if limit is None else list(_parts(chosen, target, context.config))
-    if limit is not None and len(parts) < 2:
-        raise PredictorError(
-            f"an error is judged from {FIRST_PART} subnets on and has to be reached twice in a "
-            f"row, which takes a budget of {FIRST_PART + 1} or more; this one gives {len(chosen)} "
-            f"of the {context.config.space.num_architectures:,} architectures of the space"
-        )
     for part in parts:
-        path = context.files.latency_path(name, context.config.workload.name)
-        is_first = not results
+        is_first = part is parts[0]
         request = CollectRequest(
             target,
             # what failed in an earlier part may fail by its time-out again
             [arch for arch in part if arch.key not in failed],
-            path,
-            options.hosts,
+            context.files.latency_path(name, workload),
+            boards,
             renew=options.renew and is_first,
-            renew_noise=options.renew and is_first,
             look=is_first,
         )
-        results.append(collect(context, request))
-        dataset = results[-1].dataset
+        found = collect(context, request)
+        dataset = found.dataset
+        measured_now += found.measured_now
+        failed_boards |= found.failed_boards
         failed = dataset.measured.keys() - {record.arch.key for record in dataset.usable}
-        if limit is not None:
-            reached.append(_reaches(context, results[-1].dataset, part, limit))
-        if is_met := reached[-2:] == [True, True]:
+        if limit_percent is not None:
+            reached.append(_reaches(context, dataset, part, limit_percent))
+        if reached[-2:] == [True, True]:
             break
-    check_any_timed(results[-1].dataset)
+    _check_any_timed(dataset)
     card = _card(context, name)
-    summary = _summary(results, card, limit, None if limit is None else is_met)
-    # a predictor that is corrected from another device's takes fewer than one of its own
-    further = further_command(results[-1].dataset, context.config) if card is None else None
-    return summary.model_copy(update={"further_command": further})
-
-
-def _put_finalists_away(context: Context, device: str) -> None:
-    """Whatever their noise: a device that was slow all the time has none."""
-    files = context.files
-    for path_of in (files.verified_path, files.timed_again_path):
-        put_away(device, path_of(device, context.config.workload.name))
+    summary = _summary(dataset, card)
+    return summary.model_copy(
+        update={
+            "measured_now": measured_now,
+            "failed_boards": failed_boards,
+            "until_error_percent": limit_percent,
+            "error_met": None if limit_percent is None else reached[-2:] == [True, True],
+            # a predictor that is corrected from another one takes fewer than one of its own
+            "further_command": None if card else further_command(dataset, context.config),
+        }
+    )
 
 
 def split_hosts(*texts: str) -> tuple[str, ...]:
-    """The aliases that texts name, each one or several: `pi1,pi2`."""
+    """Return the aliases that texts name, each one or several: `pi1,pi2`."""
     return tuple(host.strip() for text in texts for host in text.split(","))
-
-
-def check_any_timed(dataset: "LatencyDataset") -> None:
-    """Refuse a profile in which nothing was timed."""
-    if dataset.records and not dataset.usable:
-        device = dataset.context.device
-        raise DeviceError(
-            f"{device.name}: none of the {len(dataset.measured)} subnets could be timed (the last: "
-            f"{dataset.records[-1].measurement.error}); run `mosdeploy devices check "
-            f"{device.cli_name}`, then the same command again, which repeats them"
-        )
-
-
-def _summary(
-    results: Sequence[CollectResult],
-    card: PredictorCard | None,
-    until_error_percent: float | None,
-    error_met: bool | None,
-) -> ProfileSummary:
-    dataset = results[-1].dataset
-    times_ms = dataset.times_ms
-    states = [x for session in dataset.sessions for x in (session.state, session.after) if x]
-    loads = [x.load_1min for x in states if x.load_1min is not None]
-    return ProfileSummary(
-        device=dataset.context.device.name,
-        emulated=dataset.context.device.emulated,
-        path=str(dataset.path),
-        measured_now=sum(found.measured_now for found in results),
-        num_records=len(dataset.measured),
-        failed=len(dataset.measured) - len(dataset.usable),
-        card=card,
-        fastest_ms=min(times_ms, default=None),
-        slowest_ms=max(times_ms, default=None),
-        noise_floor_percent=dataset.noise_floor_percent,
-        max_noise_percent=max_noise_percent(dataset.context.device),
-        load_1min=max(loads, default=None),
-        cores=states[-1].cores if states else None,
-        until_error_percent=until_error_percent,
-        error_met=error_met,
-        boards=dataset.boards,
-        failed_boards={
-            host: cause for found in results for host, cause in found.failed_boards.items()
-        },
-    )
 
 
 def _design(context: Context, budget: int | None) -> list[ArchConfig]:
@@ -152,15 +107,14 @@ def _design(context: Context, budget: int | None) -> list[ArchConfig]:
 
     config = context.config.profile
     if budget is not None and not MIN_BUDGET <= budget <= MAX_BUDGET:
-        allowed = f"it must be {MIN_BUDGET} to {MAX_BUDGET} subnets"
-        raise ConfigError(f"budget is {budget}; {allowed}")
+        raise ConfigError(f"budget is {budget}; it must be {MIN_BUDGET} to {MAX_BUDGET} subnets")
     return choose(context.spec, config.budget if budget is None else budget, config.seed)
 
 
 def _parts(
     chosen: list[ArchConfig], target: DeviceProfile, config: RunConfig
-) -> Iterator[list[ArchConfig]]:
-    """Growing parts of a design, ending with the whole; none for a device without a predictor."""
+) -> list[list[ArchConfig]]:
+    """Return growing parts of a design, ending with the whole."""
     if reason := too_small(config):
         raise PredictorError(reason)
     if target.emulated:
@@ -168,17 +122,14 @@ def _parts(
             f"{target.name} is an emulated device: its times mean nothing, so there is no error to "
             "reach"
         )
-    yield from (chosen[:size] for size in range(FIRST_PART, len(chosen), PART))
-    yield chosen
-
-
-def _card(context: Context, device: str) -> PredictorCard | None:
-    """Card of the predictor, or None where there can be none yet; the reason is told."""
-    try:
-        return fitted(context.run, device).card
-    except PredictorError as error:
-        context.progress.say(f"no predictor yet: {error}")
-        return None
+    if len(chosen) <= FIRST_PART:
+        raise PredictorError(
+            f"an error is judged from {FIRST_PART} subnets on and has to be reached twice in a "
+            f"row, which takes a budget of {FIRST_PART + 1} or more; this one gives {len(chosen)} "
+            f"of the {config.space.num_architectures:,} architectures of the space"
+        )
+    sizes = range(FIRST_PART, len(chosen), PART)
+    return [*(chosen[:size] for size in sizes), chosen]
 
 
 def _reaches(
@@ -200,3 +151,45 @@ def _reaches(
         return False
     context.progress.say(f"error {card.trusted_mape_percent:.2f}% from {card.num_samples} subnets")
     return card.trusted_mape_percent <= limit_percent
+
+
+def _check_any_timed(dataset: "LatencyDataset") -> None:
+    """Refuse a profile in which nothing was timed."""
+    if dataset.records and not dataset.usable:
+        device = dataset.context.device
+        raise DeviceError(
+            f"{device.name}: none of the {len(dataset.measured)} subnets could be timed (the last: "
+            f"{dataset.records[-1].measurement.error}); run `mosdeploy devices check "
+            f"{device.cli_name}`, then the same command again, which repeats them"
+        )
+
+
+def _card(context: Context, device: str) -> PredictorCard | None:
+    """Return the predictor's card, or None where there can be none yet; the reason is told."""
+    try:
+        return fitted(context.run, device).card
+    except PredictorError as error:
+        context.progress.say(f"no predictor yet: {error}")
+        return None
+
+
+def _summary(dataset: "LatencyDataset", card: PredictorCard | None) -> ProfileSummary:
+    times_ms = dataset.times_ms
+    states = [x for session in dataset.sessions for x in (session.state, session.after) if x]
+    loads = [x.load_1min for x in states if x.load_1min is not None]
+    return ProfileSummary(
+        device=dataset.context.device.name,
+        emulated=dataset.context.device.emulated,
+        path=str(dataset.path),
+        measured_now=0,
+        num_records=len(dataset.measured),
+        failed=len(dataset.measured) - len(dataset.usable),
+        card=card,
+        fastest_ms=min(times_ms, default=None),
+        slowest_ms=max(times_ms, default=None),
+        noise_floor_percent=dataset.noise_floor_percent,
+        max_noise_percent=max_noise_percent(dataset.context.device),
+        load_1min=max(loads, default=None),
+        cores=states[-1].cores if states else None,
+        boards=dataset.boards,
+    )

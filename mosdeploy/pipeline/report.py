@@ -13,8 +13,8 @@ from ..records import DataCard, ScoreTable, SearchResult, SessionRecord
 from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle
 from ..run_folder.catalog import report_inputs, scored_inputs
 from ..run_folder.context import Context
+from ..run_folder.dataset_quality import noise_problem, profile_command
 from ..run_folder.deployments import readable_deployments
-from ..run_folder.enough_measured import excess_noise, profile_command
 from ..run_folder.predictors import predictor, tail_ratio
 from ..run_folder.subnets import are_current, is_trained
 from ..run_folder.trained_run import TrainedRun, trained_run
@@ -111,7 +111,7 @@ def _finalist_sessions(files: Workspace, search: SearchResult) -> Iterator[Sessi
 
 def _describe_noise(dataset: "LatencyDataset | None") -> str:
     """Say why the times of a profile are not to be trusted, and what to do; empty if they are."""
-    if dataset is None or not (noise := excess_noise(dataset)):
+    if dataset is None or not (noise := noise_problem(dataset)):
         return ""
     command = profile_command(dataset, "--renew")
     return f"{noise}. Stop other programs there, run `{command}`, then search again."

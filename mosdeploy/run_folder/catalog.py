@@ -57,11 +57,16 @@ from ..workspace import LATENCY_NAME, PREDICTOR_NAME, SUBNET_CARD_NAME, Workspac
 from .artifact import DIGEST, JOB_NAME, Artifact, Inputs, JobRecord, Made, settings
 from .budget import TRAIN, current_budget, train_command, with_budget
 from .bundles import bundle_manifests, folder_bytes, newest_bundle
-from .conditions import check_current
 from .context import Context
+from .dataset_quality import (
+    check_current,
+    further_command,
+    noise_problem,
+    profile_command,
+    too_small,
+)
 from .deployments import deployment_slot, device_option
 from .devices import run_profile
-from .enough_measured import excess_noise, further_command, profile_command, too_small
 from .measured_folders import device_of, has_records
 from .predictors import lost_its_measurements
 from .run import Run
@@ -286,7 +291,7 @@ class Catalog:
             return None
         dataset = _load_dataset(path)
         check_current(self.context.run, dataset)
-        if noise := excess_noise(dataset):
+        if noise := noise_problem(dataset):
             raise StaleInputError(f"TOO NOISY: {noise}")
         return Made({}, _describe_dataset(dataset))
 
@@ -297,7 +302,7 @@ class Catalog:
                 dataset = _load_dataset(path)
                 command = profile_command(dataset)
                 check_current(self.context.run, dataset)
-                return f"{command} --renew" if excess_noise(dataset) else command
+                return f"{command} --renew" if noise_problem(dataset) else command
         except OtherConditionsError:
             return f"{command} --renew"
         except MosdeployError:  # a damaged file is named by the state

@@ -16,9 +16,15 @@ from ..errors import MosdeployError, PredictorError, StaleInputError
 from ..records import LatencyRecord, TransferTrial
 from ..storage import fingerprint
 from ..workspace import LATENCY_NAME, PREDICTOR_NAME, PREDICTORS
-from .conditions import check_current, latency_context
+from .dataset_quality import (
+    check_current,
+    latency_context,
+    noise_problem,
+    profile_command,
+    too_small,
+    unmeasured_choices,
+)
 from .devices import run_profile
-from .enough_measured import excess_noise, profile_command, too_small, untimed_ends
 from .measured_folders import has_records
 from .run import Run
 
@@ -54,7 +60,7 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
     if measured:
         found = fitted(run, device, current=current)
         dataset = LatencyDataset.load(path)
-        if noise := excess_noise(dataset):
+        if noise := noise_problem(dataset):
             _warn_of_noise(path, device, noise, profile_command(dataset, "--renew"))
     else:
         folders = lookup_dirs(PREDICTORS, run.workspace.root)
@@ -183,7 +189,7 @@ def fit_again(
         if not dataset.context.device.emulated and (reason := too_small(run.config)):
             raise PredictorError(reason)
         found = LatencyPredictor.fit_dataset(run.config.space, dataset)
-        if untimed := untimed_ends(dataset, run.config.space):
+        if untimed := unmeasured_choices(dataset, run.config.space):
             _log.warning(
                 "no subnet that was timed on '%s' has %s: what is predicted there is a guess; "
                 "`%s --budget N` measures more, and names those that fail",

@@ -16,7 +16,7 @@ from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.pipeline.measuring.collect import put_away
 from mosdeploy.records import DeviceState, LatencyRecord, Measurement, Timing
-from mosdeploy.run_folder.conditions import latency_context
+from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import fitted, predictor
 from mosdeploy.run_folder.run import Run, open_run

@@ -19,8 +19,8 @@ from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline.measuring import collect as collecting
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.records import DeviceState, LatencyRecord, Measurement, SearchResult, Timing
-from mosdeploy.run_folder.conditions import latency_context
 from mosdeploy.run_folder.context import Context
+from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import predictor
 from mosdeploy.run_folder.run import Run, open_run

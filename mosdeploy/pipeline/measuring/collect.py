@@ -17,11 +17,10 @@ from ...errors import (
     StaleInputError,
 )
 from ...locks import locked
-from ...records import DeviceState, LatencyContext, Measurement
-from ...run_folder.conditions import board_state, latency_context
+from ...records import DeviceState, Measurement
 from ...run_folder.context import Context
+from ...run_folder.dataset_quality import latency_context, max_noise_percent, noise_problem
 from ...run_folder.devices import connector, lasting_device
-from ...run_folder.enough_measured import excess_noise, nothing_to_renew
 from ...spaces.genes import ArchConfig
 from ...storage import disk_errors
 from ...workspace import PREDICTOR_NAME
@@ -35,14 +34,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CollectRequest:
-    """What is to be measured, on which boards, into which file."""
+    """What is to be measured, on which boards, into which file.
+
+    `renew` puts away what was measured under other conditions or, without `since`, too noisily;
+    `look` asks the boards first whether they are as they were. Timings of before `since` are made
+    again.
+    """
 
     device: DeviceProfile
     archs: Sequence[ArchConfig]
     path: Path
-    hosts: Sequence[str] = ()
+    boards: Sequence[DeviceProfile] = ()
     renew: bool = False
-    renew_noise: bool = False
     look: bool = True
     since: datetime | None = None
 
@@ -56,22 +59,17 @@ class CollectResult:
     failed_boards: dict[str, str] = field(default_factory=dict)
 
 
-def collect(context: Context, request: CollectRequest) -> CollectResult:
-    """Measure those of some architectures that a dataset lacks."""
-    profiles = _members(request.device, request.hosts)
-    wanted = latency_context(context.run, request.device)
-    with locked(request.path, _busy(request.device.name, request.path)):
-        try:
-            return _collect(context, request, wanted, profiles)
-        except OtherConditionsError as error:
-            # a file of a profile that timed nothing is about nothing
-            if _has_times(request.path):
-                if not request.renew:
-                    raise
-                _reach_any(context, profiles)
-                context.progress.say(f"measuring again: {error.what}")
-            _put_away(request.path)
-            return _collect(context, request, wanted, profiles)
+def boards_of(device: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:
+    """Return the profile of each board of a fleet; the device's own where no hosts are named."""
+    if not hosts:
+        return [device]
+    twice = sorted({host for host in hosts if hosts.count(host) > 1})
+    if twice:
+        raise ConfigError(
+            f"--hosts names {', '.join(twice)} twice; a board measures one subnet at a time, name "
+            "it once"
+        )
+    return [with_host(device, host) for host in hosts]
 
 
 def put_away(device: str, path: Path) -> None:
@@ -81,26 +79,42 @@ def put_away(device: str, path: Path) -> None:
             _put_away(path)
 
 
+def collect(context: Context, request: CollectRequest) -> CollectResult:
+    """Measure those of some architectures that a dataset lacks."""
+    boards = request.boards or [request.device]
+    with locked(request.path, _busy(request.device.name, request.path)):
+        try:
+            return _collect(context, request, boards)
+        except OtherConditionsError as error:
+            # a file of a profile that timed nothing is about nothing
+            if _has_times(request.path):
+                if not request.renew:
+                    raise
+                _reach_any(context, boards)
+                context.progress.say(f"measuring again: {error.what}")
+            _put_away(request.path)
+            return _collect(context, request, boards)
+
+
 def _busy(device: str, path: Path) -> DeviceBusyError:
     return DeviceBusyError(
         f"another command measures on '{device}' into {path}; wait for it, or stop it"
     )
 
 
-def _reach_any(context: Context, profiles: Sequence[DeviceProfile]) -> None:
+def _reach_any(context: Context, boards: Sequence[DeviceProfile]) -> None:
     """Make sure that what is put away can be measured again, on one of some boards at least."""
     from ...devices.probe import check_ready, probe
 
-    error: ConfigError | DeviceError | None = None
-    for profile in profiles:
+    errors: list[ConfigError | DeviceError] = []
+    for profile in boards:
         try:
             with lasting_device(context, profile) as device:
                 check_ready(probe(device), profile)
             return
-        except (ConfigError, DeviceError) as failure:
-            error = failure
-    if error is not None:
-        raise error
+        except (ConfigError, DeviceError) as error:
+            errors.append(error)
+    raise errors[-1]
 
 
 def _put_away(path: Path) -> None:
@@ -127,13 +141,11 @@ def _has_times(path: Path) -> bool:
 
 
 def _collect(
-    context: Context,
-    request: CollectRequest,
-    wanted: LatencyContext,
-    profiles: Sequence[DeviceProfile],
+    context: Context, request: CollectRequest, boards: Sequence[DeviceProfile]
 ) -> CollectResult:
     from ...latency.dataset import LatencyDataset
 
+    wanted = latency_context(context.run, request.device)
     found = CollectResult(LatencyDataset.open(request.path, wanted))
     dataset = found.dataset
     if dataset.torn:
@@ -142,26 +154,39 @@ def _collect(
         )
     looked: dict[str, DeviceState] = {}
     if request.look and dataset.sessions:
-        looked = _look(context, dataset, profiles, request.since)
+        looked = _look(context, dataset, boards, request.since)
     # after the boards have answered: what was measured is put away
-    if request.renew_noise and (noise := excess_noise(dataset)):
-        raise OtherConditionsError(f"{noise} there")
-    if request.renew_noise and dataset.records:
-        context.progress.say(nothing_to_renew(dataset))
+    if request.renew and request.since is None:
+        if noise := noise_problem(dataset):
+            raise OtherConditionsError(f"{noise} there")
+        if dataset.records:
+            context.progress.say(_nothing_to_renew(dataset))
     if missing := _missing(dataset, request):
-        _measure(context, found, missing, profiles, looked)
-    _clean(context, dataset, [x for x in profiles if x.host_alias not in found.failed_boards])
+        _measure(context, found, missing, boards, looked)
+    _clean(context, dataset, [x for x in boards if x.host_alias not in found.failed_boards])
     return found
 
 
+def _nothing_to_renew(dataset: "LatencyDataset") -> str:
+    """Describe why measurements stay that were to be made again."""
+    why = "the conditions are the same"
+    if (found_percent := dataset.noise_floor_percent) is not None:
+        most_percent = max_noise_percent(dataset.context.device)
+        why += (
+            f", and repeats of one subnet lie {found_percent:.2f}% from their median, of "
+            f"{most_percent:g}% that may be"
+        )
+    folder = dataset.path.parent  # with what was fitted to them
+    return f"nothing to measure again: {why}; to do so all the same, move the folder {folder} away"
+
+
 def _missing(dataset: "LatencyDataset", request: CollectRequest) -> dict[str, ArchConfig]:
-    """What has no time that still counts, by the names under which it is measured."""
+    """Return what has no time that still counts, by the names under which it is measured."""
     if request.since is None:
         return dataset.missing(request.archs)
     # texts of one form, which are ordered as the times are; a clock may have been set back since
-    first, last = (
-        x.astimezone(UTC).isoformat(timespec="seconds") for x in (request.since, datetime.now(UTC))
-    )
+    first = request.since.astimezone(UTC).isoformat(timespec="seconds")
+    last = datetime.now(UTC).isoformat(timespec="seconds")
     outdated = {"measurement": Measurement(error="measured too long ago")}
     records = [
         record if first <= record.measured_at <= last else record.model_copy(update=outdated)
@@ -173,7 +198,7 @@ def _missing(dataset: "LatencyDataset", request: CollectRequest) -> dict[str, Ar
 def _look(
     context: Context,
     dataset: "LatencyDataset",
-    profiles: Sequence[DeviceProfile],
+    boards: Sequence[DeviceProfile],
     since: datetime | None,
 ) -> dict[str, DeviceState]:
     """Make sure, before an agent is started, that the boards are as they were when they measured,
@@ -182,10 +207,10 @@ def _look(
     from ...devices.job import AgentJob
 
     looked = {}
-    is_fleet = len(profiles) > 1
-    for profile in profiles:
+    is_fleet = len(boards) > 1
+    job_id = context.run.job_id(dataset.context.dataset_id)
+    for profile in boards:
         with contextlib.suppress(*([ConfigError, DeviceError] if is_fleet else [])):
-            job_id = context.run.job_id(dataset.context.dataset_id)
             state = board_state(context, profile, job_id)
             if state is not None:
                 dataset.check_board(profile.host_alias, state, is_fleet=is_fleet)
@@ -197,17 +222,21 @@ def _look(
     return looked
 
 
-def _members(target: DeviceProfile, hosts: Sequence[str]) -> list[DeviceProfile]:
-    """The profile of each board of a fleet; the device's own where no hosts are named."""
-    if not hosts:
-        return [target]
-    twice = sorted({host for host in hosts if hosts.count(host) > 1})
-    if twice:
-        raise ConfigError(
-            f"--hosts names {', '.join(twice)} twice; a board measures one subnet at a time, name "
-            "it once"
-        )
-    return [with_host(target, host) for host in hosts]
+def board_state(context: Context, profile: DeviceProfile, job_id: str) -> DeviceState | None:
+    """Return what a board says of itself; None where it measures for this very job, and is not
+    disturbed.
+    """
+    from ...devices.job import AgentJob
+    from ...devices.probe import check_ready, probe
+
+    with lasting_device(context, profile) as device:
+        job = AgentJob(device, job_id)
+        job.refuse_if_busy()
+        if job.is_running():
+            return None
+        state = probe(device)
+    check_ready(state, profile)
+    return state
 
 
 def _measure(
@@ -222,8 +251,7 @@ def _measure(
     from .recorder import ProfileRecorder
 
     dataset = found.dataset
-    own_host = dataset.context.device.host_alias
-    latest = {x.host or own_host: x.state for x in dataset.sessions}
+    latest = {session.host: session.state for session in dataset.sessions}
     boards = [
         Board(
             x,
@@ -240,34 +268,6 @@ def _measure(
             recorder.record(event)
     found.measured_now = len(missing)
     found.failed_boards = recorder.failed_boards
-
-
-def _clean(context: Context, dataset: "LatencyDataset", profiles: Sequence[DeviceProfile]) -> None:
-    """Remove what killed commands have left on boards that had nothing to measure since; no other
-    board is asked anything.
-    """
-    from ...devices.job import AgentJob
-    from ...devices.probe import describe
-    from ...latency.sessions import end_session
-
-    own_host = dataset.context.device.host_alias
-    latest = {x.host or own_host: x for x in dataset.sessions}
-    for profile in profiles:
-        last = latest.get(profile.host_alias)
-        if last is None or last.after is not None:
-            continue
-        try:
-            with lasting_device(context, profile) as device:
-                job = AgentJob(device, context.run.job_id(dataset.context.dataset_id))
-                job.refuse_if_busy()
-                job.kill()
-                job.remove("candidates")
-                end_session(dataset.path, last, describe(device))
-        except DeviceError as error:
-            context.progress.say(
-                f"{profile.host_alias}: what a killed command left there could not be removed, the "
-                f"same command tries it again: {error}"
-            )
 
 
 def _task(
@@ -287,3 +287,30 @@ def _task(
         build=lambda key: build_candidate(spec, archs[key], build_graph),
         weights_bytes=candidate_weights_bytes(spec, build_graph),
     )
+
+
+def _clean(context: Context, dataset: "LatencyDataset", boards: Sequence[DeviceProfile]) -> None:
+    """Remove what killed commands have left on boards that had nothing to measure since; no other
+    board is asked anything.
+    """
+    from ...devices.job import AgentJob
+    from ...devices.probe import describe
+    from ...latency.sessions import end_session
+
+    latest = {session.host: session for session in dataset.sessions}
+    for profile in boards:
+        last = latest.get(profile.host_alias)
+        if last is None or last.after is not None:
+            continue
+        try:
+            with lasting_device(context, profile) as device:
+                job = AgentJob(device, context.run.job_id(dataset.context.dataset_id))
+                job.refuse_if_busy()
+                job.kill()
+                job.remove("candidates")
+                end_session(dataset.path, last, describe(device))
+        except DeviceError as error:
+            context.progress.say(
+                f"{profile.host_alias}: what a killed command left there could not be removed, the "
+                f"same command tries it again: {error}"
+            )

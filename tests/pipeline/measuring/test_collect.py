@@ -235,8 +235,12 @@ def test_when_no_board_answers_the_error_names_each(root: Path, tmp_path: Path) 
 def test_hosts_that_make_no_fleet_are_refused(
     root: Path, device: str, hosts: tuple[str, ...], message: str
 ) -> None:
+    finalists = Workspace(root).verified_path(device, "sentence")
+    finalists.parent.mkdir(parents=True)
+    finalists.write_text("{}\n")
     with pytest.raises(ConfigError, match=message):
-        opened(root).profile(device, hosts=hosts)
+        opened(root).profile(device, hosts=hosts, renew=True)
+    assert finalists.exists()  # nothing is put away before the options are checked
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
-"""Whether what was measured on a device is enough: neither too noisy nor too little."""
+"""Whether measurements count for this run, and are enough: neither too noisy nor too few."""
 
+import uuid
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..config import RunConfig
 from ..config.device import DeviceProfile
+from ..records import LatencyContext
 from ..spaces.genes import SearchSpace
+from .devices import run_profile
+from .run import Run
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
@@ -15,14 +19,36 @@ MAX_DRIFTS = 3.0
 """Of the drift that the protocol allows: a noise floor above so many of them is too much."""
 
 
+def latency_context(run: Run, device: DeviceProfile) -> LatencyContext:
+    """Return what a dataset that is begun now has in common, with an id of its own."""
+    from ..devices.local import machine_id
+    from ..export.candidate import graph_sha256
+
+    return LatencyContext(
+        dataset_id=uuid.uuid4().hex,
+        device=device,
+        workload=run.config.workload,
+        space_sha256=run.space_sha256,
+        vocab_size=run.config.vocab_size,
+        graph_sha256=graph_sha256(run.config.spec, run.family.build_graph),
+        machine_id=machine_id() if device.kind == "local" else None,
+    )
+
+
+def check_current(run: Run, dataset: "LatencyDataset") -> None:
+    """Make sure, without asking the device, that a dataset counts for this run."""
+    device = run_profile(run.workspace.root, dataset.context.device.name)
+    dataset.check(latency_context(run, device))
+
+
 def max_noise_percent(device: DeviceProfile) -> float:
-    """The noise floor above which a device's times are not to be trusted."""
+    """Return the noise floor above which a device's times are not to be trusted."""
     return MAX_DRIFTS * device.measure.max_drift_percent
 
 
-def excess_noise(dataset: "LatencyDataset") -> str:
-    """How far apart repeats lie and how far they may, in words; empty where they do not lie too far
-    apart, and for an emulated device, whose times mean nothing in any case.
+def noise_problem(dataset: "LatencyDataset") -> str:
+    """Describe how far apart repeats lie if they lie too far apart; empty otherwise, and for an
+    emulated device, whose times mean nothing in any case.
     """
     device = dataset.context.device
     found_percent = dataset.noise_floor_percent
@@ -35,31 +61,16 @@ def excess_noise(dataset: "LatencyDataset") -> str:
     )
 
 
-def nothing_to_renew(dataset: "LatencyDataset") -> str:
-    """Why measurements stay that were to be made again, in words."""
-    why = "the conditions are the same"
-    if (found_percent := dataset.noise_floor_percent) is not None:
-        most_percent = max_noise_percent(dataset.context.device)
-        why += (
-            f", and repeats of one subnet lie {found_percent:.2f}% from their median, of "
-            f"{most_percent:g}% that may be"
-        )
-    folder = dataset.path.parent  # with what was fitted to them
-    return f"nothing to measure again: {why}; to do so all the same, move the folder {folder} away"
-
-
 def profile_command(dataset: "LatencyDataset", *options: str) -> str:
-    """What measures on the boards of a dataset."""
+    """Return the command that measures on the boards of a dataset."""
     device = dataset.context.device
-    hosts = sorted({x.host for x in dataset.sessions if x.host})
+    hosts = sorted({session.host for session in dataset.sessions})
     others = (f"--hosts {','.join(hosts)}",) if hosts not in ([], [device.host_alias]) else ()
     return " ".join((f"mosdeploy profile --device {device.name}", *others, *options))
 
 
 def too_small(config: RunConfig) -> str:
-    """That a space has fewer architectures than a predictor needs, and what to do, in words; empty
-    where it has enough.
-    """
+    """Describe that a space has fewer architectures than a predictor needs; empty otherwise."""
     from ..latency.fitting import MIN_SAMPLES
 
     count = config.space.num_architectures
@@ -72,8 +83,8 @@ def too_small(config: RunConfig) -> str:
 
 
 def further_command(dataset: "LatencyDataset", config: RunConfig) -> str | None:
-    """What measures further where too few subnets could be timed for a predictor; None where they
-    are enough, where the space has no more, and for an emulated device, which has none.
+    """Return what measures further where too few subnets could be timed for a predictor; None where
+    more would not help.
     """
     from ..latency.fitting import MIN_SAMPLES
 
@@ -87,9 +98,9 @@ def further_command(dataset: "LatencyDataset", config: RunConfig) -> str | None:
     return profile_command(dataset, f"--budget {measured + missing}")
 
 
-def untimed_ends(dataset: "LatencyDataset", space: SearchSpace) -> list[str]:
-    """The smallest and largest choices of a space that no subnet with a time has, in words: what is
-    predicted there is a guess, whose interval does not tell so.
+def unmeasured_choices(dataset: "LatencyDataset", space: SearchSpace) -> list[str]:
+    """Name the smallest and largest choices of a space that no timed subnet has: predictions there
+    are a guess, whose interval does not tell so.
     """
     genes = space.genes([record.arch for record in dataset.usable])
     found = []
