@@ -18,22 +18,22 @@ _TEMPLATE = """\
 ---
 library_name: onnx
 pipeline_tag: {pipeline}
-tags: [mosdeploy, encoder, {kind}]
+tags: [mosdeploy, encoder, {m.settings[kind]}]
 ---
-# {name}: {title}
+# {m.name}: {title}
 
 An encoder of texts made by mosdeploy: model, tokenizer and settings.
 
 | | |
 |---|---|
-| architecture (width, then FFN width and heads of each layer) | {arch} |
-| parameters | {num_parameters:,} |
-| weights | {weights} |
-| precision | {precision} |
+| architecture (width, then FFN width and heads of each layer) | {m.arch} |
+| parameters | {m.num_parameters:,} |
+| weights | {m.weights} |
+| precision | {m.precision} |
 | answers with | {answers} |
-| longest text | {max_input_len} tokens; longer ones are cut, or read in windows |
-| {metric} on {num_examples} validation texts | {bundle_score:.2f} \
-(the trained network: {torch_score:.2f}) |
+| longest text | {m.settings[max_input_len]} tokens; longer ones are cut, or read in windows |
+| {m.parity.metric} on {m.parity.num_examples} validation texts | {m.parity.bundle_score:.2f} \
+(the trained network: {m.parity.torch_score:.2f}) |
 
 Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
 copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
@@ -112,7 +112,6 @@ def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> 
 def bundle_readme(manifest: BundleManifest) -> str:
     """Write the README.md inside a bundle, for people who find the folder on a device."""
     example = manifest.self_test[0]
-    parity = manifest.parity
     settings = manifest.settings
     kind: TaskKind = settings["kind"]  # type: ignore[assignment]
     pipeline, title = _TASKS[kind]
@@ -123,20 +122,10 @@ def bundle_readme(manifest: BundleManifest) -> str:
     if kind == "tagging":  # the self-test has the tags of the pieces
         prints = "The first prints a tag for each word."
     return _TEMPLATE.format(
-        kind=kind,
-        name=manifest.name,
+        m=manifest,
         title=title,
         pipeline=pipeline,
-        arch=manifest.arch,
-        num_parameters=manifest.num_parameters,
-        weights=manifest.weights,
-        precision=manifest.precision,
         answers=answers_with(manifest),
-        max_input_len=settings["max_input_len"],
-        metric=parity.metric,
-        num_examples=parity.num_examples,
-        bundle_score=parity.bundle_score,
-        torch_score=parity.torch_score,
         input=shlex.quote(example.input),
         prints=prints,
         pairs=_PAIRS if settings["takes_pairs"] else "",

@@ -71,20 +71,16 @@ class ElasticHead(nn.Module):
 
     def generate(self, dim: int) -> StateDict:
         """Weights of the head of a network of this width; none for `vector`."""
+        dense_dim = dim if self.norm is None else self.table_dim or dim
         parts: dict[str, StateDict] = {}
-        own: StateDict = {}
-        dense_dim = dim
-        if self.norm is not None and self.bias is not None:
-            dense_dim = self.table_dim or dim
-            parts["norm"] = self.norm.generate(dense_dim)
-            own["bias"] = self.bias
         if self.dense is not None:
             parts["dense"] = self.dense.generate(dim, dense_dim)
+        if self.norm is not None:
+            parts["norm"] = self.norm.generate(dense_dim)
         if self.out is not None:
             parts["out"] = self.out.generate(dim, self.out.weight.shape[0])
-        if self.scale is not None:
-            own["scale"] = self.scale
-        return with_prefix(**parts) | own
+        own = {"bias": self.bias, "scale": self.scale}
+        return with_prefix(**parts) | {name: x for name, x in own.items() if x is not None}
 
 
 class ElasticBertLayer(nn.Module):

@@ -53,7 +53,9 @@ class Found:
     @property
     def labels(self) -> tuple[str, ...]:
         """Classes in the target, or the types of its tags' entities."""
-        return entity_types(self.names) if isinstance(self.target, tuple) else self.names
+        if not isinstance(self.target, tuple):
+            return self.names
+        return tuple(tag[2:] if tag[:2] in ("B-", "I-") else tag for tag in self.target)
 
     @property
     def key(self) -> bytes:
@@ -64,11 +66,6 @@ class Found:
     def first_text(self) -> str:
         """The first text as it is compared with others."""
         return _folded(self.example.text)
-
-
-def entity_types(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags without B- and I-."""
-    return tuple(tag[2:] if tag[:2] in ("B-", "I-") else tag for tag in tags)
 
 
 def _folded(text: str) -> str:

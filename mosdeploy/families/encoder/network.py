@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.sections import SupernetConfig
-from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
+from ...spaces.encoder import EncoderArch, EncoderSpace
 from ...supernet.elastic import Subnet
 from ...supernet.embedding import Embedding, initialise_table
 from ...supernet.layers import ACTIVATIONS, Dropout, EncoderLayer, Linear, StackConfig, checkpointed
@@ -102,22 +102,13 @@ class BottleneckLayer(EncoderLayer):
         return output
 
 
-def pass_through(*linears: nn.Module | None) -> None:
+def pass_through(*linears: nn.Module) -> None:
     """Let bottlenecks hand on the first columns as they are: a layer that is as wide as the states
     around it then computes what it would without them.
     """
     for linear in linears:
-        if linear is not None:
-            nn.init.eye_(cast("Tensor", linear.weight))
-            nn.init.zeros_(cast("Tensor", linear.bias))
-
-
-def _layer(layer: BertLayerConfig, space: EncoderSpace, stack: StackConfig) -> EncoderLayer:
-    dim = layer.dim or stack.dim
-    own = replace(stack, dim=dim, qkv_dim=space.attention_dim(dim, layer.heads))
-    if layer.dim is None:
-        return EncoderLayer(own, layer.heads, layer.ffn_dim)
-    return BottleneckLayer(stack.dim, own, layer.heads, layer.ffn_dim)
+        nn.init.eye_(cast("Tensor", linear.weight))
+        nn.init.zeros_(cast("Tensor", linear.bias))
 
 
 class EncoderSubnet(Subnet):
@@ -146,17 +137,23 @@ class EncoderSubnet(Subnet):
         self.embed_norm = nn.LayerNorm(t, eps=space.norm_epsilon)
         self.embed_project = Linear(t, d) if space.table_dim else None
         self.drop = Dropout(dropout)
-        stack = StackConfig(
-            dim=d,
-            qkv_dim=0,  # each layer has its own
-            activation=space.activation,
-            norm_epsilon=space.norm_epsilon,
-            pre_norm=False,
-            dropout=dropout,
-            attention_dropout=config.attention_dropout,
-        )
-        self.layers = nn.ModuleList(_layer(layer, space, stack) for layer in arch.layers)
-        self.head = _head(space, d, vocab_size, dropout)
+        # each layer has attentions of its own width
+        rates = (dropout, config.attention_dropout)
+        stack = StackConfig(d, 0, space.activation, space.norm_epsilon, False, *rates)
+        self.layers = nn.ModuleList()
+        for layer in arch.layers:
+            dim = layer.dim or d
+            own = replace(stack, dim=dim, qkv_dim=space.attention_dim(dim, layer.heads))
+            widths = (own, layer.heads, layer.ffn_dim)
+            is_plain = layer.dim is None
+            self.layers.append(EncoderLayer(*widths) if is_plain else BottleneckLayer(d, *widths))
+        self.head: PooledHead | TokensHead | MaskedLMHead | None = None
+        if space.head == "pooled":
+            self.head = PooledHead(d, space.num_outputs, dropout)
+        elif space.head == "tokens":
+            self.head = TokensHead(d, space.num_outputs, dropout)
+        elif space.head == "masked-lm":
+            self.head = MaskedLMHead(space, d, vocab_size)
         # positions of the last layer that the head reads; None for all
         self.num_read = 1 if space.reads_first else None
         if not self.embed.weight.is_meta:
@@ -174,12 +171,8 @@ class EncoderSubnet(Subnet):
         inputs = (input_ids, attention_mask, token_type_ids)
         states = self.hidden_states(*inputs, activation_checkpointing, self.num_read)
         (x,) = deque(states, maxlen=1)  # (B, S, d)
-        return self.answer(x, attention_mask, hidden)
-
-    def answer(self, x: Tensor, attention_mask: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """What the head makes of the last layer's outputs (B, S, d), as `forward` has it."""
         if self.head is None:
-            return first_vector(x) if self.num_read else mean_vector(x, attention_mask)
+            return F.normalize(x[:, 0], dim=-1) if self.num_read else mean_vector(x, attention_mask)
         if hidden is not None:
             x = x.flatten(0, 1)[hidden]  # (M, d)
         is_masked_lm = isinstance(self.head, MaskedLMHead)
@@ -221,13 +214,13 @@ class EncoderSubnet(Subnet):
         for table in (self.embed, self.positions, self.types):
             if table is not None:
                 initialise_table(table.weight, self.table_dim, None)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, BottleneckLayer):
-                pass_through(module.narrow, module.widen)
+        linears = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        for linear in linears:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        for layer in self.layers:
+            if isinstance(layer, BottleneckLayer):
+                pass_through(layer.narrow, layer.widen)
         if isinstance(self.head, PooledHead | TokensHead):
             nn.init.normal_(self.head.out.weight, std=OUTPUT_STD)
 
@@ -237,20 +230,3 @@ def mean_vector(x: Tensor, attention_mask: Tensor) -> Tensor:
     real = attention_mask[:, :, None].to(x.dtype)  # (B, S, 1)
     mean = (x * real).sum(1) / real.sum(1)
     return F.normalize(mean, dim=-1)
-
-
-def first_vector(x: Tensor) -> Tensor:
-    """The first token of (B, S, d), scaled to length 1: (B, d)."""
-    return F.normalize(x[:, 0], dim=-1)
-
-
-def _head(
-    space: EncoderSpace, dim: int, vocab_size: int, dropout: float
-) -> PooledHead | TokensHead | MaskedLMHead | None:
-    if space.head == "pooled":
-        return PooledHead(dim, space.num_outputs, dropout)
-    if space.head == "tokens":
-        return TokensHead(dim, space.num_outputs, dropout)
-    if space.head == "masked-lm":
-        return MaskedLMHead(space, dim, vocab_size)
-    return None

@@ -3,7 +3,7 @@ teacher is given; its heads and neurons are ordered by importance.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from ...config.encoder import (
     HUB,
     POOLED_HEADS,
     EncoderRunConfig,
-    TaskConfig,
     TaskKind,
     read_vector_modules,
 )
@@ -47,7 +46,7 @@ from .elastic import (
     sliced_subnet,
     teacher_network,
 )
-from .examples import Example, entity_types
+from .examples import Example
 from .external_teacher import KEY, ExternalTeacher, check_names, load_external_teacher
 from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .network import EncoderSubnet
@@ -179,8 +178,7 @@ def open_teacher(task: TeacherTask) -> EncoderTeacher:
     path = task.folder / "teacher.safetensors"
     card_path = path.with_suffix(".json")
     card = readable_record(TeacherCard, card_path)
-    is_same = card is not None and card.inputs_sha256 == inputs_sha256 and path.exists()
-    if card is None or not is_same or sha256_file(path) != card.weights_sha256:
+    if card is None or not path.exists() or sha256_file(path) != card.weights_sha256:
         if task.train is None or task.valid is None:
             raise StaleInputError(
                 f"{path} is missing or was made from something else; run `mosdeploy train`"
@@ -227,8 +225,6 @@ def _make(
     is_largest = external is None or (external.is_of_family and same_folder(config, task.root))
     network, has_head = _start(config, task.root, external, is_largest)
     examples = cast("EncoderDataset", task.train)
-    if config.task.labels:
-        warn_of_untaught(np.unique(_classes(examples, config)).tolist(), config.task)
     # what a training resumes from has a head that was put on its scale
     if external is None and not (task.folder / CHECKPOINT_NAME).exists():
         put_on_scale(network, examples, config)
@@ -297,8 +293,7 @@ def check_checkpoint(config: EncoderRunConfig, root: Path) -> None:
 
 def same_folder(config: EncoderRunConfig, root: Path) -> bool:
     """Whether the external teacher is the checkpoint that all starts from."""
-    path = config.checkpoint.path
-    given = config.teacher.path
+    path, given = config.checkpoint.path, config.teacher.path
     if path is None or given is None:
         return False
     return resolve_folder(path, root).samefile(resolve_folder(given, root, KEY))
@@ -377,18 +372,6 @@ def _classes(examples: EncoderDataset, config: EncoderRunConfig) -> npt.NDArray[
     targets = examples.tags.flat if config.task.kind == "tagging" else examples.labels
     found: npt.NDArray[np.int64] = targets[targets >= 0].astype(np.int64)
     return found
-
-
-def warn_of_untaught(numbers: Iterable[int], task: TaskConfig) -> None:
-    """Warn of labels that no training example has."""
-    taught = tuple(task.tag_names[i] for i in numbers)
-    if task.kind == "tagging":
-        taught = entity_types(taught)
-    if untaught := [label for label in task.labels if label not in taught]:
-        _log.warning(
-            "no training example has %s of task.labels, which cannot be learned so",
-            ", ".join(f"'{label}'" for label in untaught),
-        )
 
 
 def warn_of_chance(loss: float, classes: npt.NDArray[np.int64]) -> None:

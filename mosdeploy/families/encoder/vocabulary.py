@@ -1,7 +1,8 @@
 """A smaller vocabulary: the pieces that given texts use, and what keeps every word spellable."""
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,16 +52,9 @@ def trim_to_examples(
     """`trim_vocabulary` to what examples and further lines of text hold; a tab separates two
     texts.
     """
-
-    def single_texts() -> Iterator[str]:
-        for line in texts:
-            yield from line.split("\t")
-        for example in examples:
-            yield example.text
-            if example.text_pair is not None:
-                yield example.text_pair
-
-    return trim_vocabulary(tokenizer_path.read_text(encoding="utf-8"), single_texts())
+    lines = itertools.chain(texts, (example.line for example in examples))
+    content = tokenizer_path.read_text(encoding="utf-8")
+    return trim_vocabulary(content, (text for line in lines for text in line.split("\t")))
 
 
 def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
@@ -105,18 +99,13 @@ def _renumbered(data: dict[str, Any], numbers: Mapping[int, int]) -> str:
     model = {**model, "vocab": {piece: numbers[i] for i, piece in vocab}}
     added = [{**token, "id": numbers[token["id"]]} for token in data["added_tokens"]]
     padding = data.get("padding")
-    if padding:
-        padding = {**padding, "pad_id": numbers[padding["pad_id"]]}
-    return json.dumps(
-        {
-            **data,
-            "model": model,
-            "added_tokens": added,
-            "padding": padding,
-            "post_processor": _processor(data.get("post_processor"), numbers),
-        },
-        ensure_ascii=False,
-    )
+    changes = {
+        "model": model,
+        "added_tokens": added,
+        "padding": padding and {**padding, "pad_id": numbers[padding["pad_id"]]},
+        "post_processor": _processor(data.get("post_processor"), numbers),
+    }
+    return json.dumps(data | changes, ensure_ascii=False)
 
 
 def _processor(processor: dict[str, Any] | None, numbers: Mapping[int, int]) -> Any:

@@ -28,7 +28,6 @@ from mosdeploy.families.encoder.teacher import (
     open_teacher,
     warn_of_answers,
     warn_of_chance,
-    warn_of_untaught,
 )
 from mosdeploy.family import TeacherTask
 from mosdeploy.run_folder.run import open_run
@@ -301,15 +300,6 @@ def test_a_teacher_that_knows_no_more_than_the_shares_of_the_classes_is_told(
     told = [record.getMessage() for record in caplog.records]
     assert told[0].startswith("the teacher's validation loss is 0.690, and 0.693 is that of")
     assert "is 0.570, and 0.562 is that of" in told[1]
-
-
-def test_labels_that_no_example_has_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_untaught([0, 2], encoder_config(labels=["a", "b", "c"]).task)
-    warn_of_untaught([0, 4], encoder_config(kind="tagging", labels=["UI", "KEY"]).task)
-    told = [record.getMessage() for record in caplog.records]
-    assert [line.partition(" of task.labels")[0][-3:] for line in told] == ["'b'", "UI'"]
-    warn_of_untaught([0, 1], encoder_config(labels=["a", "b"]).task)
-    assert len(caplog.records) == 2
 
 
 def test_a_teacher_that_knows_less_than_a_constant_is_told(
