@@ -27,24 +27,14 @@ OUTSIDE = "O"
 
 @dataclass(frozen=True)
 class TranslationSettings:
-    """Special token ids, the search, and the limits.
-
-    Attributes
-    ----------
-    beam
-        Hypotheses a sentence; 1 is greedy.
-    length_penalty
-        A hypothesis scores sum of log p / length ** length_penalty.
-    max_source_len, max_decode_steps
-        Most tokens of a source and of a translation, begin and end tokens not counted.
-    """
+    """Special token ids, the search, and the limits."""
 
     pad_id: int
     bos_id: int
     eos_id: int
-    beam: int
-    length_penalty: float
-    max_source_len: int
+    beam: int  # hypotheses a sentence; 1 is greedy
+    length_penalty: float  # a hypothesis scores sum of log p / length ** length_penalty
+    max_source_len: int  # tokens, begin and end not counted
     max_decode_steps: int
 
 
@@ -73,33 +63,15 @@ def read_translation(manifest: Manifest) -> TranslationSettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The task of an encoder, and the limits.
+    """The task of an encoder, and the limits."""
 
-    Attributes
-    ----------
-    kind
-        One of `KINDS`.
-    labels
-        Names of the outputs, in order: classes or tags; empty for the other kinds.
-    num_outputs
-        Numbers in an answer: to each token for tagging, to the whole text otherwise.
-    num_types
-        Token types that the model knows; 0 where it has no such input.
-    max_input_len
-        Most tokens of a text, special ones included; longer texts are cut, or read in windows.
-    takes_pairs
-        Whether the model has learned two texts that are judged together, with a tab between them.
-    texts_per_call
-        How many texts a quantised model was made to take at a time and answer as each alone.
-    """
-
-    kind: str
-    labels: tuple[str, ...]
-    num_outputs: int
-    num_types: int
-    max_input_len: int
-    takes_pairs: bool
-    texts_per_call: int = 1
+    kind: str  # one of KINDS
+    labels: tuple[str, ...]  # classes or tags, in order; empty for the other kinds
+    num_outputs: int  # numbers in an answer: to each token for tagging, else to the whole text
+    num_types: int  # token types that the model knows; 0 where it has no such input
+    max_input_len: int  # tokens, special ones included; longer texts are cut, or read in windows
+    takes_pairs: bool  # whether it has learned two texts, with a tab between them
+    texts_per_call: int = 1  # that a quantised model takes, and answers as each alone
 
     @property
     def inputs(self) -> tuple[str, ...]:
