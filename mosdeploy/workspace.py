@@ -53,9 +53,8 @@ class Workspace:
     def checkpoint_path(self) -> Path:
         return self.supernet_dir / CHECKPOINT_NAME
 
-    @property
-    def budget_path(self) -> Path:
-        return self.root / "budget.json"
+    def budget_path(self, inputs_sha256: str) -> Path:
+        return self.supernet_dir / f"budget-{inputs_sha256[:8]}.json"
 
     @property
     def supernet_path(self) -> Path:
@@ -95,9 +94,6 @@ class Workspace:
 
     def timed_again_path(self, device: str, workload: str) -> Path:
         return self.root / "search" / "again" / f"{device}-{workload}.jsonl"
-
-    def step_ratio_path(self, arch_key: str) -> Path:
-        return self.root / "search" / "step-ratios" / f"{arch_key}.json"
 
     @property
     def search_result_path(self) -> Path:

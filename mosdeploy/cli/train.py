@@ -36,7 +36,7 @@ def train(
     context = common.context()
     asked = TrainOptions(time_s)
     if dry_run:
-        from ..pipeline.dry_run import dry_run as try_training
+        from ..pipeline.train import dry_run as try_training
 
         tried = try_training(context, asked)
         again = "mosdeploy train" if time is None else f"mosdeploy train --time {time}"

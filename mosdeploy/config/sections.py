@@ -47,10 +47,11 @@ class TrainingConfig(Record):
     and decays in the training of a winner, which goes on from there. `budget` stands for the steps
     of the whole walk, in place of both their numbers: the supernet's, and those of `num_winners`
     subnets that are found in it and trained on. `log`: JSON Lines alone, or TensorBoard's events
-    too (extra `tensorboard`). `weight_decay` shrinks matrices alone, apart from the gradient
-    (AdamW), and `adam_betas` are of that. A gradient's norm is clipped to `clip_norm`, 0 for not at
-    all. `compute`: on what is trained; "auto" takes a GPU if there is one. `threads` of the
-    processor; None takes all that are allowed.
+    too (extra `tensorboard`). Of more examples than `train_examples`, so many are drawn and trained
+    on; of more than `valid_examples`, so many are validated on. `weight_decay` shrinks matrices
+    alone, apart from the gradient (AdamW), and `adam_betas` are of that. A gradient's norm is
+    clipped to `clip_norm`, 0 for not at all. `compute`: on what is trained; "auto" takes a GPU if
+    there is one. `threads` of the processor; None takes all that are allowed.
     """
 
     without_effect: ClassVar[tuple[str, ...]] = (
@@ -80,6 +81,8 @@ class TrainingConfig(Record):
         "both", exclude_if=lambda which: which == "both"
     )
     num_random_archs: int = Field(1, ge=0, le=1000)
+    train_examples: int | None = Field(None, ge=1, exclude_if=operator.not_)
+    valid_examples: int | None = Field(None, ge=1, exclude_if=operator.not_)
     seed: int = Field(1, ge=-MAX_SEED, le=MAX_SEED)
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"

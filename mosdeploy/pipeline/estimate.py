@@ -1,4 +1,6 @@
-"""What a walk will take: training from a few timed steps, measuring from the device's protocol."""
+"""What a walk will take: training from timed steps and multiply-accumulates, measuring from the
+device's protocol.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,12 +8,10 @@ from functools import cached_property
 from ..config import RunConfig
 from ..config.device import DeviceProfile
 from ..family import DataSizes
-from ..run_folder.budget import tried_budget, with_budget
+from ..run_folder.budget import configured_budget, with_budget
 from ..run_folder.context import Context
 from ..run_folder.summaries import StepTimes, WalkEstimate
 from .finetune import CURVE_POINTS
-from .same_time import MAX_TIME_S, NUM_TIMED, TURNS
-from .step_time import MOST_SUPERNET_STEPS, NUM_SHAPES
 
 START_S = 1.5
 """A process that loads the runtime and a model, on a slow core."""
@@ -23,50 +23,24 @@ WRITING_S = 5.0
 """Loading what was trained and writing a bundle, or a report."""
 
 
-def estimate_walk(
-    context: Context, times: StepTimes, device: DeviceProfile, sizes: DataSizes
-) -> WalkEstimate:
-    """Add up what each verb takes."""
-    config = with_budget(context.run, tried_budget(context, None)).config
-    num_winners = context.config.training.num_winners
-    parts = _Parts(context, config, times, device, sizes)
-    of_each = {
-        "search": parts.search_s,
-        "finetune": parts.trial_s
-        + parts.alone_s
-        + parts.num_trainings * config.finetune.steps * times.winner_s,
-        "evaluate": parts.evaluate_s,
-        "export": parts.export_s,
-        "deploy": WRITING_S + parts.measuring_s(1),
-        "report": WRITING_S,
-    }
-    return WalkEstimate(
-        verbs={
-            "train": parts.prepare_s + parts.teacher_s + config.training.steps * times.supernet_s,
-            "profile": parts.measuring_s(config.profile.budget),
-            **{verb: num_winners * seconds for verb, seconds in of_each.items()},
-        },
-        fixed_s=parts.prepare_s + num_winners * (parts.alone_s + parts.trial_s),
-        steps={
-            "teacher": config.teacher_steps,
-            "supernet": config.training.steps,
-            "winner": config.finetune.steps,
-        },
-        times=times,
-        device=device.name,
-        num_winners=num_winners,
-    )
-
-
 @dataclass(frozen=True)
-class _Parts:
-    """Seconds of what the verbs do; from `search` on of one winner."""
+class WalkCosts:
+    """Expected seconds of what the verbs of a walk do; from `search` on of one winner."""
 
     context: Context
-    config: RunConfig
     times: StepTimes
     device: DeviceProfile
-    sizes: DataSizes
+    data: DataSizes
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run file with the steps that its budget gives."""
+        run = self.context.run
+        return with_budget(run, configured_budget(run.config.training)).config
+
+    @property
+    def num_winners(self) -> int:
+        return self.context.config.training.num_winners
 
     @property
     def has_teacher(self) -> bool:
@@ -78,68 +52,97 @@ class _Parts:
         return 2 if self.has_teacher else 1
 
     @cached_property
+    def sizes(self) -> DataSizes:
+        """Examples, as far as they are trained and validated on."""
+        training = self.config.training
+        train = min(self.data.train, training.train_examples or self.data.train)
+        valid = min(self.data.valid, training.valid_examples or self.data.valid)
+        return DataSizes(train, valid, self.data.test)
+
+    @cached_property
     def larger(self) -> float:
         """What the largest architecture, also a teacher's, computes to the one that was timed."""
         spec = self.context.spec
         return spec.num_macs(spec.space.largest) / spec.num_macs(spec.reference_arch())
 
     @cached_property
-    def per_example_s(self) -> float:
-        """A forward pass."""
+    def batch_examples(self) -> int:
+        """Examples that an architecture reads in a step."""
         batch = len(self.context.family.made_up_dataset(self.config))
-        num_examples = batch * self.config.training.grad_accum_steps
-        return FORWARD_SHARE * self.times.winner_s / num_examples
+        return batch * self.config.training.grad_accum_steps
+
+    @property
+    def example_s(self) -> float:
+        """A forward pass of one example."""
+        return FORWARD_SHARE * self.times.winner_s / self.batch_examples
 
     @property
     def answer_s(self) -> float:
-        return self.config.workload.answer_passes * self.per_example_s
+        return self.config.workload.answer_passes * self.example_s
+
+    # -- training
 
     @property
-    def prepare_s(self) -> float:
-        """A teacher's outputs, and validations of the largest and the smallest."""
-        sizes = self.sizes
-        training = self.config.training
-        labelled = self.larger * (sizes.train + sizes.valid) if self.has_teacher else 0.0
-        validations = 1 + training.steps // training.validate_every
-        return self.per_example_s * (labelled + validations * sizes.valid * (self.larger + 1))
+    def steps_s(self) -> float:
+        """All steps of all trainings."""
+        return self.teacher_s + self.supernet_s + self.num_winners * self.winner_s
 
     @property
     def teacher_s(self) -> float:
         return self.config.teacher_steps * self.times.winner_s * self.larger
 
     @property
-    def alone_s(self) -> float:
-        """Validations of a winner."""
-        return self.per_example_s * self.num_trainings * CURVE_POINTS * self.sizes.valid
+    def supernet_s(self) -> float:
+        return self.config.training.steps * self.times.supernet_s
 
     @property
-    def trial_s(self) -> float:
-        """Steps of one architecture and of the reference by turns, where winners are trained for a
-        time.
-        """
-        from ..training.cost import MAX_BATCHES
+    def winner_s(self) -> float:
+        return self.num_trainings * self.config.finetune.steps * self.times.winner_s
 
-        if not self.config.finetune.same_time:
-            return 0.0
-        steps = self.config.training.grad_accum_steps
-        step_s = self.times.winner_s * min(steps, MAX_BATCHES) / steps
-        # one step warms up, and the last one validates too; two are made in any case
-        turn_s = min((NUM_TIMED + 2) * step_s, max(MAX_TIME_S, 2 * step_s))
-        return TURNS * 2 * turn_s
+    @property
+    def num_read(self) -> int:
+        """Examples that the longest of the trainings reads."""
+        training = self.config.training
+        num_archs = {"both": 2, "none": 0}.get(training.sandwich, 1) + training.num_random_archs
+        supernet = training.steps * (num_archs if training.batch_sharing == "none" else 1)
+        steps = max(self.config.teacher_steps, supernet, self.config.finetune.steps)
+        return steps * self.batch_examples
+
+    @property
+    def label_s(self) -> float:
+        """A teacher's outputs for one example."""
+        return self.larger * self.example_s if self.has_teacher else 0.0
+
+    @property
+    def labels_s(self) -> float:
+        return self.label_s * (self.sizes.train + self.sizes.valid)
+
+    @property
+    def supernet_validations_s(self) -> float:
+        """Of the largest and the smallest subnet."""
+        training = self.config.training
+        validations = 1 + training.steps // training.validate_every
+        return validations * self.sizes.valid * (self.larger + 1) * self.example_s
+
+    @property
+    def winner_validations_s(self) -> float:
+        """Between two validations, a winner reads at least twice as many examples."""
+        num_read = self.config.finetune.steps * self.batch_examples
+        most = max(1, num_read // max(1, 2 * self.sizes.valid))
+        validations = self.num_trainings * min(CURVE_POINTS, most)
+        return validations * self.sizes.valid * self.example_s
+
+    @property
+    def validations_s(self) -> float:
+        return self.supernet_validations_s + self.num_winners * self.winner_validations_s
+
+    # -- everything else
 
     @property
     def search_s(self) -> float:
         search = self.config.search
         judged = search.population + search.iterations * (search.mutations + search.crossovers)
-        judged_s = judged * search.eval_examples * self.per_example_s
-        finetune = self.config.finetune
-        counts = (
-            finetune.inherited_share < 1
-            and self.config.training.steps <= MOST_SUPERNET_STEPS * finetune.steps
-        )
-        timed_s = NUM_SHAPES * self.trial_s if counts else 0.0
-        measured_s = self.measuring_s(search.finalists)
-        return judged_s + timed_s + measured_s
+        return judged * search.eval_examples * self.example_s + self.measuring_s(search.finalists)
 
     @property
     def evaluate_s(self) -> float:
@@ -162,3 +165,30 @@ class _Parts:
         protocol = self.device.measure
         num_references = 2 + num_subnets // protocol.reference_every
         return protocol.rounds * (num_subnets + num_references) * (START_S + protocol.max_time_s)
+
+    def estimate(self) -> WalkEstimate:
+        """Add up what each verb takes."""
+        of_each = {
+            "search": self.search_s,
+            "finetune": self.winner_s + self.winner_validations_s,
+            "evaluate": self.evaluate_s,
+            "export": self.export_s,
+            "deploy": WRITING_S + self.measuring_s(1),
+            "report": WRITING_S,
+        }
+        train_s = self.teacher_s + self.labels_s + self.supernet_s + self.supernet_validations_s
+        return WalkEstimate(
+            verbs={
+                "train": train_s,
+                "profile": self.measuring_s(self.config.profile.budget),
+                **{verb: self.num_winners * seconds for verb, seconds in of_each.items()},
+            },
+            steps={
+                "teacher": self.config.teacher_steps,
+                "supernet": self.config.training.steps,
+                "winner": self.config.finetune.steps,
+            },
+            times=self.times,
+            device=self.device.name,
+            num_winners=self.num_winners,
+        )

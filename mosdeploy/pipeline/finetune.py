@@ -4,7 +4,6 @@ teacher, or from scratch.
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
@@ -13,11 +12,8 @@ from ..run_folder.context import SILENT, Context
 from ..run_folder.picking import pick
 from ..run_folder.subnets import STARTS, losses_of
 from ..run_folder.trained_run import trained_run
-from .same_time import own_steps
+from .equal_time import steps_for
 from .training.subnet_training import LARGEST, SubnetTraining, teaching
-
-if TYPE_CHECKING:
-    from ..training.distributed import DistributedContext
 
 CURVE_POINTS = 20
 """How often the validation loss is logged on the way, at most."""
@@ -65,35 +61,29 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
     from ..training.device import torch_threads
     from ..training.distributed import init_distributed
 
+    options = options or FinetuneOptions()
     training = context.config.training
     with init_distributed(training) as distributed, torch_threads(training.threads):
-        return finetune_together(context, options or FinetuneOptions(), distributed)
-
-
-def finetune_together(
-    context: Context, options: FinetuneOptions, distributed: "DistributedContext"
-) -> SubnetCard:
-    """`finetune` with the other ranks, for whoever has them do something else too."""
-    if not distributed.is_first:  # all find the same, and one says it
-        context = replace(context, progress=SILENT)
-    state = trained_run(context.run, context.progress)
-    arch = pick(state, options.pick, context.progress).arch
-    own = state.config.finetune
-    # the largest may be a teacher, which has its steps whatever they take
-    if options.steps is None and options.pick != LARGEST:
-        steps = distributed.first("steps", lambda: str(own_steps(state, arch, context.progress)))
-        own = own.model_copy(update={"steps": int(steps)})
-    config = alone(state.config.training, own, options)
-    taught = teaching(state, arch)
-    cards = []
-    for weights in options.starts(state.has_parts_of_teacher):
-        training = SubnetTraining(state, arch, weights, config, taught, command=options.command)
-        cards.append(training.run(distributed, context.progress))
+        if not distributed.is_first:  # all find the same, and one says it
+            context = replace(context, progress=SILENT)
+        say = context.progress.say
+        state = trained_run(context.run, context.progress)
+        arch = pick(state, options.pick, context.progress).arch
+        own = state.config.finetune
+        # the largest may be a teacher, which has its steps whatever they take
+        if options.steps is None and options.pick != LARGEST:
+            own = own.model_copy(update={"steps": steps_for(state, arch, context.progress)})
+        config = alone(state.config.training, own, options)
+        taught = teaching(state, arch)
+        cards = []
+        for weights in options.starts(state.has_parts_of_teacher):
+            subnet = SubnetTraining(state, arch, weights, config, taught, command=options.command)
+            cards.append(subnet.run(distributed, context.progress))
     for card in cards if len(cards) > 1 else ():
-        context.progress.say(f"from {STARTS[card.weights]}: {losses_of(card)}")
+        say(f"from {STARTS[card.weights]}: {losses_of(card)}")
     best = min(cards, key=lambda card: card.loss)
     if taught.teacher is not None and taught.teacher.loss >= best.loss:
-        context.progress.say(
+        say(
             f"its teacher came to a validation loss of {taught.teacher.loss:.3f} itself, and one "
             "that is no better may cost more than it brings: train it longer with `mosdeploy "
             f"finetune --pick {LARGEST} --steps`, or leave [finetune] teacher out"

@@ -1,10 +1,12 @@
 """The verb `init`: write a commented run file, from a recipe or for the user's data."""
 
+import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 from ..config import RUN_CONFIGS, RunConfig, parse_run_config
@@ -13,20 +15,22 @@ from ..config.lookup import expand_home
 from ..errors import ConfigError
 from ..families import load_family
 from ..family import DataRequest, RunPlan, Setting
+from ..family.plan import two_digits
 from ..printable import likely, plain
 from ..recipes import list_recipes, read_recipe
-from ..run_folder.budget import LEAST_STEPS, MARGIN, TIMING_SHARE, step_times
 from ..run_folder.context import SILENT, Context, Progress
 from ..run_folder.run import Run
-from ..run_folder.summaries import NewRun, RunFile, WalkEstimate
+from ..run_folder.summaries import NewRun, RunFile
 from ..storage import atomic_write
 from ..workspace import Workspace
-from .estimate import estimate_walk
-from .settings import with_settings
+from .estimate import WalkCosts
+from .training.timing import LEAST_STEPS, MARGIN, TIMING_SHARE, time_steps
 
 SAME_TIME = Setting("same_time", True, "a winner whose steps take less time has more of them")
 NUM_TRIED = 3
 """Steps of either kind that are timed for an estimate alone."""
+VALIDATION_SHARE = 0.1
+"""What validations may take of the time for all training."""
 
 
 @dataclass(frozen=True)
@@ -91,34 +95,41 @@ def init_from_data(
     # of a million pairs this takes a minute
     progress.say(f"reading {' and '.join(options.train)}, and trying a tokenizer on them")
     plan = _plan(root, options)
-    if options.time_s is not None:
+    time_s = options.time_s
+    if time_s is not None:
         plan = plan.with_setting("finetune", SAME_TIME)
-    context = _context(plan, options, root, progress)
-    if options.time_s is None:
-        times = step_times(context, num_timed=NUM_TRIED)
+
+    def context(plan: RunPlan) -> Context:
+        """What a verb is given once the plan is written."""
+        text = with_settings(plan.text, options.settings)
+        return Context(Run(Workspace(root), _parse(text, root)), progress)
+
+    if time_s is None:
+        times = time_steps(context(plan), num_timed=NUM_TRIED)
     else:
-        times = step_times(context, max_time_s=TIMING_SHARE * options.time_s)
-    estimate = estimate_walk(context, times, profile, plan.sizes)
-    if options.time_s is not None:
-        plan = _fitted(plan, options.time_s, estimate)
-        context = _context(plan, options, root, progress)
-        estimate = estimate_walk(context, times, profile, plan.sizes)
+        times = time_steps(context(plan), max_time_s=TIMING_SHARE * time_s)
+    costs = WalkCosts(context(plan), times, profile, plan.sizes)
+    if time_s is not None and costs.validations_s > VALIDATION_SHARE * time_s:
+        plan = _with_fewer_validated(plan, costs, time_s)
+        costs = replace(costs, context=context(plan))
+    if time_s is not None:
+        plan = _fitted(plan, costs, time_s)
+        costs = replace(costs, context=context(plan))
     text = plan.text
     if device is not None:
         text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)
     text = with_settings(text, options.settings)
     _parse(text, root)
     atomic_write(path, text)
-    spec = context.spec
+    spec = costs.context.spec
     ends = [f"{spec.num_parameters(x):,}" for x in (spec.space.smallest, spec.space.largest)]
     facts = {**plan.facts, "subnets": f"{' to '.join(ends)} parameters"}
-    return NewRun(path=str(path), found=facts, estimate=estimate)
-
-
-def _context(plan: RunPlan, options: InitOptions, root: Path, progress: Progress) -> Context:
-    """What a verb would be given once the plan is written."""
-    text = with_settings(plan.text, options.settings)
-    return Context(Run(Workspace(root), _parse(text, root)), progress)
+    if costs.sizes != costs.data:
+        facts["drawn"] = (
+            f"{costs.sizes.train:,} of {costs.data.train:,} examples to train on and "
+            f"{costs.sizes.valid:,} of {costs.data.valid:,} to validate on, for the time"
+        )
+    return NewRun(path=str(path), found=facts, estimate=costs.estimate())
 
 
 def _new_path(root: Path) -> Path:
@@ -174,18 +185,88 @@ def _parse(text: str, root: Path) -> RunConfig:
     return parse_run_config(tomllib.loads(text), "the run file", root)
 
 
-def _fitted(plan: RunPlan, time_s: float, estimate: WalkEstimate) -> RunPlan:
-    """The plan with as many steps as the time is enough for."""
-    times = estimate.times
-    least_s = estimate.fixed_s + LEAST_STEPS * (times.supernet_s + times.winner_s)
-    if time_s < least_s:
+# -- a plan for a time
+
+
+def _with_fewer_validated(plan: RunPlan, costs: WalkCosts, time_s: float) -> RunPlan:
+    """Return the plan with so few validation examples that the time is enough for them."""
+    share = VALIDATION_SHARE * time_s / costs.validations_s
+    count = max(1, math.floor(costs.sizes.valid * share))
+    why = f"drawn from {costs.sizes.valid:,}, to validate in a tenth of the time"
+    return plan.with_setting("training", Setting("valid_examples", count, why))
+
+
+def _fitted(plan: RunPlan, costs: WalkCosts, time_s: float) -> RunPlan:
+    """Return the plan with as many steps as the time is enough for, and no more training examples
+    than these read where a teacher labels each.
+    """
+    sizes = costs.sizes
+    left_s = time_s - costs.validations_s - costs.label_s * sizes.valid
+    # of the planned steps; each example is labelled when it is read for the first time
+    factor = left_s / (costs.steps_s + costs.label_s * costs.num_read)
+    num_read = math.ceil(factor * costs.num_read)
+    if not costs.label_s or num_read >= sizes.train:
+        factor = (left_s - costs.label_s * sizes.train) / costs.steps_s
+    elif num_read > 0:
+        why = f"drawn from {sizes.train:,}: as many as the steps read"
+        plan = plan.with_setting("training", Setting("train_examples", two_digits(num_read), why))
+    times = costs.times
+    least_s = LEAST_STEPS * (times.supernet_s + times.winner_s)
+    if factor * costs.steps_s < least_s:
+        needed_s = least_s * (1 + costs.label_s * costs.num_read / costs.steps_s)
+        needed_s = MARGIN * needed_s / (1 - VALIDATION_SHARE)
         raise ConfigError(
             f"{plain(time_s)} s are not enough: a step of the supernet takes "
             f"{times.supernet_s:.2f} s here, one of a subnet alone {times.winner_s:.2f} s, and "
-            f"validations and trials {estimate.fixed_s:.0f} s in all; give --time "
-            f"{math.ceil(MARGIN * least_s)}s or more, fewer data, or a smaller network: --size or, "
-            "of an encoder, its checkpoint"
+            f"{LEAST_STEPS} of each are the least; give --time {math.ceil(needed_s)}s or more, or "
+            "a smaller network: --size or, of an encoder, its checkpoint"
         )
-    why = f"what {plain(time_s)} s of training are enough for on this machine"
-    factor = (time_s - estimate.fixed_s) / (estimate.training_s - estimate.fixed_s)
-    return plan.scaled(factor, why)
+    return plan.scaled(factor, f"what {plain(time_s)} s of training are enough for on this machine")
+
+
+# -- keys that are given other values before a run file is written
+
+
+def with_settings(text: str, settings: Mapping[str, Any]) -> str:
+    """Return the text of a run file in which some keys, by `section.key`, have other values."""
+    for name, value in settings.items():
+        section, _, key = name.rpartition(".")
+        try:
+            value_of_toml = json.loads(json.dumps(value, default=_plain))
+            line = Setting(key, value_of_toml, "given to init").line
+            changed = _replaced(text.splitlines(), section, line)
+            wanted = tomllib.loads(text)
+            (wanted.setdefault(section, {}) if section else wanted)[key] = value_of_toml
+            is_there = tomllib.loads(changed) == wanted
+        except (AttributeError, TypeError, ValueError):  # no JSON; no TOML
+            is_there = False
+        if not is_there:
+            raise ConfigError(
+                f"'{name}' cannot be set to {value!r} here: a setting is a string, a number, a "
+                "boolean or a list of them, by its section.key; change all else in mosdeploy.toml"
+            )
+        text = changed
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """A path, a number or an array of numpy as TOML holds it."""
+    return str(value) if isinstance(value, PurePath) else value.tolist()
+
+
+def _replaced(lines: list[str], section: str, line: str) -> str:
+    """The line in place of the one with its key, else first in its section, last at the top."""
+    heads = {i: x.partition("#")[0].strip() for i, x in enumerate(lines) if x.startswith("[")}
+    header = f"[{section}]"
+    if section and header not in heads.values():
+        return "\n".join([*lines, "", header, line]) + "\n"
+    start = next((i for i, x in heads.items() if x == header), -1) + 1
+    stop = next((i for i in heads if i >= start), len(lines))
+    key = line.partition(" ")[0]
+    same = re.compile(rf"{re.escape(key)}\s*=")
+    at = next((i for i in range(start, stop) if same.match(lines[i])), None)
+    if at is None:
+        lines.insert(start if section else stop, line)
+    else:
+        lines[at] = line
+    return "\n".join(lines) + "\n"

@@ -13,12 +13,13 @@ from ..run_folder.catalog import Catalog, search_command
 from ..run_folder.context import Context, Progress
 from ..run_folder.devices import check_reachable, check_real
 from ..run_folder.predictors import predictor, tail_ratio
-from ..run_folder.trained_run import VALID_SEED, TrainedRun, cost_function, trained_run
+from ..run_folder.teacher import DRAW_SEED
+from ..run_folder.trained_run import TrainedRun, cost_function, trained_run
 from ..spaces.genes import ArchConfig, GeneArray
 from ..storage import fingerprint, write_record
 from ..version import __version__
+from .equal_time import StepTimePenalty, step_time_penalty
 from .finalists import FinalistMeasurement, FinalistTiming, initial_search
-from .step_time import StepTimePenalty, step_time_penalty
 
 if TYPE_CHECKING:
     from ..latency.predictor import LatencyPredictor
@@ -243,7 +244,7 @@ def _inherited_losses(state: TrainedRun) -> "LossesOf":
         state.card.supernet_sha256,
         state.data.sha256,
         state.config.search.eval_examples,
-        VALID_SEED,
+        DRAW_SEED,
         EVAL_TOKENS,
     )
     cache = LossCache(state.files.quality_path, inputs)

@@ -218,7 +218,7 @@ def _inherited_loss(
 
     if finetuned is not None:
         return finetuned.start_loss
-    valid = state.tokenized(state.data.valid)
+    valid = state.training_validation_set()
     return validation_loss(inherited.subnet, ordered_batches(valid))
 
 

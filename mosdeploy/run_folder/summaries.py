@@ -34,7 +34,6 @@ class WalkEstimate(Record):
     """Expected seconds of each verb of a walk, in its order, and what they were made from."""
 
     verbs: dict[str, float]
-    fixed_s: float
     steps: dict[str, int]
     times: StepTimes
     device: str

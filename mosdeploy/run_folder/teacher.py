@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import StaleInputError
 from ..family import TaskData, Teacher, TeacherTask
 from ..folders import listed
@@ -17,16 +19,33 @@ if TYPE_CHECKING:
     from ..training.log import LogLine
 
 
+DRAW_SEED = 1
+
+
 def training_examples(run: Run, data: TaskData, progress: Progress) -> Sequence[Any]:
     """Return the examples of the data or, of a family that distills, its teacher's answers to them.
 
     Answers that are missing in the run folder are made.
     """
-    if run.family.distill is None:
-        return data.train
-    show = functools.partial(progress.update, "teacher")
-    folder = run.workspace.teacher_dir
-    return run.family.distill(data, run.config, run.workspace.root, folder, show)
+    examples = data.train
+    if run.family.distill is not None:
+        show = functools.partial(progress.update, "teacher")
+        folder = run.workspace.teacher_dir
+        examples = run.family.distill(data, run.config, run.workspace.root, folder, show)
+    return drawn(examples, run.config.training.train_examples)
+
+
+def validation_examples(run: Run, data: TaskData) -> Sequence[Any]:
+    """Return the examples that trainings are validated on."""
+    return drawn(data.valid, run.config.training.valid_examples)
+
+
+def drawn(examples: Sequence[Any], count: int | None) -> Sequence[Any]:
+    """Draw so many examples, the same in every run: the first ones of a file may be alike."""
+    if count is None or count >= len(examples):
+        return examples
+    rows = np.sort(np.random.default_rng(DRAW_SEED).permutation(len(examples))[:count])
+    return [examples[row] for row in rows]
 
 
 def train_teacher(

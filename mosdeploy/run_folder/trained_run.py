@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import JsonValue
 
 from ..config import RunConfig
@@ -24,17 +23,12 @@ from .artifact import DIGEST, explain_difference, settings
 from .budget import current_budget, train_command, with_budget
 from .context import SILENT, Progress
 from .run import Run
-from .teacher import finished_teacher, training_examples
+from .teacher import drawn, finished_teacher, training_examples, validation_examples
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
     from ..search import Cost
     from ..supernet.supernet import Supernet
-
-VALID_SEED = 1
-"""Draws the validation examples of a search: a file's first ones may be alike, and easier than the
-rest.
-"""
 
 
 @dataclass(frozen=True)
@@ -121,12 +115,13 @@ class TrainedRun:
         self._check(path, self.card.tokenizer_sha256)
         return content
 
+    def training_validation_set(self) -> "Dataset":
+        """The examples that trainings are validated on."""
+        return self.tokenized(validation_examples(self.run, self.data))
+
     def validation_set(self, num_examples: int) -> "Dataset":
         """So many of the validation examples, drawn the same way in every run."""
-        valid = self.data.valid
-        rng = np.random.default_rng(VALID_SEED)
-        rows = np.sort(rng.permutation(len(valid))[:num_examples])
-        return self.tokenized([valid[row] for row in rows])
+        return self.tokenized(drawn(self.data.valid, num_examples))
 
     @cached_property
     def teacher(self) -> Teacher | None:

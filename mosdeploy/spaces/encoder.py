@@ -58,6 +58,10 @@ class EncoderWorkload(Workload):
     padding: Literal["removed", "kept"] = Field("removed", exclude_if=lambda x: x == "removed")
 
     @property
+    def one_example(self) -> Self:
+        return self.model_copy(update={"batch": 1})
+
+    @property
     def possible_precisions(self) -> tuple[Precision, ...]:
         return ("fp32",) if self.padding == "kept" else self.precisions
 

@@ -168,6 +168,11 @@ class Workload(Record):
         return self
 
     @property
+    def one_example(self) -> Self:
+        """The same for one example without a beam, as a training reads it."""
+        return self
+
+    @property
     def possible_precisions(self) -> tuple[Precision, ...]:
         """Precisions that may replace its own."""
         return self.precisions

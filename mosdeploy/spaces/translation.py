@@ -87,6 +87,10 @@ class TranslationWorkload(Workload):
     shortlist: int = Field(0, ge=0, le=MAX_SHORTLIST, exclude_if=lambda count: count == 0)
 
     @property
+    def one_example(self) -> Self:
+        return self.model_copy(update={"beam": 1, "shortlist": 0})
+
+    @property
     def is_exact(self) -> bool:
         """Whether every token is scored, in float."""
         return super().is_exact and not self.shortlist

@@ -10,7 +10,7 @@ from typing import Any
 from encoder_walking import examples
 from walking import PROTOCOL
 
-from mosdeploy.pipeline.settings import with_settings
+from mosdeploy.pipeline.init import with_settings
 
 SMALL = {
     "profile.budget": 10,

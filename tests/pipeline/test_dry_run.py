@@ -9,13 +9,13 @@ from walking import KeptProgress, edit, make_run_folder
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.encoder import EncoderRunConfig
-from mosdeploy.pipeline.dry_run import dry_run
-from mosdeploy.pipeline.train import TrainOptions
+from mosdeploy.pipeline.train import TrainOptions, dry_run
+from mosdeploy.pipeline.training import timing
+from mosdeploy.pipeline.training.timing import split_time
 from mosdeploy.recipes import list_recipes, read_recipe
 from mosdeploy.record import parse
 from mosdeploy.records import TrainingCost
-from mosdeploy.run_folder import budget
-from mosdeploy.run_folder.budget import split_steps, split_time
+from mosdeploy.run_folder.budget import split_steps
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.run_folder.summaries import StepTimes
@@ -38,7 +38,7 @@ def test_each_routing_is_tried_and_nothing_is_written(
         )
 
     monkeypatch.setattr(cost, "training_cost", made_up)
-    monkeypatch.setattr("mosdeploy.pipeline.dry_run.busy", lambda: "other programs run here")
+    monkeypatch.setattr("mosdeploy.pipeline.train.busy", lambda: "other programs run here")
     root = make_run_folder(tmp_path / "run")
     edit(root / "mosdeploy.toml", "[workload]", '[supernet]\nrouting = "layer"\n[workload]')
     before = sorted(root.rglob("*"))
@@ -55,7 +55,7 @@ def test_each_routing_is_tried_and_nothing_is_written(
     assert [note for _, note in progress.updates] == ["none", "layer", "neuron", ""]
     edit(root / "mosdeploy.toml", "steps = 12", "budget = 100")
     assert dry_run(Context(open_run(root))).steps == split_steps(100).supernet_steps
-    monkeypatch.setattr(budget, "step_times", lambda *_, **__: StepTimes(supernet_s=2, winner_s=1))
+    monkeypatch.setattr(timing, "time_steps", lambda *_, **__: StepTimes(supernet_s=2, winner_s=1))
     timed = dry_run(Context(open_run(root)), TrainOptions(time_s=600.0))
     assert timed.steps == split_time(600, 1, 2, 1).supernet_steps
     assert sorted(root.rglob("*")) == before

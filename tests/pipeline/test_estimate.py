@@ -8,10 +8,10 @@ from walking import edit, make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.family import DataSizes
-from mosdeploy.pipeline.estimate import START_S, WRITING_S, estimate_walk
+from mosdeploy.pipeline.estimate import START_S, WRITING_S, WalkCosts
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
-from mosdeploy.run_folder.summaries import StepTimes
+from mosdeploy.run_folder.summaries import StepTimes, WalkEstimate
 
 TIMES = StepTimes(supernet_s=3.0, winner_s=0.9)
 BOARD = DeviceProfile(
@@ -19,12 +19,18 @@ BOARD = DeviceProfile(
 )
 
 
+def estimated(
+    context: Context, times: StepTimes, device: DeviceProfile, sizes: DataSizes
+) -> WalkEstimate:
+    return WalkCosts(context, times, device, sizes).estimate()
+
+
 def test_a_translation_by_hand(tmp_path: Path) -> None:
     """12 steps, finetuning of 500, 12 subnets in two rounds with 5 references, 8 + 2 * 8 subnets on
     16 of the 36 pairs of a batch, 2 finalists, 8 examples for parity.
     """
     context = Context(open_run(make_run_folder(tmp_path)))
-    found = estimate_walk(context, TIMES, BOARD, DataSizes(400, 50, 30))
+    found = estimated(context, TIMES, BOARD, DataSizes(400, 50, 30))
     each_s = START_S + 0.5
     example_s = 0.3 / 36  # a third of a step of 256 // 7 pairs
     answer_s = 2 * context.config.workload.decode_steps * example_s
@@ -46,45 +52,8 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
             "report": WRITING_S,
         }
     )
-    assert found.fixed_s == pytest.approx(validations_s + curve_s)
-    assert found.training_s == pytest.approx(36 + 450 + found.fixed_s)
+    assert found.training_s == pytest.approx(36 + 450 + validations_s + curve_s)
     assert found.total_s == pytest.approx(sum(found.verbs.values()))
-
-
-@pytest.mark.parametrize(("step_s", "turn_s"), [(0.1, 0.7), (0.9, 5.0), (9.0, 18.0)])
-def test_steps_are_timed_where_winners_are_trained_for_a_time(
-    tmp_path: Path, step_s: float, turn_s: float
-) -> None:
-    """Five turns of either kind: seven steps, five seconds, or two steps that take longer."""
-    times = StepTimes(supernet_s=3.0, winner_s=step_s)
-    found = []
-    timed = "same_time = true\ninherited_share = "
-    finetune = ("steps = 24", f"steps = 24\n{timed}0.4", f"steps = 23\n{timed}0.4")
-    for i, text in enumerate((*finetune, f"steps = 24\n{timed}1.0")):
-        root = make_run_folder(tmp_path / str(i))
-        with (root / "mosdeploy.toml").open("a") as file:
-            file.write(f"\n[finetune]\n{text}\n")
-        context = Context(open_run(root))
-        found.append(estimate_walk(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
-    same, timed, short, inherited = found
-    assert timed["finetune"] - same["finetune"] == pytest.approx(10 * turn_s)
-    assert timed["search"] - same["search"] == pytest.approx(30 * turn_s)
-    # the supernet had more than half of its steps; all of the weights are inherited
-    assert short["search"] == inherited["search"] == pytest.approx(same["search"])
-    assert short["finetune"] - same["finetune"] == pytest.approx(10 * turn_s - step_s)
-
-
-def test_few_batches_of_a_step_are_tried(tmp_path: Path) -> None:
-    """Of eight, two."""
-    root = make_run_folder(tmp_path)
-    edit(root / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\ngrad_accum_steps = 8")
-    context = Context(open_run(root))
-    same = estimate_walk(context, TIMES, BOARD, DataSizes(400, 50, 30)).verbs
-    with (root / "mosdeploy.toml").open("a") as file:
-        file.write("\n[finetune]\nsame_time = true\n")
-    timed = estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30)).verbs
-    trial_s = 10 * 7 * 0.9 / 4
-    assert timed["finetune"] - same["finetune"] == pytest.approx(trial_s)
 
 
 def test_steps_of_more_batches_make_no_forward_pass_longer(tmp_path: Path) -> None:
@@ -96,7 +65,7 @@ def test_steps_of_more_batches_make_no_forward_pass_longer(tmp_path: Path) -> No
         edit(root / "mosdeploy.toml", "\nsteps = 12", batches)
         times = StepTimes(supernet_s=3.0 * number, winner_s=0.9 * number)
         context = Context(open_run(root))
-        found.append(estimate_walk(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
+        found.append(estimated(context, times, BOARD, DataSizes(400, 50, 30)).verbs)
     one, eight = found
     for verb in ("search", "evaluate"):
         assert eight[verb] == pytest.approx(one[verb])
@@ -105,7 +74,7 @@ def test_steps_of_more_batches_make_no_forward_pass_longer(tmp_path: Path) -> No
 def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
     make_run_folder(tmp_path)
     edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
-    found = estimate_walk(Context(open_run(tmp_path)), TIMES, BOARD, DataSizes(400, 50, 30))
+    found = estimated(Context(open_run(tmp_path)), TIMES, BOARD, DataSizes(400, 50, 30))
     assert found.steps == {"teacher": 0, "supernet": 7, "winner": 93}
 
 
@@ -116,7 +85,7 @@ def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> Non
         root = make_run_folder(tmp_path / str(number))
         budget = f"\nsteps = 12\nbudget = 100\nnum_winners = {number}"
         edit(root / "mosdeploy.toml", "\nsteps = 12", budget)
-        found.append(estimate_walk(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 50, 30)))
+        found.append(estimated(Context(open_run(root)), TIMES, BOARD, DataSizes(400, 0, 30)))
     one, four = found
     assert four.steps == {"teacher": 0, "supernet": 38, "winner": 15}
     for verb in ("search", "evaluate", "export", "deploy", "report"):
@@ -128,12 +97,26 @@ def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> Non
 
 def test_an_encoder_has_a_teacher_and_two_starts(tmp_path: Path) -> None:
     context = Context(open_run(make_encoder_folder(tmp_path / "run", "classification")))
-    found = estimate_walk(context, TIMES, BOARD, DataSizes(0, 0, 0))
+    found = estimated(context, TIMES, BOARD, DataSizes(0, 0, 0))
     assert found.steps == {"teacher": 40, "supernet": 12, "winner": 6}
     assert found.verbs["finetune"] == pytest.approx(2 * 6 * 0.9)
     # the teacher is of the largest architecture, above the middling one that was timed
     assert found.verbs["train"] > 12 * 3.0 + 40 * 0.9
     # and gives its outputs for all examples
-    labelled = estimate_walk(context, TIMES, BOARD, DataSizes(1000, 0, 0))
+    labelled = estimated(context, TIMES, BOARD, DataSizes(1000, 0, 0))
     assert labelled.verbs["train"] > found.verbs["train"]
     assert labelled.verbs["finetune"] == found.verbs["finetune"]
+
+
+def test_what_is_drawn_is_all_that_is_read(tmp_path: Path) -> None:
+    root = make_encoder_folder(tmp_path / "run", "classification")
+    edit(
+        root / "mosdeploy.toml", "[training]", "[training]\ntrain_examples = 50\nvalid_examples = 9"
+    )
+    few, many = (
+        WalkCosts(Context(open_run(root)), TIMES, BOARD, sizes)
+        for sizes in (DataSizes(50, 9, 0), DataSizes(5000, 900, 0))
+    )
+    assert few.estimate() == many.estimate()
+    # an epoch of 12 steps, each of two extremes and a random architecture
+    assert few.num_read >= 12 * 3 * few.batch_examples

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.settings import with_settings
+from mosdeploy.pipeline.init import with_settings
 
 TEXT = """# a run file
 

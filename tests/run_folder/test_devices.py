@@ -11,8 +11,7 @@ from watching import other_agent
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import ConfigError, ConnectionLostError, DeviceBusyError
-from mosdeploy.pipeline.dry_run import dry_run
-from mosdeploy.pipeline.train import train
+from mosdeploy.pipeline.train import dry_run, train
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import (
     check_device,

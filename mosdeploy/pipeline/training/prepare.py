@@ -4,7 +4,7 @@ from ...family import TaskData, Tokenizer
 from ...records import DataCard
 from ...run_folder.context import Context
 from ...run_folder.run import Run
-from ...run_folder.teacher import is_taught, train_teacher, training_examples
+from ...run_folder.teacher import is_taught, train_teacher, training_examples, validation_examples
 from ...storage import atomic_copy, readable_record, sha256_file, write_record
 from ...workspace import Workspace
 from .token_files import training_progress, write_tokens
@@ -18,13 +18,14 @@ def prepare(context: Context, data: TaskData, old: Workspace) -> None:
     # at once: only the card tells that a tokenizer is of this data
     write_record(files.data_card_path, data_card(context.run, data, 0))
     examples = training_examples(context.run, data, context.progress)
+    valid = validation_examples(context.run, data)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)
-    valid_set = context.family.tokenize(tokenizer, data.valid, config)
+    valid_set = context.family.tokenize(tokenizer, valid, config)
     card = data_card(context.run, data, len(examples) - len(train_set))
     write_record(files.data_card_path, card)
     dropped = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
-    num_unread = len(data.valid) - len(valid_set)
+    num_unread = len(valid) - len(valid_set)
     context.progress.say(
         f"data: {len(train_set)} training, {len(valid_set)} validation, {len(data.test)} test "
         f"examples; dropped: {dropped}"
@@ -41,7 +42,7 @@ def prepare(context: Context, data: TaskData, old: Workspace) -> None:
     teacher = train_teacher(context.run, data.sha256, train_set, valid_set, show, context.progress)
     if teacher is not None:
         train_set = teacher.label(train_set, examples)
-        valid_set = teacher.label(valid_set, data.valid)
+        valid_set = teacher.label(valid_set, valid)
     write_tokens(files.supernet_dir, train_set, valid_set)
 
 
@@ -53,7 +54,8 @@ def restore_teacher(context: Context, data: TaskData) -> None:
     tokenizer = context.family.load_tokenizer(context.files.tokenizer_path)
     examples = training_examples(context.run, data, context.progress)
     train, valid = (
-        context.family.tokenize(tokenizer, part, context.config) for part in (examples, data.valid)
+        context.family.tokenize(tokenizer, part, context.config)
+        for part in (examples, validation_examples(context.run, data))
     )
     show = training_progress("teacher", context.progress)
     train_teacher(context.run, data.sha256, train, valid, show, context.progress)

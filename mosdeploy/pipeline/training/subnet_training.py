@@ -151,7 +151,7 @@ class SubnetTraining:
         from ...training.validation import validation_loss
 
         state = self.state
-        data = state.data  # refuses a changed run file, before anything is begun
+        state.data  # noqa: B018  refuses a changed run file, before anything is begun
         if (told := self._told_tried(progress)) is not None:
             return told
         making: Making = held.enter_context(self.artifact.make(self.command, self.settings))
@@ -160,7 +160,7 @@ class SubnetTraining:
             progress.say("already trained from the same weights in the same way")
             return start.model_dump_json()
         train_set = state.tokenized(state.training_examples)
-        valid_set = state.tokenized(data.valid)
+        valid_set = state.training_validation_set()
         write_tokens(making.folder, train_set, valid_set)
         loss = validation_loss(self.source(), ordered_batches(valid_set))
         share = self.inherited_share

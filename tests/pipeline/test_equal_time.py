@@ -1,4 +1,4 @@
-"""Searches that weigh how long the training steps of a subnet take."""
+"""Subnets that are trained for the same time: their steps, and searches that weigh these."""
 
 import dataclasses
 import json
@@ -10,32 +10,59 @@ import pytest
 from command_line import mosdeploy
 from walking import KeptProgress, edit, lines_of, opened
 
-from mosdeploy.errors import InfeasibleError
-from mosdeploy.pipeline import same_time
-from mosdeploy.pipeline import step_time as module
-from mosdeploy.pipeline.step_time import StepTimePenalty, step_time_penalty
+from mosdeploy.config import load_recipe
+from mosdeploy.families import load_family
+from mosdeploy.pipeline.equal_time import (
+    LEAST,
+    MOST,
+    OPTIMIZER_MACS,
+    StepTimePenalty,
+    step_time_penalty,
+    step_work,
+    steps_for,
+)
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.spaces.genes import ArchConfig
-
-
-def step_s(state: TrainedRun, arch: ArchConfig) -> float:
-    """A step takes this long on a made-up machine: 1 s, 2 s a layer, 1 s for 10,000 parameters."""
-    return 1 + 2 * sum(state.spec.space.depths(arch)) + state.spec.num_parameters(arch) / 1e4
 
 
 @pytest.fixture
-def timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run folder whose [finetune] is for a time, on that machine."""
+def timed(folder: Path) -> Path:
+    """A run folder whose [finetune] is for a time."""
     path = folder / "mosdeploy.toml"
     finetune = "steps = 24\nsame_time = true\ninherited_share = 0.4\n"
     path.write_text(f"{path.read_text()}\n[finetune]\n{finetune}")
-
-    def turn(state: TrainedRun, other: ArchConfig, arch: ArchConfig) -> float:
-        return step_s(state, other) / step_s(state, arch)
-
-    monkeypatch.setattr(same_time, "_turn", turn)
     return folder
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "minilm-l6"])
+def test_the_work_of_a_step_by_hand(recipe: str) -> None:
+    """Three passes of each example, and an update of each parameter; a beam is no part of it."""
+    config = load_recipe(recipe)
+    family = load_family(config.family)
+    spec = config.spec
+    arch = spec.space.smallest
+    num_examples = len(family.made_up_dataset(config)) * config.training.grad_accum_steps
+    expected = 3 * num_examples * spec.num_macs(arch) + OPTIMIZER_MACS * spec.num_parameters(arch)
+    assert step_work(config, family)(arch) == expected
+    changes = {"beam": 4} if recipe == "tiny" else {"batch": 8}
+    more = config.model_copy(update={"workload": config.workload.changed(changes)})
+    assert step_work(more, family)(arch) == expected
+
+
+def test_a_smaller_subnet_has_more_steps_within_bounds(timed: Path) -> None:
+    state = trained_run(open_run(timed))
+    progress = KeptProgress()
+    reference = state.spec.reference_arch()
+    assert steps_for(state, reference, progress) == 24
+    steps = [steps_for(state, state.arch(x), progress) for x in ("smallest", "largest")]
+    assert LEAST * 24 <= steps[1] < 24 < steps[0] <= MOST * 24
+    assert any("stand for 24 of the reference" in line for line in progress.messages)
+    edit(timed / "mosdeploy.toml", "same_time = true", "same_time = false")
+    state = trained_run(open_run(timed))
+    assert steps_for(state, state.arch("smallest"), progress) == 24
+    # the largest may be a teacher, which has its steps whatever they take
+    edit(timed / "mosdeploy.toml", "same_time = false", "same_time = true")
+    assert opened(timed).finetune("largest").steps == 24
 
 
 def loss_at(folder: Path, losses: dict[int, float]) -> None:
@@ -63,33 +90,19 @@ def test_a_step_is_worth_what_the_last_half_of_them_was(timed: Path) -> None:
     assert of is not None
     assert of.loss_per_log_step == pytest.approx(0.5 / math.log(2))
     assert "a tenth longer counts as a loss higher by 0.069" in progress.messages[-1]
-    reference_s = step_s(state, state.spec.reference_arch())
+    work = step_work(state.config, state.family)
+    reference = work(state.spec.reference_arch())
     rng = np.random.default_rng(5)
     for _ in range(20):
         arch = state.spec.space.sample(rng)
-        assert of(arch) == pytest.approx(
-            of.loss_per_log_step * math.log(step_s(state, arch) / reference_s), abs=1e-6
-        )
+        expected = of.loss_per_log_step * math.log(work(arch) / reference)
+        assert of(arch) == pytest.approx(expected, abs=1e-6)
 
 
 def stepped(of: StepTimePenalty, relative: float, most_steps: float = 1e6) -> float:
     """What is added where a step takes so many times as long as one of the reference."""
-    same = dataclasses.replace(of, most_steps=most_steps, timed=lambda: lambda _: relative)
-    return same(of.step_time.spec.space.smallest)
-
-
-def test_each_architecture_is_timed_once(timed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the smallest is the widest for its size, as in a space of one shape."""
-    state, of = found(timed)
-    assert of is not None
-    smallest = state.spec.space.smallest
-    monkeypatch.setattr(type(state.spec.space), "sample", lambda *_: smallest)
-    asked = []
-    monkeypatch.setattr(
-        module, "step_ratios", lambda _, archs, __: asked.extend(archs) or [1.0] * len(archs)
-    )
-    assert of.step_time(smallest) > 0
-    assert sorted(x.key for x in asked) == sorted({x.key for x in asked})
+    same = dataclasses.replace(of, most_steps=most_steps, step_time=lambda _: relative)
+    return same(load_recipe("tiny").space.smallest)
 
 
 def test_steps_that_no_winner_has_are_worth_nothing(timed: Path) -> None:
@@ -98,8 +111,8 @@ def test_steps_that_no_winner_has_are_worth_nothing(timed: Path) -> None:
     assert of is not None
     worth = of.loss_per_log_step
     assert stepped(of, 0.5) == pytest.approx(-worth * math.log(2))
-    assert stepped(of, 0.1) == pytest.approx(-worth * math.log(same_time.MOST))
-    assert stepped(of, 9.0) == pytest.approx(-worth * math.log(same_time.LEAST))
+    assert stepped(of, 0.1) == pytest.approx(-worth * math.log(MOST))
+    assert stepped(of, 9.0) == pytest.approx(-worth * math.log(LEAST))
     # 48 steps of which 30 count, and 12 beside 20
     assert stepped(of, 0.5, most_steps=30) == pytest.approx(-worth * math.log(30 / 24))
     assert stepped(of, 2.0, most_steps=20) == pytest.approx(worth * math.log(20 / 12))
@@ -111,12 +124,6 @@ def test_many_reads_of_the_data_are_worth_nothing(timed: Path) -> None:
     assert of is not None
     edit(timed / "mosdeploy.toml", "steps = 24", f"steps = {math.ceil(of.most_steps / 0.5)}")
     assert found(timed)[1] is None
-
-
-def test_limits_that_nothing_keeps_are_told_before_steps_are_timed(timed: Path) -> None:
-    with pytest.raises(InfeasibleError):
-        opened(timed).search("0.0001ms")
-    assert not (timed / "search" / "step-ratios").exists()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +189,5 @@ def test_a_search_takes_what_trains_fast(timed: Path) -> None:
     assert time is not None
     assert time < 0
     assert result.winner.loss - time == pytest.approx(inherited[-1])
-    # what was timed is known to the next process
     shown = mosdeploy("search", "--max-latency", "10s", "--no-verify", cwd=timed)
     assert f" with {time:+.4f} for the time of its training steps" in shown.stdout
