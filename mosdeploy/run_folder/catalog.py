@@ -291,9 +291,12 @@ class Catalog:
             return None
         dataset = _load_dataset(path)
         check_current(self.context.run, dataset)
+        detail = _describe_dataset(dataset)
         if noise := noise_problem(dataset):
-            raise StaleInputError(f"TOO NOISY: {noise}")
-        return Made({}, _describe_dataset(dataset))
+            # told, but not in the way: a device may always be so
+            command = profile_command(dataset, "--renew")
+            detail += f"; TOO NOISY: {noise}; `{command}` measures again"
+        return Made({}, detail)
 
     def _profile_command(self, device: str, path: Path) -> str:
         command = f"mosdeploy profile --device {device}"
@@ -302,7 +305,6 @@ class Catalog:
                 dataset = _load_dataset(path)
                 command = profile_command(dataset)
                 check_current(self.context.run, dataset)
-                return f"{command} --renew" if noise_problem(dataset) else command
         except OtherConditionsError:
             return f"{command} --renew"
         except MosdeployError:  # a damaged file is named by the state
@@ -420,8 +422,9 @@ class Catalog:
 
     def _middle_limit(self, device: str | None) -> str:
         """The option of a limit between the fastest and the slowest subnet."""
-        if device is not None and (middle_ms := self._middle_ms(device)) is not None:
-            return f"--max-latency {plain(middle_ms)}ms"
+        if device is not None and self._has_predictor(device):
+            if (middle_ms := self._middle_ms(device)) is not None:
+                return f"--max-latency {plain(middle_ms)}ms"
         spec = self.context.spec
         space = self.context.config.space
         middle = sum(spec.num_parameters(x) for x in (space.smallest, space.largest)) // 2
