@@ -423,7 +423,8 @@ class Catalog:
     def _middle_limit(self, device: str | None) -> str:
         """The option of a limit between the fastest and the slowest subnet."""
         if device is not None and self._has_predictor(device):
-            if (middle_ms := self._middle_ms(device)) is not None:
+            middle_ms = self._middle_ms(device)
+            if middle_ms is not None:
                 return f"--max-latency {plain(middle_ms)}ms"
         spec = self.context.spec
         space = self.context.config.space
