@@ -10,8 +10,6 @@ from benchmark_scripts import benchmark_module
 from encoder_walking import examples, make_encoder_folder
 from walking import opened
 
-from mosdeploy.errors import ConfigError
-
 
 @pytest.fixture(scope="module")
 def glue() -> Iterator[Any]:
@@ -41,22 +39,6 @@ def test_a_pair_behind_a_byte_order_mark(glue: Any, tmp_path: Path) -> None:
     assert converted(glue, tmp_path, "mrpc", content) == expected
 
 
-def test_lines_that_are_cut_short_are_left_out_and_counted(
-    glue: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
-    rows = converted(glue, tmp_path, "qqp", f"{header}1\t2\t3\tWhy?\n4\t5\t6\tHow?\tWho?\t0\n")
-    assert rows == [{"text": "How?", "text_pair": "Who?", "label": "0"}]
-    assert "1 of 2 lines are cut short" in capsys.readouterr().out
-
-
-def test_a_file_that_is_missing_or_another(glue: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"other\.tsv cannot be read"):
-        glue.convert(tmp_path / "other.tsv", tmp_path / "x.jsonl", glue.TASKS["rte"])
-    with pytest.raises(ConfigError, match="no column 'sentence1'; the columns are"):
-        converted(glue, tmp_path, "rte", "index\tsentence2\tlabel\n")
-
-
 def test_the_table_takes_the_mean_of_both_metrics_of_a_task(glue: Any) -> None:
     found = {
         "cola": {"MCC": 50.0, "parameters": 11.0},
@@ -65,13 +47,6 @@ def test_the_table_takes_the_mean_of_both_metrics_of_a_task(glue: Any) -> None:
     head, _, line = glue.table({"winner": found}, ["cola", "mrpc"]).splitlines()
     assert "| CoLA (MCC) | MRPC (F1, accuracy) | average |" in head
     assert line == "| winner | 11.0 | 50.0 | 90.0/80.0 | 67.5 |"
-
-
-def test_published_rows_say_over_how_many_tasks_they_are(glue: Any) -> None:
-    lines = glue.published_table().splitlines()
-    assert lines[0] == "| published | parameters, M | MNLI | average | over tasks |"
-    assert "| AutoDistil | 26.8 | 82.8 | 79.6 | 7 |" in lines
-    assert "| NAS-BERT | 5.0 | - | 72.7 | 8 |" in lines
 
 
 def write_glue(folder: Path) -> None:

@@ -215,13 +215,6 @@ def test_activations_by_hand() -> None:
     assert held(vector, batch=2, padding="kept") == kept
 
 
-def test_padding_that_is_removed_leaves_fingerprints_alone() -> None:
-    assert "padding" not in EncoderWorkload().model_dump(mode="json")
-    kept = EncoderWorkload(padding="kept")
-    assert kept.model_dump(mode="json")["padding"] == "kept"
-    assert kept.possible_precisions == ("fp32",)
-
-
 @pytest.mark.parametrize("kind", ["free", "ratio", "bottlenecks"])
 @pytest.mark.parametrize("head", ["pooled", "vector", "cls-vector"])
 def test_features_add_up_to_the_macs_of_the_layers(head: str, kind: str) -> None:
@@ -246,26 +239,11 @@ def test_features_add_up_to_the_macs_of_the_layers(head: str, kind: str) -> None
     assert (features >= 0).all()
 
 
-def test_the_stage_declares_what_the_graph_takes() -> None:
-    (stage,) = SPACE.timing_stages(50, EncoderWorkload(input_len=7, batch=3))
-    assert [x.name for x in stage.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
-    assert {x.shape for x in stage.inputs} == {(3, 7)}
-    without = SPACE.model_copy(update={"num_types": 0})
-    assert len(without.timing_stages(50, EncoderWorkload())[0].inputs) == 2
-
-
 @pytest.mark.parametrize(("head", "num_outputs"), [("pooled", 0), ("vector", 2), ("tokens", 0)])
 def test_a_head_without_its_outputs_is_refused(head: str, num_outputs: int) -> None:
     data = {**SPACE.model_dump(mode="json"), "head": head, "num_outputs": num_outputs}
     with pytest.raises(ConfigError, match=f"head '{head}'"):
         parse(EncoderSpace, data, "space")
-
-
-def test_uniform_members_are_the_starters() -> None:
-    starters = SPACE.starters()
-    assert len(set(starters)) == len(starters) == 12
-    for arch in starters:
-        UNIFORM.check(arch)
 
 
 def test_activations_of_bottlenecks_and_wide_ffns_by_hand() -> None:

@@ -10,10 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
+from mosdeploy.config import load_recipe
 from mosdeploy.errors import ArchError, ConfigError
 from mosdeploy.record import Record, parse
 from mosdeploy.spaces import ArchConfig, SearchSpace
-from mosdeploy.spaces.genes import MAX_LAYERS, MAX_WIDTH, Choices, Depths, Gene
+from mosdeploy.spaces.genes import (
+    MAX_LAYERS,
+    MAX_WIDTH,
+    Choices,
+    Depths,
+    Gene,
+    all_depths,
+    depth_genes,
+    largest_of_depths,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40)
@@ -226,3 +236,18 @@ def test_choices_are_sorted_positive_and_different():
             choices.validate_python(wrong)
     with pytest.raises(ValidationError):
         TypeAdapter(Depths).validate_python((MAX_LAYERS + 1,))
+
+
+def test_only_the_depth_differs_from_the_largest() -> None:
+    space = load_recipe("minilm-l6").space
+    archs = [largest_of_depths(space, depths) for depths in all_depths(space)]
+    assert archs[-1] == space.largest
+    assert [len(arch.layers) for arch in archs] == [1, 2, 3, 4, 5, 6]
+    assert {layer for arch in archs for layer in arch.layers} == set(space.largest.layers)
+
+
+def test_each_stack_has_depths_of_its_own() -> None:
+    space = load_recipe("tiny").space
+    found = [space.depths(largest_of_depths(space, depths)) for depths in all_depths(space)]
+    assert found == [(i, j) for i in (1, 2, 3) for j in (1, 2, 3)]
+    assert [gene.stack for gene in depth_genes(space)] == ["encoder_layers", "decoder_layers"]

@@ -202,15 +202,6 @@ def assert_same_answers(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint)
     torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_pooler_is_the_dense_layer_of_a_classifier(tmp_path: Path) -> None:
-    theirs = saved(tmp_path, "bert")
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    weights = checkpoint.weights("pooled")
-    assert torch.equal(weights["head.dense.weight"], theirs.pooler.dense.weight)
-    assert "head.out.weight" not in weights
-    assert not any(name.startswith("head") for name in checkpoint.weights("tokens"))
-
-
 @pytest.mark.parametrize("kind", ["distilbert", "electra"])
 def test_a_classifier_that_computes_otherwise_is_left_out(kind: str, tmp_path: Path) -> None:
     saved(tmp_path, kind, "ForSequenceClassification")
@@ -249,14 +240,6 @@ def test_older_names_and_half_precision_are_read(tmp_path: Path) -> None:
     torch.testing.assert_close(body, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_roberta_counts_its_positions_behind_the_padding(tmp_path: Path) -> None:
-    theirs = saved(tmp_path, "roberta")
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    table = theirs.embeddings.position_embeddings.weight
-    assert checkpoint.constants["max_positions"] == 10
-    assert torch.equal(checkpoint.body["positions.weight"], table[2:])
-
-
 def test_a_run_file_that_does_not_fit_is_told_each_value(tmp_path: Path) -> None:
     saved(tmp_path, "electra")
     checkpoint = load_checkpoint(str(tmp_path), Path())
@@ -272,14 +255,6 @@ def test_a_run_file_that_does_not_fit_is_told_each_value(tmp_path: Path) -> None
         "space.table_dim is None: write 10; "
         "checkpoint.vocab_size is 29: write 30"
     )
-
-
-def test_a_table_width_too_many_is_to_be_left_out(tmp_path: Path) -> None:
-    saved(tmp_path, "bert")
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    space = space_of(checkpoint, "vector").model_copy(update={"table_dim": 8})
-    with pytest.raises(ConfigError, match=r"space\.table_dim is 8: leave it out$"):
-        check_fits(checkpoint, space, 30)
 
 
 def change_config(**changes: Any) -> Callable[[Path], None]:
@@ -318,27 +293,15 @@ def drop_weight(folder: Path) -> None:
     [
         (shutil.rmtree, "no such folder"),
         (lambda x: (x / "tokenizer.json").unlink(), "is no checkpoint: it lacks tokenizer.json"),
-        (lambda x: (x / "config.json").write_text("{"), "config.json: not valid JSON"),
         (lambda x: (x / "config.json").write_text("[]"), "model_type None is not supported"),
         (change_config(model_type="mpnet"), "'mpnet' is not supported; supported: .*'electra'"),
         (change_config(is_decoder=True), "only encoders with absolute positions"),
         (change_config(position_embedding_type="relative_key"), "only encoders with absolute"),
         (change_config(hidden_act="silu"), r"json: 'hidden_act': .*'gelu_new'.* got 'silu'"),
-        (change_config(hidden_act=["gelu"]), r"'hidden_act': .*'gelu_new'.* got \['gelu'\]"),
-        (change_config(layer_norm_eps="abc"), "'layer_norm_eps': .* valid number, got 'abc'"),
-        (change_config(layer_norm_eps=0), "'layer_norm_eps': .* greater than 0, got 0"),
-        (change_config(architectures=[None]), r"'architectures.0': .* valid string, got None"),
-        (change_config(architectures=5), "'architectures': .* got 5"),
-        (change_config(pad_token_id="0"), "'pad_token_id': .* valid integer, got '0'"),
         (change_config(type_vocab_size=3), "'type_vocab_size': .* equal to 2, got 3"),
-        (change_config(id2label=["a"]), r"'id2label': .* got \['a'\]"),
-        (change_config(id2label={"a": "0"}), r"'id2label.a.*': .* valid integer, .* got 'a'"),
-        (change_config(num_attention_heads=0), "'num_attention_heads': .* equal to 1, got 0"),
         (change_config(hidden_size=None), "config.json: missing key 'hidden_size'"),
         (change_config(num_attention_heads=3), "the heads must divide the size"),
-        (change_config(vocab_size="many"), "'vocab_size': .* valid integer, got 'many'"),
         (change_config(num_hidden_layers=3), r"lacks the weights of layers\.2"),
-        (change_config(max_position_embeddings=3), "max_positions"),
         (
             change_config(intermediate_size=25),
             r"layers\.0\.fc1\.weight is \[24, 16\], but config.json says \[25, 16\]",
@@ -350,7 +313,6 @@ def drop_weight(folder: Path) -> None:
         (spoil_weight, r"tensors: encoder\.layer\.1\.output\.dense\.bias holds NaN or infinity"),
         (point, "pointer of Git LFS, run `git lfs pull` in"),
         (keep_as("pytorch_model.bin"), "has its weights in pytorch_model.bin, .*save_pretrained"),
-        (keep_as("model.safetensors.index.json"), "weights in model.safetensors.index.json, not"),
         (drop_weight, r"lacks the weights of layers\.1\.fc2\.bias"),
         (lambda x: (x / "model.safetensors").write_bytes(b"12345678"), "not a safetensors file"),
     ],
@@ -362,15 +324,6 @@ def test_bad_checkpoints_are_refused(
     spoil(tmp_path / "checkpoint")
     with pytest.raises(ConfigError, match=message):
         load_checkpoint("checkpoint", tmp_path)
-
-
-def test_a_distilberts_config_is_told_in_its_own_keys(tmp_path: Path) -> None:
-    saved(tmp_path, "distilbert")
-    change_config(dim="16", n_layers=0)(tmp_path)
-    with pytest.raises(ConfigError) as caught:
-        load_checkpoint(str(tmp_path), Path())
-    for message in ("'dim': Input should be a valid integer, got '16'", "'n_layers': Input should"):
-        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
@@ -413,13 +366,3 @@ def test_quantised_weights_are_refused(name: str, dtype: torch.dtype) -> None:
     )
     with pytest.raises(ConfigError, match=message):
         rename_weights("bert", CLASSES, tensors, Path("model.safetensors"))
-
-
-def test_whole_numbers_that_are_no_weights_are_left_out() -> None:
-    tensors = {
-        "bert.embeddings.position_ids": torch.arange(2),
-        "classifier.weight": torch.ones(2, 2, dtype=torch.bfloat16),
-    }
-    body, heads = rename_weights("bert", CLASSES, tensors, Path("model.safetensors"))
-    assert body == {}
-    assert heads["pooled"]["head.out.weight"].dtype == torch.float32

@@ -129,31 +129,6 @@ def test_tags_stand_at_the_first_piece_of_each_word(tokenizer: EncoderTokenizer)
     assert cut.tags[0].tolist() == [no, 0, 1, no]
 
 
-def test_long_texts_are_cut_and_none_is_left_out(tokenizer: EncoderTokenizer) -> None:
-    examples = [Example(text, label=0) for text in sentences(10)]
-    dataset = tokenize(tokenizer, examples, config_of("classification", max_tokens=6))
-    assert len(dataset) == 10
-    assert dataset.lengths.tolist() == [6] * 10
-    assert all(row[-1] == tokenizer.special.sep for row in map(dataset.ids.__getitem__, range(10)))
-
-
-def test_an_epoch_hides_other_pieces(tokenizer: EncoderTokenizer) -> None:
-    examples = [Example(text) for text in sentences(40)]
-    dataset = tokenize(tokenizer, examples, config_of("masked-lm"))
-    batches = Batches(dataset, 128, seed=1)
-
-    def epoch(number: int) -> list[list[list[int]]]:
-        steps = range(number * len(batches), (number + 1) * len(batches))
-        return [batches[step].input_ids.tolist() for step in steps]
-
-    first = epoch(0)
-    assert epoch(0) == first
-    rows = {tuple(row) for batch in first for row in batch}
-    others = {tuple(row) for batch in epoch(1) for row in batch}
-    assert len(rows & others) < 20
-    assert tokenizer.special.mask in {i for row in rows for i in row}
-
-
 def test_outputs_of_a_teacher_go_with_their_rows(tokenizer: EncoderTokenizer) -> None:
     plain = tokenize(tokenizer, examples_of("tagging", 12), config_of("tagging"))
     outputs = teacher_outputs(plain)
@@ -168,18 +143,6 @@ def test_outputs_of_a_teacher_go_with_their_rows(tokenizer: EncoderTokenizer) ->
     assert taught.teacher.numpy() == pytest.approx(
         np.stack(teacher_outputs(vectors))[[5, 2]], abs=1e-6
     )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_outputs_that_do_not_fit_are_refused(tokenizer: EncoderTokenizer, kind: TaskKind) -> None:
-    dataset = tokenize(tokenizer, examples_of(kind, 4), config_of(kind))
-    outputs = teacher_outputs(dataset)
-    wrong = [outputs[:-1]]
-    if kind == "tagging":
-        wrong.append([outputs[0][:-1], *outputs[1:]])
-    for given in wrong:
-        with pytest.raises(ValueError, match=r"outputs of a teacher do not fit 4 texts"):
-            dataset.with_teacher(given)
 
 
 @pytest.mark.parametrize("input_len", [32, 30])  # which is padded to 32
@@ -242,18 +205,6 @@ def test_hidden_pieces_count_for_their_texts() -> None:
     assert batch.losses(logits).tolist() == pytest.approx([nats[0] + nats[1], nats[2]])
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])
-def test_labels_and_teacher_share_the_loss(kind: TaskKind) -> None:
-    batch, logits = random_case(kind)
-
-    def loss(weight: float) -> float:
-        objective = replace(batch.objective, label_weight=weight)
-        return batch.__class__(**{**vars(batch), "objective": objective}).loss(logits).item()
-
-    assert loss(0.3) == pytest.approx(0.3 * loss(1.0) + 0.7 * loss(0.0))
-    assert loss(1.0) == pytest.approx(replace(batch, teacher=None).loss(logits).item())
-
-
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])
 def test_a_student_like_its_teacher_has_no_loss(kind: TaskKind) -> None:
     batch, logits = random_case(kind)
@@ -285,17 +236,6 @@ def test_regression_by_hand() -> None:
     )
     losses = batch.losses(torch.tensor([[3.0], [2.0]]))
     assert losses.tolist() == [0.5 * 4 + 0.5 * 9, 0.5 * 0 + 0.5 * 4]
-
-
-def test_tags_are_judged_where_there_are_labels() -> None:
-    batch, logits = random_case("tagging")
-    assert batch.labels is not None and batch.teacher is not None
-    changed = logits.clone()
-    changed[batch.labels == NO_TARGET] += torch.randn(3, 4)
-    assert batch.loss(changed).item() == pytest.approx(batch.loss(logits).item())
-    even = torch.zeros(2, 3, 4)
-    alone = replace(batch, teacher=None)
-    assert alone.losses(even).tolist() == pytest.approx([2 * math.log(4), math.log(4)])
 
 
 def test_vectors_by_hand() -> None:
@@ -358,9 +298,3 @@ def test_shares_of_the_hidden_pieces() -> None:
 def test_numbers_of_hidden_pieces_by_hand() -> None:
     found = MASKING.num_hidden([0, 1, 3, 10, 12, 100])
     assert found.tolist() == [0, 1, 1, 2, 2, 15]
-
-
-def test_a_text_of_special_ids_hides_nothing() -> None:
-    ((shown, labels),) = MASKING.hide([np.array([2, 3], np.int32)], np.array([0]))
-    assert shown.tolist() == [2, 3]
-    assert (labels == NO_TARGET).all()

@@ -175,16 +175,6 @@ def test_outputs_come_in_the_order_of_the_task(
         torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
 
 
-def test_types_of_tags_may_have_spaces(tmp_path: Path) -> None:
-    names = dict(enumerate(["B-JOB TITLE", "I-JOB TITLE", "O"]))
-    given(tmp_path, "bert", "ForTokenClassification", id2label=names)
-    config = config_of(tmp_path, kind="tagging", labels=["JOB_TITLE"])
-    checkpoint = CheckpointConfig(path=str(tmp_path), vocab_size=96)
-    teacher = load_external_teacher(config.model_copy(update={"checkpoint": checkpoint}), Path())
-    rows = teacher.checkpoint.heads["tokens"]["head.out.bias"]
-    assert torch.equal(teacher.network.state_dict()["head.out.bias"], rows[[2, 0, 1]])
-
-
 def test_texts_are_cut_to_what_it_reads(tmp_path: Path) -> None:
     given(tmp_path, "bert", "ForSequenceClassification", max_position_embeddings=8)
     teacher = load_external_teacher(config_of(tmp_path), Path())

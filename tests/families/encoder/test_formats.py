@@ -1,5 +1,4 @@
 import dataclasses
-import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from encoder_bundles import (
 from encoders import answer_in_numpy, encoder_spec, random_weights, uneven_arch
 
 from mosdeploy.config.encoder import POOLED_HEADS, read_vector_modules
-from mosdeploy.errors import ExportError, MosdeployError
+from mosdeploy.errors import ExportError
 from mosdeploy.families.encoder.formats import write_hf, write_optimum
 from mosdeploy.family import FormatJob
-from mosdeploy.locks import locked
 from mosdeploy.spaces.encoder import VECTOR_HEADS, BertLayerConfig, EncoderArch
 from mosdeploy.storage import sha256_file
 
@@ -95,15 +93,6 @@ def test_transformers_answers_the_same(tmp_path: Path, kind: str, changed: dict)
     for row, mask, answer in zip(found, batch["attention_mask"], expected(job, TEXTS), strict=True):
         real = row[: int(mask.sum())] if row.ndim == 2 else row
         assert real == pytest.approx(answer, rel=1e-5, abs=1e-4)
-
-
-def test_labels_are_in_the_config(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    write_hf(make_job(tmp_path, "tagging"), tmp_path / "hf")
-    config = transformers.AutoConfig.from_pretrained(tmp_path / "hf")
-    assert config.id2label == {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    assert tokenizer.pad_token == "[PAD]" and tokenizer.model_max_length == MAX_INPUT_LEN
 
 
 @pytest.mark.parametrize("head", VECTOR_HEADS)
@@ -188,29 +177,7 @@ def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
     assert found == pytest.approx(np.stack(expected(job, TEXTS)), rel=1e-5, abs=1e-4)
 
 
-def test_vectors_are_none_of_optimums_outputs(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no class for the output of embedding"):
-        write_optimum(make_job(tmp_path, "embedding"), tmp_path / "optimum")
-
-
 # -- places ----------------------------------------------------------------------------------------
-
-
-def test_a_model_that_a_kill_left_aside_is_put_back_before_another_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = make_job(tmp_path, "classification")
-    folder = tmp_path / "model"
-    write_hf(job, folder)
-    folder.rename(tmp_path / ".aside-model")
-
-    def fails(*_: object) -> None:
-        raise OSError(errno.EIO, "the disk fails")
-
-    monkeypatch.setattr("mosdeploy.families.encoder.formats.save_file", fails)
-    with pytest.raises(MosdeployError, match="the disk fails"):
-        write_hf(job, folder)
-    assert (folder / "config.json").is_file()
 
 
 @pytest.mark.parametrize("write", [write_hf, write_optimum])
@@ -235,15 +202,3 @@ def test_a_folder_is_replaced_whole_and_nothing_else_is(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(ExportError, match="is no model of Hugging Face; move it away"):
         write_hf(job, tmp_path / "mine")
-
-
-def test_what_a_killed_export_left_of_a_folder_goes_with_the_next(tmp_path: Path) -> None:
-    job = make_job(tmp_path, "classification")
-    folder = tmp_path / "formats" / "model"
-    (folder.parent / ".model.killed" / "new").mkdir(parents=True)
-    (folder.parent / ".model-2.other").mkdir()
-    write_hf(job, folder)
-    assert {x.name for x in folder.parent.iterdir() if x.is_dir()} == {"model", ".model-2.other"}
-    busy = MosdeployError("held by the test")
-    with locked(folder, busy), pytest.raises(MosdeployError, match="another `mosdeploy export`"):
-        write_hf(job, folder)

@@ -2,19 +2,18 @@
 padding.
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from encoder_networks import HEADS, VOCAB_SIZE, shake, small_space, some_archs, texts
+from encoders import answer_in_numpy
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
-from mosdeploy.families.encoder.network import EncoderSubnet, mean_vector
-from mosdeploy.spaces.encoder import VECTOR_HEADS, EncoderArch, EncoderSpace, EncoderWorkload
+from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.spaces.encoder import EncoderArch, EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
 
 SPACES = [
@@ -35,69 +34,6 @@ def shaken(arch: EncoderArch, space: EncoderSpace) -> EncoderSubnet:
     return subnet.eval()
 
 
-class Reference:
-    """The answer to one text without padding, in float64."""
-
-    def __init__(self, subnet: EncoderSubnet, space: EncoderSpace) -> None:
-        self.arch = subnet.arch
-        self.space = space
-        self.weights = {name: x.double().numpy() for name, x in subnet.state_dict().items()}
-
-    def answer(self, ids: np.ndarray, types: np.ndarray) -> np.ndarray:
-        x = self.weights["embed.weight"][ids] + self.weights["positions.weight"][: len(ids)]
-        if self.space.num_types:
-            x = x + self.weights["types.weight"][types]
-        x = self.norm("embed_norm", x)
-        if self.space.table_dim:
-            x = self.linear("embed_project", x)
-        for i, layer in enumerate(self.arch.layers):
-            name = f"layers.{i}"
-            if layer.dim:
-                x = self.linear(f"{name}.narrow", x)
-            x = self.norm(f"{name}.self_attn_norm", x + self.attend(name, x, layer.heads))
-            hidden = self.activate(self.linear(f"{name}.fc1", x))
-            x = self.norm(f"{name}.ffn_norm", x + self.linear(f"{name}.fc2", hidden))
-            if layer.dim:
-                x = self.linear(f"{name}.widen", x)
-        return self.head(x)
-
-    def head(self, x: np.ndarray) -> np.ndarray:
-        if self.space.head == "pooled":
-            return self.linear("head.out", np.tanh(self.linear("head.dense", x[0])))
-        if self.space.head == "tokens":
-            return self.linear("head.out", x)
-        if self.space.head in VECTOR_HEADS:
-            vector = x.mean(0) if self.space.head == "vector" else x[0]
-            return vector / np.sqrt((vector**2).sum())
-        x = self.norm("head.norm", self.activate(self.linear("head.dense", x)))
-        return x @ self.weights["embed.weight"].T + self.weights["head.bias"]
-
-    def attend(self, name: str, x: np.ndarray, heads: int) -> np.ndarray:
-        q, k, v = (self.linear(f"{name}.self_attn.{kind}", x) for kind in "qkv")
-        width = q.shape[-1] // heads
-        mixed = []
-        for h in range(heads):
-            own = slice(h * width, (h + 1) * width)
-            scores = np.exp(q[:, own] @ k[:, own].T / math.sqrt(width))
-            mixed.append(scores / scores.sum(1, keepdims=True) @ v[:, own])
-        return self.linear(f"{name}.self_attn.out", np.concatenate(mixed, axis=1))
-
-    def activate(self, x: np.ndarray) -> np.ndarray:
-        if self.space.activation == "relu":
-            return np.maximum(x, 0)
-        if self.space.activation == "gelu_tanh":
-            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-        return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-
-    def linear(self, name: str, x: np.ndarray) -> np.ndarray:
-        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-
-    def norm(self, name: str, x: np.ndarray) -> np.ndarray:
-        centred = x - x.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + self.space.norm_epsilon)
-        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-
-
 @pytest.mark.parametrize("changes", SPACES, ids=str)
 def test_padded_texts_are_answered_as_the_reference_does(changes: dict[str, object]) -> None:
     space = small_space(**changes)
@@ -106,28 +42,16 @@ def test_padded_texts_are_answered_as_the_reference_does(changes: dict[str, obje
         types = torch.zeros_like(types)
     for arch in some_archs(space, 2):
         subnet = shaken(arch, space)
-        reference = Reference(subnet, space)
+        weights = {name: x.double().numpy() for name, x in subnet.state_dict().items()}
         with torch.no_grad():
             answers = subnet(ids, mask, types).numpy()
         for answer, text, kinds, real in zip(answers, ids, types, mask, strict=True):
             length = int(real.sum())
-            expected = reference.answer(text[:length].numpy(), kinds[:length].numpy())
+            alone = {"input_ids": text[None, :length], "token_type_ids": kinds[None, :length]}
+            alone = {name: part.numpy() for name, part in alone.items()}
+            expected = answer_in_numpy(space, arch, weights, alone)
             got = answer[:length] if space.head in ("tokens", "masked-lm") else answer
             np.testing.assert_allclose(got, expected, atol=2e-5, rtol=2e-5)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_a_batch_of_eight_is_eight_single_texts(head: str) -> None:
-    space = small_space(head=head)
-    ids, mask, types = texts((9, 1, 4, 4, 7, 2, 8, 3))
-    subnet = shaken(space.largest, space)
-    with torch.no_grad():
-        together = subnet(ids, mask, types)
-        for i, length in enumerate(mask.sum(1).tolist()):
-            row = slice(i, i + 1)
-            alone = subnet(ids[row, :length], mask[row, :length], types[row, :length])[0]
-            own = together[i, :length] if head in ("tokens", "masked-lm") else together[i]
-            torch.testing.assert_close(own, alone, atol=1e-5, rtol=1e-5)
 
 
 def test_only_hidden_pieces_are_guessed() -> None:
@@ -180,21 +104,6 @@ def test_a_narrower_network_drops_out_its_share() -> None:
     assert subnet.layers[0].self_attn.dropout == 0.2
     torch.manual_seed(0)
     assert not torch.equal(subnet(*texts()), subnet(*texts()))
-
-
-def test_mean_vector_by_hand() -> None:
-    x = torch.tensor([[[1.0, 0.0], [5.0, 8.0], [9.0, 9.0]]])
-    mean = mean_vector(x, torch.tensor([[1, 1, 0]]))  # (3, 4), of length 5
-    torch.testing.assert_close(mean, torch.tensor([[0.6, 0.8]]))
-
-
-def test_hidden_states_end_in_what_the_head_reads() -> None:
-    space = small_space(head="vector")
-    subnet = shaken(space.largest, space)
-    ids, mask, types = texts()
-    states = list(subnet.hidden_states(ids, mask, types))
-    assert [tuple(x.shape) for x in states] == [(3, 6, 12)] * 4
-    assert torch.equal(mean_vector(states[-1], mask), subnet(ids, mask, types))
 
 
 def test_first_logits_of_a_fresh_output_layer_are_small() -> None:

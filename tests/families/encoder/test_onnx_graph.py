@@ -14,8 +14,8 @@ from encoders import (
 from onnx import TensorProto, checker
 from onnx_parts import open_model
 
-from mosdeploy.errors import ArchError, ExportError
-from mosdeploy.export.candidate import build_candidate, bundle_bytes
+from mosdeploy.errors import ArchError
+from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.runtime.manifest import INDEPENDENT_ROWS
@@ -86,27 +86,6 @@ def test_a_padded_batch_answers_as_each_text_alone(kind: str, padding: str) -> N
             assert row == pytest.approx(expected, rel=1e-5, abs=5e-5)
 
 
-@pytest.mark.parametrize("kind", ["pooled", "tokens", "vector", "cls-vector"])
-def test_eight_texts_answer_as_eight_single_ones(kind: str) -> None:
-    space = SPACES[kind]
-    rows = random_ids((12, 3, 7, 1, 20, 5, 5, 19), seed=1)
-    together = run(space, space.largest, 0, batch_of(space, rows))
-    for i, ids in enumerate(rows):
-        (alone,) = run(space, space.largest, 0, batch_of(space, [ids]))
-        row = together[i, : len(ids)] if kind == "tokens" else together[i]
-        assert row == pytest.approx(alone, abs=1e-5)
-
-
-@pytest.mark.parametrize("padding", ["removed", "kept"])
-def test_what_stands_in_the_padding_changes_nothing(padding: str) -> None:
-    space = SPACES["pooled"]
-    rows = random_ids((3, 12))
-    batch = batch_of(space, rows)
-    other = {**batch, "input_ids": np.where(batch["attention_mask"] == 1, batch["input_ids"], 9)}
-    found = run(space, space.largest, 0, batch, padding=padding)
-    assert run(space, space.largest, 0, other, padding=padding) == pytest.approx(found, abs=1e-6)
-
-
 @pytest.mark.parametrize("kind", SPACES)
 def test_where_padding_is_kept_there_are_no_branches_and_loops(kind: str) -> None:
     space = SPACES[kind]
@@ -115,11 +94,6 @@ def test_where_padding_is_kept_there_are_no_branches_and_loops(kind: str) -> Non
     found = {(node.domain, node.op_type) for node in model.graph.node}
     assert {op for domain, op in found if domain} <= {"Gelu", "FastGelu"}
     assert not {op for _, op in found if op in ("If", "Loop") or "Sequence" in op}
-
-
-def test_kept_padding_is_for_fp32_alone() -> None:
-    with pytest.raises(ValueError, match='"kept" is for fp32 alone, not int8: the scale'):
-        encoder_spec(SPACES["pooled"], "int8", padding="kept")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -153,14 +127,6 @@ def test_padding_may_stand_anywhere(kind: str) -> None:
             assert np.abs(found - expected)[real].max() < tolerance * np.abs(expected).max()
         else:
             assert found == pytest.approx(expected, abs=tolerance)
-
-
-@pytest.mark.parametrize("head", VECTOR_HEADS)
-def test_a_vector_has_length_one_and_needs_no_head(head: str) -> None:
-    space = SPACES[head]
-    found = run(space, arch_of(space), 0, batch_of(space, random_ids(LENGTHS)))
-    assert found.shape == (5, 24)
-    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
 
 
 # -- precisions ------------------------------------------------------------------------------------
@@ -260,15 +226,6 @@ def test_its_size_is_known_before_it_is_built(kind: str, precision: str) -> None
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
 
 
-def test_a_candidate_has_the_same_nodes() -> None:
-    import onnx
-
-    spec = encoder_spec(SPACES["pooled"], "int8")
-    candidate = onnx.load_from_string(build_candidate(spec, uneven_arch(), build_graph))
-    model = build_graph(spec, uneven_arch(), random_weights(spec.space, uneven_arch()))
-    assert list(candidate.graph.node) == list(model.graph.node)
-
-
 # -- bad input -------------------------------------------------------------------------------------
 
 
@@ -276,14 +233,3 @@ def test_an_architecture_outside_the_space() -> None:
     arch = uneven_arch(embed_dim=32)
     with pytest.raises(ArchError, match="embed_dim is 32"):
         build_graph(encoder_spec(SPACES["pooled"]), arch, {})
-
-
-def test_weights_that_do_not_fit() -> None:
-    space = SPACES["pooled"]
-    weights = random_weights(space, uneven_arch())
-    weights["layers.1.fc1.weight"] = weights["layers.0.fc1.weight"]
-    with pytest.raises(ExportError, match=r"'layers.1.fc1.weight' is \(40, 24\)"):
-        build_graph(encoder_spec(space), uneven_arch(), weights)
-    del weights["embed_norm.bias"]
-    with pytest.raises(ExportError, match=r"no weight 'embed_norm\.bias'"):
-        build_graph(encoder_spec(space), uneven_arch(), weights)

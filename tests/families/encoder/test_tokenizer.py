@@ -72,15 +72,6 @@ def test_trained_pieces_by_hand(tokenizer: EncoderTokenizer) -> None:
     assert tokenizer.special.pad == 0
 
 
-def test_long_texts_are_cut(tokenizer: EncoderTokenizer) -> None:
-    text = " ".join(["number"] * 30)
-    number = tokenizer.encode("number")[1]
-    assert tokenizer.encode(text, max_tokens=8) == [2, *[number] * 6, 3]
-    assert len(tokenizer.encode(text)) == 32
-    assert len(tokenizer.encode(text, "the red house", max_tokens=12)) == 12
-    assert tokenizer.encode(text, "red", max_tokens=12)[-3] == 3  # the longer one was cut
-
-
 def test_padding_and_cutting_of_the_file_count_for_nothing(
     tokenizer: EncoderTokenizer, tmp_path: Path
 ) -> None:
@@ -96,11 +87,6 @@ def test_padding_and_cutting_of_the_file_count_for_nothing(
     assert [found.encode(*pair) for pair in texts] == tokenizer.encode_many(texts)
 
 
-def test_many_texts_are_encoded_as_each_alone(tokenizer: EncoderTokenizer) -> None:
-    texts = [(text, None if i % 2 else "the lake") for i, text in enumerate(sentences(20))]
-    assert tokenizer.encode_many(texts, 9) == [tokenizer.encode(*pair, 9) for pair in texts]
-
-
 @pytest.mark.parametrize("name", ["tokenizer", "roberta"])
 @pytest.mark.parametrize("max_tokens", [4, 5, 6, 7, 13, 32])
 def test_pairs_are_cut_as_the_library_cuts(
@@ -114,17 +100,6 @@ def test_pairs_are_cut_as_the_library_cuts(
     expected = [library.encode(*pair).ids for pair in pairs]
     assert [tokenizer.encode(*pair, max_tokens) for pair in pairs] == expected
     assert tokenizer.encode_many(pairs, max_tokens) == expected
-
-
-def test_long_pairs_make_no_windows(tokenizer: EncoderTokenizer) -> None:
-    """The library would make each of the first text with each of the second."""
-    cls, the, sep = tokenizer.encode("the")
-    red = tokenizer.encode("red")[1]
-    pair = ("the " * 1000, "red " * 2000)
-    expected = [cls, the, the, the, sep, red, red, red, red, sep]
-    assert tokenizer.encode(*pair, max_tokens=10) == expected
-    assert tokenizer.encode_many([pair], max_tokens=10) == [expected]
-    assert tokenizer._tokenizer.truncation is None
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "roberta"])
@@ -155,31 +130,12 @@ def test_special_ids_of_roberta(roberta: EncoderTokenizer) -> None:
     assert special.everything == set(range(5))
 
 
-def test_a_checkpoint_lends_its_tokenizer(tmp_path: Path, tokenizer: EncoderTokenizer) -> None:
+def test_a_checkpoint_lends_its_tokenizer(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint"
     trained_tokenizer(folder / "tokenizer.json")
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["padding"] = {
-        "strategy": {"Fixed": 64},
-        "direction": "Right",
-        "pad_to_multiple_of": None,
-        "pad_id": 0,
-        "pad_type_id": 0,
-        "pad_token": "[PAD]",
-    }
-    content["truncation"] = {
-        "max_length": 4,
-        "strategy": "LongestFirst",
-        "stride": 0,
-        "direction": "Right",
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(content))
     path = tmp_path / "run" / "tokenizer.json"
     train_tokenizer(data_of([], folder), encoder_config(), path)
     assert path.read_bytes() == (folder / "tokenizer.json").read_bytes()
-    # what the file says of padding and cutting does not count
-    text = "the red house is old"
-    assert EncoderTokenizer(path).encode(text) == tokenizer.encode(text)
 
 
 def test_a_tokenizer_that_does_not_fit_the_embedding(tmp_path: Path) -> None:
@@ -193,11 +149,6 @@ def test_a_tokenizer_that_does_not_fit_the_embedding(tmp_path: Path) -> None:
             tmp_path / "copy.json",
         )
     assert not (tmp_path / "copy.json").exists()
-
-
-def test_a_checkpoint_without_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no usable tokenizer\.json .*AutoTokenizer"):
-        train_tokenizer(data_of([], tmp_path), encoder_config(), tmp_path / "copy.json")
 
 
 def test_too_little_text_for_the_pieces(tmp_path: Path) -> None:
@@ -225,23 +176,6 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     path.write_text(json.dumps(content).replace("[MASK]", "[MASQUE]"))
     with pytest.raises(StaleInputError, match="lacks special tokens"):
         EncoderTokenizer(path)
-
-
-def test_where_the_code_of_the_library_fails_the_file_is_named(tmp_path: Path) -> None:
-    """What it raises then is no Exception."""
-    path = tmp_path / "tokenizer.json"
-    trained_tokenizer(path)
-    content = json.loads(path.read_text())
-    content["post_processor"]["special_tokens"].pop("[SEP]")
-    path.write_text(json.dumps(content))
-    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json .*save a checkpoint"):
-        EncoderTokenizer(path)
-    trained_tokenizer(path)
-    content = json.loads(path.read_text())
-    content["model"]["unk_token"] = "[NONE]"
-    path.write_text(json.dumps(content))
-    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json .*save a checkpoint"):
-        EncoderTokenizer(path).encode_many([("the \u4e00", None)])
 
 
 def test_pairs_need_a_template(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tokenizers
 from encoder_bundles import PIECES, SPECIAL, WORDS, write_tokenizer
@@ -74,17 +73,6 @@ def test_the_texts_are_split_as_before(content: str, processor: str) -> None:
             assert [trimmed.ids[i] for i in new.ids] == old.ids
 
 
-def test_the_same_pieces_have_the_same_vectors(content: str) -> None:
-    trimmed = trim_vocabulary(content, ["the cat"])
-    table = np.random.default_rng(0).normal(size=(len(PIECES), 4)).astype(np.float32)
-    weights = {"embed.weight": table, "head.bias": table[:, 0], "types.weight": table[:2]}
-    smaller = trimmed.weights(weights)
-    ids = tokenizers.Tokenizer.from_str(content).encode("the cat").ids
-    assert (smaller["embed.weight"][trimmed.new_ids(ids)] == table[ids]).all()
-    assert len(smaller["head.bias"]) == len(smaller["embed.weight"]) == len(trimmed)
-    assert smaller["types.weight"] is weights["types.weight"]
-
-
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_trimmed_model_answers_the_same(content: str, precision: str) -> None:
     space = encoder_space()
@@ -105,13 +93,6 @@ def test_a_trimmed_model_answers_the_same(content: str, precision: str) -> None:
         session = open_model(build_graph(encoder_spec(space, precision, size), arch, arrays))
         answers.append(session.run(None, padded([ids]))[0])
     assert (answers[0] == answers[1]).all()
-
-
-def test_a_file_that_does_not_name_its_type_is_trimmed(content: str) -> None:
-    older = json.loads(content)
-    del older["model"]["type"]
-    texts = ["the red house"]
-    assert trim_vocabulary(json.dumps(older), texts) == trim_vocabulary(content, texts)
 
 
 def test_other_tokenizers_are_refused(content: str) -> None:
