@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_vectors import write_modules
+from encoder_checkpoints import write_modules
 
 from mosdeploy.config import load_recipe, parse_run_config
 from mosdeploy.config.encoder import EncoderRunConfig, pooling_of, read_vector_modules

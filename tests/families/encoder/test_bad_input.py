@@ -9,7 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from encoder_vectors import write_modules
+from encoder_checkpoints import write_modules
 from encoder_walking import examples, make_encoder_folder, write_checkpoint
 from walking import KeptProgress, edit
 

@@ -20,7 +20,6 @@ from encoders import random_weights
 from mosdeploy.errors import ExportError
 from mosdeploy.export.bundle import read_manifest
 from mosdeploy.families.encoder.bundle import (
-    answers_with,
     bundle_readme,
     bundle_settings,
     graph_options,
@@ -31,7 +30,6 @@ from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.scoring import predictor
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.records import SelfTest
-from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 
@@ -121,17 +119,3 @@ def test_the_readme_is_a_model_card_with_an_example(tmp_path: Path) -> None:
     tagging = {**manifest.settings, "kind": "tagging"}
     shown = bundle_readme(manifest.model_copy(update={"settings": tagging}))
     assert "The first prints a tag for each word.\n" in shown
-
-
-def test_it_is_opened_with_the_runtime_of_devices(tmp_path: Path) -> None:
-    folder = export_encoder(tmp_path, "embedding")
-    assert isinstance(open_bundle(folder, threads=1), Encoder)
-    assert answers_with(read_manifest(folder)) == "a vector of 24 numbers, of length 1"
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "sentence-similarity" in text
-    assert "judged together" not in text
-
-
-def test_a_readme_offers_pairs_only_where_they_were_learned(tmp_path: Path) -> None:
-    folder = export_encoder(tmp_path, "classification", has_pairs=False)
-    assert "judged together" not in (folder / "README.md").read_text(encoding="utf-8")

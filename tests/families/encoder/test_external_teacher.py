@@ -86,15 +86,6 @@ def test_a_pooler_beside_a_classifier_of_roberta_computes_nothing(tmp_path: Path
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_network_of_several_classes_a_text_is_refused(tmp_path: Path) -> None:
-    given(tmp_path, "bert", "ForSequenceClassification", num_labels=2)
-    path = tmp_path / "config.json"
-    several = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
-    path.write_text(json.dumps(several))
-    with pytest.raises(ConfigError, match="multi_label_classification: a text may have several"):
-        load_external_teacher(config_of(tmp_path), tmp_path)
-
-
 SIGMOID = "torch.nn.modules.activation.Sigmoid"
 IDENTITY = "torch.nn.modules.linear.Identity"
 
@@ -122,20 +113,6 @@ def test_a_number_behind_an_activation_is_refused(where: str, tmp_path: Path) ->
     write_activation(tmp_path, SIGMOID, where)
     with pytest.raises(ConfigError, match=rf"go through {SIGMOID} .*; give a network whose"):
         load_external_teacher(config, Path())
-
-
-def test_single_texts_have_one_type_as_in_transformers(tmp_path: Path) -> None:
-    theirs = given(tmp_path, "bert", "ForSequenceClassification", num_labels=2)
-    transformers = pytest.importorskip("transformers")
-    path = str(tmp_path / "tokenizer.json")
-    wanted = transformers.PreTrainedTokenizerFast(tokenizer_file=path)
-    text = "the red house [SEP] a lake"
-    inputs = wanted(text, return_tensors="pt", return_token_type_ids=True)
-    with torch.no_grad():
-        expected = theirs(**inputs).logits[0]
-    teacher = load_external_teacher(config_of(tmp_path), Path())
-    (found,) = teacher.outputs([Example(text)])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
@@ -175,14 +152,6 @@ def test_outputs_come_in_the_order_of_the_task(
         torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
 
 
-def test_texts_are_cut_to_what_it_reads(tmp_path: Path) -> None:
-    given(tmp_path, "bert", "ForSequenceClassification", max_position_embeddings=8)
-    teacher = load_external_teacher(config_of(tmp_path), Path())
-    (ids,) = (row.tolist() for row in [teacher.ids([Example("house " * 30)])[0]])
-    assert len(ids) == 8
-    assert ids[-1] == teacher.tokenizer.special.sep
-
-
 def other_tokenizer(folder: Path) -> None:
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text())
@@ -204,7 +173,7 @@ SEQUENCES = "ForSequenceClassification"
     ("suffix", "spoil", "changes", "message"),
     [
         ("Model", None, {}, r"teacher\.path: .* has no head for a classification"),
-        ("ForTokenClassification", None, {}, "has no head for a classification"),
+        (SEQUENCES, None, {"problem_type": "multi_label_classification"}, "may have several"),
         (SEQUENCES, None, {"num_labels": 3}, "has 3 outputs, the task 2"),
         (
             SEQUENCES,

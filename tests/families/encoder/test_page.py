@@ -53,13 +53,6 @@ def test_layers_are_listed_and_drawn_by_hand() -> None:
     assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
 
 
-def test_widths_of_bottlenecks_are_listed() -> None:
-    layers = (BertLayerConfig(ffn_dim=40, heads=4, dim=12), ARCH.layers[1])
-    arch = ARCH.model_copy(update={"layers": layers})
-    page = describe_page(search_of_encoder(), None)
-    assert page.layer_rows(arch) == ((1, 12, 40, 4), (2, 24, 20, 1))
-
-
 def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
     search = search_of_encoder()
     assert describe_page(search, None).workload == "a text of 32 tokens, threads 1, fp32"

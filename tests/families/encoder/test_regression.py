@@ -1,7 +1,6 @@
 """Regressions answer on the scale of their labels, from the loss to the bundle."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from encoder_networks import VOCAB_SIZE, shake, small_space, some_archs, texts
 from encoder_task import encoder_config, sentences, trained_tokenizer
 from encoder_walking import examples, make_encoder_folder, opened_encoder
-from walking import edit
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.families.encoder.dataset import (
@@ -151,23 +149,3 @@ def test_the_bundle_answers_on_the_scale_of_the_labels(trained: Any) -> None:
     trained.export("largest", precision="fp32")  # which compares it with torch
     good, bad = map(float, trained.predict(["the film is bright", "it was dull and long"]))
     assert good == pytest.approx(420, abs=6) and bad == pytest.approx(400, abs=6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_checkpoint", [False, True])
-def test_a_given_teacher_answers_on_the_scale_of_its_labels(
-    trained: Any, tmp_path: Path, is_checkpoint: bool
-) -> None:
-    """Beside a fresh network, or as what all starts from; it is not trained either way."""
-    given = trained.export_format("hf", "largest", precision="fp32", weights="teacher").path
-    root = make_encoder_folder(tmp_path / "run", "regression")
-    shutil.copy(trained.root / "data" / "train.jsonl", root / "data" / "train.jsonl")
-    edit(root / "mosdeploy.toml", "steps = 40\nlearning_rate = 5e-3", f'path = "{given}"')
-    if is_checkpoint:
-        edit(root / "mosdeploy.toml", "vocab_size = 60", f'vocab_size = 60\npath = "{given}"')
-    run = opened_encoder(root)
-    run.train()
-    scores = run.evaluate(("largest",)).subnets
-    assert scores["teacher"].metrics["MAE"] < 5 and scores["teacher"].loss < 0.5
-    # so few steps teach a fresh network no more than the mean
-    assert scores["largest"].metrics["MAE"] < (5 if is_checkpoint else 15)

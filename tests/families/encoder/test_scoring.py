@@ -1,18 +1,17 @@
 """Texts on which networks are compared: a network that is right scores 100."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from encoder_task import encoder_config, sentences, trained_tokenizer, write_jsonl
+from encoder_task import encoder_config, sentences, trained_tokenizer
 from torch import Tensor
 
 from mosdeploy.config.encoder import EncoderRunConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.dataset import EncoderDataset
-from mosdeploy.families.encoder.examples import Example, load_data
+from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.scoring import outputs_of, scored_examples
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.family import ScoredExamples
@@ -103,13 +102,6 @@ def test_texts_are_cut_as_a_bundle_cuts_them(tokenizer: EncoderTokenizer) -> Non
     assert examples.setup == "6 tokens"
 
 
-def test_pairs_stand_on_one_line(tokenizer: EncoderTokenizer) -> None:
-    pairs = [Example("the red", "is old", label=1), Example("is", "new", label=0)]
-    examples = scored(tokenizer, pairs, encoder_config(text_pair="other"))
-    assert examples.inputs == ["the red\tis old", "is\tnew"]
-    assert list(examples.input_ids[0]) == tokenizer.encode("the red", "is old")
-
-
 def test_numbers(tokenizer: EncoderTokenizer) -> None:
     texts = [Example(text, label=len(text)) for text in sentences(20)]
     table = torch.randn(tokenizer.vocab_size, 1, generator=torch.Generator().manual_seed(0))
@@ -149,22 +141,6 @@ def test_tags_of_words_that_were_cut_off_count_as_none(tokenizer: EncoderTokeniz
     assert cut.evaluate(network) == pytest.approx(
         {"F1": 200 / 3, "precision": 100.0, "recall": 50.0}
     )
-
-
-def test_tags_of_two_words_are_scored_as_those_of_one(
-    tokenizer: EncoderTokenizer, tmp_path: Path
-) -> None:
-    texts = [text.split() for text in sentences(40)]
-    tags = [["B-AN AGE" if word in ("old", "new") else "O" for word in words] for words in texts]
-    rows = [{"tokens": words, "tags": own} for words, own in zip(texts, tags, strict=True)]
-    write_jsonl(tmp_path / "train.jsonl", rows)
-    config = encoder_config(kind="tagging", labels=["AN_AGE"], train="train.jsonl")
-    examples = scored(tokenizer, list(load_data(config, tmp_path).train), config)
-    table = torch.zeros(tokenizer.vocab_size, 3)
-    for word in ("old", "new"):
-        table[tokenizer.encode(word)[1], 1] = 1.0
-    assert examples.evaluate(Lookup(table, of_pieces=True))["F1"] == 100.0
-    assert examples.evaluate(Lookup(torch.zeros_like(table), of_pieces=True))["F1"] == 0.0
 
 
 def test_a_line_of_tags_has_one_for_what_stands_between_spaces(

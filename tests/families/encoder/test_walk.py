@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoder_vectors import write_modules
+from encoder_checkpoints import write_modules
 from encoder_walking import examples, make_encoder_folder, opened_encoder, write_checkpoint
 from walking import edit
 
