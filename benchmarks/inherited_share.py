@@ -25,8 +25,7 @@ from mosdeploy.record import Record
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 from mosdeploy.spaces.translation import TranslationArch
-from mosdeploy.training.perturb import shrink_and_perturb
-from mosdeploy.training.trainer import TrainingJob, train
+from mosdeploy.training.trainer import TrainingJob, shrink_and_perturb, train
 
 PACKAGES = ("torch", "numpy")
 SHORT_WARMUP = 50

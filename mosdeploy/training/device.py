@@ -1,15 +1,30 @@
-"""Where and in which precision a network trains."""
+"""Where and in which precision a network trains; on a CPU, found by trying."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self
 
 import torch
 
 from ..config.sections import TrainingConfig
 from ..errors import ConfigError, MosdeployError
+from ..record import Record
 from ..supernet.layers import computing_attention
+
+MAX_ROUNDS = 3
+TRIAL_S = 1.0
+"""No further round of a trial begins after this time."""
+MIN_GAIN = 1.1
+"""How many times faster bf16 must be: noise alone shall not give up full precision."""
+
+Amp = Literal["none", "bf16", "fp16"]
+DTYPES: dict[Amp, torch.dtype] = {
+    "none": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -22,9 +37,7 @@ class DeviceContext:
 
     @classmethod
     def of(cls, config: TrainingConfig, local_rank: int = 0) -> Self:
-        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, full precision
-        elsewhere, as long as a trial on the CPU (`precision.py`) has not said otherwise.
-        """
+        """Resolve `auto`: a GPU if there is one; bf16 on a GPU that has it, else full precision."""
         has_gpu = torch.cuda.is_available()
         if config.compute == "cuda" and not has_gpu:
             raise ConfigError(
@@ -37,11 +50,10 @@ class DeviceContext:
             # GPUs before compute capability 8 compute bf16 too, much slower than float32
             use_bf16 = use_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
             return cls(device, torch.bfloat16 if use_bf16 else torch.float32)
-        # of the matrix products alone: parameters, their gradients and Adam's state stay float32
-        dtypes = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        # the backward pass of torch's fused attention is slow in bf16 on CPUs, where sequences are
+        # of the matrix products alone: parameters, their gradients and Adam's state stay float32.
+        # The backward pass of torch's fused attention is slow in bf16 on CPUs, where sequences are
         # short: 27 positions took 34 ms on a Xeon with AMX, 16 unfused
-        return cls(device, dtypes[config.amp], is_unfused=config.amp == "bf16" and not use_gpu)
+        return cls(device, DTYPES[config.amp], is_unfused=config.amp == "bf16" and not use_gpu)
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes."""
@@ -55,11 +67,78 @@ class DeviceContext:
         return computing_attention(self.is_unfused)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps small gradients above the least number of fp16; in other precisions it does
-        nothing.
-        """
+        """What keeps small gradients above the least number of fp16."""
         # bf16 has the exponents of float32, so its gradients need no scaling
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+class ComputeMode(NamedTuple):
+    """A precision, and whether attention is computed unfused."""
+
+    amp: Literal["none", "bf16"]
+    is_unfused: bool
+
+    def within(self, context: DeviceContext) -> DeviceContext:
+        """The same device, computing in this mode."""
+        return replace(context, dtype=DTYPES[self.amp], is_unfused=self.is_unfused)
+
+
+# in full precision the fused attention is ahead, or behind by little
+COMPUTE_MODES = (ComputeMode("none", False), ComputeMode("bf16", False), ComputeMode("bf16", True))
+
+
+class ComputeModeTrial(Record):
+    """What was chosen, and the time of the same work in full precision, in bf16, and there with
+    unfused attention.
+    """
+
+    amp: Literal["none", "bf16"]
+    is_unfused: bool = False
+    full_ms: float
+    bf16_ms: float
+    unfused_ms: float | None = None
+
+    @property
+    def mode(self) -> ComputeMode:
+        """How to compute."""
+        return ComputeMode(self.amp, self.is_unfused)
+
+    def __str__(self) -> str:
+        name = "bf16" if self.amp == "bf16" else "full precision"
+        if self.is_unfused:
+            name += " with unfused attention"
+        unfused = ""
+        if self.unfused_ms is not None:
+            unfused = f", {self.unfused_ms:.0f} ms in bf16 with unfused attention"
+        return (
+            f"computing in {name}: the gradient of a step took {self.full_ms:.0f} ms in full "
+            f"precision, {self.bf16_ms:.0f} ms in bf16{unfused}"
+        )
+
+
+def fastest(work: Mapping[ComputeMode, Callable[[], object]]) -> ComputeModeTrial:
+    """Time the same work in all modes, by turns, and choose."""
+    start = time.monotonic()
+    best = dict.fromkeys(work, float("inf"))
+    for number in range(MAX_ROUNDS + 1):
+        for mode, run in work.items():
+            began = time.perf_counter()
+            run()
+            # the first round compiles kernels; of the others the least: noise only adds
+            if number > 0:
+                best[mode] = min(best[mode], time.perf_counter() - began)
+        if number > 0 and time.monotonic() - start > TRIAL_S:
+            break
+    full, fused, unfused = COMPUTE_MODES
+    narrow = min(fused, unfused, key=lambda mode: best[mode])
+    chosen = narrow if best[full] / best[narrow] >= MIN_GAIN else full
+    return ComputeModeTrial(
+        amp=chosen.amp,
+        is_unfused=chosen.is_unfused,
+        full_ms=best[full] * 1000,
+        bf16_ms=best[fused] * 1000,
+        unfused_ms=best[unfused] * 1000,
+    )
 
 
 @contextmanager

@@ -26,7 +26,7 @@ T = TypeVar("T")
 BUCKET_ELEMENTS = 2**24
 """Numbers that are added up in one message: 64 MiB of float32."""
 WAIT_TIMEOUT_S = 24 * 3600.0
-"""How long the other ranks wait while the first reads the data, or measures on a device."""
+"""How long the other ranks wait for the first."""
 
 
 @dataclass(frozen=True)
@@ -55,36 +55,23 @@ class DistributedContext:
         """
         if self.store is None:
             return task()
+        # by way of the store: a collective such as broadcast_object_list gives up after minutes,
+        # and the first rank may read data, or measure on a device, for hours
         if not self.is_first:
-            verdict, _, text = self.wait_for(name).partition(":")
+            with self._watched():
+                self.store.wait([name], timedelta(seconds=WAIT_TIMEOUT_S))
+                verdict, _, text = self.store.get(name).decode().partition(":")
             if verdict == "failed":
                 raise MosdeployError("the first rank failed; its message says why")
             return text
+        told = "failed:"  # after Ctrl-C too: the others would wait for WAIT_TIMEOUT_S
         try:
             text = task()
-        except BaseException:
-            # Ctrl-C included: the others would wait for WAIT_TIMEOUT_S
-            self.publish(name, "failed:")
-            raise
-        self.publish(name, f"done:{text}")
-        return text
-
-    # Texts go by way of the store: a collective such as broadcast_object_list gives up after the
-    # process group's time-out, minutes, and the first rank may measure on a device for hours.
-
-    def publish(self, name: str, text: str) -> None:
-        """Leave a text for the others."""
-        if self.store is not None:
+            told = f"done:{text}"
+        finally:
             with self._watched():
-                self.store.set(name, text)
-
-    def wait_for(self, name: str, timeout_s: float = WAIT_TIMEOUT_S) -> str:
-        """A text that another rank publishes, once it is there."""
-        if self.store is None:
-            raise MosdeployError(f"no other process can publish '{name}': this one is alone")
-        with self._watched():
-            self.store.wait([name], timedelta(seconds=timeout_s))
-            return self.store.get(name).decode()
+                self.store.set(name, told)
+        return text
 
     def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all ranks; all ranks bring the same shapes in the

@@ -4,25 +4,47 @@ each reads.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config.sections import TrainingConfig
-from ..data.batches import Batch, Batches
+from ..data.batches import Batch, Batches, TeachableBatch
 from ..spaces.genes import ArchConfig
 from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
-from .distillation import Distillation
 from .distributed import DistributedContext
 from .schedule import batch_indices, sandwich
 
 # random streams; 0 is that of the architectures
 _DROPOUT = 1
 _ROUTERS = 2
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A teacher of one subnet, and for how much of the loss its distributions count."""
+
+    teacher: Subnet
+    weight: float
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Tensor:
+        """What the teacher says of a batch."""
+        inputs = batch.inputs()
+        logits: Tensor = self.teacher.to(inputs[0].device).eval()(*inputs)
+        return logits
+
+    def loss(
+        self, batch: Batch, logits: Tensor, teacher_logits: Tensor, label_smoothing: float
+    ) -> Tensor:
+        """Both losses, mixed: a sum over all targets, in nats."""
+        taught = cast(TeachableBatch, batch).divergence(logits, teacher_logits)
+        usual = batch.loss(logits, label_smoothing)
+        return self.weight * taught + (1 - self.weight) * usual
 
 
 @dataclass(frozen=True)
@@ -95,11 +117,14 @@ class Gradient:
         total = torch.zeros((), device=self.context.device)
         for index, batch in batches:
             self._seed(_DROPOUT, index, arch_number)  # the same whichever rank reads the batch
+            taught = None
             with self.context.autocast():
-                outputs = self._outputs(batch, arch, leaf_weights)
+                logits = self._logits(batch, arch, leaf_weights)
+                if self.distillation is not None:
+                    taught = self.distillation.logits(batch)
             # a part of the step's mean: parts of all batches, architectures and ranks only have to
             # be added
-            loss = self._loss(batch, outputs) / num_terms
+            loss = self._loss(batch, logits, taught) / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
@@ -108,22 +133,21 @@ class Gradient:
             torch.autograd.backward([known])
         return total
 
-    def _loss(self, batch: Batch, outputs: tuple[Tensor, ...]) -> Tensor:
+    def _loss(self, batch: Batch, logits: Tensor, teacher_logits: Tensor | None) -> Tensor:
         smoothing = self.config.label_smoothing
-        if self.distillation is None:
-            return batch.loss(outputs[0], smoothing)
-        return self.distillation.loss(batch, outputs, smoothing)
+        if self.distillation is None or teacher_logits is None:
+            return batch.loss(logits, smoothing)
+        return self.distillation.loss(batch, logits, teacher_logits, smoothing)
 
-    def _outputs(
-        self, batch: Batch, arch: ArchConfig | None, weights: StateDict
-    ) -> tuple[Tensor, ...]:
+    def _logits(self, batch: Batch, arch: ArchConfig | None, weights: StateDict) -> Tensor:
         checkpointing = self.config.activation_checkpointing
+        logits: Tensor
         if isinstance(self.net, Supernet):
             assert arch is not None
-            return (self.net(batch.inputs(), arch, weights, checkpointing),)
-        if self.distillation is not None:
-            return self.distillation.outputs(self.net, batch, checkpointing)
-        return (self.net(*batch.inputs(), activation_checkpointing=checkpointing),)
+            logits = self.net(batch.inputs(), arch, weights, checkpointing)
+        else:
+            logits = self.net(*batch.inputs(), activation_checkpointing=checkpointing)
+        return logits
 
 
 class _WithGradients(torch.autograd.Function):

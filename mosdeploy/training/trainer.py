@@ -1,30 +1,37 @@
 """Training a supernet by the sandwich rule, or one subnet alone."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..config.sections import TrainingConfig
 from ..data.batches import Batch, Batches
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
-from ..supernet.checkpoint import load_training_state
+from ..supernet.checkpoint import load_training_state, save_training_state
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
-from .device import DeviceContext, memory_errors, torch_threads
-from .distillation import Distillation
+from .device import (
+    COMPUTE_MODES,
+    ComputeMode,
+    ComputeModeTrial,
+    DeviceContext,
+    fastest,
+    memory_errors,
+    torch_threads,
+)
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
-from .gradient import Gradient
+from .gradient import Distillation, Gradient
 from .log import LogLine, TrainingLog, check_log
-from .optimizer import make_optimizer
-from .precision import PrecisionTrial, try_precisions
-from .save_clock import SaveClock
 from .schedule import learning_rate
 from .validation import shared_validation_loss
 
@@ -33,6 +40,11 @@ ProgressCallback = Callable[[LogLine, int, float], None]
 
 MIN_LOSS_SCALE = 2.0**-10
 """Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
+
+PERIOD_S = 30.0
+"""Of a kill, the work of so many seconds is lost at most, where steps are shorter than that."""
+MAX_SHARE = 0.02
+"""Of the time that saving may take: a large state is saved less often."""
 
 _AGAIN = "delete it and run the same command again, or restore what it was made from"
 
@@ -87,19 +99,6 @@ def train(
     return summary
 
 
-def check_inputs(state_path: Path, inputs_sha256: str) -> None:
-    """Make sure that a state file, if there is one, can be resumed by a run of this fingerprint."""
-    if state_path.exists():
-        _refuse_other(state_path, load_training_state(state_path), inputs_sha256)
-
-
-def _refuse_other(path: Path, state: dict[str, Any], inputs_sha256: str) -> None:
-    if state.get("inputs_sha256") != inputs_sha256:
-        raise StaleInputError(
-            f"{path} was made from other data or another configuration than those at hand; {_AGAIN}"
-        )
-
-
 class _Run:
     """A training run between two steps; what is saved is what it holds."""
 
@@ -119,7 +118,7 @@ class _Run:
         self.gradient = Gradient(
             net, self.config, context, self.scaler, distributed, job.distillation
         )
-        self.trial: PrecisionTrial | None = None
+        self.trial: ComputeModeTrial | None = None
         self.log: TrainingLog | None = None  # of the first rank
         self.step = 0
         self.seconds = 0.0
@@ -152,13 +151,13 @@ class _Run:
             start = time.monotonic()
             told = self.distributed.first(
                 f"precision of {'/'.join(self.job.state_path.parts[-3:-1])}",  # KEY-WEIGHTS/seed-1
-                lambda: try_precisions(self.gradient, batches).model_dump_json(),
+                lambda: try_modes(self.gradient, batches).model_dump_json(),
             )
-            self.trial = PrecisionTrial.model_validate_json(told)
+            self.trial = ComputeModeTrial.model_validate_json(told)
             self.seconds += time.monotonic() - start
         if self.job.say is not None and self.distributed.is_first:
             self.job.say(str(self.trial))
-        self.gradient = replace(self.gradient, context=self.trial.way.within(context))
+        self.gradient = replace(self.gradient, context=self.trial.mode.within(context))
 
     def finish(
         self,
@@ -256,14 +255,18 @@ class _Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        _refuse_other(self.job.state_path, state, self.job.inputs_sha256)
+        if state.get("inputs_sha256") != self.job.inputs_sha256:
+            raise StaleInputError(
+                f"{self.job.state_path} was made from other data or another configuration than "
+                f"those at hand; {_AGAIN}"
+            )
         try:
             self.net.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scaler.is_enabled():
                 self.scaler.load_state_dict(state["scaler"])
             if (trial := state.get("trial")) is not None:
-                self.trial = PrecisionTrial.model_validate(trial)
+                self.trial = ComputeModeTrial.model_validate(trial)
             self.step = int(state["step"])
             self.seconds = float(state["seconds"])
             self.losses = {str(name): float(loss) for name, loss in state["losses"].items()}
@@ -278,3 +281,81 @@ class _Run:
             f"{self.config.learning_rate:g} after {self.config.warmup_steps} steps; "
             f"{self.job.remedy}, delete {self.job.state_path} and run the same command again"
         )
+
+
+def try_modes(gradient: Gradient, batches: Batches) -> ComputeModeTrial:
+    """Try all modes on the first step of a training, in this process alone."""
+    # one batch an architecture: more of them take as many times longer in any mode
+    config = gradient.config.model_copy(update={"grad_accum_steps": 1})
+
+    def add_up(mode: ComputeMode) -> object:
+        context = mode.within(gradient.context)
+        trial = replace(gradient, config=config, context=context, distributed=SINGLE_PROCESS)
+        # the same step each time: kernels of bf16 are compiled for each shape of a product, and a
+        # training soon meets the same shapes again
+        return trial.add_up(batches, 1)
+
+    return fastest({mode: partial(add_up, mode) for mode in COMPUTE_MODES})
+
+
+class EagerAdam(torch.optim.Adam):
+    """PyTorch's Adam without the wrappers by which `torch.compile` knows its methods."""
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+
+
+def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba, 2015); with `weight_decay` AdamW (Loshchilov & Hutter, 2019), whose decay
+    is apart from the gradient.
+    """
+    lr = config.learning_rate
+    betas = config.adam_betas
+    if not config.weight_decay:
+        return EagerAdam(net.parameters(), lr=lr, betas=betas, fused=True)
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        # the biases of experts are matrices too, (m, O)
+        is_vector = parameter.ndim < 2 or name.endswith("bias")
+        (vectors if is_vector else matrices).append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return EagerAdam(groups, lr=lr, betas=betas, fused=True, decoupled_weight_decay=True)
+
+
+class SaveClock:
+    """Tells when a state is due: at the steps that are asked for, and after some time
+    without one.
+    """
+
+    def __init__(self) -> None:
+        self._saved_at = time.monotonic()
+        self._period_s = PERIOD_S
+
+    def are_due(self, asked: bool) -> bool:
+        """Whether a state is to be saved now."""
+        return asked or time.monotonic() - self._saved_at >= self._period_s
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Save one; how long that takes says how soon the next may come."""
+        start = time.monotonic()
+        save_training_state(path, state)
+        self._saved_at = time.monotonic()
+        self._period_s = max(PERIOD_S, (self._saved_at - start) / MAX_SHARE)
+
+
+@torch.no_grad()
+def shrink_and_perturb(net: nn.Module, fresh: nn.Module, inherited_share: float) -> None:
+    """Replace each matrix, in place, by so much of itself and the rest of a fresh one (Ash & Adams,
+    NeurIPS 2020).
+    """
+    drawn = dict(fresh.named_parameters())
+    for name, weight in net.named_parameters():
+        if weight.dim() > 1:
+            weight.copy_(torch.lerp(drawn[name].to(weight), weight, inherited_share))

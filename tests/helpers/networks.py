@@ -15,7 +15,7 @@ from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
-from mosdeploy.training.optimizer import EagerAdam
+from mosdeploy.training.trainer import EagerAdam
 
 PRECISIONS = TranslationWorkload.precisions
 VOCAB_SIZE = 60

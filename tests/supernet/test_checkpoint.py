@@ -21,7 +21,7 @@ from mosdeploy.supernet.checkpoint import (
     save_training_state,
 )
 from mosdeploy.supernet.supernet import Supernet, extract
-from mosdeploy.training.optimizer import EagerAdam
+from mosdeploy.training.trainer import EagerAdam
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mosdeploy.config import load_recipe
 from mosdeploy.errors import ArchError, MosdeployError
 from mosdeploy.supernet.supernet import extract, memory_errors
-from mosdeploy.training.optimizer import EagerAdam
+from mosdeploy.training.trainer import EagerAdam
 
 
 def test_weights_are_generated_once_until_a_change() -> None:

@@ -1,9 +1,20 @@
+"""Where and in which precision a training computes."""
+
+import time
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.training.device import DeviceContext
+from mosdeploy.training.device import (
+    COMPUTE_MODES,
+    ComputeMode,
+    ComputeModeTrial,
+    DeviceContext,
+    fastest,
+)
 
 
 def config(compute: str, amp: str) -> TrainingConfig:
@@ -43,3 +54,47 @@ def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"training\.compute = 'cuda', but torch finds no GPU"):
         DeviceContext.of(config("cuda", "auto"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "mode"),
+    [
+        ((0.3, 0.2, 0.25), ("bf16", False)),
+        ((0.3, 0.25, 0.2), ("bf16", True)),
+        ((0.2, 0.3, 0.15), ("bf16", True)),
+        ((0.3, 0.29, 0.29), ("none", False)),
+        ((0.2, 0.3, 0.4), ("none", False)),
+    ],
+)
+def test_the_fastest_mode_if_by_enough(
+    seconds: tuple[float, ...], mode: tuple[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    asked: list[ComputeMode] = []
+
+    def gradient(tried: ComputeMode, taken_s: float) -> Callable[[], None]:
+        def run() -> None:
+            # the first call of each compiles, and does not count
+            clock[0] += taken_s if tried in asked else 9 * taken_s
+            asked.append(tried)
+
+        return run
+
+    trial = fastest(
+        {tried: gradient(tried, s) for tried, s in zip(COMPUTE_MODES, seconds, strict=True)}
+    )
+    assert trial.mode == mode
+    times_ms = (trial.full_ms, trial.bf16_ms, trial.unfused_ms)
+    assert times_ms == pytest.approx([1000 * s for s in seconds])
+    # the first round alone is longer than a trial may take: one more, and no third
+    assert asked == [*COMPUTE_MODES, *COMPUTE_MODES]
+
+
+def test_the_choice_is_told_with_all_times() -> None:
+    trial = ComputeModeTrial(
+        amp="bf16", is_unfused=True, full_ms=20.0, bf16_ms=10.0, unfused_ms=9.0
+    )
+    assert "computing in bf16 with unfused attention: " in str(trial)
+    assert "20 ms in full precision, 10 ms in bf16, 9 ms in bf16 with unfused" in str(trial)

@@ -11,7 +11,7 @@ from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.elastic import Subnet
-from mosdeploy.training.distillation import OutputDistillation
+from mosdeploy.training.gradient import Distillation
 from mosdeploy.training.trainer import TrainingJob, train
 
 VOCAB_SIZE = 16
@@ -29,7 +29,7 @@ def space() -> TranslationSpace:
 
 
 def taught(
-    student: Subnet, folder: Path, distillation: OutputDistillation | None, **changes: float
+    student: Subnet, folder: Path, distillation: Distillation | None, **changes: float
 ) -> list[float]:
     """Losses of the steps of a training."""
     config = CONFIG.model_copy(update=changes)
@@ -43,18 +43,18 @@ def taught(
 def test_the_mixture_by_its_definition(space: TranslationSpace) -> None:
     student = subnet(space, 1)
     teacher = subnet(space, 2)
-    distillation = OutputDistillation(teacher, weight=0.25)
-    logits, said = distillation.outputs(student, BATCH, False)
-    assert torch.equal(logits, student(*BATCH.inputs())) and logits.requires_grad
+    distillation = Distillation(teacher, weight=0.25)
+    logits = student(*BATCH.inputs())
+    said = distillation.logits(BATCH)
     assert torch.equal(said, teacher(*BATCH.inputs())) and not said.requires_grad
     expected = 0.75 * BATCH.loss(logits, 0.1) + 0.25 * BATCH.divergence(logits, said)
-    assert torch.equal(distillation.loss(BATCH, (logits, said), 0.1), expected)
+    assert torch.equal(distillation.loss(BATCH, logits, said, 0.1), expected)
 
 
 def test_a_network_has_nothing_to_learn_from_itself(space: TranslationSpace) -> None:
     student = subnet(space, 1)
     logits = student(*BATCH.inputs())
-    loss = OutputDistillation(student, weight=1.0).loss(BATCH, (logits, logits.detach()), 0.0)
+    loss = Distillation(student, weight=1.0).loss(BATCH, logits, logits.detach(), 0.0)
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-4)
     largest = max(float(x.grad.abs().max()) for x in student.parameters() if x.grad is not None)
@@ -65,7 +65,7 @@ def test_a_student_comes_closer_to_its_teacher(space: TranslationSpace, tmp_path
     teacher = subnet(space, 2)
     before = {name: x.clone() for name, x in teacher.state_dict().items()}
     student = subnet(space, 1)
-    losses = taught(student, tmp_path, OutputDistillation(teacher, weight=1.0), steps=30)
+    losses = taught(student, tmp_path, Distillation(teacher, weight=1.0), steps=30)
     assert losses[-1] < losses[0] / 2
     assert all(torch.equal(x, before[name]) for name, x in teacher.state_dict().items())
 
@@ -76,14 +76,12 @@ def test_the_loss_is_that_without_a_teacher_plus_its_share(
     """In the first step, where both networks still have the same weights."""
     alone = taught(subnet(space, 1), tmp_path / "alone", None, steps=1)
     teacher = subnet(space, 1)
-    both = taught(subnet(space, 1), tmp_path / "both", OutputDistillation(teacher, 0.5), steps=1)
+    both = taught(subnet(space, 1), tmp_path / "both", Distillation(teacher, 0.5), steps=1)
     assert both[0] == pytest.approx(alone[0] / 2, rel=1e-4)
 
 
 def test_a_teacher_that_was_left_in_training_drops_nothing_out(space: TranslationSpace) -> None:
     config = NO_DROPOUT.model_copy(update={"dropout": 0.5})
     teacher = fresh_subnet(space.smallest, space, VOCAB_SIZE, config, 2).train()
-    distillation = OutputDistillation(teacher, 0.5)
-    student = subnet(space, 1)
-    said = [distillation.outputs(student, BATCH, False)[1] for _ in range(2)]
-    assert torch.equal(*said)
+    distillation = Distillation(teacher, 0.5)
+    assert torch.equal(distillation.logits(BATCH), distillation.logits(BATCH))

@@ -22,9 +22,8 @@ from mosdeploy.families.translation import elastic as translation
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.device import DeviceContext
-from mosdeploy.training.distillation import OutputDistillation
 from mosdeploy.training.distributed import DistributedContext
-from mosdeploy.training.gradient import Gradient
+from mosdeploy.training.gradient import Distillation, Gradient
 from mosdeploy.training.validation import validation_loss
 
 META = torch.device("meta")
@@ -55,7 +54,7 @@ def taught_translation() -> Made:
         translation.fresh_subnet(arch, TINY.space, 100, TINY.supernet, seed=1)
         for arch in (TINY.space.largest, TINY.space.smallest)
     )
-    return smallest, TINY.training, PAIRS, OutputDistillation(largest, 0.5)
+    return smallest, TINY.training, PAIRS, Distillation(largest, 0.5)
 
 
 def encoders(kind: str) -> Made:

@@ -16,8 +16,7 @@ from ...config.sections import TrainingConfig
 from ...data.ragged import Ragged
 from ...storage import atomic_write, readable_record, write_record
 from ...supernet.elastic import Subnet
-from ...training.device import DeviceContext
-from ...training.precision import WAYS, PrecisionTrial, fastest
+from ...training.device import COMPUTE_MODES, ComputeModeTrial, DeviceContext, fastest
 from .dataset import BatchLayout
 from .scoring import BATCH_TEXTS, outputs_of
 
@@ -117,15 +116,17 @@ class TeacherOutputs:
         context = DeviceContext.of(training)
         if training.amp != "auto" or context.device.type != "cpu":
             return context
-        trial = readable_record(PrecisionTrial, self._folder / TRIAL_NAME)
+        trial = readable_record(ComputeModeTrial, self._folder / TRIAL_NAME)
         if trial is None:
             if len(texts) <= 2 * TRIAL_TEXTS:
                 return context
             sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
             compute = partial(_outputs, network, sample, layout)
-            trial = fastest({way: partial(compute, way.within(context)) for way in WAYS})
+            trial = fastest(
+                {mode: partial(compute, mode.within(context)) for mode in COMPUTE_MODES}
+            )
             write_record(self._folder / TRIAL_NAME, trial)
-        return trial.way.within(context)
+        return trial.mode.within(context)
 
 
 def _outputs(

@@ -30,8 +30,8 @@ from .token_files import (
 )
 
 if TYPE_CHECKING:
-    from ...training.distillation import Distillation
     from ...training.distributed import DistributedContext
+    from ...training.gradient import Distillation
 
 
 LARGEST = "largest"
@@ -52,12 +52,12 @@ class Teaching:
 
     def distillation(self, state: TrainedRun) -> "Distillation | None":
         """Open the teacher's network."""
-        from ...training.distillation import OutputDistillation
+        from ...training.gradient import Distillation
 
         if self.teacher is None:
             return None
         teacher = select_subnet(state, self.teacher.arch, "finetuned").subnet
-        return OutputDistillation(teacher, self.weight)
+        return Distillation(teacher, self.weight)
 
 
 def teaching(state: TrainedRun, arch: ArchConfig) -> Teaching:
@@ -257,7 +257,7 @@ class SubnetTraining:
 
     def start(self) -> Any:
         """The network as the training starts."""
-        from ...training.perturb import shrink_and_perturb
+        from ...training.trainer import shrink_and_perturb
 
         subnet = self.source()
         if self.inherited_share != 1:

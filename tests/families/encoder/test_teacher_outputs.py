@@ -15,7 +15,7 @@ from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.elastic import fresh_subnet
 from mosdeploy.families.encoder.scoring import outputs_of
 from mosdeploy.families.encoder.teacher_outputs import TRIAL_TEXTS, TeacherOutputs
-from mosdeploy.training.precision import PrecisionTrial
+from mosdeploy.training.device import ComputeModeTrial
 
 LAYOUT = BatchLayout(pad_id=0, sep_id=2, num_types=2)
 FULL = TrainingConfig(amp="none")
@@ -90,9 +90,9 @@ def test_a_killed_labelling_keeps_its_precision(
     monkeypatch.setattr(teacher_outputs, "PART_TEXTS", 2 * TRIAL_TEXTS)
     chosen = iter(["bf16", "none"])
 
-    def choose(trials: Any) -> PrecisionTrial:
+    def choose(trials: Any) -> ComputeModeTrial:
         amp = next(chosen)
-        return PrecisionTrial(amp=amp, is_unfused=amp == "bf16", full_ms=1.0, bf16_ms=1.0)
+        return ComputeModeTrial(amp=amp, is_unfused=amp == "bf16", full_ms=1.0, bf16_ms=1.0)
 
     def kill(done: int, total: int) -> None:
         if done > 2 * TRIAL_TEXTS:
