@@ -4,14 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from ...config.encoder import TaskKind
 from ...errors import ConfigError
-from ...family import DataRequest
-from ...family.plan import HELD_OUT
 from ...runtime.texts import is_one_line
-from .tables import GLUE_COLUMNS, Row, cell_text, number_of, quoted, read_rows
+from .tables import GLUE_COLUMNS, Row, cell_text, number_of, quoted
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "body", "comment", "title")
 PAIR_NAMES = ("text", "text_pair")
@@ -170,48 +167,3 @@ def _tagging(rows: Sequence[Row], words: str, tags: str) -> TaskColumns:
         raise rows[0].error(tags, f"holds O alone in all {len(rows):,} rows, and no B-TYPE")
     found = dict(sorted(counts.items()))
     return TaskColumns("tagging", {"tokens": words, "tags": tags}, tuple(found), found)
-
-
-# -- held-out files
-
-
-def held_out_files(
-    request: DataRequest, train: str, columns: TaskColumns
-) -> tuple[dict[str, str], list[str]]:
-    """Find the held-out files by split: those that are named, else files beside the training file
-    whose name differs in the word `train`. A file that lacks columns or labels, as the test file
-    of a contest, is not used; the second result says why.
-    """
-    path = Path(train)
-    found: dict[str, str] = {}
-    unread: list[str] = []
-    for split, names in HELD_OUT.items():
-        named: str | None = getattr(request, split)
-        if named:
-            found[split] = named
-            continue
-        near = [str(path.with_name(path.name.replace("train", name))) for name in names]
-        for file in near if "train" in path.name else ():
-            if (request.root / file).is_file():
-                if lack := _lack(file, request.root, columns):
-                    unread.append(f"{file} {lack}")
-                else:
-                    found.setdefault(split, file)
-    return found, unread
-
-
-def _lack(source: str, root: Path, columns: TaskColumns) -> str:
-    """Say why the first row of a table is no example of the task; empty if it is one."""
-    row = next(iter(read_rows(source, root)), None) if columns.columns else None
-    if row is None:
-        return ""
-    for name in columns.columns.values():
-        if name not in row.cells:
-            return f"has no column '{name}'"
-    if columns.kind == "tagging":
-        words, tags = (row.cells[columns.columns[key]] for key in ("tokens", "tags"))
-        return "begins with words without tags" if words and not tags else ""
-    cell = row.cells[columns.columns["label"]]
-    label = cell_text(cell).strip()
-    is_label = label in columns.labels if columns.labels else math.isfinite(number_of(cell))
-    return "" if is_label else f"begins with the label '{label}'"

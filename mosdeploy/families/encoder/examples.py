@@ -105,7 +105,7 @@ class ExampleReader:
             if any(cell_text(row.cell(column)) != value for column, value in where):
                 self.dropped["filtered"] += 1
                 continue
-            found = _found(row, self._task)
+            found = read_example(row, self._task)
             if found.example.text and found.example.text_pair != "":
                 yield found
             else:
@@ -132,7 +132,8 @@ class ExampleReader:
         self._held_out |= own
 
 
-def _found(row: Row, task: TaskConfig) -> Found:
+def read_example(row: Row, task: TaskConfig) -> Found:
+    """Read the example of a row, with its target as it is spelled there."""
     if task.kind == "tagging":
         words, tags = row.words(task.tokens), row.tags(task.tags)
         if len(words) != len(tags):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from ...config.encoder import (
 )
 from ...errors import ConfigError
 from ...family import DataRequest, DataSizes, RunPlan, Setting
-from ...family.plan import dropped_fact, held_out_fraction, rounded_up, two_digits
+from ...family.plan import HELD_OUT, dropped_fact, held_out_fraction, rounded_up, two_digits
 from ...record import parse
 from ...spaces.encoder import EncoderWorkload
 from .checkpoint import CHOICES, Checkpoint, load_checkpoint
-from .columns import TaskColumns, held_out_files, task_columns
-from .examples import EncoderData, load_data
+from .columns import TaskColumns, task_columns
+from .examples import EncoderData, load_data, read_example
 from .tables import TABLES, read_rows
 from .tokenizer import EncoderTokenizer
 
@@ -164,10 +165,11 @@ def _read(request: DataRequest) -> _Found:
                 "without labels, for vectors, are a .txt file with one a line"
             )
         columns = task_columns(rows, request.text, request.label)
-    held_out, unread = held_out_files(request, name, columns)
-    given: dict[str, Any] = {"kind": columns.kind, "train": name, **held_out, **columns.columns}
+    given: dict[str, Any] = {"kind": columns.kind, "train": name, **columns.columns}
     if columns.labels:
         given["labels"] = list(columns.labels)
+    held_out, unread = _held_out_files(request, parse(TaskConfig, given, "--train"))
+    given |= held_out
     if columns.kind == "embedding" and (modules := read_vector_modules(checkpoint.folder)):
         given["pooling"] = modules.pooling
     for split in ("valid", "test"):
@@ -187,6 +189,31 @@ def _read(request: DataRequest) -> _Found:
     sample = data.train[:: -(-len(data.train) // SAMPLE_TEXTS) or 1]
     ids = tokenizer.encode_many([(x.text, x.text_pair) for x in sample])
     return _Found(columns, given, data, checkpoint, [len(row) for row in ids], unread)
+
+
+def _held_out_files(request: DataRequest, task: TaskConfig) -> tuple[dict[str, str], list[str]]:
+    """Find the held-out files by split: those that are named, else files beside the training file
+    whose name differs in the word `train`. A file that lacks columns or labels, as the test file
+    of a contest, is not used; the second result says why.
+    """
+    path = Path(request.files[0])
+    found = {split: getattr(request, split) for split in HELD_OUT if getattr(request, split)}
+    unread = []
+    for split, names in HELD_OUT.items():
+        for name in names if split not in found and "train" in path.name else ():
+            near = str(path.with_name(path.name.replace("train", name)))
+            if not (request.root / near).is_file():
+                continue
+            try:
+                row = next(iter(read_rows(near, request.root)), None)
+                strange = set(() if row is None else read_example(row, task).labels)
+                if strange <= set(task.labels):
+                    found.setdefault(split, near)
+                else:
+                    unread.append(f"{near} begins with another label: {', '.join(strange)}")
+            except ConfigError as error:
+                unread.append(str(error))
+    return found, unread
 
 
 def _facts(found: _Found) -> dict[str, str]:

@@ -103,8 +103,8 @@ def outputs_of(
     subnet: Any,
     inputs: Sequence[Sequence[int]],
     layout: BatchLayout,
-    told: Callable[[int], None] | None = None,
-    kept: Callable[[Tensor], Tensor] | None = None,
+    show: Callable[[int], None] | None = None,
+    select: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Tensor]:
     """Outputs of a plain network for each text: (C,), of its pieces (length, C), or (d,)."""
     was_training = subnet.training
@@ -119,9 +119,9 @@ def outputs_of(
         for i, output in zip(rows, outputs, strict=True):
             # (S, C) without the padding; (C,) as it is
             own = output[: len(inputs[i])] if output.dim() > 1 else output
-            found[i] = own if kept is None else kept(own)
-        if told is not None:
-            told(start + len(rows))
+            found[i] = own if select is None else select(own)
+        if show is not None:
+            show(start + len(rows))
     subnet.train(was_training)
     return found
 
@@ -193,7 +193,7 @@ def _masked_examples(
 
     def predict(subnet: Any, inputs: list[list[int]]) -> list[list[float]]:
         # the outputs of all texts, each piece's of the whole vocabulary, would fill the memory
-        best = outputs_of(subnet, inputs, dataset.layout, kept=lambda output: output.argmax(-1))
+        best = outputs_of(subnet, inputs, dataset.layout, select=lambda output: output.argmax(-1))
         return [pieces.float().tolist() for pieces in best]
 
     def metrics(outputs: list[str]) -> dict[str, float]:

@@ -134,7 +134,7 @@ def _outputs(
     texts: Sequence[Sequence[int]],
     layout: BatchLayout,
     context: DeviceContext,
-    told: Callable[[int], None] | None = None,
+    show: Callable[[int], None] | None = None,
 ) -> list[Tensor]:
     with context.attention(), context.autocast():
-        return outputs_of(network, texts, layout, told)
+        return outputs_of(network, texts, layout, show)

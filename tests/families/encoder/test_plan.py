@@ -111,11 +111,11 @@ def test_files_beside_the_training_file_are_held_out(root: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "row", "told"),
     [
-        ("classification", {"id": 1, "text": "unlabelled"}, "has no column 'label'"),
-        ("classification", {"text": "of a contest", "label": -1}, "begins with the label '-1'"),
-        ("regression", {"text": "unlabelled", "label": None}, "begins with the label ''"),
-        ("regression", {"text": "unlabelled", "label": "?"}, "begins with the label '?'"),
-        ("tagging", {"tokens": ["unlabelled"], "tags": []}, "begins with words without tags"),
+        ("classification", {"id": 1, "text": "unlabelled"}, "no column 'label'"),
+        ("classification", {"text": "of a contest", "label": -1}, "begins with another label: -1"),
+        ("regression", {"text": "unlabelled", "label": None}, "holds None; regression needs"),
+        ("regression", {"text": "unlabelled", "label": "?"}, "holds '?'; regression needs"),
+        ("tagging", {"tokens": ["unlabelled"], "tags": []}, "1 words in 'tokens' and 0 tags"),
     ],
 )
 def test_a_file_beside_it_without_labels_is_not_read(
@@ -129,7 +129,7 @@ def test_a_file_beside_it_without_labels_is_not_read(
     request = DataRequest(("train.jsonl",), tmp_path, checkpoint=str(root / "bert"))
     plan = plan_run(request)
     assert parsed(plan, tmp_path).task.test is None
-    assert plan.facts["not read"] == f"test.jsonl {told}"
+    assert told in plan.facts["not read"]
 
 
 @pytest.mark.parametrize(
