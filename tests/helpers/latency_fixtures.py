@@ -1,6 +1,6 @@
 """A device whose latencies are known exactly, for the tests of latency predictors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from example_spaces import space_of
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.records import (
     DeviceState,
     LatencyContext,
@@ -17,6 +18,9 @@ from mosdeploy.records import (
     SessionRecord,
     Timing,
 )
+from mosdeploy.run_folder.dataset_quality import latency_context
+from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.run import Run
 from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.spaces.genes import GeneArray
 from mosdeploy.spaces.spec import FloatArray
@@ -29,6 +33,7 @@ COEFFICIENTS = np.array(
 """Milliseconds a unit of each latency feature: much of the time is in the core features."""
 
 
+STATE = DeviceState(packages={"onnxruntime": "1.20.0"})
 SPEC = ModelSpec(
     space_of(
         embed_dim=(32, 64),
@@ -80,7 +85,7 @@ def begun(path: Path, context: LatencyContext, session: str = "s1") -> LatencyDa
         dataset_id=dataset.context.dataset_id,
         started_at="",
         host=context.device.host or "local",
-        state=DeviceState(packages={"onnxruntime": "1.20.0"}),
+        state=STATE,
     )
     append_line(path.with_name("sessions.jsonl"), started)
     return dataset
@@ -125,3 +130,20 @@ def measured_dataset(path: Path, count: int) -> LatencyDataset:
         (latency_ms,) = SPEC.latency_features(SPEC.gene_rows([arch])) @ COEFFICIENTS
         dataset.append(record_of(arch, float(latency_ms)))
     return dataset
+
+
+def leave_measurements(
+    run: Run,
+    name: str,
+    path: Path,
+    archs: Sequence[ArchConfig],
+    latency_ms: FloatArray,
+    state: DeviceState = STATE,
+) -> None:
+    """What measuring subnets on a device would have left behind."""
+    device = run_profile(run.workspace.root, name)
+    dataset = LatencyDataset.open(path, latency_context(run, device))
+    own = dataset.context.dataset_id
+    session = ProfilingSession(path, device.host_alias, state, dataset_id=own).record
+    for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
+        dataset.append(record_of(arch, ms).model_copy(update={"session": session.session}))

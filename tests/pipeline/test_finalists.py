@@ -20,16 +20,7 @@ from mosdeploy.workspace import Workspace
 
 def candidate(loss: float, measured_ms: float | None) -> Candidate:
     rng = np.random.default_rng(int(loss * 10))
-    return Candidate(
-        arch=MEDIUM.sample(rng),
-        loss=loss,
-        predicted_ms=9.0,
-        num_parameters=1,
-        num_body_parameters=1,
-        size_bytes=1,
-        memory_bytes=1,
-        measured_ms=measured_ms,
-    )
+    return scored(MEDIUM.sample(rng), loss, predicted_ms=9.0, measured_ms=measured_ms)
 
 
 @pytest.fixture

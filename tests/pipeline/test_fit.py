@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from latency_fixtures import leave_measurements
 from walking import opened
 
 import mosdeploy
@@ -13,9 +14,8 @@ from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.pipeline.measuring.collect import put_away
-from mosdeploy.records import DeviceState, LatencyRecord, Measurement, Timing
+from mosdeploy.records import Measurement
 from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import fitted, predictor
@@ -45,26 +45,9 @@ def shipped_ms(run: Run, device: str, archs: list[ArchConfig]) -> np.ndarray:
     return LatencyPredictor.load(path).predict(run.config.space.genes(archs))
 
 
-def write_measurements(
-    run: Run, device: str, archs: list[ArchConfig], latency_ms: np.ndarray
-) -> None:
-    """What a profile of a device would have left behind."""
-    context = latency_context(run, run_profile(run.workspace.root, device))
+def write_measurements(run: Run, device: str, archs: list[ArchConfig], times: np.ndarray) -> None:
     path = run.workspace.latency_path(device, run.config.workload.name)
-    dataset = LatencyDataset.open(path, context)
-    state = DeviceState(packages={"onnxruntime": "1.20.0"})
-    session = ProfilingSession(path, device, state, dataset_id=dataset.context.dataset_id).record
-    for arch, ms in zip(archs, latency_ms.tolist(), strict=True):
-        timing = Timing(median_ms=ms, p90_ms=ms, p99_ms=ms, minimum_ms=ms, repeats=15)
-        dataset.append(
-            LatencyRecord(
-                arch=arch,
-                measurement=Measurement(total=timing),
-                runtime="onnxruntime 1.20.0",
-                measured_at="2025-01-01T00:00:00Z",
-                session=session.session,
-            )
-        )
+    leave_measurements(run, device, path, archs, times)
 
 
 def test_a_fit_of_what_was_measured_is_what_the_profile_left(walked: Path, folder: Path) -> None:
@@ -185,22 +168,20 @@ def test_a_source_that_was_corrected_itself_is_refused(run: Run, fit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "source", "told"),
+    ("device", "source", "error", "told"),
     [
-        ("rpi", "rpi5", "no predictor of it is shipped"),
-        ("local", "local", "no predictor of 'local' is shipped that could be corrected"),
+        ("rpi", "rpi5", StaleInputError, "no predictor of it is shipped"),
+        ("local", "local", StaleInputError, "no predictor of 'local' is shipped that could be"),
+        ("nosuch", None, ConfigError, "unknown device 'nosuch'; .*known devices"),
+        ("../local", None, ConfigError, "unknown device '../local'"),
+        ("local", "nosuch", ConfigError, "unknown device 'nosuch'"),
     ],
 )
-def test_an_unknown_source_is_refused(run: Run, fit, device: str, source: str, told: str) -> None:
-    archs = designed(run, 6)
-    write_measurements(run, device, archs, shipped_ms(run, "xeon", archs))
-    with pytest.raises(StaleInputError, match=told):
-        fit(device, source=source)
-
-
-@pytest.mark.parametrize(
-    ("device", "source"), [("nosuch", None), ("../local", None), ("local", "nosuch")]
-)
-def test_a_device_without_a_profile_is_refused(fit, device: str, source: str | None) -> None:
-    with pytest.raises(ConfigError, match=rf"unknown device '{source or device}'; .*known devices"):
+def test_an_unknown_device_or_source_is_refused(
+    run: Run, fit, device: str, source: str | None, error: type[Exception], told: str
+) -> None:
+    if error is StaleInputError:
+        archs = designed(run, 6)
+        write_measurements(run, device, archs, shipped_ms(run, "xeon", archs))
+    with pytest.raises(error, match=told):
         fit(device, source=source)

@@ -52,16 +52,6 @@ def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
         assert found.is_too_noisy is word
 
 
-def test_a_board_that_lacks_a_package_is_told_so_before_it_measures(folder: Path) -> None:
-    shutil.rmtree(folder / "predictors")
-    lacking = 'requirements = ["numpy", "no-such-runtime"]\n[measure]'
-    edit(folder / "device_profiles" / "local.toml", "[measure]", lacking)
-    for _ in range(2):
-        with pytest.raises(DeviceError, match=r"not installed: no-such-runtime; mosdeploy devices"):
-            opened(folder).profile()
-    assert not LatencyDataset.load(next(folder.glob("predictors/*/latency.jsonl"))).records
-
-
 @pytest.mark.slow
 def test_where_there_is_a_predictor_no_further_measuring_is_proposed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -236,11 +226,6 @@ def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
     assert (summary.error_met, summary.measured_now, summary.num_records) == (False, 2, 14)
     assert progress.messages[-1].endswith("% from 14 subnets")
     assert run.profile(budget=14).error_met is None
-
-
-def test_a_budget_in_which_no_error_can_be_met_twice_is_refused(walked: Path) -> None:
-    with pytest.raises(PredictorError, match=r"11 or more; this one gives 10 of the [0-9,]+ arch"):
-        opened(walked).profile(until_error_percent=99.0, budget=10)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from latency_fixtures import leave_measurements
 from walking import KeptProgress, edit, make_run_folder, opened
 
 from mosdeploy.devices import local
@@ -18,9 +19,8 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.pipeline.measuring import collect as collecting
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
-from mosdeploy.records import DeviceState, LatencyRecord, Measurement, SearchResult, Timing
+from mosdeploy.records import DeviceState, SearchResult
 from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import predictor
 from mosdeploy.run_folder.run import Run, open_run
@@ -97,6 +97,14 @@ class Scene:
         return GOES_ON
 
 
+BOARD = (
+    "the board behind the alias, its GPU, or ONNX Runtime there (but for the third number of its "
+    "version)"
+)
+MODEL = "`[workload]`, `[space]`, the size of the vocabulary"
+ANY = "clocks, time-outs, `work_dir`, how the device is reached, `[training]`, the data"
+COUNTS_ALL = (GOES_ON, GOES_ON, GOES_ON)
+TIMEOUTS = "command_timeout_s = 5.0\nconnect_timeout_s = 5.0"
 ROWS = (
     Row(
         "the graph that is timed (another version of mosdeploy builds it otherwise)",
@@ -112,14 +120,10 @@ ROWS = (
         "the machine, where the device is `local` (the run folder was copied)",
         lambda scene: scene.monkeypatch.setattr(local, "machine_id", lambda: "another"),
     ),
+    Row(BOARD, lambda scene: scene.board(cpu_model="EPYC"), predictions=GOES_ON),
+    Row(BOARD, lambda scene: scene.board(gpu="H100, 575.1, 1980 MHz"), predictions=GOES_ON),
     Row(
-        "the board behind the alias: machine or processor",
-        lambda scene: scene.board(cpu_model="EPYC"),
-        predictions=GOES_ON,
-    ),
-    Row("its GPU", lambda scene: scene.board(gpu="H100, 575.1, 1980 MHz"), predictions=GOES_ON),
-    Row(
-        "the version of ONNX Runtime there, up to its second number",
+        BOARD,
         lambda scene: scene.board(packages={"onnxruntime": "1.21.0"}),
         predictions=GOES_ON,
     ),
@@ -127,65 +131,30 @@ ROWS = (
         "`provider` or `emulated` of the device profile",
         lambda scene: scene.device('kind = "local"', 'kind = "local"\nemulated = true'),
     ),
-    Row("`[workload]`", lambda scene: scene.config("decode_steps = 6", "decode_steps = 7")),
-    Row("`[space]`", lambda scene: scene.config("qkv_dim = 32", "qkv_dim = 64")),
+    Row(MODEL, lambda scene: scene.config("decode_steps = 6", "decode_steps = 7")),
+    Row(MODEL, lambda scene: scene.config("qkv_dim = 32", "qkv_dim = 64")),
+    Row(MODEL, lambda scene: scene.config("vocab_size = 44", "vocab_size = 45")),
+    Row(ANY, lambda scene: scene.board(packages={"onnxruntime": "1.20.1"}), *COUNTS_ALL),
     Row(
-        "the size of the vocabulary",
-        lambda scene: scene.config("vocab_size = 44", "vocab_size = 45"),
-    ),
-    Row(
-        "the third number of ONNX Runtime's version",
-        lambda scene: scene.board(packages={"onnxruntime": "1.20.1"}),
-        GOES_ON,
-        GOES_ON,
-        GOES_ON,
-    ),
-    Row(
-        "clocks and temperatures of the device",
+        ANY,
         lambda scene: scene.board(gpu="TITAN Xp, 575.1, 1404 MHz", temperature_c=80.0),
-        GOES_ON,
-        GOES_ON,
-        GOES_ON,
+        *COUNTS_ALL,
     ),
     Row(
-        "time-outs, `work_dir`, how the device is reached",
-        lambda scene: scene.device(
-            'kind = "local"', 'kind = "local"\ncommand_timeout_s = 5.0\nconnect_timeout_s = 5.0'
-        ),
-        GOES_ON,
-        GOES_ON,
-        GOES_ON,
+        ANY,
+        lambda scene: scene.device('kind = "local"', f'kind = "local"\n{TIMEOUTS}'),
+        *COUNTS_ALL,
     ),
-    Row(
-        "`[training]`, the data",
-        lambda scene: scene.config("steps = 12", "steps = 13"),
-        GOES_ON,
-        GOES_ON,
-        GOES_ON,
-    ),
+    Row(ANY, lambda scene: scene.config("steps = 12", "steps = 13"), *COUNTS_ALL),
 )
 
 
 def fabricate(run: Run, path: Path) -> None:
     """A dataset of twelve subnets that the local device would have left."""
-    dataset = LatencyDataset.open(
-        path, latency_context(run, run_profile(run.workspace.root, "local"))
-    )
-    session = ProfilingSession(path, "local", STATE, dataset_id=dataset.context.dataset_id).record
     spec = run.config.spec
     archs = choose(spec, 12, seed=1)
     times_ms = 3.0 + spec.latency_features(spec.gene_rows(archs)).sum(axis=1)
-    for arch, ms in zip(archs, times_ms.tolist(), strict=True):
-        timing = Timing(median_ms=ms, p90_ms=ms, p99_ms=ms, minimum_ms=ms, repeats=15)
-        dataset.append(
-            LatencyRecord(
-                arch=arch,
-                measurement=Measurement(total=timing),
-                runtime="onnxruntime 1.20.0",
-                measured_at="2025-01-01T00:00:00Z",
-                session=session.session,
-            )
-        )
+    leave_measurements(run, "local", path, archs, times_ms, STATE)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +200,8 @@ def test_what_goes_stale(scene: Scene, row: Row) -> None:
 
 
 def test_the_documentation_quotes_the_table() -> None:
-    rows = [f"| {x.what} | {x.profile} | {x.finalists} | {x.predictions} |" for x in ROWS]
+    lines = [f"| {x.what} | {x.profile} | {x.finalists} | {x.predictions} |" for x in ROWS]
+    rows = dict.fromkeys(lines)
     text = (REPOSITORY / "docs" / "reliability.md").read_text()
     assert "\n".join(rows) in text
 
