@@ -38,7 +38,6 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 NOT_METHODS = {
     "init": "a function of the package: there is no folder to open yet",
     "demo": "makes a folder of its own and calls the methods",
-    "translate": "the name of `predict` in 0.1.0",
     "devices": "about devices, not about a run; profiles are read by `load_profile`",
 }
 

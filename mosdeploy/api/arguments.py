@@ -6,19 +6,13 @@ import functools
 import inspect
 import reprlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import FunctionType
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
 from pydantic_core import PydanticCustomError
 
 from ..errors import ConfigError
 
-Pick = str | int | Path
-"""What names a subnet: a word, a number of the front, a latency, a JSON file."""
-
-C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_CHECKED = ("max_latency", "time", "runtime", "languages", "return")
@@ -36,23 +30,16 @@ _SHORT.maxstring = 80
 _SHORT.maxother = 80
 
 
-def with_checked_arguments(verbs: C) -> C:
-    """A class whose public methods check what they are given, as `checked` says."""
-    for name, method in list(vars(verbs).items()):
-        if isinstance(method, FunctionType) and not name.startswith("_"):
-            setattr(verbs, name, checked(method))
-    return verbs
-
-
 def checked(function: F) -> F:
     """The same function, whose arguments are what its annotations say, or become it: numbers of
     numpy are numbers; booleans and texts are none.
     """
     signature = inspect.signature(function)
+    annotations = {x.name: _kind(x.annotation) for x in signature.parameters.values()}
     hints = {
         # a text is the name of what is not imported yet
         name: Any if name in _NOT_CHECKED or isinstance(hint, str) else _as_written(hint)
-        for name, hint in function.__annotations__.items()
+        for name, hint in annotations.items()
     }
 
     def arguments(*given: Any, **named: Any) -> Any:
@@ -76,7 +63,13 @@ def checked(function: F) -> F:
             raise ConfigError(_words(error, list(signature.parameters))) from error
         return function(*given, **named)
 
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def _kind(hint: Any) -> Any:
+    """Return the type of a field, without how the command line writes it."""
+    return hint.__origin__ if get_origin(hint) is Annotated else hint
 
 
 def _as_written(hint: Any) -> Any:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,14 +20,13 @@ from .devices import (
     devices_clean,
     devices_list,
     devices_setup,
-    devices_show,
 )
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .fit import fit
 from .init import init
-from .options import spread
+from .options import SETTINGS, SSH_CONFIG, spread
 from .predict import predict
 from .profile import profile
 from .progress import PROGRESS, tell
@@ -66,9 +65,7 @@ app = typer.Typer(
     "The walk: init, train, profile, search, finetune, evaluate, export, deploy, report; all in "
     "the folder of mosdeploy.toml. `walk` runs all that come after init.",
 )
-devices_app = typer.Typer(
-    no_args_is_help=True, help="List, show, add, check, set up and clean devices."
-)
+devices_app = typer.Typer(no_args_is_help=True, help="List, add, check, set up and clean devices.")
 app.add_typer(devices_app, name="devices")
 
 
@@ -86,23 +83,27 @@ class _Command(TyperCommand):
                     error.message += f", got {value}"
             raise
 
+    def format_options(self, context: Any, formatter: Any) -> None:
+        """Write the options; those that one family alone needs in sections of their own."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(context):
+            if (row := parameter.get_help_record(context)) is not None:
+                is_option = parameter.param_type_name == "option"
+                usual = "Options" if is_option else "Arguments"
+                title = getattr(parameter, "rich_help_panel", None) or usual
+                groups.setdefault(title, []).append(row)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
 
 for verb in (*VERBS, demo):
     app.command(cls=_Command)(spread(verb))
-app.command("translate", cls=_Command, hidden=True)(spread(predict))  # its name in 0.1.0
 devices_app.command("list")(spread(devices_list))
-devices_app.command("show")(spread(devices_show))
 devices_app.command("add")(spread(devices_add))
 devices_app.command("check")(spread(devices_check))
 devices_app.command("setup")(spread(devices_setup))
 devices_app.command("clean")(spread(devices_clean))
-
-
-@dataclass
-class Settings:
-    """What the options before the verb say."""
-
-    debug: bool = False
 
 
 def _version(value: bool) -> None:
@@ -113,17 +114,20 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Tell errors and results alone.")
     ] = False,
+    ssh_config: Annotated[
+        Path, typer.Option("--ssh-config", help="ssh_config file with the devices' aliases.")
+    ] = SSH_CONFIG,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    context.obj.debug = debug
+    SETTINGS.debug = debug
+    SETTINGS.ssh_config = ssh_config
     PROGRESS.is_quiet = quiet
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
     logging.getLogger("mosdeploy").setLevel(level)
@@ -139,7 +143,6 @@ class _Handler(logging.Handler):
 
 def run() -> None:
     """Run the command line; errors become one line on stderr and their exit code."""
-    settings = Settings()
     # before torch is loaded, which reads it then: threads that spin long while they wait for one
     # another hold the cores that another program runs on, and a training comes nearly to a halt
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -148,17 +151,17 @@ def run() -> None:
     try:
         if sys.stdout is None:
             raise ConfigError("stdout is closed, where answers go; send them to /dev/null")
-        app(obj=settings)
+        app()
     except (MosdeployError, OSError) as error:
         PROGRESS.close()
-        if settings.debug:
+        if SETTINGS.debug:
             raise
         tell(f"error: {error}")
         # of the system alone: a disk or a folder that fails where nobody expects it
         sys.exit(getattr(error, "exit_code", MosdeployError.exit_code))
     except RuntimeError as error:
         # of pathlib, platformdirs and altair, where a container has no such user
-        if settings.debug or "home directory" not in str(error):
+        if SETTINGS.debug or "home directory" not in str(error):
             raise
         tell("error: this user has no home folder; set HOME to one")
         sys.exit(ConfigError.exit_code)

@@ -8,7 +8,8 @@ import typer
 
 from ..errors import ConfigError
 from ..printable import byte_size, three_digits
-from .options import DeviceCommon, HostOption, SearchedDeviceOption
+from ..run_folder.options import CompareOptions
+from .options import Common
 from .printing import table
 
 if TYPE_CHECKING:
@@ -18,12 +19,8 @@ CHART_FORMATS = ("html", "svg", "png")
 
 
 def compare(
-    common: DeviceCommon,
-    bundles: Annotated[
-        list[Path], typer.Argument(help="Two bundles or more: folders, or names in bundles/.")
-    ],
-    device: SearchedDeviceOption = None,
-    host: HostOption = None,
+    common: Common,
+    options: CompareOptions,
     chart: Annotated[
         Path | None,
         typer.Option(metavar="<path>", help="Draw them too: FILE.html, FILE.svg or FILE.png."),
@@ -34,10 +31,8 @@ def compare(
     """
     if chart is not None:
         _format_of(chart)  # before anything is timed
-    from ..pipeline.compare import CompareOptions
     from ..pipeline.compare import compare as time_by_turns
 
-    options = CompareOptions(tuple(bundles), device, host)
     found = time_by_turns(common.context(), options)
     common.show(found, _text(found))
     if chart is not None:

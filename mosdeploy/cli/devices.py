@@ -1,11 +1,11 @@
-"""The verbs `devices list`, `show`, `add`, `check`, `setup` and `clean`."""
+"""The verbs `devices list`, `add`, `check`, `setup` and `clean`."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..printable import byte_size
-from .options import Common, DeviceCommon, HostOption
+from .options import Common
 from .printing import table
 from .progress import PROGRESS
 
@@ -13,28 +13,34 @@ if TYPE_CHECKING:
     from ..records import DeviceState
     from ..run_folder.summaries import DeviceCheck
 
-DeviceName = Annotated[str, typer.Argument(help="Device profile, as `devices list` shows it.")]
+DeviceName = Annotated[
+    str,
+    typer.Argument(
+        help="Device profile, as `devices list` shows it; rpi@pi2 for another board of it."
+    ),
+]
 
 
-def devices_list(common: Common) -> None:
-    """List the known device profiles."""
-    from ..run_folder.devices import list_devices
+def devices_list(
+    common: Common,
+    name: Annotated[
+        str | None, typer.Argument(help="A profile to show whole.", show_default="all, by name")
+    ] = None,
+) -> None:
+    """List the known device profiles, or show one."""
+    from ..run_folder.devices import list_devices, run_profile
 
+    if name is not None:
+        profile = run_profile(common.directory, name)
+        common.show(profile, profile.model_dump_json(indent=2))
+        return
     known = list_devices(common.directory)
     rows = [(x.name, x.kind, x.host or "-", x.description) for x in known.devices]
     common.show(known, table(("device", "kind", "host", "what"), rows))
 
 
-def devices_show(common: Common, name: DeviceName) -> None:
-    """Show one device profile."""
-    from ..run_folder.devices import run_profile
-
-    profile = run_profile(common.directory, name)
-    common.show(profile, profile.model_dump_json(indent=2))
-
-
 def devices_add(
-    common: DeviceCommon,
+    common: Common,
     name: Annotated[str, typer.Argument(help="Name of the new profile.")],
     host: Annotated[
         str | None,
@@ -52,47 +58,47 @@ def devices_add(
     common.show(added, f"wrote {added.path}\n{_screen(added, name)}", next_command)
 
 
-def devices_check(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
+def devices_check(common: Common, name: DeviceName) -> None:
     """See whether a device can measure, and what to do first. Exit code 5 if it cannot."""
-    from ..run_folder.devices import check_device, resolve_profile
+    from ..run_folder.devices import check_device, resolve_profile, split_board
 
-    profile = resolve_profile(common.directory, name, host)
+    profile = resolve_profile(common.directory, *split_board(name))
     checked = check_device(profile, common.ssh_config)
     is_ready = not any(problem.blocking for problem in checked.problems)
-    hosts = f" --hosts {host}" if host is not None else ""
-    command = _measuring(common, name, hosts) if is_ready else None
+    device, _, host = name.partition("@")
+    hosts = f" --hosts {host}" if host else ""
+    command = _measuring(common, device, hosts) if is_ready else None
     common.show(checked, _screen(checked, host or name), command)
     if not is_ready:
         raise typer.Exit(5)
 
 
-def devices_setup(common: DeviceCommon, name: DeviceName, host: HostOption = None) -> None:
+def devices_setup(common: Common, name: DeviceName) -> None:
     """Make a virtual environment with the runtime on a device."""
-    from ..run_folder.devices import resolve_profile, setup_device
+    from ..run_folder.devices import resolve_profile, setup_device, split_board
 
-    profile = resolve_profile(common.directory, name, host)
+    profile = resolve_profile(common.directory, *split_board(name))
     made = setup_device(profile, common.ssh_config, PROGRESS)
-    text = f"{host or name}: runtime installed, {made.python}"
+    text = f"{name}: runtime installed, {made.python}"
     common.show(made, text, f"mosdeploy devices check {profile.cli_name}")
 
 
 def devices_clean(
-    common: DeviceCommon,
+    common: Common,
     name: DeviceName,
-    host: HostOption = None,
     earlier: Annotated[
         bool, typer.Option("--earlier", help="Also the versions that a rollback goes back to.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
 ) -> None:
     """List what nothing needs any more on a device. With --yes, remove it."""
-    from ..run_folder.devices import clean_device, resolve_profile
+    from ..run_folder.devices import clean_device, resolve_profile, split_board
 
-    profile = resolve_profile(common.directory, name, host)
+    profile = resolve_profile(common.directory, *split_board(name))
     found = clean_device(profile, common.ssh_config, remove=yes, with_earlier=earlier)
     rows = [(x.what, byte_size(x.size_bytes), x.path) for x in found.leftovers]
     total_bytes = sum(x.size_bytes for x in found.leftovers)
-    end = f"{host or name}: {byte_size(total_bytes)} in {profile.work_dir}"
+    end = f"{name}: {byte_size(total_bytes)} in {profile.work_dir}"
     end += " removed" if found.is_removed else " can be removed"
     lines = [*([table(("what", "size", "path"), rows)] if rows else []), end]
     if found.kept:
@@ -103,7 +109,7 @@ def devices_clean(
     common.show(found, text, again if rows and not yes else None)
 
 
-def _measuring(common: DeviceCommon, name: str, hosts: str = "") -> str:
+def _measuring(common: Common, name: str, hosts: str = "") -> str:
     """What measures a device that is ready; without a run file yet, what writes one for it."""
     from ..workspace import Workspace
 

@@ -1,27 +1,12 @@
 """The verb `evaluate`."""
 
-from typing import Annotated
-
-import typer
-
 from ..printable import score
-from .options import PICK_HELP, BeamOption, Common
+from ..run_folder.options import EvaluateOptions
+from .options import Common
 from .printing import table
 
 
-def evaluate(
-    common: Common,
-    pick: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pick",
-            "--arch",
-            help=f"Repeatable: {PICK_HELP}",
-            show_default="largest, smallest, and the winner if there is one",
-        ),
-    ] = None,
-    beam: BeamOption = None,
-) -> None:
+def evaluate(common: Common, options: EvaluateOptions) -> None:
     """Score subnets on the test examples.
 
     Inherited ones, those that were trained alone, and the teacher. The same command resumes.
@@ -30,7 +15,7 @@ def evaluate(
     from ..run_folder.status import next_command
 
     context = common.context()
-    scores = score_subnets(context, tuple(pick) if pick else None, beam)
+    scores = score_subnets(context, options)
     metrics = list(dict.fromkeys(name for x in scores.subnets.values() for name in x.metrics))
     rows = [
         (

@@ -1,34 +1,22 @@
 """The verb `fit`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from .options import Common, ProfiledDeviceOption
+from ..run_folder.options import FitOptions
+from .options import Common
 from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
     from ..records import PredictorCard
 
 
-def fit(
-    common: Common,
-    device: ProfiledDeviceOption = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Correct the predictor of this device, which takes five measurements or more.",
-            show_default="fit from scratch",
-        ),
-    ] = None,
-) -> None:
+def fit(common: Common, options: FitOptions) -> None:
     """Fit the latency predictor to what was measured. `profile` and `search` do this too."""
     from ..pipeline.fit import fit as fit_predictor
     from ..run_folder.status import next_command
 
     context = common.context()
-    card = fit_predictor(context, device, source)
+    card = fit_predictor(context, options)
     text = f"{card.device}-{card.workload}: {card_line(card)}{_transfer(card)}"
     lines = [text, *rescaled_lines(card)]
     common.show(card, "\n".join(lines), next_command(context))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..recipes import list_recipes
+from ..run_folder.options import ENCODERS, TRANSLATION
 from .options import Common
 from .printing import table
 from .progress import PROGRESS
@@ -46,20 +47,19 @@ class DataOptions:
             show_default="the file beside --train, else a share of it",
         ),
     ] = None
-    family: Annotated[
-        str | None,
-        typer.Option(
-            help="translation or encoder.", show_default="encoder if there is a --checkpoint"
-        ),
-    ] = None
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="What an encoder starts from: a folder, package:NAME/PATH or hub:ID."),
+        typer.Option(
+            rich_help_panel=ENCODERS,
+            help="What an encoder starts from: a folder, package:NAME/PATH or hub:ID.",
+        ),
     ] = None
     size: Annotated[
         str | None,
         typer.Option(
-            help="Of a translation: tiny, small, base or large.", show_default="what suits the data"
+            rich_help_panel=TRANSLATION,
+            help="Of a translation: tiny, small, base or large.",
+            show_default="what suits the data",
         ),
     ] = None
     time: Annotated[
@@ -72,21 +72,31 @@ class DataOptions:
     languages: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=TRANSLATION,
             help="Source and target of a translation: en-de.",
             show_default="the suffixes of the files",
         ),
     ] = None
     text: Annotated[
         str | None,
-        typer.Option(help="Column of the text, or of the words.", show_default="told by its name"),
+        typer.Option(
+            rich_help_panel=ENCODERS,
+            help="Column of the text, or of the words.",
+            show_default="told by its name",
+        ),
     ] = None
     label: Annotated[
         str | None,
-        typer.Option(help="Column of the label, or of the tags.", show_default="told by its name"),
+        typer.Option(
+            rich_help_panel=ENCODERS,
+            help="Column of the label, or of the tags.",
+            show_default="told by its name",
+        ),
     ] = None
     winners: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=TRANSLATION,
             min=1,
             help="Limits or devices that one supernet of translations will serve, each by a winner "
             "of its own.",
@@ -108,7 +118,6 @@ class DataOptions:
             train=tuple(name for name in (self.train, self.second) if name),
             valid=self.valid,
             test=self.test,
-            family=self.family,
             checkpoint=self.checkpoint,
             size=self.size,
             time_s=parse_budget_s(self.time) if self.time is not None else None,

@@ -5,117 +5,48 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import typer
 
 from ..errors import MosdeployError
+from ..run_folder.options import Option
 from .progress import PROGRESS, tell
 
 if TYPE_CHECKING:
-    from ..config.sections import SearchConfig
     from ..record import Record
-    from ..records import Limits
     from ..run_folder.context import Context
 
 DirOption = Annotated[Path, typer.Option("--dir", "-C", help="Run folder (holds mosdeploy.toml).")]
 
 
-def _device(else_meant: str) -> Any:
-    return typer.Option(
-        "--device",
-        help="Device profile, as `mosdeploy devices list` shows them.",
-        show_default=f"device in mosdeploy.toml, else {else_meant}",
-    )
-
-
-DeviceOption = Annotated[str | None, _device("local")]
-ProfiledDeviceOption = Annotated[str | None, _device("the one that was profiled, or local")]
-SearchedDeviceOption = Annotated[str | None, _device("the one that was searched for, else local")]
-ExportedDeviceOption = Annotated[str | None, _device("the one that the bundle is for, else local")]
-DeployedDeviceOption = Annotated[str | None, _device("the one that was deployed to")]
-HostOption = Annotated[
-    str | None,
-    typer.Option(
-        "--host",
-        help="Another board of this kind, by its alias in ssh_config.",
-        show_default="host of the device profile",
-    ),
-]
-PICK_HELP = (
-    "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms, as "
-    "measured or, where it was not, as predicted; a finalist's key; largest, smallest; or a JSON "
-    "file with an architecture."
-)
-PickOption = Annotated[str, typer.Option("--pick", "--arch", help=PICK_HELP)]
-BeamOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Hypotheses of a translation's beam search, 1 for none.",
-        min=1,
-        show_default="[workload].beam",
-    ),
-]
-
-
-def _bundle(name: str) -> Path:
-    """A bundle as it is named; a variable of the shell that is not set names none."""
-    if not name:
-        raise typer.BadParameter("it is empty: name a folder, or leave it out for the newest")
-    return Path(name)
-
-
-BundleOption = Annotated[
-    Path | None,
-    typer.Option(
-        parser=_bundle,
-        metavar="<path>",
-        help="A bundle: its folder, or its name in bundles/.",
-        show_default="the newest",
-    ),
-]
-SshOption = Annotated[
-    Path, typer.Option("--ssh-config", help="ssh_config file with the device's alias.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout.")]
-
-CONFIGURED = "as in mosdeploy.toml"
-MaxLatencyOption = Annotated[
-    str | None,
-    typer.Option(help="Latency limit with its unit: 150ms, 3.5s.", show_default=CONFIGURED),
-]
-MaxParametersOption = Annotated[
-    str | None, typer.Option(help="Parameter limit: 4M, 800k, 3500000.", show_default=CONFIGURED)
-]
-CountOption = Annotated[
-    Literal["total", "encoder"] | None,
-    typer.Option(
-        help="What --max-parameters counts; encoder: without the embedding table.",
-        show_default=CONFIGURED,
-    ),
-]
-MaxSizeOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Limit on the size of the bundle, its model and its tokenizer: 12MiB, 900KiB.",
-        show_default=CONFIGURED,
-    ),
-]
-MaxMemoryOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Limit on the memory that the model takes on the device: 200MiB.",
-        show_default=CONFIGURED,
-    ),
-]
 
 HERE = Path()
 SSH_CONFIG = Path("~/.ssh/config")
-DEVICE_VERBS = ("walk", "profile", "search", "export", "deploy", "verify", "compare", "devices")
-"""Those that take `--ssh-config`."""
+
+
+@dataclass
+class Settings:
+    """The options before the verb."""
+
+    debug: bool = False
+    ssh_config: Path = SSH_CONFIG
+
+
+SETTINGS = Settings()
 
 
 @dataclass(frozen=True)
@@ -130,7 +61,12 @@ class Common:
         from ..run_folder.context import Context
         from ..run_folder.run import open_run
 
-        return Context(open_run(self.directory), PROGRESS)
+        return Context(open_run(self.directory), PROGRESS, self.ssh_config)
+
+    @property
+    def ssh_config(self) -> Path:
+        """The file with the aliases of devices."""
+        return SETTINGS.ssh_config
 
     def show(self, record: "Record", text: str, next_command: str | None = None) -> None:
         """End a verb: the record alone, or the text, and on stderr the command to run next.
@@ -162,66 +98,19 @@ class Common:
 
     def as_here(self, command: str) -> str:
         """A command with the options that say where this one works."""
+        if self.ssh_config != SSH_CONFIG:
+            program, _, rest = command.partition(" ")
+            command = f"{program} --ssh-config {shlex.quote(str(self.ssh_config))} {rest}"
         if self.directory == HERE or "--dir" in command:
             return command
         return f"{command} --dir {shlex.quote(str(self.directory))}"
 
 
-@dataclass(frozen=True)
-class LimitOptions:
-    """What a subnet may cost."""
-
-    max_latency: MaxLatencyOption = None
-    max_parameters: MaxParametersOption = None
-    count: CountOption = None
-    max_size: MaxSizeOption = None
-    max_memory: MaxMemoryOption = None
-
-    def limits(self, config: "SearchConfig") -> "Limits":
-        """The limits as a record; what is counted, unless said, as [search] has it."""
-        from ..records import Limits
-
-        count = self.count
-        if count is None and self.max_parameters is not None:
-            count = config.count
-        return Limits.read(
-            self.max_latency, self.max_parameters, count, self.max_size, self.max_memory
-        )
-
-
-NO_LIMITS = LimitOptions()
-
-
-@dataclass(frozen=True)
-class DeviceCommon(Common):
-    """The same for a verb that may reach a device."""
-
-    ssh_config: SshOption = SSH_CONFIG
-
-    def context(self) -> "Context":
-        """Open the run folder, with the aliases of devices."""
-        return dataclasses.replace(super().context(), ssh_config=self.ssh_config)
-
-    def as_here(self, command: str) -> str:
-        """A command with the options that say where this one works, and by which aliases."""
-        told = super().as_here(command)
-        if self.ssh_config == SSH_CONFIG or command.split()[1] not in DEVICE_VERBS:
-            return told
-        return f"{told} --ssh-config {shlex.quote(str(self.ssh_config))}"
-
-
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb one option for each field of the option records that it takes.
+    """Give a verb one option for each field of the records that it takes.
 
-    A parameter whose type is a dataclass stands for its fields: Typer sees these, each with its
-    `Annotated` type and its default, and the verb is called with the record made of them. All other
-    parameters stay as they are.
-
-    Examples
-    --------
-    >>> def fit(common: Common, device: DeviceOption = None) -> None: ...
-    >>> list(inspect.signature(spread(fit)).parameters)
-    ['directory', 'as_json', 'device']
+    A parameter whose type is a dataclass stands for its fields: Typer sees these, and the verb is
+    called with the record made of them. All other parameters stay as they are.
     """
     hints = get_type_hints(verb, include_extras=True)
     declared = inspect.signature(verb).parameters
@@ -233,19 +122,23 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
             continue
         field_hints = get_type_hints(records[name], include_extras=True)
         for field in dataclasses.fields(records[name]):
+            if get_origin(field_hints[field.name]) is not Annotated:
+                continue  # for programs alone
             parameters.append(
                 inspect.Parameter(
                     field.name,
                     inspect.Parameter.KEYWORD_ONLY,
-                    default=field.default,
-                    annotation=field_hints[field.name],
+                    default=None if field.default == () else field.default,
+                    annotation=_as_typed(field, field_hints[field.name]),
                 )
             )
 
     def call(**values: Any) -> None:
         for name, record in records.items():
-            fields = [field.name for field in dataclasses.fields(record)]
-            values[name] = record(**{field: values.pop(field) for field in fields})
+            names = (field.name for field in dataclasses.fields(record) if field.name in values)
+            fields = {name: values.pop(name) for name in list(names)}
+            # of a list without an item, the field's default
+            values[name] = record(**{x: y for x, y in fields.items() if y not in (None, [])})
         verb(**values)
 
     keyword_only = [
@@ -255,3 +148,39 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     call.__doc__ = verb.__doc__
     call.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     return call
+
+
+def _as_typed(field: "dataclasses.Field[Any]", hint: Any) -> Any:
+    """Turn the `Option` of a field into one of Typer's; other hints stay as they are."""
+    kind, *found = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    option = next((x for x in found if isinstance(x, Option)), None)
+    if option is None:
+        return hint
+    settings: dict[str, Any] = {"help": option.help, "rich_help_panel": option.group}
+    if option.default is not None:
+        settings["show_default"] = option.default
+    for name, value in (
+        ("parser", option.read),
+        ("metavar", option.metavar),
+        ("min", option.minimum),
+    ):
+        if value is not None:
+            settings[name] = value
+    if option.is_argument:
+        return Annotated[_typed_as(kind), typer.Argument(**settings)]
+    names = list(option.names) or [f"--{field.name.replace('_', '-')}"]
+    if field.default is True or kind == bool | None:
+        names = [f"{names[0]}/--no-{names[0].removeprefix('--')}"]
+    return Annotated[_typed_as(kind, option.read), typer.Option(*names, **settings)]
+
+
+def _typed_as(kind: Any, read: Callable[[str], Any] | None = None) -> Any:
+    """Return what Typer makes of a field's type: a text for whatever a text can name."""
+    if read is not None:
+        return str | None
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if any(get_origin(x) is Sequence for x in kinds):
+        return list[str] | None
+    if str in kinds:
+        return str | None if type(None) in kinds else str
+    return kind

@@ -1,57 +1,33 @@
 """The verb `predict`."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ..errors import ConfigError
-from ..runtime.execution import MAX_THREADS
-from .options import BundleOption, Common
+from ..run_folder.options import PredictOptions
+from .options import Common
 from .progress import PROGRESS, tell
-
-
-@dataclass(frozen=True)
-class PredictArguments:
-    """The options of `predict`."""
-
-    bundle: BundleOption = None
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="Threads to use.",
-            min=1,
-            max=MAX_THREADS,
-            show_default="as many as it was measured with",
-        ),
-    ] = None
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
-    ] = False
-    long: Annotated[
-        Literal["cut", "window"],
-        typer.Option(help="Cut texts that are too long, or read them in windows that overlap."),
-    ] = "cut"
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Write vectors there (.npy).", show_default="print answers"),
-    ] = None
-    time: Annotated[bool, typer.Option("--time", help="Tell on stderr where the time went.")] = (
-        False
-    )
-
-
-NO_ARGUMENTS = PredictArguments()
 
 
 def predict(
     common: Common,
+    options: PredictOptions,
     text: Annotated[
         list[str] | None, typer.Argument(help="Inputs; without any, all lines of stdin.")
     ] = None,
-    arguments: PredictArguments = NO_ARGUMENTS,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Inputs are objects with text, and text_pair.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write vectors there (.npy).", show_default="print answers"),
+    ] = None,
+    time: Annotated[bool, typer.Option("--time", help="Tell on stderr where the time went.")] = (
+        False
+    ),
 ) -> None:
     """Answer lines of text with a bundle on this machine."""
     from ..pipeline.predict import check_vectors
@@ -59,21 +35,19 @@ def predict(
 
     if not text and sys.stdin is None:
         raise ConfigError("stdin is closed, where the lines come from")
-    lines = _lines(text, arguments.jsonl)
-    if arguments.output is not None:
-        check_vectors(common.directory, arguments.bundle, lines, arguments.output)
-    done = answer(
-        common.directory, lines, arguments.bundle, arguments.threads, arguments.long, PROGRESS
-    )
-    if arguments.output is not None:
-        written = done.write_vectors(arguments.output)
+    lines = _lines(text, jsonl)
+    if output is not None:
+        check_vectors(common.directory, options.bundle, lines, output)
+    done = answer(common.directory, lines, options, PROGRESS)
+    if output is not None:
+        written = done.write_vectors(output)
         shape = " x ".join(map(str, written.shape))
         common.show(written, f"{written.path}: {shape} numbers")
     elif done.outputs or common.as_json:
         common.show(done.record, "\n".join(done.outputs))
     if not PROGRESS.is_quiet and (notes := str(done.notes)):
         tell(notes)
-    if arguments.time:
+    if time:
         tell(str(done.timing))
 
 

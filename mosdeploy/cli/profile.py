@@ -1,72 +1,27 @@
 """The verb `profile`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..printable import EMULATED, milliseconds, three_digits
-from .options import DeviceCommon, DeviceOption
+from ..run_folder.options import ProfileOptions
+from .options import Common
 from .printing import card_line, rescaled_lines
 
 if TYPE_CHECKING:
     from ..run_folder.summaries import ProfileSummary
 
 
-def profile(
-    common: DeviceCommon,
-    device: DeviceOption = None,
-    budget: Annotated[
-        int | None,
-        typer.Option(
-            help="Subnets to measure in all, those of earlier runs included.",
-            min=4,
-            show_default="[profile].budget",
-        ),
-    ] = None,
-    until_error: Annotated[
-        str | None,
-        typer.Option(
-            help="Stop once the predictor's error is at most this twice in a row: 2%. "
-            "--budget bounds the measuring all the same.",
-            show_default="measure --budget subnets",
-        ),
-    ] = None,
-    hosts: Annotated[
-        str | None,
-        typer.Option(
-            "--hosts",
-            "--host",
-            help="Boards of this kind to measure on at once, by alias in ssh_config: pi1,pi2,pi3.",
-            show_default="host of the device profile",
-        ),
-    ] = None,
-    renew: Annotated[
-        bool,
-        typer.Option(
-            "--renew",
-            help="Measure all again if it was measured under other conditions, or with too much "
-            "noise; what was measured is kept in latency.old. The next search times its "
-            "finalists again.",
-        ),
-    ] = False,
-) -> None:
+def profile(common: Common, options: ProfileOptions) -> None:
     """Measure a few well-chosen subnets on the device.
 
     A rerun measures only what is missing or failed. Exit code 6 if --until-error is not reached.
     """
-    from ..config.units import parse_percent
     from ..errors import PredictorError
-    from ..pipeline.profile import ProfileOptions, split_hosts
     from ..pipeline.profile import profile as measure
     from ..run_folder.status import next_command
 
-    options = ProfileOptions(
-        device=device,
-        budget=budget,
-        until_error_percent=parse_percent(until_error) if until_error is not None else None,
-        hosts=split_hosts(hosts) if hosts is not None else (),
-        renew=renew,
-    )
     context = common.context()
     result = measure(context, options)
     command = result.further_command

@@ -1,11 +1,10 @@
 """The verb `search`."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..printable import byte_size, figure_note, kept, loss_mark, milliseconds, predicted
-from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
+from ..run_folder.options import SearchOptions
+from .options import Common
 from .printing import table
 
 if TYPE_CHECKING:
@@ -20,26 +19,11 @@ LARGER = (
 )
 
 
-def search(
-    common: DeviceCommon,
-    device: ProfiledDeviceOption = None,
-    limits: LimitOptions = NO_LIMITS,
-    statistic: Annotated[
-        Literal["median", "p90", "p99"] | None,
-        typer.Option(
-            help="Which figure of the times --max-latency is about.",
-            show_default="[search].statistic",
-        ),
-    ] = None,
-    verify: Annotated[bool, typer.Option(help="Measure the finalists on the device.")] = True,
-) -> None:
+def search(common: Common, options: SearchOptions) -> None:
     """Find the best subnet within limits, as measured on the device."""
-    from ..pipeline.search import SearchOptions
     from ..pipeline.search import search as find
 
-    context = common.context()
-    asked = limits.limits(context.config.search)
-    result = find(context, SearchOptions(device, asked, verify, statistic))
+    result = find(common.context(), options)
     common.show(result, _text(result), "mosdeploy finetune")
 
 

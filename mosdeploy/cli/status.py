@@ -1,23 +1,14 @@
 """The verb `status`."""
 
-from typing import Annotated
-
-import typer
-
 from .options import Common
 from .printing import table, terminal_width
 
 
-def status(
-    common: Common,
-    data: Annotated[
-        bool, typer.Option("--data/--no-data", help="Read the data, to see whether they changed.")
-    ] = True,
-) -> None:
+def status(common: Common) -> None:
     """Show what the run folder holds, what is stale, what to run next."""
     from ..run_folder.status import status as look
 
-    found = look(common.context(), read_data=data)
+    found = look(common.context())
     rows = [
         (x.what, x.name, x.state, x.detail or (x.command and f"run `{x.command}`") or "")
         for x in found.parts

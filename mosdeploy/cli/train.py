@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..printable import byte_size, duration
+from ..run_folder.options import TrainOptions
 from .options import Common
 from .printing import table
 
@@ -14,13 +15,7 @@ if TYPE_CHECKING:
 
 def train(
     common: Common,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            help="Time for this training and `finetune` of the winner, with its unit: 30m, 2h.",
-            show_default="[training].steps, or its budget",
-        ),
-    ] = None,
+    options: TrainOptions,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -29,23 +24,19 @@ def train(
     ] = False,
 ) -> None:
     """Train the supernet. The same command resumes."""
-    from ..config.units import parse_budget_s
-    from ..pipeline.train import TrainOptions
-
-    time_s = parse_budget_s(time) if time is not None else None
     context = common.context()
-    asked = TrainOptions(time_s)
     if dry_run:
         from ..pipeline.train import dry_run as try_training
 
-        tried = try_training(context, asked)
-        again = "mosdeploy train" if time is None else f"mosdeploy train --time {time}"
+        tried = try_training(context, options)
+        time = "" if options.time is None else f" --time {options.time}"
+        again = f"mosdeploy train{time}"
         common.show(tried, _cost_table(tried), again)
         return
     from ..pipeline.train import train as train_supernet
     from ..run_folder.status import next_command
 
-    card = train_supernet(context, asked)
+    card = train_supernet(context, options)
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..printable import latency, milliseconds, predicted, score
-from .options import NO_LIMITS, DeviceCommon, LimitOptions, ProfiledDeviceOption
+from ..run_folder.options import WalkOptions
+from .options import Common
 from .printing import table
 
 if TYPE_CHECKING:
@@ -12,15 +13,11 @@ if TYPE_CHECKING:
     from ..run_folder.summaries import WalkSummary
 
 
-def walk(
-    common: DeviceCommon, device: ProfiledDeviceOption = None, limits: LimitOptions = NO_LIMITS
-) -> None:
+def walk(common: Common, options: WalkOptions) -> None:
     """Run all that come after init, to a deployed bundle. A second call resumes."""
-    from ..pipeline.walk import WalkOptions
     from ..pipeline.walk import walk as go
 
-    context = common.context()
-    outcome = go(context, WalkOptions(device, limits.limits(context.config.search)))
+    outcome = go(common.context(), options)
     rows = [*winner_rows(outcome), *bundle_rows(outcome)]
     common.show(outcome, table(("what", "value"), rows), "mosdeploy predict < FILE")
 

@@ -77,10 +77,8 @@ class DeviceProfile(Record):
 
     @property
     def cli_name(self) -> str:
-        """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi --host pi2`."""
-        return (
-            self.name if self.host_alias == self.name else f"{self.name} --host {self.host_alias}"
-        )
+        """How a command line of `mosdeploy devices` names the board: `rpi`, or `rpi@pi2`."""
+        return self.name if self.host_alias == self.name else f"{self.name}@{self.host_alias}"
 
     @property
     def board(self) -> str:

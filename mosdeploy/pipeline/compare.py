@@ -10,7 +10,8 @@ from ..errors import CommandError, ConfigError, PredictorError
 from ..records import BundleManifest, Measurement
 from ..run_folder.bundles import bundle_spec, folder_bytes, require_bundle
 from ..run_folder.context import Context
-from ..run_folder.devices import lasting_device, resolve_profile
+from ..run_folder.devices import lasting_device, resolve_profile, split_board
+from ..run_folder.options import CompareOptions, PredictOptions
 from ..run_folder.summaries import ComparedBundle, Comparison
 from ..run_folder.trained_run import trained_run
 from ..runtime.manifest import ONNX_MODEL_NAME
@@ -26,15 +27,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CompareOptions:
-    """What is compared where."""
-
-    bundles: tuple[Path, ...]
-    device: str | None = None
-    host: str | None = None
-
-
-@dataclass(frozen=True)
 class _Bundle:
     """A bundle, and how it is called beside the others."""
 
@@ -47,10 +39,11 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
     """Time bundles by turns on a device, and score them on this machine on the same examples: the
     test examples or, without any, the validation examples.
     """
-    bundles = _bundles(context, options.bundles)
+    bundles = _bundles(context, tuple(map(Path, options.bundles)))
     stages = _common_stages(context, bundles)
-    name = context.run.device_name(options.device, bundles[0].manifest.device)
-    target = resolve_profile(context.files.root, name, options.host)
+    device, host = split_board(options.device)
+    name = context.run.device_name(device, bundles[0].manifest.device)
+    target = resolve_profile(context.files.root, name, host)
     if target.emulated:
         raise PredictorError(
             f"{name} is an emulated device: its times mean nothing, and tell no bundles apart"
@@ -72,9 +65,7 @@ def compare(context: Context, options: CompareOptions) -> Comparison:
                 metrics=scores,
             )
         )
-    return Comparison(
-        device=options.host or target.name, scored_on=scored_on, bundles=tuple(compared)
-    )
+    return Comparison(device=host or target.name, scored_on=scored_on, bundles=tuple(compared))
 
 
 def _bundles(context: Context, given: Sequence[Path]) -> list[_Bundle]:
@@ -186,7 +177,7 @@ def _score(context: Context, bundles: Sequence[_Bundle]) -> tuple[list[dict[str,
     metrics = []
     for done, bundle in enumerate(bundles):
         context.progress.update("score", done, len(bundles), bundle.name)
-        answered = predict(context.files.root, scored.inputs, bundle.folder)
+        answered = predict(context.files.root, scored.inputs, PredictOptions(bundle.folder))
         metrics.append(metrics_of(list(answered.outputs)))
     context.progress.update("score", len(bundles), len(bundles))
     return metrics, f"{len(scored)} {split} examples"

@@ -6,18 +6,19 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ..config.units import write_duration_ms
 from ..errors import ConfigError, DeviceError
 from ..printable import latency, milliseconds, three_digits
-from ..records import Limits
 from ..run_folder.context import Context, Progress, SilentProgress
+from ..run_folder.options import ProfileOptions, SearchOptions
 from ..run_folder.run import open_run
 from ..run_folder.summaries import DemoSummary
 from ..workspace import Workspace
 from .finetune import finetune
 from .hand_designed import design_by_hand, hand_designed_path
 from .init import init
-from .profile import ProfileOptions, profile
-from .search import SearchOptions, search
+from .profile import profile
+from .search import search
 from .train import train
 from .walk import deliver
 
@@ -65,8 +66,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
         f"measured {len(times_ms)} subnets, {three_digits(fastest_ms)} to "
         f"{milliseconds(slowest_ms)}: limit {latency(limit_ms)}"
     )
-    limits = Limits(max_latency_ms=limit_ms)
-    result = search(context, SearchOptions(device=DEVICE, limits=limits))
+    options = SearchOptions(max_latency=write_duration_ms(limit_ms), device=DEVICE)
+    result = search(context, options)
     finetune(context)
     has_teacher = context.family.open_teacher is not None
     hand_designed = None

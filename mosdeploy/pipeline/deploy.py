@@ -2,9 +2,8 @@
 
 import math
 import shlex
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, InfeasibleError, StaleInputError
@@ -13,23 +12,20 @@ from ..records import NO_LIMITS, BundleManifest, Candidate, Deployment
 from ..run_folder.bundles import bundle_spec, require_bundle
 from ..run_folder.context import Context
 from ..run_folder.deployments import deployed_to, deployment_slot
-from ..run_folder.devices import lasting_device, other_host, resolve_profile, sole_deployment
+from ..run_folder.devices import (
+    lasting_device,
+    other_host,
+    resolve_profile,
+    sole_deployment,
+    split_board,
+)
+from ..run_folder.options import DeployOptions
 from ..run_folder.subnets import VERBS
 from ..run_folder.trained_run import trained_run
 from ..storage import readable_record, sha256_file, write_record
 
 if TYPE_CHECKING:
     from ..devices.device import Device
-
-
-@dataclass(frozen=True)
-class DeployOptions:
-    """Which bundle goes where."""
-
-    device: str | None = None
-    host: str | None = None
-    bundle: Path | None = None
-    strict: bool = True
 
 
 def deploy(context: Context, options: DeployOptions | None = None) -> Deployment:
@@ -39,12 +35,15 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     from ..export.bundle import read_manifest
 
     options = options or DeployOptions()
+    if options.rollback:
+        return _roll_back(context, options)
     files = context.files
     folder = require_bundle(files, options.bundle)
     manifest = read_manifest(folder)
-    name = context.run.device_name(options.device, manifest.device)
-    target = resolve_profile(files.root, name, options.host)
-    context.progress.say(f"deploying {folder.name} to {options.host or target.name}")
+    asked, host = split_board(options.device)
+    name = context.run.device_name(asked, manifest.device)
+    target = resolve_profile(files.root, name, host)
+    context.progress.say(f"deploying {folder.name} to {host or target.name}")
     _tell_other_search(context, manifest)
     limits = manifest.limits or NO_LIMITS
     limit_ms = limits.max_latency_ms
@@ -71,7 +70,7 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
         except InfeasibleError as error:
             fixes = suggest_fixes(context, manifest, error.fastest_latency_ms)
             raise InfeasibleError(f"{error}. {fixes}", error.fastest_latency_ms) from error
-        host = other_host(files.root, name, options.host)
+        host = other_host(files.root, name, host)
         write_record(files.deployment_path(target.name, host), deployment)
         files.begun_rollback_path(target.name, host).unlink(missing_ok=True)
         if command := _provider_command(device, manifest, deployment):
@@ -79,18 +78,17 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
     return deployment
 
 
-def roll_back(context: Context, options: DeployOptions | None = None) -> Deployment:
+def _roll_back(context: Context, options: DeployOptions) -> Deployment:
     """Make the version current again that was current on a device before, and record it."""
     from ..devices.deploy import roll_back as roll_back_there
     from ..devices.slot import CurrentAndPrevious
 
-    options = options or DeployOptions()
     if options.bundle is not None:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")
     if not options.strict:
         raise ConfigError("--rollback holds the bundle to no limit; it takes no --no-strict")
     files = context.files
-    name, host = deployed_to(context, options.device, options.host)
+    name, host = deployed_to(context, options.device)
     target = resolve_profile(files.root, name, host)
     context.progress.say(f"rolling back {host or target.name}")
     path = files.deployment_path(target.name, host)

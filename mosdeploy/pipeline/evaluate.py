@@ -10,6 +10,7 @@ from ..locks import locked
 from ..records import Scores, ScoreTable
 from ..run_folder.catalog import scored_inputs
 from ..run_folder.context import Context, Progress
+from ..run_folder.options import EvaluateOptions
 from ..run_folder.picking import pick
 from ..run_folder.subnets import (
     SelectedSubnet,
@@ -31,18 +32,17 @@ Key = tuple[str, str, str | None]
 """Kind of the weights, key of the architecture, digest of weights that were trained alone."""
 
 
-def evaluate(
-    context: Context, names: tuple[str, ...] | None = None, beam: int | None = None
-) -> ScoreTable:
+def evaluate(context: Context, options: EvaluateOptions | None = None) -> ScoreTable:
     """Score inherited subnets on the test examples, and those that were trained alone.
 
     Each score is on disk before the next is computed; a second call computes what is missing.
     """
     from ..training.device import torch_threads
 
+    options = options or EvaluateOptions()
     state = trained_run(context.run, context.progress)
-    workload = context.config.workload.changed({"beam": beam})
-    archs = _named(state, names or _usual_names(context, state), context.progress)
+    workload = context.config.workload.changed({"beam": options.beam})
+    archs = _named(state, options.names or _usual_names(context, state), context.progress)
     if not state.data.test:
         raise ConfigError(
             "the data has no test examples; name some as `test`, or raise test_fraction"

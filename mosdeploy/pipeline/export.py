@@ -12,6 +12,7 @@ from ..records import PrecisionChoice, Runtime, SearchResult
 from ..run_folder.bundles import folder_bytes, limited_bytes, note_newest
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
+from ..run_folder.options import ExportOptions
 from ..run_folder.picking import pick
 from ..run_folder.subnets import select_subnet
 from ..run_folder.summaries import FormatSummary
@@ -19,7 +20,6 @@ from ..run_folder.trained_run import trained_run
 from ..storage import sha256_file
 from .chunked import opened_in_chunks
 from .exporting.export_job import (
-    ExportOptions,
     ExportResult,
     ExportSource,
     bundle_job,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from ..export.bundle import BundleOrigin
 
 
-def export(context: Context, options: ExportOptions | None = None) -> ExportResult:
+def export(
+    context: Context, options: ExportOptions | None = None, *, is_newest: bool = True
+) -> ExportResult:
     """Write the bundle of a subnet, after checking that it answers as torch does."""
     from ..export.bundle import export_bundle
 
@@ -71,7 +73,7 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
             examples=parity_examples(source, num_examples),
             out_dir=out_dir,
         )
-    if options.is_newest:
+    if is_newest:
         note_newest(context.files, out_dir)
     most = plan.search.limits.max_size_bytes if plan.search is not None else None
     if most is not None and (taken_bytes := limited_bytes(out_dir)) > most:
@@ -83,13 +85,11 @@ def export(context: Context, options: ExportOptions | None = None) -> ExportResu
     return ExportResult(out_dir, manifest, folder_bytes(out_dir), plan.precision_choice)
 
 
-def export_format(
-    context: Context, name: str, options: ExportOptions | None = None
-) -> FormatSummary:
+def export_format(context: Context, options: ExportOptions) -> FormatSummary:
     """Write a subnet as a folder that other libraries load; its answers are not compared."""
     from ..family import FormatJob
 
-    options = options or ExportOptions()
+    name = options.format or ""
     family = context.family
     if name not in family.formats:
         known = ", ".join(family.formats) or "none"
@@ -161,13 +161,14 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
             "name one with --precision, or leave --runtime tvm out"
         )
     named = None if precision == "auto" else precision
-    asked = {"precision": named, "beam": options.beam, **options.workload}
+    asked = {"precision": named, "beam": options.beam, "shortlist": options.shortlist}
+    asked |= options.workload or {}
     workload = config.workload.changed({**config.export.workload_changes, **asked})
     asked = {name: getattr(options, name) for name in ("max_score_drop", "trim_vocabulary")}
     given = {name: value for name, value in asked.items() if value is not None}
     limits = parse(type(config.export), {**config.export.model_dump(), **given}, "export")
     state = trained_run(context.run, context.progress)
-    picked = pick(state, options.pick, context.progress)
+    picked = pick(state, str(options.pick), context.progress)
     search = state.search_of(picked.arch.key)
     provenance = dict(state.card.provenance)
     if search is not None:

@@ -2,13 +2,13 @@
 teacher, or from scratch.
 """
 
-import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..config.sections import FinetuneConfig, TrainingConfig
 from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from ..run_folder.context import SILENT, Context
+from ..run_folder.options import FinetuneOptions
 from ..run_folder.picking import pick
 from ..run_folder.subnets import STARTS, losses_of
 from ..run_folder.trained_run import trained_run
@@ -23,38 +23,24 @@ RESUMED_WARMUP = 50
 """The same, from all of the inherited weights, whose rate was still at its peak."""
 
 
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What `finetune` trains."""
-
-    pick: str = "winner"
-    steps: int | None = None
-    from_scratch: bool = False
-    from_teacher: bool = False
-
-    @property
-    def command(self) -> str:
-        """What was typed; that a start is the teacher's has no option."""
-        words = ["mosdeploy finetune"]
-        words += [f"--pick {shlex.quote(self.pick)}"] if self.pick != "winner" else []
-        words += [f"--steps {self.steps}"] if self.steps is not None else []
-        words += ["--from-scratch"] if self.from_scratch else []
-        return " ".join(words)
-
-    def starts(self, has_teacher: bool) -> tuple[WeightOrigin, ...]:
-        """What the results are called: with a teacher whose parts subnets are, both starts are
-        tried, and the better one is kept.
-        """
-        if self.from_scratch:
-            return ("scratch",)
-        if self.from_teacher and not has_teacher:
-            raise ConfigError("there is no teacher whose weights a subnet can start from")
-        if self.from_teacher:
-            return ("from-teacher",)
-        return ("finetuned", "from-teacher") if has_teacher else ("finetuned",)
+def _starts(
+    options: FinetuneOptions, has_teacher: bool, *, from_teacher: bool
+) -> tuple[WeightOrigin, ...]:
+    """What the results are called: with a teacher whose parts subnets are, both starts are
+    tried, and the better one is kept.
+    """
+    if options.from_scratch:
+        return ("scratch",)
+    if from_teacher and not has_teacher:
+        raise ConfigError("there is no teacher whose weights a subnet can start from")
+    if from_teacher:
+        return ("from-teacher",)
+    return ("finetuned", "from-teacher") if has_teacher else ("finetuned",)
 
 
-def finetune(context: Context, options: FinetuneOptions | None = None) -> SubnetCard:
+def finetune(
+    context: Context, options: FinetuneOptions | None = None, *, from_teacher: bool = False
+) -> SubnetCard:
     """Train one subnet alone, or go on where a killed run stopped; a finished one is left as
     it is.
     """
@@ -68,7 +54,7 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
             context = replace(context, progress=SILENT)
         say = context.progress.say
         state = trained_run(context.run, context.progress)
-        arch = pick(state, options.pick, context.progress).arch
+        arch = pick(state, str(options.pick), context.progress).arch
         own = state.config.finetune
         # the largest may be a teacher, which has its steps whatever they take
         if options.steps is None and options.pick != LARGEST:
@@ -76,7 +62,7 @@ def finetune(context: Context, options: FinetuneOptions | None = None) -> Subnet
         config = alone(state.config.training, own, options)
         taught = teaching(state, arch)
         cards = []
-        for weights in options.starts(state.has_parts_of_teacher):
+        for weights in _starts(options, state.has_parts_of_teacher, from_teacher=from_teacher):
             subnet = SubnetTraining(state, arch, weights, config, taught, command=options.command)
             cards.append(subnet.run(distributed, context.progress))
     for card in cards if len(cards) > 1 else ():

@@ -8,13 +8,14 @@ from ..errors import DeviceError, InfeasibleError
 from ..printable import latency, milliseconds
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
+from ..run_folder.options import FinetuneOptions
 from ..run_folder.predictors import recent_cutoff
 from ..run_folder.run import Run
 from ..run_folder.summaries import HandDesigned
 from ..spaces import Workload
 from ..spaces.genes import ArchConfig, all_depths, largest_of_depths
 from ..storage import atomic_write
-from .finetune import FinetuneOptions, finetune
+from .finetune import finetune
 from .measuring.collect import CollectRequest, collect
 
 
@@ -43,7 +44,7 @@ def design_by_hand(
     atomic_write(path, arch.model_dump_json().encode())
     # the winner had as many steps in the supernet's favour
     steps = None if arch == winner else 2 * context.config.finetune.steps
-    finetune(context, FinetuneOptions(str(path), steps, from_teacher=True))
+    finetune(context, FinetuneOptions(str(path), steps), from_teacher=True)
     exact = _with_workload(context, context.config.workload.changed({"precision": "fp32"}))
     return HandDesigned(
         arch=arch,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..errors import BundleError, ConfigError
 from ..families import load_family
 from ..run_folder.bundles import require_bundle
 from ..run_folder.context import SILENT, Progress
+from ..run_folder.options import PredictOptions
 from ..run_folder.summaries import Predictions, VectorFile
 from ..storage import atomic_write
 from ..workspace import Workspace
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from ..family import BundleModel
     from ..runtime.execution import Timing
     from ..runtime.texts import LineNotes
-
-Long = Literal["cut", "window"]
-"""What may become of a line that is longer than the bundle takes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class PredictResult:
     def write_vectors(self, path: Path) -> VectorFile:
         """Write the vectors as a numpy array, float32 (lines, width), whole or not at all."""
         # without lines, those of any text say how wide the array is
-        answers = self.answers or predict(self.bundle, ["a"], self.bundle).answers
+        answers = self.answers or predict(self.bundle, ["a"], PredictOptions(self.bundle)).answers
         for number, answer in enumerate(answers, 1):
             if "vector" not in answer:
                 raise ConfigError(f"line {number} has no vector")
@@ -68,7 +66,7 @@ class PredictResult:
         return VectorFile(bundle=str(self.bundle), path=str(path), shape=vectors.shape)
 
 
-def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str], path: Path) -> None:
+def check_vectors(root: Path, bundle: str | Path | None, lines: Sequence[str], path: Path) -> None:
     """Make sure, before lines are answered, that each will have a vector for a file."""
     from ..export.bundle import read_manifest
 
@@ -85,9 +83,7 @@ def check_vectors(root: Path, bundle: Path | None, lines: Sequence[str], path: P
 def predict(
     root: Path,
     lines: Sequence[str],
-    bundle: Path | None = None,
-    threads: int | None = None,
-    long: Long = "cut",
+    options: PredictOptions | None = None,
     progress: Progress = SILENT,
 ) -> PredictResult:
     """Answer lines of text with a bundle."""
@@ -95,10 +91,11 @@ def predict(
     from ..runtime.errors import InputError, LineError
     from ..runtime.manifest import read_manifest
 
-    folder = require_bundle(Workspace(root), bundle)
+    options = options or PredictOptions()
+    folder = require_bundle(Workspace(root), options.bundle)
     try:
         family = load_family(read_manifest(folder).family)
-        model: BundleModel = family.open_bundle(folder, threads, long)
+        model: BundleModel = family.open_bundle(folder, options.threads, options.long)
         answers = in_chunks(model.answer, partial(progress.update, "predict"))(lines)
     except RuntimeBundleError as error:
         raise BundleError(str(error)) from error

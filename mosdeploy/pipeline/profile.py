@@ -1,7 +1,7 @@
 """The verb `profile`: measure a few well-chosen subnets on a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import RunConfig
@@ -12,6 +12,7 @@ from ..records import PredictorCard
 from ..run_folder.context import Context
 from ..run_folder.dataset_quality import further_command, max_noise_percent, too_small
 from ..run_folder.devices import run_profile
+from ..run_folder.options import ProfileOptions
 from ..run_folder.predictors import fitted
 from ..run_folder.summaries import ProfileSummary
 from ..spaces.genes import ArchConfig
@@ -23,24 +24,6 @@ if TYPE_CHECKING:
 FIRST_PART = 10
 PART = 5
 """Subnets of the first and of each further part of a profile that stops at an error."""
-
-
-@dataclass(frozen=True)
-class ProfileOptions:
-    """What `profile` measures."""
-
-    device: str | None = None
-    budget: int | None = None
-    until_error_percent: float | None = None
-    hosts: tuple[str, ...] = ()
-    renew: bool = False
-
-    def __post_init__(self) -> None:
-        if self.until_error_percent is not None and not 0 < self.until_error_percent < 100:
-            raise ConfigError(
-                f"until_error_percent is {self.until_error_percent}; it is a number between 0 and "
-                "100"
-            )
 
 
 def profile(context: Context, options: ProfileOptions | None = None) -> ProfileSummary:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..config.device import load_profile
-from ..config.sections import SearchConfig
 from ..config.units import Statistic
 from ..errors import ConfigError, PredictorError, StaleInputError
-from ..records import NO_LIMITS, Candidate, Limits, SearchResult
+from ..records import Candidate, Limits, SearchResult
 from ..run_folder.catalog import Catalog, search_command
 from ..run_folder.context import Context, Progress
 from ..run_folder.devices import check_reachable, check_real
+from ..run_folder.options import SearchOptions
 from ..run_folder.predictors import predictor, tail_ratio
 from ..run_folder.teacher import DRAW_SEED
 from ..run_folder.trained_run import TrainedRun, cost_function, trained_run
@@ -30,27 +30,6 @@ EVAL_TOKENS = 512
 """Positions a batch: on a processor padding costs more than one more batch does."""
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """What `search` looks for."""
-
-    device: str | None = None
-    limits: Limits = NO_LIMITS
-    verify: bool = True
-    statistic: Statistic | None = None
-
-
-def search_limits(config: SearchConfig, asked: Limits) -> Limits:
-    """Fill up the limits that were asked for from [search]; refuse a search without any."""
-    limits = asked.filled_up(Limits.configured(config))
-    if limits == NO_LIMITS:
-        raise ConfigError(
-            "a search needs a limit: give --max-latency 150ms, --max-parameters 4M, "
-            "--max-size 12MiB or --max-memory 200MiB, or write one under [search] in mosdeploy.toml"
-        )
-    return limits
-
-
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
     """Find the subnet of lowest validation loss within the limits, as measured on the device."""
     options = options or SearchOptions()
@@ -61,7 +40,7 @@ def search(context: Context, options: SearchOptions | None = None) -> SearchResu
         )
     name = context.run.profiled_device_name(options.device)
     load_profile(name, context.files.root)
-    limits = search_limits(context.config.search, options.limits)
+    limits = options.limits(context.config.search)
     state = trained_run(context.run, context.progress)
     if options.verify:
         check_real(context, name)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..run_folder.budget import train_command, with_budget
 from ..run_folder.catalog import Catalog
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
+from ..run_folder.options import TrainOptions
 from ..run_folder.teacher import finished_teacher, remove_other_teachers
 from ..run_folder.trained_run import supernet_inputs
 from ..storage import sha256_file, write_record
@@ -33,13 +34,6 @@ if TYPE_CHECKING:
 
 ROUTINGS = ("none", "layer", "neuron")
 """Ways to share weights that `train --dry-run` compares."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What a supernet is trained for."""
-
-    time_s: float | None = None
 
 
 class _Prepared(Record):

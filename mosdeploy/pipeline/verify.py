@@ -2,25 +2,16 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
 
 from ..errors import CommandError, ConfigError, PredictorError
-from ..records import NO_LIMITS, Deployment, Limits
+from ..records import Deployment, Limits
 from ..run_folder.bundles import bundle_spec
 from ..run_folder.context import Context
 from ..run_folder.deployments import deployed_to, deployment_slot, device_option
 from ..run_folder.devices import lasting_device, resolve_profile, sole_deployment
+from ..run_folder.options import VerifyOptions
 from ..run_folder.summaries import Verification
 from ..storage import read_record
-
-
-@dataclass(frozen=True)
-class VerifyOptions:
-    """Which deployment, and limits on latency and memory in place of its own."""
-
-    device: str | None = None
-    host: str | None = None
-    limits: Limits = NO_LIMITS
 
 
 def verify(context: Context, options: VerifyOptions | None = None) -> Verification:
@@ -28,7 +19,8 @@ def verify(context: Context, options: VerifyOptions | None = None) -> Verificati
     from ..devices.deploy import LatencyLimit, missed_limits, time_current
 
     options = options or VerifyOptions()
-    name, host = deployed_to(context, options.device, options.host)
+    asked = Limits.read(max_latency=options.max_latency, max_memory=options.max_memory)
+    name, host = deployed_to(context, options.device)
     target = resolve_profile(context.files.root, name, host)
     if target.emulated:
         raise PredictorError(
@@ -37,8 +29,8 @@ def verify(context: Context, options: VerifyOptions | None = None) -> Verificati
     path = context.files.deployment_path(target.name, host)
     command = f"mosdeploy deploy --device {device_option(name, host)}"
     deployment = read_record(Deployment, path, command)
-    limit_ms = options.limits.max_latency_ms or deployment.limit_ms
-    most_bytes = options.limits.max_memory_bytes or deployment.max_memory_bytes
+    limit_ms = asked.max_latency_ms or deployment.limit_ms
+    most_bytes = asked.max_memory_bytes or deployment.max_memory_bytes
     if limit_ms is None and most_bytes is None:
         raise ConfigError(
             f"{deployment.bundle} was deployed without a limit; give one with --max-latency 20ms, "

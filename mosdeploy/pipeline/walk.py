@@ -1,43 +1,44 @@
 """The verb `walk`: from a run file to a deployed bundle and its report."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..errors import ConfigError, InfeasibleError
-from ..records import NO_LIMITS, Deployment, Limits, SearchResult
+from ..records import Deployment, SearchResult
 from ..run_folder.catalog import Catalog
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named, check_real
+from ..run_folder.options import (
+    DeployOptions,
+    EvaluateOptions,
+    ExportOptions,
+    FinetuneOptions,
+    LimitOptions,
+    ProfileOptions,
+    SearchOptions,
+    WalkOptions,
+)
 from ..run_folder.summaries import WalkSummary
 from ..run_folder.trained_run import trained_run
 from ..training.launch import Launch
-from .deploy import DeployOptions, deploy, fallback_candidates
+from .deploy import deploy, fallback_candidates
 from .evaluate import evaluate
 from .export import export
-from .exporting.export_job import ExportOptions
-from .finetune import FinetuneOptions, finetune
-from .profile import ProfileOptions, profile
+from .finetune import finetune
+from .profile import profile
 from .report import report
-from .search import SearchOptions, search, search_limits
+from .search import search
 from .train import train
 
 MAX_DEPLOYMENTS = 3
 """How many candidates a walk deploys, one after another, until one keeps the limit."""
 
 
-@dataclass(frozen=True)
-class WalkOptions:
-    """The device and the limits of the bundle."""
-
-    device: str | None = None
-    limits: Limits = NO_LIMITS
-
-
 def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
     """Run every verb from `profile` to `report`; a second call goes on where one was stopped."""
     options = options or WalkOptions()
     device = context.run.profiled_device_name(options.device)
-    limits = search_limits(context.config.search, options.limits)
+    limits = options.limits(context.config.search)
     _check_ends(context, device)
     words = ("mosdeploy walk", *limits.options(context.config.search.count))
     command = " ".join(words) + context.run.device_option(device)
@@ -47,7 +48,8 @@ def walk(context: Context, options: WalkOptions | None = None) -> WalkSummary:
         # one that was given a time, which the run file does not say, stays
         if any(x.state().state != "ok" for x in (catalog.supernet, catalog.teacher)):
             train(context)
-        result = search(context, SearchOptions(device=device, limits=limits))
+        given = {x.name: getattr(options, x.name) for x in dataclasses.fields(LimitOptions)}
+        result = search(context, SearchOptions(device=device, **given))
     finetune(context)
     return deliver(context, result)
 
@@ -60,12 +62,12 @@ def deliver(
 
     names = ("winner", *rivals)
     has_test = bool(trained_run(context.run).data.test)
-    scores = evaluate(context, names) if has_test else None
+    scores = evaluate(context, EvaluateOptions(names)) if has_test else None
     deployment = _deploy(context, result.device, strict=strict)
     bundle = context.files.bundles_dir / deployment.bundle
     delivered = read_manifest(bundle)
     if has_test and delivered.arch != result.winner.arch:
-        scores = evaluate(context, (*names, delivered.arch.key))
+        scores = evaluate(context, EvaluateOptions((*names, delivered.arch.key)))
     return WalkSummary(
         search=result,
         scores=scores,
@@ -85,7 +87,7 @@ def _deploy(context: Context, device: str, *, strict: bool) -> Deployment:
         manifest = export(context, ExportOptions(pick, device=device)).manifest
         tried.add(manifest.arch.key)
         try:
-            return deploy(context, DeployOptions(device, strict=strict))
+            return deploy(context, DeployOptions(device=device, strict=strict))
         except InfeasibleError as error:
             others = fallback_candidates(context, manifest, error.fastest_latency_ms)
             measured = [x.arch.key for x in others if x.measured_ms is not None]

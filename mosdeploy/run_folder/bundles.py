@@ -31,13 +31,17 @@ def newest_bundle(files: Workspace) -> Path | None:
     return newest.parent if newest else None
 
 
-def require_bundle(files: Workspace, named: Path | None = None) -> Path:
+def require_bundle(files: Workspace, named: str | Path | None = None) -> Path:
     """Return the folder of a bundle: as it is named, of that name in `bundles/`, or the newest."""
+    if named is not None and not str(named):
+        raise ConfigError(
+            "the name of the bundle is empty: name a folder, or leave it out for the newest"
+        )
     if named is None:
         if (newest := newest_bundle(files)) is not None:
             return newest
         raise StaleInputError(f"no bundle in {files.bundles_dir}; run `mosdeploy export` first")
-    for folder in (named, files.bundles_dir / named):
+    for folder in (Path(named), files.bundles_dir / named):
         if folder.is_dir():
             return folder.resolve()  # `.` has no name
     there = ", ".join(path.parent.name for path in bundle_manifests(files)) or "none"

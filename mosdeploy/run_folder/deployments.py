@@ -11,7 +11,7 @@ from ..records import Deployment
 from ..storage import read_record
 from ..workspace import Workspace
 from .context import Context
-from .devices import other_host
+from .devices import other_host, split_board
 from .run import Run
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ def deployment_slot(run: Run) -> "DeploymentSlot":
 
 
 def device_option(device: str, host: str | None) -> str:
-    """Name a board as options do: `rpi`, or `rpi --host pi2` for one of several."""
-    return device if host is None else f"{device} --host {host}"
+    """Name a board as options do: `rpi`, or `rpi@pi2` for one of several."""
+    return device if host is None else f"{device}@{host}"
 
 
-def deployed_to(context: Context, device: str | None, host: str | None) -> tuple[str, str | None]:
-    """Return device and host of the deployment that the options mean."""
+def deployed_to(context: Context, board: str | None) -> tuple[str, str | None]:
+    """Return device and host of the deployment that an option means."""
+    device, host = split_board(board)
     device = device or context.config.device
     if device is not None and host is not None:
         return device, other_host(context.files.root, device, host)

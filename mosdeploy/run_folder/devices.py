@@ -96,9 +96,15 @@ def run_profile(root: Path, name: str) -> DeviceProfile:
     return profile.model_copy(update={"requirements": (*profile.requirements, *new)})
 
 
-def resolve_profile(root: Path, name: str, host: str | None) -> DeviceProfile:
+def split_board(name: str | None) -> tuple[str | None, str | None]:
+    """Split `rpi@pi2` into a device and the host of another board of it."""
+    device, _, host = (name or "").partition("@")
+    return device or None, host or None
+
+
+def resolve_profile(root: Path, name: str | None, host: str | None) -> DeviceProfile:
     """The profile of a device, or of another board of its kind."""
-    profile = run_profile(root, name)
+    profile = run_profile(root, name or "local")
     return profile if host is None else with_host(profile, host)
 
 

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from replaced import replace_verb
 
 import mosdeploy
-from mosdeploy.api.arguments import Pick, checked, several
+from mosdeploy.api.arguments import checked, several
 from mosdeploy.errors import ConfigError
+from mosdeploy.run_folder import options
+from mosdeploy.run_folder.options import Pick
 
 
 @checked
@@ -89,7 +90,7 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
     run = mosdeploy.init(tmp_path)
     lists = {
         (name, parameter.name)
-        for name, method in inspect.getmembers(run, inspect.ismethod)
+        for name, method in inspect.getmembers(mosdeploy.RunFolder, inspect.isfunction)
         for parameter in inspect.signature(method).parameters.values()
         if "Sequence" in str(parameter.annotation) and not name.startswith("_")
     }
@@ -121,35 +122,21 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
             mosdeploy.init(tmp_path / "new", train=["a.en", "a.de"], languages=languages)  # type: ignore[arg-type]
 
 
-def test_picks_and_hosts_reach_the_verbs_as_texts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("verb", "given", "field", "taken"),
+    [
+        ("evaluate", {"picks": [1, "winner"]}, "names", ("1", "winner")),
+        ("evaluate", {"picks": "winner"}, "names", ("winner",)),
+        ("profile", {"hosts": "pi1, pi2"}, "hosts", ("pi1", "pi2")),
+        ("search", {"max_latency": "9ms", "max_parameters": 12}, "max_parameters", 12),
+        ("export", {"pick": Path("arch.json")}, "pick", Path("arch.json")),
+    ],
+)
+def test_arguments_of_a_method_make_the_record_of_its_verb(
+    verb: str, given: dict[str, Any], field: str, taken: object
 ) -> None:
-    asked: list[Any] = []
-    for name in ("evaluate", "export", "finetune", "profile"):
-        replace_verb(monkeypatch, f"{name}.{name}", lambda _, *options: asked.append(options[0]))
-    run = mosdeploy.init(tmp_path)
-    run.finetune(pick=3)
-    run.export(Path("arch.json"))
-    assert [options.pick for options in asked] == ["3", "arch.json"]
-    run.evaluate(picks="winner")
-    run.evaluate([1, "winner"])
-    run.evaluate()
-    assert asked[2:] == [("winner",), ("1", "winner"), None]
-    run.profile(hosts="pi1, pi2")
-    run.profile(hosts=["pi1", "pi2"])
-    assert [options.hosts for options in asked[5:]] == [("pi1", "pi2")] * 2
-
-
-def test_devices_and_boards_reach_the_verbs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-    for name in ("deploy", "verify", "compare"):
-        replace_verb(monkeypatch, f"{name}.{name}", lambda _, *options: asked.append(options[0]))
-    run = mosdeploy.init(tmp_path)
-    run.deploy(device="rpi", host="pi2", strict=False)
-    run.verify(device="rpi", host="pi2")
-    run.compare(["one", "two"], device="rpi", host="pi2")
-    assert [(options.device, options.host) for options in asked] == [("rpi", "pi2")] * 3
-    assert asked[0].strict is False
-    assert asked[2].bundles == (Path("one"), Path("two"))
+    record = getattr(options, f"{verb.title()}Options")
+    assert getattr(checked(record)(**given), field) == taken
+    assert list(inspect.signature(getattr(mosdeploy.RunFolder, verb)).parameters) == list(
+        inspect.signature(record).parameters
+    )

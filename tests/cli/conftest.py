@@ -10,7 +10,7 @@ from command_line import run_folder
 from replaced import replace_verb
 from typer.testing import CliRunner
 
-from mosdeploy.cli.app import Settings, app
+from mosdeploy.cli.app import app
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer
             return result
 
         replace_verb(monkeypatch, function, give)
-        done = CliRunner().invoke(app, list(words), obj=Settings(), catch_exceptions=False)
+        done = CliRunner().invoke(app, list(words), catch_exceptions=False)
         return Answered(done.stdout, done.stderr, done.exit_code, arguments)
 
     return run

@@ -8,7 +8,7 @@ import pytest
 from answers import ARCH, timed
 
 from mosdeploy.errors import ConfigError, MosdeployError
-from mosdeploy.pipeline.compare import CompareOptions
+from mosdeploy.run_folder.options import CompareOptions
 from mosdeploy.run_folder.summaries import ComparedBundle, Comparison
 
 FIRST = ComparedBundle(
@@ -29,7 +29,7 @@ FOUND = Comparison(device="rpi", scored_on="500 test examples", bundles=(FIRST, 
 
 def test_bundles_are_rows_beside_the_first(ask: Callable[..., Any]) -> None:
     done = ask("compare.compare", FOUND, "compare", "large", "small", "--device", "rpi")
-    assert done.arguments[1] == CompareOptions((Path("large"), Path("small")), "rpi")
+    assert done.arguments[1] == CompareOptions(["large", "small"], "rpi")
     lines = done.stdout.splitlines()
     assert lines[2].split() == ["large", "20.0", "21.0", "1.00", "4.8", "MiB", "30.00", "50.00"]
     assert lines[3].split() == ["small", "5.00*", "6.00", "0.25", "4.8", "MiB", "30.00", "50.00"]

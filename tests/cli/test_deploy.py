@@ -1,33 +1,25 @@
 """`mosdeploy deploy`: forwards, back, and what is told of the time there."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from answers import deployment
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.pipeline.deploy import DeployOptions
 from mosdeploy.records import Measurement, Timing
+from mosdeploy.run_folder.options import DeployOptions
 
 
 def test_a_deployment_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
-    words = ("--device", "rpi", "--host", "pi2", "--bundle", "b", "--strict")
+    words = ("--device", "rpi@pi2", "--bundle", "b", "--strict")
     done = ask("deploy.deploy", deployment(), "deploy", *words)
-    assert done.arguments[1] == DeployOptions("rpi", "pi2", Path("b"), strict=True)
+    assert done.arguments[1] == DeployOptions("rpi@pi2", "b")
     assert done.stdout == (
         "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 122 ms median, 122 ms p90, "
         "limit 150 ms kept\n"
     )
     # there was no search that a report could be about
     assert done.stderr == "next: mosdeploy train\n"
-
-
-def test_a_rollback_is_another_verb_of_the_pipeline(ask: Callable[..., Any]) -> None:
-    done = ask("deploy.roll_back", deployment(limit_ms=100.0), "deploy", "--rollback")
-    assert done.arguments[1] == DeployOptions()
-    assert "en-de-small on rpi:" in done.stdout
-    assert "limit 100 ms NOT kept" in done.stdout
 
 
 def test_a_limit_on_the_tail_is_held_to_the_tail(ask: Callable[..., Any]) -> None:
@@ -54,9 +46,3 @@ def test_a_limit_on_the_99th_percentile_stands_beside_it(ask: Callable[..., Any]
     done = deployment(measurement=Measurement(total=total), limit_ms=20.0, statistic="p99")
     told = ask("deploy.deploy", done, "deploy").stdout
     assert told.endswith("12.0 ms median, 20.0 ms p90, 35.0 ms p99, limit 20 ms (p99) NOT kept\n")
-
-
-def test_an_empty_name_is_no_bundle(ask: Callable[..., Any]) -> None:
-    done = ask("deploy.deploy", deployment(), "deploy", "--bundle", "")
-    assert (done.exit_code, done.arguments) == (2, ())
-    assert "'--bundle': it is empty: name a folder" in done.stderr

@@ -22,7 +22,7 @@ def test_list_and_show(tmp_path: Path) -> None:
     listed = mosdeploy("devices", "list", cwd=tmp_path)
     assert listed.returncode == 0
     assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == NAMES
-    shown = mosdeploy("devices", "show", "rpi", cwd=tmp_path)
+    shown = mosdeploy("devices", "list", "rpi", cwd=tmp_path)
     assert json.loads(shown.stdout)["host"] == "rpi"
 
 
@@ -36,7 +36,7 @@ def test_a_profile_in_the_run_folder_comes_first(tmp_path: Path) -> None:
     folder = tmp_path / "device_profiles"
     folder.mkdir()
     (folder / "rpi.toml").write_text('name = "rpi"\nhost = "kitchen"\n')
-    done = mosdeploy("devices", "show", "rpi", cwd=tmp_path)
+    done = mosdeploy("devices", "list", "rpi", cwd=tmp_path)
     assert json.loads(done.stdout)["host"] == "kitchen"
 
 
@@ -83,12 +83,12 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
         "software  Python 3.11.2, numpy 2.0",
     ]
     assert done.stderr == "next: mosdeploy profile --device rpi\n"
-    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--host", "pi2")
+    done = ask("devices.check_device", READY, "devices", "check", "rpi@pi2")
     assert done.stderr == "next: mosdeploy profile --device rpi --hosts pi2\n"
-    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--ssh-config", "my ssh")
-    assert done.stderr == "next: mosdeploy profile --device rpi --ssh-config 'my ssh'\n"
+    done = ask("devices.check_device", READY, "--ssh-config", "my ssh", "devices", "check", "rpi")
+    assert done.stderr == "next: mosdeploy --ssh-config 'my ssh' profile --device rpi\n"
     Path("mosdeploy.toml").unlink()  # a profile needs one
-    done = ask("devices.check_device", READY, "devices", "check", "rpi", "--ssh-config", "other")
+    done = ask("devices.check_device", READY, "--ssh-config", "other", "devices", "check", "rpi")
     assert done.stderr == "next: mosdeploy init --device rpi\n"
     done = ask("devices.check_device", READY, "devices", "check", "rpi")
     assert done.stderr == "next: mosdeploy init --device rpi\n"

@@ -20,10 +20,3 @@ def test_metrics_of_the_family_are_columns(
     monkeypatch.setattr("mosdeploy.run_folder.status.next_command", lambda _: "mosdeploy export")
     done = ask(EVALUATE, score_table(largest=30.12), "evaluate")
     assert done.stderr == "next: mosdeploy export\n"
-
-
-def test_subnets_and_beam_can_be_named(ask: Callable[..., Any]) -> None:
-    words = ("--pick", "largest", "--arch", "a.json", "--beam", "4")  # --arch: its name in 0.1.0
-    done = ask(EVALUATE, score_table(largest=30.0), "evaluate", *words)
-    assert done.arguments[1:] == (("largest", "a.json"), 4)
-    assert ask(EVALUATE, score_table(largest=30.0), "evaluate").arguments[1:] == (None, None)

@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 from answers import manifest, timed
 
-from mosdeploy.pipeline.exporting.export_job import ExportOptions, ExportResult
+from mosdeploy.pipeline.exporting.export_job import ExportResult
 from mosdeploy.records import PrecisionCandidate, PrecisionChoice
 from mosdeploy.records.training import WeightOrigin
-from mosdeploy.run_folder.summaries import FormatSummary, RuntimeChoice, RuntimeTiming
+from mosdeploy.run_folder.options import ExportOptions
+from mosdeploy.run_folder.summaries import RuntimeChoice, RuntimeTiming
 from mosdeploy.spaces.translation import TranslationWorkload
 
 EXPORT = "export.export"
@@ -32,26 +33,6 @@ PRECISIONS = PrecisionChoice(
         PrecisionCandidate(precision="int4", verdict="cannot run"),
     ),
 )
-
-
-def test_options(ask: Callable[..., Any]) -> None:
-    words = "--pick largest --precision auto --beam 4 --weights scratch --device rpi"
-    words += " --max-score-drop 0.5 --runtime tvm --shortlist 50"
-    done = ask(EXPORT, RESULT, "export", *words.split())
-    assert done.arguments[1] == ExportOptions(
-        pick="largest",
-        precision="auto",
-        beam=4,
-        workload={"shortlist": 50},
-        weights="scratch",
-        device="rpi",
-        max_score_drop=0.5,
-        runtime="tvm",
-        trim_vocabulary=None,
-    )
-    trimmed = ask(EXPORT, RESULT, "export", "--trim-vocabulary").arguments[1]
-    assert trimmed == ExportOptions(trim_vocabulary=True)
-    assert ask(EXPORT, RESULT, "export").arguments[1] == ExportOptions()
 
 
 def test_every_origin_of_weights_can_be_asked_for(ask: Callable[..., Any]) -> None:
@@ -102,24 +83,3 @@ def test_runtimes_that_were_timed_have_a_line_each(ask: Callable[..., Any]) -> N
     )
     printed = json.loads(ask(EXPORT, result, "export", "--runtime", "auto", "--json").stdout)
     assert printed["kept"] == "onnxruntime"
-
-
-def test_a_format_takes_the_place_of_the_bundle(ask: Callable[..., Any]) -> None:
-    written = FormatSummary(
-        path="formats/x-hf",
-        format="hf",
-        arch=manifest().arch,
-        weights="finetuned",
-        precision="fp32",
-        vocab_size=100,
-        num_parameters=12_345,
-        size_bytes=3 * 2**19,
-    )
-    words = "--format hf --pick largest --trim-vocabulary"
-    done = ask("export.export_format", written, "export", *words.split())
-    assert done.arguments[1:] == ("hf", ExportOptions(pick="largest", trim_vocabulary=True))
-    assert done.stdout == (
-        "hf folder formats/x-hf: 1.5 MiB, fp32, finetuned weights, 12,345 parameters\n"
-    )
-    as_json = ask("export.export_format", written, "export", "--format", "hf", "--json").stdout
-    assert FormatSummary.model_validate_json(as_json) == written

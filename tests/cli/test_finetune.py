@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from answers import ARCH, subnet_card
 
-from mosdeploy.pipeline.finetune import FinetuneOptions
+from mosdeploy.run_folder.options import FinetuneOptions
 
 FINETUNE = "finetune.finetune"
 

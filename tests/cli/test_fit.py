@@ -6,6 +6,7 @@ from typing import Any
 from answers import CARD_LINE, predictor_card
 
 from mosdeploy.records import SessionCalibration, TransferTrial
+from mosdeploy.run_folder.options import FitOptions
 
 FIT = "fit.fit"
 
@@ -19,7 +20,7 @@ def trial(**changes: Any) -> TransferTrial:
 
 def test_a_predictor_is_told_in_one_line(ask: Callable[..., Any]) -> None:
     done = ask(FIT, predictor_card(), "fit", "--device", "rpi")
-    assert done.arguments[1:] == ("rpi", None)
+    assert done.arguments[1] == FitOptions("rpi")
     assert done.stdout == f"rpi-sentence: {CARD_LINE}\n"
     assert done.stderr == "next: mosdeploy train\n"  # there is no supernet yet
 
@@ -37,7 +38,7 @@ def test_sessions_that_were_brought_to_the_newest_are_told(ask: Callable[..., An
 
 def test_a_correction_is_told_beside_a_fit_from_scratch(ask: Callable[..., Any]) -> None:
     done = ask(FIT, predictor_card(transfer=trial()), "fit", "--from", "xeon")
-    assert done.arguments[1:] == (None, "xeon")
+    assert done.arguments[1] == FitOptions(source="xeon")
     assert "corrected from xeon: error 3.21%, from scratch 6.54%" in done.stdout
 
 

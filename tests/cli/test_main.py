@@ -31,7 +31,7 @@ import sys
 import mosdeploy.pipeline.fit
 from mosdeploy.cli import main
 
-def warn(context, device, source):
+def warn(context, options):
     logging.getLogger("mosdeploy.latency.dataset").warning("a %s of it", "warning")
     logging.getLogger("mosdeploy.latency.dataset").debug("a detail")
     context.progress.say("a message")
@@ -83,7 +83,7 @@ RECIPES = ", ".join(list_recipes())
     [
         (("init", "--recipe", "huge"), 3, f"unknown recipe 'huge'; known: {RECIPES}"),
         (("profile", "--device", "rpy"), 3, "unknown device 'rpy'; did you mean 'rpi'?"),
-        (("devices", "show", "toaster"), 3, "known devices: jetson-orin, local, rpi, "),
+        (("devices", "list", "toaster"), 3, "known devices: jetson-orin, local, rpi, "),
         (("search", "--max-latency", "150"), 3, "'150' is not a duration"),
         (("search", "--max-latency", "-5ms"), 3, "'-5ms' is not a duration"),
         (("search", "--max-latency", "0ms"), 3, "'0ms' is not a duration"),
@@ -93,7 +93,7 @@ RECIPES = ", ".join(list_recipes())
         (("search", "--max-latency", "150ms"), 4, TRAIN_FIRST),
         (("export",), 4, TRAIN_FIRST),
         (("export", "--runtime", "tf"), 2, "'--runtime': 'tf' is not one of 'onnxruntime', "),
-        (("export", "--precision", "fp8"), 2, "--precision"),
+        (("export", "--precision", "fp8"), 3, "unknown precision 'fp8'"),
         (("export", "--weights", "stolen"), 2, "--weights"),
         (("evaluate",), 4, TRAIN_FIRST),
         (("evaluate", "--beam", "0"), 2, "--beam"),
@@ -105,7 +105,6 @@ RECIPES = ", ".join(list_recipes())
         (("deploy", "--rollback"), 4, "nothing was deployed from this folder; run `mosdeploy d"),
         (("deploy", "--rollback", "--bundle", "x"), 3, "--rollback goes back to what the device"),
         (("predict", "hello"), 4, "run `mosdeploy export` first"),
-        (("translate", "hello"), 4, "run `mosdeploy export` first"),
         (("report",), 4, TRAIN_FIRST),
         (("train",), 3, "train.en"),
         (("profile", "--budget", "2"), 2, "--budget"),
@@ -230,7 +229,7 @@ def test_quiet_leaves_errors_and_results(tmp_path: Path) -> None:
 def test_an_error_steers_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "devices", "show", "\x1b[2Jrpi"])
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "devices", "list", "\x1b[2Jrpi"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 3
@@ -241,7 +240,7 @@ def test_an_error_steers_no_terminal(
     ("typed", "words"),
     [
         ("mosdeploy pro", ["profile"]),
-        ("mosdeploy devices s", ["show", "setup"]),
+        ("mosdeploy devices s", ["setup"]),
         ("mosdeploy search --max-l", ["--max-latency"]),
     ],
 )

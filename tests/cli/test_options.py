@@ -1,28 +1,23 @@
 """Options that all verbs share, records of options, and what every verb must take."""
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from mosdeploy.cli.app import Settings, app
-from mosdeploy.cli.options import (
-    DEVICE_VERBS,
-    HERE,
-    SSH_CONFIG,
-    Common,
-    DeviceCommon,
-    DeviceOption,
-    spread,
-)
+from mosdeploy.cli.app import app
+from mosdeploy.cli.options import SETTINGS, Common, spread
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.record import Record
+from mosdeploy.run_folder import options
+from mosdeploy.run_folder.options import Option
 
 
 @dataclass(frozen=True)
@@ -31,11 +26,14 @@ class Limits:
     highest: Annotated[int, typer.Option(help="The most.")] = 9
 
 
+Device = Annotated[str | None, typer.Option("--device")]
+
+
 class Answer(Record):
     value: int
 
 
-def verb(limits: Limits, device: DeviceOption = None, *, count: int = 1) -> None:
+def verb(limits: Limits, device: Device = None, *, count: int = 1) -> None:
     """Say what was given."""
     print(limits, device, count)
 
@@ -70,7 +68,7 @@ def test_spread_keeps_annotations_name_and_docstring() -> None:
     called = spread(verb)
     parameters = inspect.signature(called).parameters
     assert parameters["highest"].annotation.__metadata__[0].help == "The most."
-    assert parameters["device"].annotation == DeviceOption
+    assert parameters["device"].annotation == Device
     assert (called.__name__, called.__doc__) == ("verb", "Say what was given.")
 
 
@@ -119,23 +117,15 @@ def test_only_the_first_process_prints(
     assert capsys.readouterr().out == "three\n"
 
 
-def test_context_has_the_folder_and_the_ssh_config(tmp_path: Path) -> None:
+def test_context_has_the_folder_and_the_ssh_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mosdeploy.pipeline.init import init
 
     init(tmp_path, "tiny", None)
-    context = DeviceCommon(tmp_path, ssh_config=tmp_path / "config").context()
-    assert context.files.root == tmp_path
-    assert context.ssh_config == tmp_path / "config"
-    assert Common() == Common(HERE, False)
-    assert DeviceCommon() == DeviceCommon(HERE, False, SSH_CONFIG)
-
-
-def test_verbs_that_reach_no_device_take_no_ssh_config() -> None:
-    taking = {
-        words for words in COMMANDS if any("--ssh-config" in x.opts for x in COMMANDS[words].params)
-    }
-    reaching = {(verb,) for verb in DEVICE_VERBS if verb != "devices"}
-    assert taking == reaching | {("devices", verb) for verb in ("add", "check", "setup", "clean")}
+    monkeypatch.setattr(SETTINGS, "ssh_config", tmp_path / "config")
+    context = Common(tmp_path).context()
+    assert (context.files.root, context.ssh_config) == (tmp_path, tmp_path / "config")
 
 
 def test_quiet_names_no_next_command(
@@ -146,12 +136,61 @@ def test_quiet_names_no_next_command(
     assert capsys.readouterr() == ("three\n", "")
 
 
+# -- the records of the verbs
+
+RECORDS = [x for x in vars(options).values() if dataclasses.is_dataclass(x) and x is not Option]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_each_field_is_an_option_with_its_help_default_and_reader(record: Any) -> None:
+    def take(options: record) -> None:  # type: ignore[valid-type]
+        taken.append(options)
+
+    take.__annotations__["options"] = record
+    taken: list[Any] = []
+    alone = typer.Typer()
+    alone.command()(spread(take))
+    command = typer.main.get_command(alone)
+    hints = get_type_hints(record, include_extras=True)
+    found = {name: x.__metadata__[0] for name, x in hints.items() if hasattr(x, "__metadata__")}
+    parameters = {parameter.name: parameter for parameter in command.params}
+    for name, option in found.items():
+        assert parameters[name].help == option.help
+        assert len(option.names) == 0 or set(option.names) <= set(parameters[name].opts)
+    assert CliRunner().invoke(alone, []).exit_code == 0
+    assert taken == [record()]
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("profile --until-error 2.5% --hosts pi1,pi2", ("pi1", "pi2")),
+        ("search --max-latency 1.5s --max-parameters 4M --no-verify", False),
+        ("evaluate --pick largest --pick a.json", ["largest", "a.json"]),
+        ("export --shortlist 50 --trim-vocabulary", True),
+    ],
+)
+def test_options_are_read_as_their_fields_say(words: str, taken: object) -> None:
+    verb, *rest = words.split()
+    made: list[Any] = []
+    record = getattr(options, f"{verb.title()}Options")
+
+    def take(options: record) -> None:  # type: ignore[valid-type]
+        made.append(options)
+
+    take.__annotations__["options"] = record
+    alone = typer.Typer()
+    alone.command()(spread(take))
+    assert CliRunner().invoke(alone, rest).exit_code == 0
+    assert taken in dataclasses.asdict(made[0]).values()
+
+
 # -- every verb
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
 def test_every_verb_has_help(words: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, [*words, "--help"], obj=Settings())
+    done = CliRunner().invoke(app, [*words, "--help"])
     assert done.exit_code == 0, done.output
     assert "Usage:" in done.output
     assert COMMANDS[words].help.strip()
@@ -176,7 +215,7 @@ def test_every_option_tells_its_default(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("words", [(), ("devices",), ("export",)], ids=str)
 def test_nothing_is_cut_on_a_narrow_terminal(words: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, [*words, "--help"], obj=Settings(), terminal_width=80)
+    done = CliRunner().invoke(app, [*words, "--help"], terminal_width=80)
     _, text = done.output.split("\n\n", 1)  # without the usage
     assert "..." not in text
     assert "…" not in text

@@ -18,13 +18,14 @@ from mosdeploy.cli.predict import _lines
 from mosdeploy.cli.progress import PROGRESS
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.predict import PredictResult
+from mosdeploy.run_folder.options import PredictOptions
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.execution import Timing
 
 PREDICT = "predict.predict"
 
 
-@pytest.mark.parametrize("verb", ["predict", "translate"])
+@pytest.mark.parametrize("verb", ["predict"])
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path, verb: str) -> None:
     done = subprocess.run(
         [*MOSDEPLOY, verb],
@@ -46,7 +47,7 @@ def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) 
 def test_outputs_are_lines_in_order(ask: Callable[..., Any]) -> None:
     done = answered({"label": "ONE", "scores": {"ONE": 1.0}}, {})
     asked = ask(PREDICT, done, "predict", "one", "two", "--threads", "2")
-    assert asked.arguments == (Path(), ["one", "two"], None, 2, "cut", PROGRESS)
+    assert asked.arguments == (Path(), ["one", "two"], PredictOptions(threads=2), PROGRESS)
     assert asked.stdout == "ONE\n\n"
     assert asked.stderr == ""
     as_json = ask(PREDICT, done, "predict", "one", "two", "--json").stdout
@@ -72,13 +73,11 @@ def test_what_looks_like_an_option_is_text_behind_two_dashes(
 
 
 def test_time_and_cut_texts_are_told_on_stderr(ask: Callable[..., Any]) -> None:
-    wrong = ask(PREDICT, answered(), "predict", "one", "--threads", "2147483648", "--long", "cut")
-    assert (wrong.exit_code, wrong.arguments) == (2, ())
     done = answered({"value": 1.5, "is_cut": True}, {"value": 2.0})
     done.timing.num_lines = 2
     done.timing.total_s = 0.004
     asked = ask(PREDICT, done, "predict", "one", "two", "--time", "--long", "window")
-    assert "window" in asked.arguments
+    assert asked.arguments[2] == PredictOptions(long="window")
     assert asked.stdout == "1.5\n2\n"
     assert asked.stderr.splitlines() == [
         "1 of 2 lines were too long and were cut",

@@ -206,7 +206,7 @@ print("answer")
 
 
 def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
-    code = "from mosdeploy.cli import app, main; app.app = lambda obj: print('caf\\u00e9'); main()"
+    code = "from mosdeploy.cli import app, main; app.app = lambda: print('caf\\u00e9'); main()"
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,8 @@ from typing import Any
 
 from answers import CARD_LINE, predictor_card
 
-from mosdeploy.pipeline.profile import ProfileOptions
 from mosdeploy.records import BoardCalibration
+from mosdeploy.run_folder.options import ProfileOptions
 from mosdeploy.run_folder.summaries import ProfileSummary
 
 PROFILE = "profile.profile"

@@ -5,37 +5,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from answers import ARCH, candidate, search_result
 
-from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.search import SearchOptions
 from mosdeploy.records import Limits, SearchResult
+from mosdeploy.run_folder.options import SearchOptions
 
 SEARCH = "search.search"
-
-
-def test_options_carry_their_units(ask: Callable[..., Any]) -> None:
-    words = "--device rpi --max-latency 1.5s --max-parameters 4M --max-size 2MiB --no-verify"
-    words += " --statistic p99"
-    done = ask(SEARCH, search_result(), "search", *words.split(), "--max-memory", "3MiB")
-    limits = Limits(
-        max_latency_ms=1500.0,
-        max_parameters=4_000_000,
-        max_size_bytes=2**21,
-        max_memory_bytes=3 * 2**20,
-    )
-    assert done.arguments[1] == SearchOptions("rpi", limits, verify=False, statistic="p99")
-
-
-def test_parameters_are_counted_without_the_table(ask: Callable[..., Any]) -> None:
-    words = "search --max-parameters 4M --count encoder"
-    done = ask(SEARCH, search_result(), *words.split())
-    assert done.arguments[1].limits == Limits(max_body_parameters=4_000_000)
-    total = ask(SEARCH, search_result(), "search", "--max-parameters", "4M", "--count", "total")
-    assert total.arguments[1].limits == Limits(max_parameters=4_000_000)
-    with pytest.raises(ConfigError, match="give max_parameters"):
-        ask(SEARCH, search_result(), "search", "--count", "encoder")
 
 
 def test_what_is_not_said_is_left_open(ask: Callable[..., Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from command_line import run_folder
 
-from mosdeploy.pipeline.train import TrainOptions
 from mosdeploy.records import DryRun, SupernetCard, TrainingCost
 
 CARD = SupernetCard(
@@ -80,8 +79,3 @@ def test_a_folder_that_was_named_is_named_again(ask: Callable[..., Any], tmp_pat
     elsewhere.mkdir()
     done = ask("train.train", CARD, "train", "-C", str(run_folder(elsewhere)))
     assert done.stderr == f"next: mosdeploy profile --dir '{elsewhere}'\n"
-
-
-def test_a_time_carries_its_unit(ask: Callable[..., Any]) -> None:
-    done = ask("train.train", CARD, "train", "--time", "2h")
-    assert done.arguments[1] == TrainOptions(time_s=7200.0)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from answers import deployment
 
-from mosdeploy.pipeline.verify import VerifyOptions
-from mosdeploy.records import Limits
+from mosdeploy.run_folder.options import VerifyOptions
 from mosdeploy.run_folder.summaries import Verification
 
 VERIFY = "verify.verify"
@@ -32,9 +31,9 @@ def verification(limit_ms: float | None, max_memory_bytes: int | None = None) ->
 def test_a_limit_decides_the_exit_code(
     ask: Callable[..., Any], limit_ms: float, word: str, code: int
 ) -> None:
-    words = f"verify --device rpi --host pi2 --max-latency {limit_ms:g}ms".split()
+    words = f"verify --device rpi@pi2 --max-latency {limit_ms:g}ms".split()
     done = ask(VERIFY, verification(limit_ms), *words)
-    assert done.arguments[1] == VerifyOptions("rpi", "pi2", Limits(max_latency_ms=limit_ms))
+    assert done.arguments[1] == VerifyOptions(f"{limit_ms:g}ms", device="rpi@pi2")
     assert done.stdout == (
         "en-de-small on pi2:/home/pi/mosdeploy: self-test passed, 122 ms median, "
         f"122 ms p90, limit {limit_ms:g} ms {word}\n"
@@ -48,7 +47,7 @@ def test_memory_is_a_limit_like_the_other(
 ) -> None:
     num_bytes = int(most * 2**20)
     done = ask(VERIFY, verification(None, num_bytes), "verify", "--max-memory", f"{most:g}MiB")
-    assert done.arguments[1] == VerifyOptions(limits=Limits(max_memory_bytes=num_bytes))
+    assert done.arguments[1] == VerifyOptions(max_memory=f"{most:g}MiB")
     told = f"122 ms p90, 30.0 MiB of memory, limit {most:g} MiB {word}\n"
     assert done.stdout.endswith(told)
     assert done.exit_code == code

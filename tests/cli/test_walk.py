@@ -10,8 +10,8 @@ import pytest
 from answers import ARCH, candidate, deployment, score_table, search_result
 from example_spaces import SMALL
 
-from mosdeploy.pipeline.walk import WalkOptions
 from mosdeploy.records import Limits
+from mosdeploy.run_folder.options import WalkOptions
 from mosdeploy.run_folder.summaries import WalkSummary
 
 SUMMARY = WalkSummary(
@@ -32,8 +32,7 @@ def rows(text: str) -> list[list[str]]:
 def test_options_become_limits_and_the_outcome_a_table(ask: Callable[..., Any]) -> None:
     words = ("--max-latency", "150ms", "--max-parameters", "4M", "--device", "rpi")
     done = ask("walk.walk", SUMMARY, "walk", *words)
-    limits = Limits(max_latency_ms=150.0, max_parameters=4_000_000)
-    assert done.arguments[1] == WalkOptions("rpi", limits)
+    assert done.arguments[1] == WalkOptions("150ms", "4M", device="rpi")
     told = rows(done.stdout)
     assert ["BLEU, chrF", "30.1, 60.2"] in told
     assert ["limit", "150 ms, kept as deployed"] in told

@@ -70,7 +70,7 @@ def test_a_name_that_is_not_the_files_is_refused(tmp_path):
 def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
     profile = load_profile("rpi", tmp_path)
     other = with_host(profile, "pi2")
-    assert (other.host_alias, other.cli_name) == ("pi2", "rpi --host pi2")
+    assert (other.host_alias, other.cli_name) == ("pi2", "rpi@pi2")
     assert other.model_copy(update={"host": "rpi"}) == profile
     assert (profile.host_alias, profile.cli_name) == ("rpi", "rpi")
     with pytest.raises(ConfigError, match="device 'rpi' on 'pi 2': 'host'"):

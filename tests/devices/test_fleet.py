@@ -286,7 +286,7 @@ def test_when_all_boards_fail_the_error_names_each_cause(profiles):
         run([Board(profiles[0], unreachable), broken])
     for part in (
         "pi1: no route to pi1",
-        "pi2: dev --host pi2: no Python on the device",
+        "pi2: dev@pi2: no Python on the device",
         "run the same command again",
     ):
         assert part in str(caught.value)

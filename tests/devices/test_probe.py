@@ -51,7 +51,7 @@ def test_a_python_without_the_runtime_is_still_probed(make_profile, bare_python)
     assert problem.what == "not installed: numpy, onnxruntime"
     assert problem.fix == "mosdeploy devices setup dev"
     (problem,) = [x for x in check(state, make_profile("ssh", host="pi2")) if x.blocking]
-    assert problem.fix == "mosdeploy devices setup dev --host pi2"
+    assert problem.fix == "mosdeploy devices setup dev@pi2"
 
 
 def test_no_python_is_a_state_too(make_profile):

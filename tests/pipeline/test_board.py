@@ -136,7 +136,7 @@ def typed(folder, *words, exit_code=0):
 
 def test_the_board_is_an_emulated_cortex_a72(board, folder):
     said, _ = typed(
-        folder, "devices", "check", "board", "--ssh-config", str(board.files.config), "--json"
+        folder, "--ssh-config", str(board.files.config), "devices", "check", "board", "--json"
     )
     checked = json.loads(said)
     state = checked["state"]
@@ -149,19 +149,19 @@ def test_the_board_is_an_emulated_cortex_a72(board, folder):
 
 def test_setup_sends_wheels_to_a_board_without_internet(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
-    said, _ = typed(folder, "devices", "check", "bare", *ssh, exit_code=5)
+    said, _ = typed(folder, *ssh, "devices", "check", "bare", exit_code=5)
     assert said.startswith("bare: NOT ready\n\nto do first:\n")
     assert "  not installed: numpy, onnxruntime, sentencepiece\n" in said
     assert "\n      mosdeploy devices setup bare" in said
-    said, progress = typed(folder, "devices", "setup", "bare", *ssh)
+    said, progress = typed(folder, *ssh, "devices", "setup", "bare")
     assert "runtime installed, /home/tester/bare/venv/bin/python" in said
     assert "sending wheels" in progress
-    typed(folder, "devices", "check", "bare", *ssh)
+    typed(folder, *ssh, "devices", "check", "bare")
 
 
 def test_what_the_board_measures_enters_no_predictor(board, folder):
     ssh = ("--ssh-config", str(board.files.config))
-    said, progress = typed(folder, "profile", "--device", "board", *ssh)
+    said, progress = typed(folder, *ssh, "profile", "--device", "board")
     assert "board: 4 measured now, 4 in" in said
     assert "emulated: not a latency" in said
     assert "ms, emulated" in progress
@@ -174,7 +174,7 @@ def test_what_the_board_measures_enters_no_predictor(board, folder):
     ]
     assert session["emulated"] is True
     assert session["after"]["machine"] == "aarch64"
-    summary = json.loads(typed(folder, "profile", "--device", "board", *ssh, "--json")[0])
+    summary = json.loads(typed(folder, *ssh, "profile", "--device", "board", "--json")[0])
     assert (summary["measured_now"], summary["emulated"], summary["card"]) == (0, True, None)
     run = mosdeploy.open_run(folder, ssh_config=board.files.config)
     reason = "board is an emulated device: its times mean nothing"
@@ -276,8 +276,8 @@ def deploy_and_compare(board, folder, bundles, here):
 
 
 def deployed(board, folder, bundle):
-    words = ("--device", "board", "--bundle", str(bundle), "--ssh-config", str(board.files.config))
-    said, _ = typed(folder, "deploy", *words)
+    words = ("deploy", "--device", "board", "--bundle", str(bundle))
+    said, _ = typed(folder, "--ssh-config", str(board.files.config), *words)
     assert "self-test passed" in said
     assert "emulated: not a latency" in said
     deployment = read_record(

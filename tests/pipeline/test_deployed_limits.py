@@ -86,7 +86,7 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = opened(folder)
-    result = run.search("10s", max_memory_bytes=200 * MIB)
+    result = run.search("10s", max_memory=200 * MIB)
     assert all(0 < c.measured_memory_bytes < 200 * MIB for c in result.finalists)
     run.export()
     first = run.deploy()
@@ -95,7 +95,7 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
         run.deploy()
     assert deployment_of(folder) == first
     assert first.max_memory_bytes == 200 * MIB
-    assert [run.verify(max_memory_bytes=x).kept for x in (None, 201 * MIB)] == [False, True]
+    assert [run.verify(max_memory=x).kept for x in (None, 201 * MIB)] == [False, True]
     monkeypatch.setattr(device_deploy, "measure_model", lambda *_: taking(1.0))
     with pytest.raises(CommandError, match="local does not tell how much memory"):
         run.verify()

@@ -243,7 +243,9 @@ def test_a_bert_is_loaded_by_transformers(encoder_folder: Path) -> None:
 
 def test_a_format_that_there_is_not(walked: Path, trained_encoder: Path) -> None:
     with pytest.raises(ConfigError, match="about bundles"):
-        export_format(Context(open_run(trained_encoder)), "hf", ExportOptions(max_score_drop=1.0))
+        export_format(
+            Context(open_run(trained_encoder)), ExportOptions(format="hf", max_score_drop=1.0)
+        )
     with pytest.raises(ConfigError, match="'translation' has no format 'hf'; its formats: none"):
         opened(walked).export_format("hf", "largest")
     with pytest.raises(ConfigError, match=r"'encoder' has no format 'tf'; .*: optimum, hf"):

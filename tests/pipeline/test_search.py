@@ -96,7 +96,7 @@ def test_limits_on_parameters_size_and_latency_hold_together(folder: Path) -> No
     spec = open_run(folder).config.spec
     sizes = [spec.num_parameters(arch) for arch in (spec.space.smallest, spec.space.largest)]
     most = sum(sizes) // 2
-    result = opened(folder).search("10s", max_parameters=most, max_size_bytes=300_000)
+    result = opened(folder).search("10s", max_parameters=most, max_size=300_000)
     assert result.limits == Limits(
         max_latency_ms=10_000.0, max_parameters=most, max_size_bytes=300_000
     )

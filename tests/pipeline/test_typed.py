@@ -97,7 +97,7 @@ def test_profile_search_export_deploy_over_ssh(folder, home, said):
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == back
     config = home / ".ssh" / "config"
     config.write_text(config.read_text() + config.read_text().replace("Host rpi", "Host pi2"))
-    assert " on pi2:" in said("mosdeploy deploy --device rpi --host pi2", folder)
+    assert " on pi2:" in said("mosdeploy deploy --device rpi@pi2", folder)
     second_record = json.loads((folder / "deployments" / "rpi@pi2.json").read_text())
     assert second_record["device"]["host"] == "pi2"
     assert json.loads((folder / "deployments" / "rpi.json").read_text()) == back

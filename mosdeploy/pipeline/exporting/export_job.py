@@ -2,17 +2,18 @@
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...config.sections import ExportConfig
 from ...errors import ConfigError, ExportError
 from ...notebook import HtmlTable
 from ...records import BundleManifest, PrecisionChoice
 from ...run_folder.context import Context
+from ...run_folder.options import ExportOptions
 from ...run_folder.subnets import SelectedSubnet, is_trained
 from ...run_folder.summaries import RuntimeChoice
 from ...run_folder.trained_run import TrainedRun
@@ -26,22 +27,6 @@ if TYPE_CHECKING:
     from ...export.bundle import BundleJob, BundleOrigin, ModelBuilder
     from ...export.parity import ParityExamples
     from ...family import SmallerVocabulary
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What `export` builds."""
-
-    pick: str = "winner"
-    precision: str | None = None
-    beam: int | None = None
-    workload: Mapping[str, object] = field(default_factory=dict)
-    weights: str | None = None
-    device: str | None = None
-    max_score_drop: float | None = None
-    runtime: Literal["onnxruntime", "tvm", "auto"] = "onnxruntime"
-    trim_vocabulary: bool | None = None
-    is_newest: bool = True
 
 
 @dataclass(frozen=True)
@@ -160,7 +145,7 @@ def say_weights(context: Context, options: ExportOptions, source: ExportSource) 
     context.progress.say(source.chosen.note)
     if options.weights is not None or is_trained(source.state, source.arch):
         return
-    pick_option = "" if options.pick == "winner" else f" --pick {shlex.quote(options.pick)}"
+    pick_option = "" if options.pick == "winner" else f" --pick {shlex.quote(str(options.pick))}"
     context.progress.say(
         f"training it alone raises its scores: run `mosdeploy finetune{pick_option}`, then export "
         "again; or say --weights inherited"

@@ -15,11 +15,12 @@ from ...run_folder.bundles import bundle_spec, note_newest
 from ...run_folder.context import Context
 from ...run_folder.deployments import deployment_slot
 from ...run_folder.devices import lasting_device, run_profile, sole_deployment
+from ...run_folder.options import ExportOptions
 from ...run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ...runtime.manifest import MANIFEST_NAME
 from ...storage import disk_errors, fingerprint, sha256_file
 from ..measuring.time_by_turns import device_conditions, time_by_turns
-from .export_job import ExportOptions, ExportResult, ExportSource
+from .export_job import ExportResult, ExportSource
 
 if TYPE_CHECKING:
     from ...export.bundle import BuiltModel, ModelBuilder
@@ -69,7 +70,7 @@ def tvm_builder(source: ExportSource, profile: DeviceProfile) -> "ModelBuilder":
 def select_runtime(
     context: Context,
     options: ExportOptions,
-    export: Callable[[Context, ExportOptions], ExportResult],
+    export: Callable[..., ExportResult],
 ) -> ExportResult:
     """Write a bundle for each runtime, time each on the device, and keep the fastest."""
     name = context.run.device_name(options.device)
@@ -80,13 +81,14 @@ def select_runtime(
             "tvm"
         )
     # the fastest is, when it is known
-    options = dataclasses.replace(options, device=name, is_newest=False)
+    options = dataclasses.replace(options, device=name)
     precision_choice = None
     built: dict[Runtime, ExportResult] = {}
     errors: dict[Runtime, str] = {}
     for runtime in get_args(Runtime):
         try:
-            result = export(context, dataclasses.replace(options, runtime=runtime))
+            named = dataclasses.replace(options, runtime=runtime)
+            result = export(context, named, is_newest=False)
         except (ExportError, ConfigError) as error:
             if runtime != "tvm" and isinstance(error, ConfigError):
                 raise  # not about the runtime: the other one would say the same

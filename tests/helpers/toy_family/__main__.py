@@ -124,7 +124,7 @@ def walk(root: Path) -> dict[str, object]:
         "profile": run.profile(),
         "fit": run.fit(),
         "predicted": run.search("10s", verify=False),
-        "search": run.search("10s", max_size_bytes=20_000),
+        "search": run.search("10s", max_size=20_000),
         "finetune": run.finetune("winner", steps=8),
         "scratch": run.finetune("winner", steps=8, from_scratch=True),
         "evaluate": run.evaluate(),
@@ -142,7 +142,7 @@ def walk(root: Path) -> dict[str, object]:
         "answers": run.predict(["abc", "hh"]),
         "precisions": [x.precision for x in weighed.candidates],
         "refused": refusals(run),
-        "again": run.search("10s", max_size_bytes=20_000) == results["search"],
+        "again": run.search("10s", max_size=20_000) == results["search"],
     }
 
 

@@ -171,13 +171,13 @@ def test_a_board_that_dies_gives_its_work_to_the_others(
 @needs_sshd
 def test_a_killed_profile_of_a_fleet_measures_nothing_twice(root: Path, fleet: Fleet) -> None:
     words = [
+        "--ssh-config",
+        str(fleet.ssh_config),
         "profile",
         "--device",
         "board",
         "--hosts",
         ",".join(HOSTS),
-        "--ssh-config",
-        str(fleet.ssh_config),
         "--json",
     ]
     command = [sys.executable, "-c", "from mosdeploy.cli import main; main()", *words]
