@@ -11,6 +11,7 @@ CODES = {
     "UnknownKeyError": 3,
     "ArchError": 3,
     "StaleInputError": 4,
+    "DamagedError": 4,
     "OtherConditionsError": 4,
     "DeviceError": 5,
     "ConnectError": 5,

@@ -65,12 +65,6 @@ def test_deferred_fails_when_called(package: Path, target: str, error: type[Exce
         missing(1)
 
 
-def test_every_field_of_a_family_is_documented() -> None:
-    documented = Family.__doc__ or ""
-    for field in dataclasses.fields(Family):
-        assert f"{field.name}\n" in documented or f"{field.name}," in documented, field.name
-
-
 def test_scored_examples_judge_the_text_of_what_is_predicted() -> None:
     examples = ScoredExamples(
         inputs=["ab", "c"],

@@ -52,5 +52,4 @@ def test_profiles_are_looked_up_in_the_run_folder_first(tmp_path: Path) -> None:
 def test_what_is_trained_beside_another_has_folders_of_its_own(tmp_path: Path) -> None:
     files = Workspace(tmp_path)
     assert files.beside.supernet_path == tmp_path / "supernet-new" / "supernet.safetensors"
-    assert files.beside.teacher_dir == tmp_path / "teacher-new"
     assert files.beside.search_result_path == files.search_result_path

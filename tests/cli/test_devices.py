@@ -89,7 +89,7 @@ def test_a_board_that_is_ready_is_told_on_one_screen(ask: Callable[..., Any]) ->
     assert done.stderr == "next: mosdeploy --ssh-config 'my ssh' profile --device rpi\n"
     Path("mosdeploy.toml").unlink()  # a profile needs one
     done = ask("devices.check_device", READY, "--ssh-config", "other", "devices", "check", "rpi")
-    assert done.stderr == "next: mosdeploy init --device rpi\n"
+    assert done.stderr == "next: mosdeploy --ssh-config other init --device rpi\n"
     done = ask("devices.check_device", READY, "devices", "check", "rpi")
     assert done.stderr == "next: mosdeploy init --device rpi\n"
 

@@ -59,7 +59,6 @@ NEW = NewRun(
     found={"languages": "en to de (from the suffixes)", "dropped": "none"},
     estimate=WalkEstimate(
         verbs={"train": 120.0, "profile": 50.0, "finetune": 7200.0},
-        fixed_s=1.0,
         steps={"teacher": 30, "supernet": 70, "winner": 930},
         times=StepTimes(supernet_s=0.5, winner_s=0.1),
         device="local",

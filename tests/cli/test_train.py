@@ -57,7 +57,7 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
         steps=9000,
         costs={"none": cost(0.1), "configured": cost(0.2)},
     )
-    done = ask("dry_run.dry_run", tried, "train", "--dry-run")
+    done = ask("train.dry_run", tried, "train", "--dry-run")
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     sizes = ("5.0", "MiB", "10.0", "MiB", "300.0", "MiB")
     assert rows["none"] == ["none", "1,234,567", *sizes, "100", "1.00"]
@@ -66,9 +66,9 @@ def test_a_dry_run_is_a_table_of_costs(ask: Callable[..., Any]) -> None:
     assert done.stderr == "next: mosdeploy train\n"
     assert "teacher" not in done.stdout
     taught = tried.model_copy(update={"teacher_steps": 400, "teacher_s": 120.0})
-    done = ask("dry_run.dry_run", taught, "train", "--dry-run")
+    done = ask("train.dry_run", taught, "train", "--dry-run")
     assert "\nteacher: 400 steps before that, about 2 min" in done.stdout
-    done = ask("dry_run.dry_run", tried, "train", "--dry-run", "--time", "90m")
+    done = ask("train.dry_run", tried, "train", "--dry-run", "--time", "90m")
     assert done.arguments[1].time_s == 90 * 60
     assert done.stderr == "next: mosdeploy train --time 90m\n"
 
