@@ -1,13 +1,12 @@
 """The record of callables that a family fills, and functions that are imported when called."""
 
-import dataclasses
 import pickle
 import sys
 from pathlib import Path
 
 import pytest
 
-from mosdeploy.family import Family, ScoredExamples, deferred
+from mosdeploy.family import ScoredExamples, deferred
 
 MODULE = """
 from pathlib import Path
