@@ -2,16 +2,16 @@
 
 import posixpath
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..errors import ConfigError
 from ..printable import likely
 from ..record import Name, Record, load_toml, parse
 from ..spaces.spec import Precision
 from .lookup import lookup_dirs
-from .units import MAX_TIMEOUT_S, Statistic, Timeout
+from .units import Statistic, Timeout
 
 TAIL_REPEATS: dict[Statistic, int] = {"p90": 50, "p99": 200}
 """Repeats of a model that is held to a limit on a tail of its times, at least."""
@@ -41,7 +41,27 @@ class MeasureProtocol(Record):
     reference_every: int = Field(10, ge=1)
     max_drift_percent: float = Field(2.0, gt=0)
     cpu_affinity: bool = False
-    candidate_timeout_s: float = Field(120.0, gt=0)
+    candidate_timeout_s: Timeout = 120.0
+
+    @model_validator(mode="after")
+    def _bounds_go_together(self) -> Self:
+        if self.max_repeats < self.min_repeats:
+            raise ValueError(
+                f"max_repeats is {self.max_repeats}, less than min_repeats, which is "
+                f"{self.min_repeats}"
+            )
+        if self.min_time_s > self.max_time_s:
+            raise ValueError(
+                f"min_time_s is {self.min_time_s:g}, more than max_time_s, which is "
+                f"{self.max_time_s:g}"
+            )
+        # `warmup` runs and `min_repeats` of a slow model take longer, which no protocol can know
+        if self.candidate_timeout_s <= 2 * self.max_time_s:
+            raise ValueError(
+                f"candidate_timeout_s is {self.candidate_timeout_s:g}, but the warm-up and the "
+                f"repeats may each take max_time_s: raise it above {2 * self.max_time_s:g}"
+            )
+        return self
 
 
 class DeviceProfile(Record):
@@ -69,6 +89,33 @@ class DeviceProfile(Record):
     emulated: bool = False
     precisions: tuple[Precision, ...] = Field(get_args(Precision), min_length=1)
     measure: MeasureProtocol = MeasureProtocol()
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        if self.kind == "local" and self.host is not None:
+            raise ValueError(
+                f"host is '{self.host}', but kind \"local\" is this machine; leave host out, or "
+                'write kind = "ssh"'
+            )
+        for key in ("python", "provider"):
+            if not getattr(self, key).strip():
+                raise ValueError(f"{key} is empty; leave it out for the usual one")
+        # a device's own home folder, written in full, is refused where it is known
+        place = self.work_dir
+        is_rooted = place.startswith(("/", "~/"))
+        is_below = bool(posixpath.normpath(place.removeprefix("~")).strip("/"))
+        if not (is_rooted and is_below) or "\n" in place or "\r" in place:
+            raise ValueError(
+                f"work_dir is {place!r}; write the path of a folder of mosdeploy's own on one "
+                "line, from / or ~/, such as ~/.cache/mosdeploy"
+            )
+        wrong = [x for x in self.requirements if not x.strip() or x.strip().startswith("-")]
+        if wrong:
+            raise ValueError(
+                f"requirements: {wrong[0]!r} is no package; write names as pip takes them, without "
+                "options, such as onnxruntime==1.24.1"
+            )
+        return self
 
     @property
     def host_alias(self) -> str:
@@ -178,66 +225,4 @@ def _read(path: Path) -> DeviceProfile:
         raise ConfigError(
             f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'"
         )
-    # here and not in the record: measurements of 0.2.0 hold profiles that it did not check so
-    if wrong := _unfit(profile):
-        raise ConfigError(f"{path}: {wrong}")
-    if wrong := _disorder(profile.measure):
-        raise ConfigError(f"{path}: 'measure': {wrong}")
     return profile
-
-
-def _unfit(profile: DeviceProfile) -> str:
-    """Which key of a profile cannot be used, in words; empty if all can."""
-    if profile.kind == "local" and profile.host is not None:
-        return (
-            f"'host': '{profile.host}', but kind \"local\" is this machine; leave host out, or "
-            'write kind = "ssh"'
-        )
-    if not profile.python.strip():
-        return "'python': it is empty; write python3, or the path of an interpreter"
-    # a device's own home folder, written in full, is refused where it is known
-    place = profile.work_dir
-    is_rooted = place.startswith(("/", "~/"))
-    if not is_rooted or not posixpath.normpath(place.removeprefix("~")).strip("/"):
-        return (
-            f"'work_dir': '{place}'; write the path of a folder of mosdeploy's own, from / or ~/, "
-            "such as ~/.cache/mosdeploy"
-        )
-    if "\n" in place or "\r" in place:
-        return f"'work_dir': {place!r} holds a line break; write the path on one line"
-    wrong = [x for x in profile.requirements if not x.strip() or x.strip().startswith("-")]
-    if wrong:
-        return (
-            f"'requirements': {wrong[0]!r} is no package; write names as pip takes them, without "
-            "options, such as onnxruntime==1.24.1"
-        )
-    if not profile.provider.strip():
-        return "'provider': it is empty; write CPUExecutionProvider, or another of ONNX Runtime's"
-    return ""
-
-
-def _disorder(measure: MeasureProtocol) -> str:
-    """Which bounds of a protocol do not go together, in words; empty if all do."""
-    if measure.max_repeats < measure.min_repeats:
-        return (
-            f"max_repeats is {measure.max_repeats}, less than min_repeats, which is "
-            f"{measure.min_repeats}"
-        )
-    if measure.min_time_s > measure.max_time_s:
-        return (
-            f"min_time_s is {measure.min_time_s:g}, more than max_time_s, which is "
-            f"{measure.max_time_s:g}"
-        )
-    # `warmup` runs and `min_repeats` of a slow model take longer, which no protocol can know
-    if measure.candidate_timeout_s <= 2 * measure.max_time_s:
-        return (
-            f"candidate_timeout_s is {measure.candidate_timeout_s:g}, but the warm-up and the "
-            f"repeats may each take max_time_s, which is {measure.max_time_s:g}, and longer where "
-            f"a run is slow; raise it above {2 * measure.max_time_s:g}"
-        )
-    if measure.candidate_timeout_s > MAX_TIMEOUT_S:
-        return (
-            f"candidate_timeout_s is {measure.candidate_timeout_s:g}; write {MAX_TIMEOUT_S:g}, a "
-            "week, or less"
-        )
-    return ""

@@ -1,6 +1,5 @@
 """Sections of `mosdeploy.toml` that all families share."""
 
-import operator
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -65,8 +64,8 @@ class TrainingConfig(Record):
     """Keys that change how a training runs, and not what it comes to."""
 
     steps: Steps = 2000
-    budget: int | None = Field(None, ge=2, le=10**9, exclude_if=operator.not_)
-    num_winners: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
+    budget: int | None = Field(None, ge=2, le=10**9)
+    num_winners: int = Field(1, ge=1)
     tokens_per_batch: int = Field(2048, ge=16)
     grad_accum_steps: int = Field(1, ge=1, le=100_000)
     batch_sharing: Literal["none", "shared"] = "none"
@@ -74,25 +73,23 @@ class TrainingConfig(Record):
     warmup_steps: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
-    weight_decay: float = Field(0.0, ge=0, le=1, exclude_if=operator.not_)
+    weight_decay: float = Field(0.0, ge=0, le=1)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
-    sandwich: Literal["both", "largest", "smallest", "none"] = Field(
-        "both", exclude_if=lambda which: which == "both"
-    )
+    sandwich: Literal["both", "largest", "smallest", "none"] = "both"
     num_random_archs: int = Field(1, ge=0, le=1000)
-    train_examples: int | None = Field(None, ge=1, exclude_if=operator.not_)
-    valid_examples: int | None = Field(None, ge=1, exclude_if=operator.not_)
+    train_examples: int | None = Field(None, ge=1)
+    valid_examples: int | None = Field(None, ge=1)
     seed: int = Field(1, ge=-MAX_SEED, le=MAX_SEED)
     compute: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
-    activation_checkpointing: bool = Field(False, exclude_if=operator.not_)
+    activation_checkpointing: bool = False
     threads: int | None = Field(None, ge=1, le=1024)
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(100, ge=1)
     # changes no result: it is in no fingerprint
     log: Literal["jsonl", "tensorboard"] = Field("jsonl", exclude=True)
-    rank_timeout_s: Timeout = Field(300.0, exclude_if=lambda seconds: seconds == 300.0)
+    rank_timeout_s: Timeout = Field(300.0)
 
     @property
     def fingerprinted(self) -> Self:
@@ -127,7 +124,7 @@ class FinetuneConfig(Record):
     steps: Steps = 500
     learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
-    same_time: bool = Field(False, exclude_if=operator.not_)
+    same_time: bool = False
     teacher: Literal["largest"] | None = None
     teacher_weight: float = Field(0.5, gt=0, le=1)
 
@@ -160,11 +157,11 @@ class SearchConfig(Record):
     that start from parts of a teacher get more layers before that.
     """
 
-    max_latency: Duration | None = Field(None, exclude_if=operator.not_)
-    max_parameters: Count | None = Field(None, exclude_if=operator.not_)
-    count: ParameterCount = Field("total", exclude_if=lambda count: count == "total")
-    max_size: Size | None = Field(None, exclude_if=operator.not_)
-    max_memory: Size | None = Field(None, exclude_if=operator.not_)
+    max_latency: Duration | None = None
+    max_parameters: Count | None = None
+    count: ParameterCount = "total"
+    max_size: Size | None = None
+    max_memory: Size | None = None
     population: int = Field(125, ge=4, le=100_000)
     parents: int = Field(25, ge=2, le=100_000)
     mutations: int = Field(50, ge=0, le=100_000)
@@ -174,8 +171,8 @@ class SearchConfig(Record):
     eval_examples: int = Field(256, ge=1)
     finalists: int = Field(5, ge=1, le=1000)
     widen: bool = True
-    deepen: bool = Field(True, exclude_if=bool)
-    statistic: Statistic = Field("median", exclude_if=lambda name: name == "median")
+    deepen: bool = True
+    statistic: Statistic = "median"
     seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
@@ -194,8 +191,8 @@ class ExportConfig(Record):
     parity_examples: int = Field(64, ge=1)
     score_examples: int = Field(500, ge=1)
     max_score_drop: float = Field(0.3, ge=0)
-    trim_vocabulary: bool = Field(False, exclude_if=operator.not_)
-    vocabulary_texts: str | None = Field(None, exclude_if=operator.not_)
+    trim_vocabulary: bool = False
+    vocabulary_texts: str | None = None
 
     @property
     def workload_changes(self) -> dict[str, object]:
@@ -208,7 +205,7 @@ class DeployConfig(Record):
     of the run folder; and how many stay: the current one, and those that a rollback goes back to.
     """
 
-    name: Name | None = Field(None, exclude_if=operator.not_)
+    name: Name | None = None
     keep_versions: int = Field(3, ge=1)
 
 
@@ -232,7 +229,7 @@ class RunConfig(Record):
 
     family: str
     device: Name | None = None
-    supernet_from: str | None = Field(None, exclude_if=operator.not_)
+    supernet_from: str | None = None
     space: CostedSpace
     supernet: SupernetConfig = SupernetConfig()
     training: TrainingConfig = TrainingConfig()

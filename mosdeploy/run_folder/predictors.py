@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ from ..config.device import TAIL_REPEATS
 from ..config.lookup import lookup_dirs
 from ..config.units import Statistic
 from ..errors import MosdeployError, PredictorError, StaleInputError
-from ..records import LatencyRecord, TransferTrial
+from ..records import LatencyRecord
 from ..storage import fingerprint
 from ..workspace import LATENCY_NAME, PREDICTOR_NAME, PREDICTORS
 from .dataset_quality import (
@@ -49,9 +49,7 @@ def recent_cutoff() -> datetime:
 
 
 def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
-    """The predictor of a device for this run's workload: of its own, else imported, else
-    shipped.
-    """
+    """Return the predictor of a device for this run's workload: its own, else a shipped one."""
     from ..latency.conditions import runtime_family
     from ..latency.dataset import LatencyDataset
 
@@ -78,8 +76,8 @@ def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredict
 
 
 def has_measurements(run: Run, device: str) -> bool:
-    """Whether something was measured on a device in this run folder, which then counts more than
-    any predictor that is imported or shipped.
+    """Whether something was measured on a device here, which counts more than a shipped
+    predictor.
     """
     return has_records(run.workspace.latency_path(device, run.config.workload.name))
 
@@ -104,31 +102,25 @@ def tail_ratio(run: Run, device: str, statistic: Statistic, *, current: bool = T
         return 1.0
     profiled = _measured(run, device, current=current).usable
     records = [*profiled, *_finalists(run, device, statistic, current=current)]
-    ratios = list(_tail_ratios(records, statistic, TAIL_REPEATS[statistic]))
-    if not ratios:
-        _warn_of_few_repeats(device, statistic)
-        ratios = list(_tail_ratios(records, statistic, least=0))
-    return median(ratios)
-
-
-def _tail_ratios(
-    records: Sequence[LatencyRecord], statistic: Statistic, least: int
-) -> Iterator[float]:
-    """Of the subnets that were timed with at least so many repeats in each round."""
+    ratios = []
+    enough = []  # those with enough repeats in each round
     for record in records:
         total = record.measurement.total
-        figure_ms = record.measurement.figure_ms(statistic)
+        if total is None:
+            continue
+        ratios.append(total.of(statistic) / total.median_ms)
         # joined rounds tell the sum of their repeats, but the median of their figures
-        if total and figure_ms and total.repeats >= least * record.measurement.rounds:
-            yield figure_ms / total.median_ms
+        if total.repeats >= TAIL_REPEATS[statistic] * record.measurement.rounds:
+            enough.append(ratios[-1])
+    if not enough:
+        _warn_of_few_repeats(device, statistic)
+    return median(enough or ratios)
 
 
 def _finalists(
     run: Run, device: str, statistic: Statistic, *, current: bool
 ) -> Sequence[LatencyRecord]:
-    """Finalists of earlier searches that were timed for a figure, as far as they still count in
-    another search.
-    """
+    """Return finalists of earlier searches that were timed for a figure and still count."""
     from ..latency.dataset import LatencyDataset
 
     path = run.workspace.verified_path(device, run.config.workload.name)
@@ -156,26 +148,24 @@ def _warn_of_few_repeats(device: str, statistic: Statistic) -> None:
 
 
 def fitted(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
-    """The predictor that was fitted to a device's measurements; fitted again when these changed."""
+    """Return the predictor of a device's measurements, fitted again when these have changed."""
     saved = _saved(run, device)
     dataset = _measured(run, device, current=current)
     # `profile --renew` puts it away with the measurements
-    known = saved if saved is not None else _saved(run, device, suffix=".old")
-    trial = known.card.transfer if known is not None else None
-    used = trial if trial is not None and trial.used else None
+    known = saved or _saved(run, device, suffix=".old")
+    trial = known.card.transfer if known else None
+    source = trial.source if trial and trial.used else None
     if saved is not None and saved.card.dataset_sha256 == dataset.sha256:
-        if used is None or _has_same_source(run, used, device):
+        if trial is None or source is None:
             return saved
-        _log.warning("the predictor of '%s' has changed: correcting it again", used.source)
-    return fit_again(run, device, used.source if used is not None else None, current=current)
-
-
-def _has_same_source(run: Run, trial: TransferTrial, device: str) -> bool:
-    """Whether the predictor that was corrected is as it was; of one that is gone that is taken."""
-    try:
-        return fingerprint(_source(run, trial.source, device)) == trial.source_sha256
-    except MosdeployError:
-        return True
+        try:
+            is_same = fingerprint(_source(run, source, device)) == trial.source_sha256
+        except MosdeployError:  # the source is gone: what was fitted stays
+            is_same = True
+        if is_same:
+            return saved
+        _log.warning("the predictor of '%s' has changed: correcting it again", source)
+    return fit_again(run, device, source, current=current)
 
 
 def fit_again(
@@ -230,7 +220,7 @@ def _source(run: Run, source: str, device: str) -> "LatencyPredictor":
 def _ready_made(
     run: Run, device: str, folders: Sequence[Path], *, current: bool = True
 ) -> "LatencyPredictor":
-    """An imported or shipped predictor: the first that the folders hold."""
+    """Return the first predictor that the folders hold."""
     from ..latency.predictor import LatencyPredictor
 
     workload = run.config.workload.name
@@ -246,8 +236,8 @@ def _ready_made(
 
 
 def lost_its_measurements(path: Path) -> bool:
-    """Whether a predictor was fitted to measurements that lay beside it and are gone: nobody can
-    tell whether they would still count.
+    """Whether a predictor was fitted to measurements that lay beside it and are gone: nobody knows
+    whether they would still count.
     """
     from ..latency.predictor import LatencyPredictor
     from ..latency.sessions import NAME
@@ -255,15 +245,6 @@ def lost_its_measurements(path: Path) -> bool:
     if has_records(path.with_name(LATENCY_NAME)) or not path.with_name(NAME).exists():
         return False
     return not LatencyPredictor.load(path).card.source
-
-
-def has_ready_made(run: Run, device: str) -> bool:
-    """Whether a predictor of a device was imported, or is shipped."""
-    try:
-        _ready_made(run, device, lookup_dirs(PREDICTORS, run.workspace.root))
-    except MosdeployError:
-        return False
-    return True
 
 
 def _saved(run: Run, device: str, suffix: str = ".json") -> "LatencyPredictor | None":

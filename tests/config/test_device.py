@@ -107,37 +107,26 @@ def test_value_out_of_range_names_its_key(data, key):
         parse(DeviceProfile, {"name": "rpi", **data}, "devices/x.toml")
 
 
-@pytest.mark.parametrize("line", ["min_repeats = 300", "max_time_s = 60", "min_time_s = 6"])
-def test_bounds_out_of_order_are_refused_in_a_file_alone(tmp_path, line):
-    write(tmp_path / "device_profiles", "x", f'name = "x"\n[measure]\n{line}\n')
-    with pytest.raises(ConfigError, match=rf"x\.toml: 'measure': .*{line.split()[0]}"):
-        load_profile("x", tmp_path)
-    # 0.2.0 took it, and measurements hold it
-    key, value = line.split(" = ")
-    kept = {"name": "x", "measure": {key: int(value)}}
-    assert getattr(parse(DeviceProfile, kept, "latency.jsonl").measure, key) == int(value)
-
-
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("lines", "word"),
     [
-        ('kind = "local"\nhost = "pi"', "'host': 'pi', but kind \"local\" is this machine"),
-        ('python = " "', "'python': it is empty; write python3"),
-        ('work_dir = "mosdeploy"', "'work_dir': 'mosdeploy'; write the path of a folder"),
-        ('work_dir = ""', "'work_dir': ''; write"),
-        ('work_dir = "/"', "'work_dir': '/'; write"),
-        ('work_dir = "/srv/a\\nb"', "'work_dir': .* holds a line break"),
-        ('requirements = ["numpy", " "]', "'requirements': ' ' is no package"),
-        ('requirements = ["-r x.txt"]', "'requirements': '-r x.txt' is no package"),
-        ('provider = ""', "'provider': it is empty"),
-        (
-            "measure.candidate_timeout_s = 1e9",
-            "'measure': candidate_timeout_s is 1e.09; write",
-        ),
-        ('work_dir = "~/"', "'work_dir': '~/'; write"),
+        ("measure.min_repeats = 300", "min_repeats"),
+        ("measure.max_time_s = 60", "max_time_s"),
+        ("measure.min_time_s = 6", "min_time_s"),
+        ("measure.candidate_timeout_s = 1e9", "candidate_timeout_s"),
+        ('kind = "local"\nhost = "pi"', "leave host out"),
+        ('python = " "', "python is empty"),
+        ('provider = ""', "provider is empty"),
+        ('work_dir = "mosdeploy"', "work_dir"),
+        ('work_dir = ""', "work_dir"),
+        ('work_dir = "/"', "work_dir"),
+        ('work_dir = "~/"', "work_dir"),
+        ('work_dir = "/srv/a\\nb"', "work_dir"),
+        ('requirements = ["numpy", " "]', "' ' is no package"),
+        ('requirements = ["-r x.txt"]', "'-r x.txt' is no package"),
     ],
 )
-def test_what_no_device_has_is_refused_in_a_file(tmp_path, lines, message):
+def test_what_no_device_has_is_refused(tmp_path, lines, word):
     write(tmp_path / "device_profiles", "x", f'name = "x"\n{lines}\n')
-    with pytest.raises(ConfigError, match=rf"x\.toml: {message}"):
+    with pytest.raises(ConfigError, match=rf"x\.toml: .*{word}"):
         load_profile("x", tmp_path)

@@ -61,13 +61,6 @@ def test_a_limit_without_a_unit_is_told_once_how_to_write_it(value: object) -> N
     assert "got" not in str(caught.value)
 
 
-def test_options_that_are_off_leave_fingerprints_alone() -> None:
-    assert "sandwich" not in TrainingConfig().model_dump()
-    on = TrainingConfig(activation_checkpointing=True)
-    assert parse(TrainingConfig, on.model_dump(mode="json"), "test") == on
-    assert fingerprint(on) != fingerprint(TrainingConfig())
-
-
 def test_how_a_training_is_logged_is_in_no_fingerprint() -> None:
     drawn = parse(TrainingConfig, {"log": "tensorboard"}, "x")
     assert drawn.log == "tensorboard"
