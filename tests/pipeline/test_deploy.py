@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import pytest
 from walking import KeptProgress, damage, deployment_of, edit, opened
 
-from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.errors import (
     BundleError,
@@ -19,10 +18,10 @@ from mosdeploy.errors import (
     StaleInputError,
 )
 from mosdeploy.pipeline import deploy
-from mosdeploy.pipeline.deploy import DeployOptions
 from mosdeploy.run_folder.bundles import require_bundle
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.deployments import deployed_to
+from mosdeploy.run_folder.options import DeployOptions
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
@@ -138,7 +137,7 @@ def test_the_host_of_a_profile_names_the_same_board(folder: Path) -> None:
     context = Context(open_run(folder))
 
     def meant(host: str | None, device: str | None = "rpi") -> tuple[str, str | None]:
-        return deployed_to(context, device, host)
+        return deployed_to(context, f"{device}@{host}" if host else device)
 
     assert (meant("pi1"), meant("pi2")) == (("rpi", None), ("rpi", "pi2"))
     shutil.copy(deployments / "local.json", deployments / "rpi@pi2.json")
@@ -216,9 +215,9 @@ def test_a_limit_on_the_tail_is_deployed_and_verified_with_enough_repeats(folder
 
 
 def test_a_rollback_takes_no_bundle(walked: Path) -> None:
-    options = DeployOptions(bundle=walked / "bundles")
+    options = DeployOptions(bundle=str(walked / "bundles"), rollback=True)
     with pytest.raises(ConfigError, match="it takes no --bundle"):
-        roll_back(Context(open_run(walked)), options)
+        deploy.deploy(Context(open_run(walked)), options)
 
 
 def test_a_corrupt_bundle_is_one_error_for_whoever_reads_it(folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_each_routing_is_tried_and_nothing_is_written(
     edit(root / "mosdeploy.toml", "steps = 12", "budget = 100")
     assert dry_run(Context(open_run(root))).steps == split_steps(100).supernet_steps
     monkeypatch.setattr(timing, "time_steps", lambda *_, **__: StepTimes(supernet_s=2, winner_s=1))
-    timed = dry_run(Context(open_run(root)), TrainOptions(time_s=600.0))
+    timed = dry_run(Context(open_run(root)), TrainOptions("10m"))
     assert timed.steps == split_time(600, 1, 2, 1).supernet_steps
     assert sorted(root.rglob("*")) == before
 

@@ -64,7 +64,9 @@ def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
         return {arch: a_layer * len(arch.layers) for arch in archs}
 
     monkeypatch.setattr(hand_designed, "_measured", measured)
-    monkeypatch.setattr(hand_designed, "finetune", lambda _, options: trained.append(options.steps))
+    monkeypatch.setattr(
+        hand_designed, "finetune", lambda _, options, **__: trained.append(options.steps)
+    )
     space = context.config.space
     most = len(space.largest.layers)
     for winner in (space.smallest, largest_of_depths(space, [most - 1])):

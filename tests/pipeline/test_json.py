@@ -23,11 +23,9 @@ VERBS = {
     "deploy": ("remote_dir", "measurement"),
     "verify --max-latency 10s": ("kept", "measurement"),
     "predict one two": ("bundle", "predictions"),
-    "translate one two": ("bundle", "predictions"),
     "report": ("headline", "search"),
     "demo --dir .": ("search", "scores", "deployment", "page"),
     "devices list": ("devices",),
-    "devices show rpi": ("host",),
     "devices check local": ("state", "problems"),
     "devices setup local": ("device", "python"),
 }

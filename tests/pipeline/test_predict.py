@@ -13,6 +13,7 @@ from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.pipeline.chunked import CHUNK
 from mosdeploy.pipeline.predict import check_vectors, predict
 from mosdeploy.run_folder.bundles import require_bundle
+from mosdeploy.run_folder.options import PredictOptions
 from mosdeploy.workspace import Workspace
 
 
@@ -32,7 +33,7 @@ def test_an_array_is_a_list_of_texts_as_to_the_runtime(walked: Path) -> None:
 
 def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> None:
     bundle = require_bundle(Workspace(walked))
-    done = predict(tmp_path, ["one two", ""], bundle=bundle, threads=1)
+    done = predict(tmp_path, ["one two", ""], PredictOptions(str(bundle), threads=1))
     assert done.record.bundle == str(bundle)
     assert [x["input"] for x in done.record.predictions] == ["one two", ""]
     assert [x["output"] for x in done.record.predictions] == done.outputs
@@ -45,8 +46,10 @@ def test_a_named_bundle_needs_no_run_folder(walked: Path, tmp_path: Path) -> Non
 def test_many_lines_are_answered_in_parts(walked: Path) -> None:
     lines = [" ".join(["one", "two", "three"][: i % 4]) for i in range(2 * CHUNK + 1)]
     progress = KeptProgress()
-    done = predict(walked, lines, threads=1, progress=progress)
-    alone = {line: predict(walked, [line], threads=1).outputs[0] for line in lines[:4]}
+    done = predict(walked, lines, PredictOptions(threads=1), progress)
+    alone = {
+        line: predict(walked, [line], PredictOptions(threads=1)).outputs[0] for line in lines[:4]
+    }
     assert done.outputs == [alone[line] for line in lines]
     assert progress.updates == [("predict", "")] * 2
 
@@ -72,7 +75,9 @@ def test_no_lines_have_no_vectors_of_the_usual_width(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "embedding")
     shapes = []
     for lines in (["the cat"], []):
-        written = predict(tmp_path, lines, bundle=bundle).write_vectors(tmp_path / "v.npy")
+        written = predict(tmp_path, lines, PredictOptions(str(bundle))).write_vectors(
+            tmp_path / "v.npy"
+        )
         assert written.shape == np.load(tmp_path / "v.npy").shape
         shapes.append(written.shape)
     assert shapes[1] == (0, *shapes[0][1:])
@@ -98,13 +103,13 @@ def test_two_long_texts_name_their_line(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "classification")
     lines = ["the cat", "the cat\ta house", "the cat\t" + "a house " * 9]
     with pytest.raises(ConfigError, match=r"^line 3: 'the cat\\ta house .* holds two texts"):
-        predict(tmp_path, lines, bundle=bundle, long="window")
+        predict(tmp_path, lines, PredictOptions(str(bundle), long="window"))
 
 
 def test_threads_are_a_positive_number(tmp_path: Path) -> None:
     bundle = export_encoder(tmp_path, "classification")
     with pytest.raises(ConfigError, match=r"threads is a whole number from 1 to 256.* not -1"):
-        predict(tmp_path, ["the cat"], bundle=bundle, threads=-1)
+        predict(tmp_path, ["the cat"], PredictOptions(str(bundle), threads=-1))
 
 
 def test_a_translation_has_no_windows(walked: Path) -> None:
@@ -116,4 +121,4 @@ def test_a_translation_has_no_windows(walked: Path) -> None:
 def test_a_hostile_manifest_is_a_bundle_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(BundleError):
-        predict(tmp_path, ["one"], bundle=tmp_path)
+        predict(tmp_path, ["one"], PredictOptions(str(tmp_path)))

@@ -256,7 +256,8 @@ def test_the_precision_is_chosen_once_for_both_runtimes(
     built = opened(without_bundles).export("largest", precision="int8")
     asked: list[tuple[str, str | None]] = []
 
-    def export(context: Context, options: ExportOptions) -> ExportResult:
+    def export(context: Context, options: ExportOptions, *, is_newest: bool) -> ExportResult:
+        assert not is_newest
         asked.append((options.runtime, options.precision))
         return built
 
