@@ -106,13 +106,8 @@ class Device:
         path = profile.work_dir
         if path.startswith("~/"):
             path = home + path[1:]
-        if not path.startswith("/"):
-            raise ConfigError(
-                f"device '{profile.name}': work_dir must begin with '/' or '~/', "
-                f"got '{profile.work_dir}'"
-            )
         path = "/" + posixpath.normpath(path).lstrip("/")
-        if path in ("/", home):  # what lies there is the user's
+        if path == home:  # what lies there is the user's
             raise ConfigError(
                 f"device '{profile.name}': work_dir must be a folder of mosdeploy's own, such as "
                 f"'~/.cache/mosdeploy', got '{profile.work_dir}'"

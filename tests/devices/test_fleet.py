@@ -67,7 +67,7 @@ def profiles(make_profile, tmp_path):
     """Two boards that take two keys at a time."""
     protocol = MeasureProtocol(**{**QUICK, "reference_every": 2}, candidate_timeout_s=60.0)
     return [
-        make_profile(host=host, work_dir=str(tmp_path / "boards" / host), measure=protocol)
+        make_profile("ssh", host=host, work_dir=str(tmp_path / "boards" / host), measure=protocol)
         for host in ("pi1", "pi2")
     ]
 

@@ -134,7 +134,8 @@ def test_ctrl_c_ends_the_agent(make_profile):
 
 
 def test_a_time_out_of_a_candidate_is_data(make_profile):
-    protocol = MeasureProtocol(**{**QUICK, "max_time_s": 0.001}, candidate_timeout_s=0.01)
+    short = {"min_time_s": 0.0, "max_time_s": 0.001, "candidate_timeout_s": 0.01}
+    protocol = MeasureProtocol(**QUICK, **short)
     found = dict(run(make_profile(measure=protocol), ["a"]))
     assert found["a"].error == "no result within 0.01 s"
 
