@@ -59,6 +59,10 @@ class DamagedError(StaleInputError):
     """A file is missing or is not the one that its card was written for."""
 
 
+class UnreadableError(StaleInputError):
+    """A file is there, and the disk or its rights do not let it be read."""
+
+
 class OtherConditionsError(StaleInputError):
     """Latencies were measured under other conditions than those now: other graphs, another board,
     runtime or protocol. `what` leaves out what to do about it.

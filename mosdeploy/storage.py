@@ -15,7 +15,13 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from .errors import ConfigError, MosdeployError, StaleInputError, UnknownKeyError
+from .errors import (
+    ConfigError,
+    MosdeployError,
+    StaleInputError,
+    UnknownKeyError,
+    UnreadableError,
+)
 from .record import Record, load_json, parse
 
 _log = logging.getLogger(__name__)
@@ -40,7 +46,9 @@ def read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StaleInputError(f"{path} cannot be read: {error.strerror or error}") from error
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        kind = StaleInputError if is_missing else UnreadableError
+        raise kind(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def fingerprint(*parts: Record | str | int | float | None) -> str:
@@ -152,9 +160,11 @@ def sync(path: Path) -> None:
 
 
 def readable_record(model: type[R], path: Path) -> R | None:
-    """Read one record; None where `read_record` would refuse it, or where none is."""
+    """Read one record; None where it is damaged, or where none is."""
     try:
         return read_record(model, path, "")
+    except UnreadableError:  # what is there may be whole
+        raise
     except StaleInputError:
         return None
 

@@ -17,6 +17,7 @@ from ..errors import (
     MosdeployError,
     PredictorError,
     StaleInputError,
+    UnreadableError,
 )
 from ..folders import replace_folder, restore_folder
 from ..locks import is_locked, locked
@@ -117,7 +118,10 @@ class Artifact:
 
     def state(self) -> ArtifactState:
         """Compare what it was made from with what it would be made from now."""
-        job = self.job
+        try:
+            job = self.job
+        except UnreadableError as error:
+            return ArtifactState("stale", str(error))
         if is_locked(self.lock or self.folder):
             command = self.command if job is None else job.command
             return ArtifactState("running", f"`{command}` runs now; wait for it, or stop it")
@@ -230,6 +234,8 @@ class Artifact:
     def _counts(self, folder: Path, wanted: Inputs) -> bool:
         try:
             made = self.made(folder)
+        except UnreadableError:
+            raise
         except MosdeployError:
             return False
         return made is not None and dict(made.inputs) == wanted

@@ -40,6 +40,7 @@ from ..records import (
     ScoreTable,
     SearchResult,
     SupernetCard,
+    TrainingBudget,
     WeightOrigin,
 )
 from ..runtime.manifest import MANIFEST_NAME
@@ -200,15 +201,15 @@ class Catalog:
         )
 
     @property
-    def _card(self) -> SupernetCard | None:
-        return readable_record(SupernetCard, self.context.files.supernet_card_path)
+    def _budget(self) -> TrainingBudget | None:
+        card = readable_record(SupernetCard, self.context.files.supernet_card_path)
+        return None if card is None else card.budget
 
     @property
     def _budgeted(self) -> Run:
         """The run with the steps that the training of the supernet was given."""
         run = self.context.run
-        budget = current_budget(self._card.budget if self._card else None, run.config.training)
-        return with_budget(run, budget)
+        return with_budget(run, current_budget(self._budget, run.config.training))
 
     @property
     def _train_command(self) -> str:
@@ -216,7 +217,7 @@ class Catalog:
         job = readable_record(JobRecord, self.context.files.beside.supernet_dir / JOB_NAME)
         if job is not None:
             return job.command
-        return train_command(self._card.budget if self._card else None)
+        return train_command(self._budget)
 
     def _made_supernet(self, folder: Path) -> Made | None:
         path = folder / SUPERNET_CARD_NAME
@@ -231,17 +232,8 @@ class Catalog:
     @cached_property
     def trained(self) -> TrainedRun:
         """The trained run; raises StaleInputError if there is none that counts."""
-        if self._trained_or_error is None:
-            self.supernet.require()
-        assert self._trained_or_error is not None
-        return self._trained_or_error
-
-    @cached_property
-    def _trained_or_error(self) -> TrainedRun | None:
-        with contextlib.suppress(MosdeployError):
-            self.supernet.require()
-            return trained_run(self.context.run)
-        return None
+        self.supernet.require()
+        return trained_run(self.context.run)
 
     # -- what is measured
 
@@ -694,7 +686,7 @@ def report_inputs(files: Workspace) -> dict[str, str]:
     digests = {}
     for name, found in paths.items():
         there = [path for path in found if path.exists()]
-        parts = [part for path in there for part in (path.parent.name, sha256_file(path))]
+        parts = [f"{path.relative_to(files.root)} {sha256_file(path)}" for path in there]
         digests[name] = DIGEST + fingerprint(*parts)
     return digests
 

@@ -79,4 +79,4 @@ def test_no_locale_and_no_terminal_changes_what_a_verb_writes(odd_folder: Path) 
     assert (Path(deployed.remote_dir) / "bundle" / "manifest.json").is_file()
     assert not (files.report_dir / "index.html").read_text(encoding="utf-8").isascii()
     states = {x.what: x.state for x in opened(odd_folder).status().parts}
-    assert {what for what, state in states.items() if state != "ok"} == {"finetuned"}
+    assert {what for what, state in states.items() if state != "ok"} == {"subnet"}

@@ -151,6 +151,7 @@ def test_a_part_of_the_weights_is_inherited_and_the_rest_fresh(
     """What is told of the start is the loss of what the supernet has, as without that."""
     whole = opened(folder).finetune(steps=10)
     mixed = Path(shutil.copytree(folder, tmp_path / "mixed"))
+    shutil.rmtree(mixed / "subnets")  # else the better of both stays
     edit(mixed / "mosdeploy.toml", "[workload]", "[finetune]\ninherited_share = 0.4\n\n[workload]")
     progress = KeptProgress()
     card = opened(mixed, progress).finetune(steps=10)

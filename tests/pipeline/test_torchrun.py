@@ -89,7 +89,7 @@ def test_two_processes_train_finetune_and_search_as_one(folder: Path, alone: Pat
     (folder / "verbs.py").write_text(VERBS)
     finish(folder, [*TWO[:-2], "verbs.py"])
     card, single = card_of(folder), card_of(alone)
-    assert card.inputs_sha256 == single.inputs_sha256
+    assert card.inputs == single.inputs
     assert card.largest_loss == pytest.approx(single.largest_loss, rel=1e-4)
     assert losses(folder / LOG) == pytest.approx(losses(alone / LOG), rel=1e-5)
     assert list((folder / "supernet").glob("*.npy")) == []
@@ -122,5 +122,5 @@ def test_a_killed_process_ends_the_launcher_and_is_resumed(folder: Path, alone: 
     assert launcher.returncode != 0
     assert "Signal 9 (SIGKILL)" in errors
     resumed = json.loads(finish(folder, TWO, "train", "--json"))
-    assert resumed["inputs_sha256"] == card_of(alone).inputs_sha256
+    assert resumed["inputs"] == card_of(alone).inputs
     assert losses(log) == pytest.approx(losses(alone / LOG), rel=1e-5)

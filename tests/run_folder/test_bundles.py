@@ -10,6 +10,7 @@ from walking import opened
 from mosdeploy.errors import StaleInputError
 from mosdeploy.pipeline.predict import predict
 from mosdeploy.run_folder.bundles import folder_bytes, newest_bundle, require_bundle
+from mosdeploy.run_folder.options import PredictOptions
 from mosdeploy.workspace import Workspace
 
 
@@ -41,7 +42,8 @@ def test_verbs_take_the_name_of_a_bundle_or_its_folder(folder: Path) -> None:
     assert require_bundle(Workspace(folder)) == newest
     for named in (older.name, older):
         assert require_bundle(Workspace(folder), Path(named)) == older
-        done = predict(folder, ["one two"], Path(named), threads=1)
+        options = PredictOptions(Path(named), threads=1)
+        done = predict(folder, ["one two"], options)
         assert done.bundle == older
         assert run.predict(["one two"], bundle=named, threads=1) == list(done.outputs)
         assert run.deploy(bundle=named).bundle == older.name
