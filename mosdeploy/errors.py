@@ -6,6 +6,7 @@
     ├── ArchError                  3   an architecture is not in its search space
     ├── StaleInputError            4   a record is missing, corrupt, or made from something else
     │   ├── DamagedError               a file is not the one that its card was written for
+    │   ├── UnreadableError            a file is there, and the disk or its rights refuse it
     │   └── OtherConditionsError       latencies were measured under other conditions than now
     ├── DeviceError                5
     │   ├── ConnectError               host not found, refused, unreachable

@@ -12,6 +12,7 @@ CODES = {
     "ArchError": 3,
     "StaleInputError": 4,
     "DamagedError": 4,
+    "UnreadableError": 4,
     "OtherConditionsError": 4,
     "DeviceError": 5,
     "ConnectError": 5,
