@@ -63,7 +63,6 @@ PickName = Annotated[
     Option(
         "winner; 3, the third of the search's front; 18ms, the best of the front within 18 ms; a "
         "finalist's key; largest, smallest; or a JSON file with an architecture.",
-        names=("--pick", "--arch"),
     ),
 ]
 BundleName = Annotated[
@@ -254,7 +253,7 @@ class EvaluateOptions:
         Option(
             "As `finetune --pick` takes it; may be given several times.",
             "largest, smallest, and the winner if there is one",
-            names=("--pick", "--arch"),
+            names=("--pick",),
         ),
     ] = None
     beam: Annotated[
@@ -300,7 +299,6 @@ class ExportOptions:
         Option(
             "Points of the first metric that the bundle may lose, of 100.",
             "[export].max_score_drop",
-            names=("--max-score-drop", "--max-bleu-drop"),
             minimum=0,
         ),
     ] = None

@@ -41,11 +41,6 @@ def test_every_origin_of_weights_can_be_asked_for(ask: Callable[..., Any]) -> No
         assert done.arguments[1] == ExportOptions(weights=origin)
 
 
-def test_the_option_of_0_1_0_is_an_alias(ask: Callable[..., Any]) -> None:
-    done = ask(EXPORT, RESULT, "export", "--max-bleu-drop", "0.5")
-    assert done.arguments[1].max_score_drop == 0.5
-
-
 def test_a_bundle_is_told_with_its_parity(ask: Callable[..., Any]) -> None:
     done = ask(EXPORT, RESULT, "export")
     assert done.stdout.splitlines() == [
