@@ -12,16 +12,15 @@ import pytest
 import synthetic
 from faults import Faults, can_exchange, fail_everywhere, faults, killed_at_rename
 from supernet_fixtures import toy_supernet
-from taking_place import take_place
 
 from mosdeploy.data.ragged import Ragged
 from mosdeploy.families.translation.dataset import TranslationDataset
-from mosdeploy.folders import restore_folder
+from mosdeploy.folders import replace_folder, restore_folder
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import ProfilingSession, read_sessions
 from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
 from mosdeploy.search.loss_cache import LossCache
-from mosdeploy.storage import append_line, read_lines, read_record, write_record
+from mosdeploy.storage import append_line, disk_errors, read_lines, read_record, write_record
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
     load_training_state,
@@ -105,6 +104,12 @@ def two_supernets(root: Path) -> None:
         (folder / "name").write_text(folder.name)
 
 
+def take_place(root: Path) -> None:
+    files = Workspace(root)
+    with disk_errors(files.supernet_dir):
+        replace_folder(files.beside.supernet_dir, files.supernet_dir)
+
+
 def check_placed(root: Path) -> None:
     files = Workspace(root)
     name = (files.supernet_dir / "name").read_text()
@@ -155,7 +160,8 @@ def test_a_disk_that_fails_anywhere_leaves_whole_records(
 
 
 def test_a_supernet_whose_replacement_is_killed_is_put_back(tmp_path: Path) -> None:
-    code = "from taking_place import take_place; take_place(root)"
+    # without torch, so that each process starts at once
+    code = "folders.replace_folder(root / 'supernet-new', root / 'supernet')"
     for number in (1, 2, 3, 4):
         root = tmp_path / f"run-{number}"
         root.mkdir()

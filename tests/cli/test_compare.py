@@ -18,11 +18,11 @@ FIRST = ComparedBundle(
     weights="finetuned",
     num_parameters=1000,
     size_bytes=5_000_000,
-    measurement=timed(20.0),
+    measurement=timed(20.0, 21.0),
     metrics={"BLEU": 30.0, "chrF": 50.0},
 )
 SECOND = FIRST.model_copy(
-    update={"name": "small", "measurement": timed(5.0).model_copy(update={"flagged": True})}
+    update={"name": "small", "measurement": timed(5.0, 6.0).model_copy(update={"flagged": True})}
 )
 FOUND = Comparison(device="rpi", scored_on="500 test examples", bundles=(FIRST, SECOND))
 

@@ -65,7 +65,7 @@ def test_precisions_that_were_weighed_are_a_table(ask: Callable[..., Any]) -> No
 
 def test_runtimes_that_were_timed_have_a_line_each(ask: Callable[..., Any]) -> None:
     timings = (
-        RuntimeTiming(runtime="onnxruntime", measurement=timed(99.5), error=None),
+        RuntimeTiming(runtime="onnxruntime", measurement=timed(99.5, 100.5), error=None),
         RuntimeTiming(runtime="tvm", measurement=None, error="no compiler"),
     )
     choice = RuntimeChoice(

@@ -1,3 +1,3 @@
-from export_fixtures import space, trained_subnet
+from networks import space, trained_subnet
 
 __all__ = ["space", "trained_subnet"]

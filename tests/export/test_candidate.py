@@ -5,8 +5,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from bundles import VOCAB_SIZE, spec_of
 from example_spaces import WMT, space_of
-from networks import PRECISIONS, VOCAB_SIZE, TranslationSubnet, run, spec_of
+from networks import PRECISIONS, TranslationSubnet, run
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
 from mosdeploy.export.onnx.builder import GraphOptions, state_arrays

@@ -25,23 +25,27 @@ from mosdeploy.spaces.translation import TranslationWorkload
 ARCH = SMALL.smallest
 
 
-def timed(median_ms: float) -> Measurement:
+def digest(letter: str) -> str:
+    return letter * 64
+
+
+def timed(
+    median_ms: float, tail_ms: float | None = None, memory_bytes: int | None = None
+) -> Measurement:
+    """A measurement of so many milliseconds, whose tail may be longer."""
+    tail_ms = tail_ms or median_ms
     total = Timing(
-        median_ms=median_ms,
-        p90_ms=median_ms + 1,
-        p99_ms=median_ms + 1,
-        minimum_ms=median_ms - 1,
-        repeats=10,
+        median_ms=median_ms, p90_ms=tail_ms, p99_ms=tail_ms, minimum_ms=median_ms, repeats=10
     )
-    return Measurement(total=total)
+    return Measurement(total=total, memory_bytes=memory_bytes)
 
 
 def predictor_card(**changes: Any) -> PredictorCard:
     card = PredictorCard(
         device="rpi",
         workload="sentence",
-        space_sha256="space",
-        dataset_sha256="dataset",
+        space_sha256=digest("a"),
+        dataset_sha256=digest("9"),
         num_samples=30,
         num_rejected=1,
         uses_mlp=False,
@@ -75,9 +79,9 @@ def search_result(**changes: Any) -> SearchResult:
         device="rpi",
         workload=TranslationWorkload(),
         limits=Limits(max_latency_ms=150.0),
-        space_sha256="space",
-        supernet_sha256="supernet",
-        predictor_sha256="predictor",
+        space_sha256=digest("a"),
+        supernet_sha256=digest("b"),
+        predictor_sha256=digest("c"),
         winner=candidate(),
         verified=True,
         finalists=(candidate(),),
@@ -149,7 +153,7 @@ def deployment(**changes: Any) -> Deployment:
         bundle_sha256="bundle",
         remote_dir="/home/pi/mosdeploy",
         self_test_passed=True,
-        measurement=timed(121.5),
+        measurement=timed(121.5, tail_ms=122.5),
         limit_ms=150.0,
         deployed_at="2024-01-01T00:00:00+00:00",
     )

@@ -80,8 +80,9 @@ def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
     return [rng.integers(4, VOCAB_SIZE, length).tolist() for length in lengths]
 
 
-def spec_of(space: TranslationSpace, precision: str = "fp32", beam: int = 1) -> ModelSpec:
-    return ModelSpec(space, VOCAB_SIZE, TranslationWorkload(precision=precision, beam=beam))
+def spec_of(space: TranslationSpace, vocab_size: int = VOCAB_SIZE, **workload: Any) -> ModelSpec:
+    """A space under a workload of which some fields are given."""
+    return ModelSpec(space, vocab_size, TranslationWorkload(**workload))
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def make_examples(tokenizer_path: Path, subnet: TranslationSubnet, beam: int) ->
 
 def export(folder: Path, precision: str, beam: int = 1) -> Path:
     """Write an ONNX bundle of a lively subnet; give its folder."""
-    spec = spec_of(SPACE, precision, beam)
+    spec = spec_of(SPACE, precision=precision, beam=beam)
     subnet = lively_subnet(SPACE)
     return _export(folder, spec, subnet=subnet, build=onnx_builder(subnet, spec))
 

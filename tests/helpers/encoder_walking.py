@@ -10,8 +10,6 @@ import pytest
 from encoder_bundles import write_tokenizer
 from walking import PROTOCOL
 
-import mosdeploy
-
 RUN_FILE = """
 family = "encoder"
 device = "local"
@@ -153,8 +151,3 @@ def write_checkpoint(folder: Path, vocab_size: int = 60) -> None:
     )
     transformers.BertModel(config).save_pretrained(folder)
     write_tokenizer(folder / "tokenizer.json")
-
-
-def opened_encoder(root: Path) -> "mosdeploy.RunFolder":
-    """The folder as the API opens it."""
-    return mosdeploy.open_run(root)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import timed
 from example_spaces import space_of
 
 from mosdeploy.config.device import DeviceProfile
@@ -16,7 +17,6 @@ from mosdeploy.records import (
     LatencyRecord,
     Measurement,
     SessionRecord,
-    Timing,
 )
 from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
@@ -104,18 +104,10 @@ def context_of(spec: ModelSpec, dataset_id: str = "first") -> LatencyContext:
 
 def record_of(arch: ArchConfig, median_ms: float | None) -> LatencyRecord:
     """The record of a measurement of so many milliseconds, or (None) of one that failed."""
-    timing = None
-    if median_ms is not None:
-        timing = Timing(
-            median_ms=median_ms,
-            p90_ms=median_ms,
-            p99_ms=median_ms,
-            minimum_ms=median_ms,
-            repeats=10,
-        )
+    failed = Measurement(error="out of memory")
     return LatencyRecord(
         arch=arch,
-        measurement=Measurement(total=timing, error="out of memory" if timing is None else None),
+        measurement=failed if median_ms is None else timed(median_ms),
         runtime="onnxruntime 1.20.0",
         measured_at="2025-01-01T00:00:00Z",
         session="s1",

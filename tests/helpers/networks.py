@@ -1,67 +1,25 @@
-"""Networks whose translations change from step to step, and their graphs in ONNX Runtime."""
+"""A network that reverses its input, and graphs of networks in ONNX Runtime."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import pytest
 import torch
-from example_spaces import space_of
+from bundles import EOS_ID, LENGTH_PENALTY, VOCAB_SIZE, arrays_of, spec_of
+from example_spaces import space_of, uneven_space
 from onnx import ModelProto
 from onnx_parts import open_model
 
-from mosdeploy.export.onnx.builder import GraphOptions, state_arrays
+from mosdeploy.export.onnx.builder import GraphOptions
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
-from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
+from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 from mosdeploy.training.trainer import EagerAdam
 
 PRECISIONS = TranslationWorkload.precisions
-VOCAB_SIZE = 60
-EOS_ID = 3
 MAX_POSITIONS = 40
-
-
-def spec_of(space: TranslationSpace, vocab_size: int = VOCAB_SIZE, **workload: object) -> ModelSpec:
-    """A space under a workload of which some fields are given."""
-    return ModelSpec(space, vocab_size, TranslationWorkload(**workload))
-
-
-def translate(
-    subnet: TranslationSubnet,
-    sources: Sequence[Sequence[int]],
-    beam: int,
-    max_steps: int,
-    length_penalty: float = 0.6,
-) -> list[list[int]]:
-    """What the graph must answer."""
-    from mosdeploy.families.translation.decoding import translate as translate_in_torch
-
-    return translate_in_torch(subnet, sources, beam, max_steps, length_penalty)
-
-
-def lively_subnet(arch: TranslationArch, space: TranslationSpace, seed: int) -> TranslationSubnet:
-    """A subnet that does not repeat one token, as fresh ones do, and ends some sentences early.
-
-    Norms of random sign break the tie of input and output embedding; sharp attention makes
-    positions count.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    subnet = TranslationSubnet(arch, space, VOCAB_SIZE).eval()
-    with torch.no_grad():
-        for name, weight in subnet.named_parameters():
-            if "norm.weight" in name:
-                scale = 1.0
-            else:
-                scale = 0.1 if weight.dim() == 1 else weight.shape[1] ** -0.5
-            if name.endswith(("q.weight", "k.weight")):
-                scale *= 3.0
-            elif "fc" in name:
-                scale *= 1.5
-            weight.copy_(scale * torch.randn(weight.shape, generator=generator))
-        subnet.embed.weight[EOS_ID] *= 1.8
-    return subnet
 
 
 def small_space() -> TranslationSpace:
@@ -90,21 +48,25 @@ def train_to_reverse() -> TranslationSubnet:
     return subnet.eval()
 
 
-def random_sources(lengths: Sequence[int], seed: int) -> list[list[int]]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(4, VOCAB_SIZE, length).tolist() for length in lengths]
+@pytest.fixture(params=["pre", "post"])
+def space(request: pytest.FixtureRequest) -> TranslationSpace:
+    return uneven_space(request.param)
+
+
+@pytest.fixture(scope="session")
+def trained_subnet() -> TranslationSubnet:
+    return train_to_reverse()
 
 
 def build_subnet(
     subnet: TranslationSubnet,
     space: TranslationSpace,
-    length_penalty: float = 0.6,
+    length_penalty: float = LENGTH_PENALTY,
     **workload: object,
 ) -> ModelProto:
     """The graph of a subnet that serves MAX_POSITIONS, at a beam and precision."""
     options = GraphOptions(max_positions=MAX_POSITIONS, length_penalty=length_penalty)
-    arrays = state_arrays(subnet.state_dict())
-    return build_graph(spec_of(space, **workload), subnet.arch, arrays, options)
+    return build_graph(spec_of(space, **workload), subnet.arch, arrays_of(subnet), options)
 
 
 def open_subnet(
@@ -112,7 +74,7 @@ def open_subnet(
     space: TranslationSpace,
     precision: str = "fp32",
     beam: int = 1,
-    length_penalty: float = 0.6,
+    length_penalty: float = LENGTH_PENALTY,
 ) -> onnxruntime.InferenceSession:
     return open_model(
         build_subnet(subnet, space, length_penalty=length_penalty, precision=precision, beam=beam)

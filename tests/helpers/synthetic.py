@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import answers
 import numpy as np
+from answers import digest, timed
 from example_spaces import space_of
 from markupsafe import Markup
 
@@ -46,10 +48,6 @@ DEVICE = DeviceProfile(name="rpi", description="Raspberry Pi 4, 64-bit.")
 LIMIT_MS = 12.0
 
 
-def digest(letter: str) -> str:
-    return letter * 64
-
-
 def latency_ms(arch: ArchConfig) -> float:
     """A made-up law: 1 ms and 5 ms for each million multiply-accumulates."""
     return 1.0 + 5e-6 * SPEC.num_macs(arch) / 20
@@ -60,18 +58,14 @@ def loss(arch: ArchConfig) -> float:
 
 
 def timing(median_ms: float) -> Timing:
-    return Timing(
-        median_ms=median_ms,
-        p90_ms=median_ms * 1.06,
-        p99_ms=median_ms * 1.06,
-        minimum_ms=median_ms * 0.97,
-        repeats=15,
-    )
+    total = timed(median_ms, tail_ms=median_ms * 1.06).total
+    assert total is not None
+    return total.model_copy(update={"minimum_ms": median_ms * 0.97, "repeats": 15})
 
 
 def candidate(arch: ArchConfig, measured_ms: float | None = None) -> Candidate:
     parameters = SPEC.num_parameters(arch)
-    return Candidate(
+    return answers.candidate(
         arch=arch,
         loss=loss(arch),
         predicted_ms=latency_ms(arch),
@@ -101,24 +95,19 @@ def search_result(*, verified: bool = True, limit_ms: float | None = LIMIT_MS) -
         (x for x in finalists if limit_ms is None or (x.measured_ms or 0) < limit_ms),
         key=lambda x: -x.loss,
     )
-    return SearchResult(
-        device="rpi",
+    return answers.search_result(
         workload=WORKLOAD,
         limits=Limits(max_latency_ms=limit_ms),
-        space_sha256=digest("a"),
-        supernet_sha256=digest("b"),
-        predictor_sha256=digest("c"),
         winner=winner if verified else winner.model_copy(update={"measured_ms": None}),
         verified=verified,
         finalists=tuple(finalists) if verified else (),
         front=tuple(front),
         num_evaluated=1234,
-        seed=1,
     )
 
 
 def manifest(arch: ArchConfig) -> BundleManifest:
-    return BundleManifest(
+    return answers.manifest(
         name="winner-fp32",
         precision="fp32",
         settings={
@@ -133,7 +122,6 @@ def manifest(arch: ArchConfig) -> BundleManifest:
         arch=arch,
         num_parameters=SPEC.num_parameters(arch),
         workload=WORKLOAD,
-        device="rpi",
         provenance={"supernet": digest("b"), "tokenizer": digest("d")},
         parity=ParityReport(
             metric="BLEU", num_examples=64, identical=64, torch_score=24.1, bundle_score=24.1
@@ -166,13 +154,12 @@ def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
         packages={"numpy": "2.2.1", "onnxruntime": "1.22.0"},
         providers=("AzureExecutionProvider", "CPUExecutionProvider"),
     )
-    return Deployment(
+    return answers.deployment(
         device=device,
         state=state,
         bundle="winner-fp32",
         bundle_sha256=digest("f"),
         remote_dir="~/.cache/mosdeploy/bundles/winner-fp32",
-        self_test_passed=True,
         measurement=Measurement(
             total=timing(median_ms), load_ms=84.0, peak_memory_bytes=91 * 2**20
         ),
@@ -182,18 +169,8 @@ def deployment(median_ms: float, device: DeviceProfile = DEVICE) -> Deployment:
 
 
 def card() -> PredictorCard:
-    return PredictorCard(
-        device="rpi",
-        workload="sentence",
-        space_sha256=digest("a"),
-        dataset_sha256=digest("9"),
-        num_samples=30,
-        num_rejected=1,
-        uses_mlp=True,
-        mape_percent=2.31,
-        within_5_percent=93.3,
-        within_10_percent=100.0,
-        kendall_tau=0.941,
+    return answers.predictor_card(
+        uses_mlp=True, mape_percent=2.31, within_5_percent=93.3, kendall_tau=0.941
     )
 
 

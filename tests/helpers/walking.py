@@ -3,7 +3,10 @@ subnets.
 """
 
 import itertools
+import json
 import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mosdeploy
@@ -152,6 +155,16 @@ def damage(path: Path) -> None:
 
 def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines()
+
+
+def set_age(path: Path, ages: Mapping[int, timedelta]) -> None:
+    """Date back the records of a dataset, by their place."""
+    first, *lines = lines_of(path)
+    records = [json.loads(line) for line in lines]
+    for place, age in ages.items():
+        then = datetime.now(UTC) - age
+        records[place]["measured_at"] = then.isoformat(timespec="seconds")
+    path.write_text("\n".join([first, *map(json.dumps, records)]) + "\n")
 
 
 class KeptProgress(SilentProgress):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board import RUNTIME_PYTHON, Board, NoPackagesError, obstacle, provide_root
-from encoder_walking import make_encoder_folder, opened_encoder
+from encoder_walking import make_encoder_folder
 from made_once import made_once
-from walking import edit, make_run_folder
+from walking import edit, make_run_folder, opened
 
 import mosdeploy
 from mosdeploy.config.device import load_profile
@@ -232,7 +232,7 @@ def test_encoders_answer_on_the_board_as_here(board, tmp_path):
 
 def encoder_bundles(root, *precisions):
     """Bundles of an encoder of the kind that the folder is named by, which is trained there."""
-    run = opened_encoder(make_encoder_folder(root, root.name, steps="200"))
+    run = opened(make_encoder_folder(root, root.name, steps="200"))
     write_profiles(root)
     run.train()
     return [run.export("largest", precision=precision).path for precision in precisions]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from answers import timed
 from walking import KeptProgress, deployment_of, edit, opened
 
 from mosdeploy.devices import deploy as device_deploy
@@ -13,7 +14,7 @@ from mosdeploy.errors import CommandError, InfeasibleError
 from mosdeploy.pipeline import walk
 from mosdeploy.pipeline.deploy import fallback_candidates, suggest_fixes
 from mosdeploy.pipeline.walk import MAX_DEPLOYMENTS, deliver
-from mosdeploy.records import BundleManifest, Candidate, Measurement, SearchResult, Timing
+from mosdeploy.records import BundleManifest, Candidate, Measurement, SearchResult
 from mosdeploy.run_folder.bundles import require_bundle
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
@@ -27,36 +28,31 @@ def found_in(root: Path) -> SearchResult:
     return read_record(SearchResult, Workspace(root).search_result_path, "mosdeploy search")
 
 
-def taking(ms: float, memory_bytes: int | None = None) -> Measurement:
-    timing = Timing(median_ms=ms, p90_ms=ms, p99_ms=ms, minimum_ms=ms, repeats=1)
-    return Measurement(total=timing, memory_bytes=memory_bytes)
-
-
 @pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def use_times(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Makes up the times of deployed models; lists the bundles that were timed."""
 
-    def timed(time_of: Callable[[str], float]) -> list[str]:
+    def use_times(time_of: Callable[[str], float]) -> list[str]:
         asked: list[str] = []
 
         def measure_model(device: object, task: MeasurementTask) -> Measurement:
             folder = Path(str(task.build("model"))).parent
             asked.append(json.loads((folder / "manifest.json").read_text())["name"])
-            return taking(time_of(asked[-1]))
+            return timed(time_of(asked[-1]))
 
         monkeypatch.setattr(device_deploy, "measure_model", measure_model)
         return asked
 
-    return timed
+    return use_times
 
 
 def test_a_bundle_that_is_too_slow_does_not_become_current(
-    folder: Path, timed: Callable[..., list[str]]
+    folder: Path, use_times: Callable[..., list[str]]
 ) -> None:
     run = opened(folder)
     first = deployment_of(folder)
     bundle = run.export(precision="int8", beam=2)  # the limit holds for these too
-    asked = timed(lambda _: 20_000.0)
+    asked = use_times(lambda _: 20_000.0)
     with pytest.raises(InfeasibleError, match=r"`current` is unchanged.*--no-strict") as caught:
         run.deploy()
     assert caught.value.exit_code == 7
@@ -69,15 +65,15 @@ def test_a_bundle_that_is_too_slow_does_not_become_current(
 
 
 def test_a_pick_is_held_to_the_limit_that_it_was_picked_by(
-    folder: Path, timed: Callable[..., list[str]]
+    folder: Path, use_times: Callable[..., list[str]]
 ) -> None:
     run = opened(folder)
     for pick, limit_ms in {"1": 10_000.0, "5s": 5_000.0}.items():
         assert run.export(pick).manifest.limits.max_latency_ms == limit_ms
-        timed(lambda _, limit_ms=limit_ms: limit_ms + 10.0)
+        use_times(lambda _, limit_ms=limit_ms: limit_ms + 10.0)
         with pytest.raises(InfeasibleError):
             run.deploy()
-    timed(lambda _: 4_000.0)
+    use_times(lambda _: 4_000.0)
     assert run.deploy().limit_ms == 5_000.0
 
 
@@ -90,29 +86,31 @@ def test_what_takes_more_memory_than_was_searched_for_does_not_become_current(
     assert all(0 < c.measured_memory_bytes < 200 * MIB for c in result.finalists)
     run.export()
     first = run.deploy()
-    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: taking(1.0, 201 * MIB))
+    monkeypatch.setattr(
+        device_deploy, "measure_model", lambda *_: timed(1.0, memory_bytes=201 * MIB)
+    )
     with pytest.raises(InfeasibleError, match="201 MiB of memory there, the limit is 200 MiB"):
         run.deploy()
     assert deployment_of(folder) == first
     assert first.max_memory_bytes == 200 * MIB
     assert [run.verify(max_memory=x).kept for x in (None, 201 * MIB)] == [False, True]
-    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: taking(1.0))
+    monkeypatch.setattr(device_deploy, "measure_model", lambda *_: timed(1.0))
     with pytest.raises(CommandError, match="local does not tell how much memory"):
         run.verify()
 
 
 def test_a_bundle_is_held_to_the_limits_of_its_own_search(
-    folder: Path, timed: Callable[..., list[str]]
+    folder: Path, use_times: Callable[..., list[str]]
 ) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)
     run.search("20s", verify=False)
-    timed(lambda _: 15_000.0)
+    use_times(lambda _: 15_000.0)
     with pytest.raises(InfeasibleError, match="the limit is 10000 ms"):
         run.deploy()
     assert [said for said in progress.messages if "for another search" in said]
     Workspace(folder).search_result_path.unlink()
-    timed(lambda _: 5_000.0)
+    use_times(lambda _: 5_000.0)
     assert run.deploy().limit_kept
 
 
@@ -172,7 +170,7 @@ def test_a_fallback_is_expected_to_keep_the_limit_as_deployed(folder: Path) -> N
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_walk_trains_the_next_finalist_where_the_winner_is_too_slow(
     folder: Path,
-    timed: Callable[..., list[str]],
+    use_times: Callable[..., list[str]],
     monkeypatch: pytest.MonkeyPatch,
     is_kept: bool,
 ) -> None:
@@ -182,7 +180,7 @@ def test_a_walk_trains_the_next_finalist_where_the_winner_is_too_slow(
     second = result.finalists[1].arch.key[:8]
     edit(folder / "mosdeploy.toml", "[workload]\n", "[finetune]\nsteps = 1\n\n[workload]\n")
     opened(folder).finetune()
-    asked = timed(lambda name: 1.0 if is_kept and second in name else 12e3)
+    asked = use_times(lambda name: 1.0 if is_kept and second in name else 12e3)
     context = Context(open_run(folder))
     if is_kept:
         delivered = deliver(context, result)

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from finalist_ages import set_age
-from walking import KeptProgress, lines_of, opened
+from walking import KeptProgress, lines_of, opened, set_age
 
 from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset

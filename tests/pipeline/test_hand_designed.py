@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finalist_ages import set_age
-from walking import lines_of
+from walking import lines_of, set_age
 
 from mosdeploy.errors import DeviceError
 from mosdeploy.latency.dataset import LatencyDataset

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
-from supernet_fixtures import TOY_SPACE, ToyArch, ToyLayer
+from supernet_fixtures import TOY_SPACE
 from torch import Tensor
+from toy_family.words import CipherArch, CipherLayer
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.layers import DecoderLayer, EncoderLayer, StackConfig
@@ -122,10 +123,6 @@ def test_layer_routing_is_alike_and_neuron_routing_is_by_row() -> None:
     assert len(set(shares["neuron"].tolist())) == 7
 
 
-def toy_arch(dim: int, *ffn_dims: int) -> ToyArch:
-    return ToyArch(dim=dim, layers=tuple(ToyLayer(ffn_dim=ffn_dim) for ffn_dim in ffn_dims))
-
-
 @pytest.mark.parametrize(("router_input", "length"), [("per_layer", 5), ("aggregated", 3)])
 def test_the_encoding_is_one_for_the_largest(router_input: str, length: int) -> None:
     config = SupernetConfig(router_input=router_input)
@@ -135,7 +132,7 @@ def test_the_encoding_is_one_for_the_largest(router_input: str, length: int) -> 
 
 def test_encodings_by_hand() -> None:
     """Widths 4 of 6, two of three layers, FFNs of 3 and 8 of 8."""
-    arch = toy_arch(4, 3, 8)
+    arch = CipherArch(width=4, layers=(CipherLayer(hidden=3), CipherLayer(hidden=8)))
     per_layer = encode(TOY_SPACE, arch, SupernetConfig(router_input="per_layer"))
     assert per_layer == pytest.approx((4 / 6, 2 / 3, 3 / 8, 1.0, 0.0))
     aggregated = encode(TOY_SPACE, arch, SupernetConfig(router_input="aggregated"))

@@ -3,8 +3,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from supernet_fixtures import TOY_SPACE, ToyArch, ToyLayer, toy_ids, toy_supernet
+from supernet_fixtures import TOY_SPACE, toy_ids, toy_supernet
 from torch.nn import functional as F
+from toy_family.words import CipherArch, CipherLayer
 
 from mosdeploy.config import load_recipe
 from mosdeploy.errors import ArchError, MosdeployError
@@ -66,7 +67,7 @@ def test_gradient_reaches_every_expert_and_router(routing: str) -> None:
 def test_equal_architectures_are_one_whatever_ran_between() -> None:
     net = toy_supernet().eval()
     arch = TOY_SPACE.sample(np.random.default_rng(4))
-    twin = ToyArch.model_validate_json(arch.model_dump_json())
+    twin = CipherArch.model_validate_json(arch.model_dump_json())
     first = net((toy_ids(),), arch)
     net((toy_ids(),), TOY_SPACE.largest)
     assert torch.equal(net((toy_ids(),), twin), first)
@@ -94,13 +95,13 @@ def test_weights_are_of_full_precision_under_autocast(routing: str) -> None:
 
 def test_an_architecture_outside_the_space_is_refused() -> None:
     net = toy_supernet()
-    wrong = ToyArch(dim=4, layers=(ToyLayer(ffn_dim=4),))
+    wrong = CipherArch(width=4, layers=(CipherLayer(hidden=4),))
     for call in (
         lambda: net((toy_ids(),), wrong),
         lambda: net.generate(wrong, False),
         lambda: extract(net, wrong),
     ):
-        with pytest.raises(ArchError, match=r"layers\.0\.ffn_dim is 4, allowed: \[3, 5, 8\]"):
+        with pytest.raises(ArchError, match=r"layers\.0\.hidden is 4, allowed: \[3, 5, 8\]"):
             call()
 
 

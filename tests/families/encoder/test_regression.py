@@ -9,7 +9,8 @@ import pytest
 import torch
 from encoder_networks import VOCAB_SIZE, shake, small_space, some_archs, texts
 from encoder_task import encoder_config, sentences, trained_tokenizer
-from encoder_walking import examples, make_encoder_folder, opened_encoder
+from encoder_walking import examples, make_encoder_folder
+from walking import opened
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.families.encoder.dataset import (
@@ -129,7 +130,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rows = [{**row, "label": 410 + 10 * float(str(row["label"]))} for row in examples("regression")]
     lines = "\n".join(json.dumps(row) for row in rows)
     (root / "data" / "train.jsonl").write_text(lines + "\n")
-    run = opened_encoder(root)
+    run = opened(root)
     run.train()
     return run
 

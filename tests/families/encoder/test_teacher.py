@@ -12,7 +12,7 @@ import pytest
 import torch
 from encoder_checkpoints import saved
 from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
-from encoder_walking import make_encoder_folder, opened_encoder
+from encoder_walking import make_encoder_folder
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.encoder import CheckpointConfig, TeacherConfig
@@ -174,7 +174,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier that knows the task, as `save_pretrained` would write it."""
     folder = tmp_path_factory.mktemp("given") / "run"
     root = make_encoder_folder(folder, "classification", steps="200")
-    run = opened_encoder(root)
+    run = opened(root)
     run.train()
     return Path(run.export_format("hf", "largest", weights="teacher").path)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from encoder_checkpoints import write_modules
-from encoder_walking import examples, make_encoder_folder, opened_encoder, write_checkpoint
-from walking import edit
+from encoder_walking import examples, make_encoder_folder, write_checkpoint
+from walking import edit, opened
 
 import mosdeploy
 from mosdeploy.config.encoder import read_vector_modules
@@ -28,7 +28,7 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     steps = "200" if request.param in ("classification", "tagging") else "80"  # of the teacher
     folder = tmp_path_factory.mktemp("walk") / request.param
     root = make_encoder_folder(folder, request.param, steps=steps)
-    run = opened_encoder(root)
+    run = opened(root)
     results: dict[str, Any] = {
         "card": run.train(),
         "profile": run.profile(),
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_pools_by_its_first_token_is_walked(
     write_modules(tmp_path / "bert", "cls")
     checkpoint = f'60\npath = "{tmp_path / "bert"}"'
     root = make_encoder_folder(tmp_path / "run", "embedding", vocab_size=checkpoint)
-    run = opened_encoder(root)
+    run = opened(root)
     assert run.config.space.head == "cls-vector"
     run.train()
     assert "bert are not normalised; those learned here have length 1" in caplog.text
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_pools_by_its_first_token_is_walked(
 
 @pytest.mark.slow
 def test_a_language_model_is_trained_without_labels(tmp_path: Path) -> None:
-    run = opened_encoder(make_encoder_folder(tmp_path / "run", "masked-lm"))
+    run = opened(make_encoder_folder(tmp_path / "run", "masked-lm"))
     card = run.train()
     assert card.largest_loss < np.log(60)  # better than guessing one of 60 pieces
     with pytest.raises(MosdeployError, match="masked-lm"):
@@ -173,30 +173,30 @@ def test_a_killed_training_goes_on(tmp_path: Path, stop_at: int) -> None:
         def say(self, message: str) -> None:
             pass
 
-    whole = opened_encoder(make_encoder_folder(tmp_path / "whole", "classification")).train()
+    whole = opened(make_encoder_folder(tmp_path / "whole", "classification")).train()
     root = make_encoder_folder(tmp_path / "killed", "classification")
     with pytest.raises(KeyboardInterrupt):
         mosdeploy.open_run(root, progress=Stopper()).train()
-    again = opened_encoder(root).train()
+    again = opened(root).train()
     assert again.supernet_sha256 == whole.supernet_sha256
 
 
 @pytest.mark.slow
 def test_changed_labels_are_another_training(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
-    opened_encoder(root).train()
+    opened(root).train()
     rows = examples("classification")
     rows[0]["label"] = "bad" if rows[0]["label"] == "good" else "good"
     lines = "\n".join(json.dumps(row) for row in rows)
     (root / "data" / "train.jsonl").write_text(lines + "\n")
     with pytest.raises(StaleInputError, match="the data has changed"):
-        opened_encoder(root).evaluate()
+        opened(root).evaluate()
 
 
 @pytest.mark.slow
 def test_a_changed_key_of_the_data_is_told_by_finetune_too(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
-    opened_encoder(root).train()
+    opened(root).train()
     edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 16")
     with pytest.raises(StaleInputError, match="max_tokens was 24, is 16 now"):
-        opened_encoder(root).finetune("smallest")
+        opened(root).finetune("smallest")

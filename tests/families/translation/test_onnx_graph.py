@@ -5,25 +5,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from bundles import VOCAB_SIZE, in_torch, lively_subnet, random_sources, spec_of
 from example_spaces import uneven_space
-from export_fixtures import (  # noqa: F401
-    space,
-    trained_subnet,
-)
-from networks import (
+from networks import (  # noqa: F401
     MAX_POSITIONS,
     PRECISIONS,
-    VOCAB_SIZE,
     TranslationSubnet,
     build_subnet,
-    lively_subnet,
     open_model,
     open_subnet,
-    random_sources,
     run,
     small_space,
-    spec_of,
-    translate,
+    space,
+    trained_subnet,
     until_end,
 )
 from onnx import TensorProto, checker
@@ -48,9 +42,9 @@ def test_padded_batches_translate_as_in_torch(space: TranslationSpace, beam: int
     rng = np.random.default_rng(beam)
     answers = []
     for seed in range(5):
-        subnet = lively_subnet(space.sample(rng), space, seed)
+        subnet = lively_subnet(space, space.sample(rng), seed)
         sources = random_sources(LENGTHS, seed)
-        expected = translate(subnet, sources, beam, 30)
+        expected = in_torch(subnet, sources, beam, 30)
         found = run(open_subnet(subnet, space, beam=beam), sources, 30)
         assert [until_end(row) for row in found] == expected
         answers += expected
@@ -67,7 +61,7 @@ def test_beams_close_when_torch_closes_them(
     rng = np.random.default_rng(0)
     sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 40)]
     session = open_subnet(trained_subnet, small_space(), beam=3, length_penalty=length_penalty)
-    expected = translate(trained_subnet, sources, 3, 12, length_penalty)
+    expected = in_torch(trained_subnet, sources, 3, 12, length_penalty)
     assert [until_end(row) for row in run(session, sources, 12)] == expected
     assert 0 < sum(map(len, expected)) < 12 * len(sources)
 
@@ -76,10 +70,10 @@ def test_beams_close_when_torch_closes_them(
 def test_unequal_widths(space: TranslationSpace, encoder_dim: int, decoder_dim: int) -> None:
     widths = {"encoder_embed_dim": encoder_dim, "decoder_embed_dim": decoder_dim}
     arch = space.largest.model_copy(update=widths)
-    subnet = lively_subnet(arch, space, 3)
+    subnet = lively_subnet(space, arch, 3)
     sources = random_sources(LENGTHS, 3)
     found = [until_end(row) for row in run(open_subnet(subnet, space), sources, 20)]
-    assert found == translate(subnet, sources, 1, 20)
+    assert found == in_torch(subnet, sources, 1, 20)
 
 
 @pytest.mark.parametrize("span", [1, 2, 3])
@@ -89,10 +83,10 @@ def test_cross_spans_and_heads(space: TranslationSpace, span: int, heads: int) -
         update={"cross_span": span, "cross_heads": heads}
     )
     arch = space.largest.model_copy(update={"decoder_layers": (layer,)})
-    subnet = lively_subnet(arch, space, span)
+    subnet = lively_subnet(space, arch, span)
     sources = random_sources(LENGTHS, span)
     found = [until_end(row) for row in run(open_subnet(subnet, space), sources, 20)]
-    assert found == translate(subnet, sources, 1, 20)
+    assert found == in_torch(subnet, sources, 1, 20)
 
 
 @pytest.mark.parametrize(("precision", "beam"), [("fp32", 1), ("fp32", 3), ("fp32-int4-logits", 1)])
@@ -102,7 +96,7 @@ def test_every_length_up_to_the_limit_and_any_batch(
     """From no token at all to the last position; the first holds nothing but unknown tokens."""
     session = open_subnet(trained_subnet, small_space(), precision, beam)
     sources = [[1, 1, 1], *random_sources(range(MAX_POSITIONS), 0)]
-    expected = translate(trained_subnet, sources, beam, MAX_POSITIONS)
+    expected = in_torch(trained_subnet, sources, beam, MAX_POSITIONS)
     assert [until_end(run(session, [ids], MAX_POSITIONS)[0]) for ids in sources] == expected
     assert [until_end(row) for row in run(session, sources, MAX_POSITIONS)] == expected
 
@@ -110,10 +104,10 @@ def test_every_length_up_to_the_limit_and_any_batch(
 @pytest.mark.parametrize("max_steps", [1, 2, 3])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_few_steps(space: TranslationSpace, beam: int, max_steps: int) -> None:
-    subnet = lively_subnet(space.largest, space, 0)
+    subnet = lively_subnet(space, space.largest, 0)
     sources = random_sources(LENGTHS, 0)
     found = run(open_subnet(subnet, space, beam=beam), sources, max_steps)
-    assert [until_end(row) for row in found] == translate(subnet, sources, beam, max_steps)
+    assert [until_end(row) for row in found] == in_torch(subnet, sources, beam, max_steps)
 
 
 # -- step limits -----------------------------------------------------------------------------------
@@ -134,7 +128,7 @@ def test_min_steps_keeps_running_and_changes_no_answer(
 def test_no_steps_still_runs_what_stands_before_the_loop(
     space: TranslationSpace, beam: int, tmp_path: Path
 ) -> None:
-    subnet = lively_subnet(space.largest, space, 0)
+    subnet = lively_subnet(space, space.largest, 0)
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(tmp_path / "profile")
@@ -155,7 +149,7 @@ def test_no_steps_still_runs_what_stands_before_the_loop(
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_model_is_well_formed(space: TranslationSpace, beam: int) -> None:
-    model = build_subnet(lively_subnet(space.largest, space, 0), space, beam=beam)
+    model = build_subnet(lively_subnet(space, space.largest, 0), space, beam=beam)
     checker.check_model(model)
     assert [x.name for x in model.graph.input] == ["source_ids", "max_steps", "min_steps"]
     assert [x.name for x in model.graph.output] == ["output_ids"]
@@ -163,7 +157,7 @@ def test_the_model_is_well_formed(space: TranslationSpace, beam: int) -> None:
 
 def test_no_attention_in_the_loop_relies_on_a_padding_mask(space: TranslationSpace) -> None:
     """ONNX Runtime before 1.21 ignores it when keys come projected and split into heads."""
-    nodes = build_subnet(lively_subnet(space.largest, space, 0), space).graph.node
+    nodes = build_subnet(lively_subnet(space, space.largest, 0), space).graph.node
     (loop,) = (node for node in nodes if node.op_type == "Loop")
     (body,) = (attribute.g for attribute in loop.attribute if attribute.name == "body")
     attentions = [list(node.input) for node in body.node if node.op_type == "MultiHeadAttention"]
@@ -175,7 +169,7 @@ def test_every_weight_is_stored_once(space: TranslationSpace) -> None:
     rng = np.random.default_rng(0)
     for _ in range(8):
         arch = space.sample(rng)
-        model = build_subnet(lively_subnet(arch, space, 0), space)
+        model = build_subnet(lively_subnet(space, arch, 0), space)
         stored = sum(
             int(np.prod(tensor.dims))
             for tensor in model.graph.initializer
@@ -194,7 +188,7 @@ def test_every_precision_translates_as_torch_or_nearly(
 ) -> None:
     rng = np.random.default_rng(1)
     sources = [rng.integers(4, 12, length).tolist() for length in rng.integers(1, 6, 60)]
-    expected = translate(trained_subnet, sources, beam, 12)
+    expected = in_torch(trained_subnet, sources, beam, 12)
     rows = run(open_subnet(trained_subnet, small_space(), precision, beam), sources, 12)
     found = [until_end(row) for row in rows]
     same = sum(a == b for a, b in zip(found, expected, strict=True)) / len(sources)
@@ -217,7 +211,7 @@ def test_without_options_the_graph_serves_its_workload() -> None:
 
 def test_an_architecture_outside_the_space() -> None:
     space = uneven_space("pre")
-    subnet = lively_subnet(space.largest, space, 0)
+    subnet = lively_subnet(space, space.largest, 0)
     subnet.arch = TranslationArch.model_validate_json(
         space.largest.model_dump_json().replace('"ffn_dim":40', '"ffn_dim":41')
     )
@@ -265,7 +259,7 @@ def shortlist_of(beam: int) -> Shortlist:
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_batches_and_sentences_answer_as_torch_does(space: TranslationSpace, beam: int) -> None:
-    subnet = lively_subnet(space.largest, space, 1)
+    subnet = lively_subnet(space, space.largest, 1)
     shortlist = shortlist_of(beam)
     sources = random_sources(SHORT_LENGTHS, 1)
     expected = decoding.translate(subnet, sources, beam, 20, 0.6, shortlist=shortlist)
@@ -286,7 +280,7 @@ def test_batches_and_sentences_answer_as_torch_does(space: TranslationSpace, bea
 def test_every_precision_keeps_to_the_shortlist(
     space: TranslationSpace, precision: str, beam: int
 ) -> None:
-    subnet = lively_subnet(space.largest, space, 2)
+    subnet = lively_subnet(space, space.largest, 2)
     shortlist = shortlist_of(beam)
     session = open_shortlisted(subnet, space, shortlist, precision=precision, beam=beam)
     sources = random_sources(SHORT_LENGTHS, 2)
@@ -297,7 +291,7 @@ def test_every_precision_keeps_to_the_shortlist(
 
 def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: TranslationSpace) -> None:
     """A candidate, with its weights put in, against torch with the table."""
-    subnet = lively_subnet(space.largest, space, 4)
+    subnet = lively_subnet(space, space.largest, 4)
     spec = spec_of(space).with_workload(shortlist=NUM_TOKENS)
     options = GraphOptions(max_positions=MAX_POSITIONS)
     candidate = build_graph(spec, subnet.arch, ExternalInitializers(), options)
@@ -312,7 +306,7 @@ def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: Translatio
 
 
 def test_weights_without_the_shortlist_are_refused(space: TranslationSpace) -> None:
-    subnet = lively_subnet(space.largest, space, 5)
+    subnet = lively_subnet(space, space.largest, 5)
     spec = spec_of(space).with_workload(shortlist=NUM_TOKENS)
     with pytest.raises(ExportError, match="shortlist of 2"):
         build_graph(spec, subnet.arch, state_arrays(subnet.state_dict()))

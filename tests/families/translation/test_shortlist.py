@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from bundles import sentences
 from scipy import sparse
-from word_pairs import WORDS_VOCAB_SIZE, word_pairs
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig
@@ -19,6 +18,17 @@ from mosdeploy.families.translation.shortlist import (
 )
 from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID, Tokenizer, train_tokenizer
 from mosdeploy.spaces.translation import TranslationWorkload
+
+WORDS_VOCAB_SIZE = 40
+
+
+def word_pairs(count: int, seed: int) -> TranslationDataset:
+    """Random words from 4 to 19, each translated by itself plus 20, in any order."""
+    rng = np.random.default_rng(seed)
+    sources = [rng.integers(4, 20, rng.integers(1, 6)) for _ in range(count)]
+    return TranslationDataset(
+        Ragged.of(sources), Ragged.of(rng.permutation(row) + 20 for row in sources)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def build(
     processor: Processor = HERE,
 ) -> BuiltModel:
     return build_tvm(
-        spec_of(space, precision, beam),
+        spec_of(space, precision=precision, beam=beam),
         subnet.arch,
         arrays_of(subnet),
         folder,

@@ -20,7 +20,9 @@ def space(request: pytest.FixtureRequest) -> TranslationSpace:
 def pack(space: TranslationSpace, precision: str) -> tuple[dict[str, np.ndarray], Packed]:
     arrays = arrays_of(lively_subnet(space))
     lookup = InlineInitializers(arrays).lookup
-    return arrays, pack_weights(spec_of(space, precision), space.largest, lookup, NUM_POSITIONS)
+    return arrays, pack_weights(
+        spec_of(space, precision=precision), space.largest, lookup, NUM_POSITIONS
+    )
 
 
 def test_every_weight_is_packed_once(space: TranslationSpace) -> None:

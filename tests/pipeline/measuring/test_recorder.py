@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from answers import timed
 from example_spaces import SMALL
 from walking import KeptProgress
 
@@ -23,7 +24,7 @@ from mosdeploy.errors import DeviceError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.sessions import read_sessions
 from mosdeploy.pipeline.measuring.recorder import ProfileRecorder
-from mosdeploy.records import DeviceState, LatencyContext, Measurement, Timing
+from mosdeploy.records import DeviceState, LatencyContext
 from mosdeploy.spaces.translation import TranslationWorkload
 
 ARCHS = {arch.key: arch for arch in (SMALL.smallest, SMALL.largest)}
@@ -31,19 +32,12 @@ KEY = SMALL.smallest.key
 STATE = DeviceState(packages={"numpy": "2.1", "onnxruntime-gpu": "1.20.0"})
 
 
-def measurement(median_ms: float) -> Measurement:
-    timing = Timing(
-        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
-    )
-    return Measurement(total=timing)
-
-
 def at(second: int, day: int = 1) -> str:
     return f"2026-01-{day:02}T00:00:{second:02}+00:00"
 
 
 def result(key: str, measured_at: str, median_ms: float) -> ResultReceived:
-    found = AgentResult(key=key, measurement=measurement(median_ms), measured_at=measured_at)
+    found = AgentResult(key=key, measurement=timed(median_ms), measured_at=measured_at)
     return ResultReceived("pi1", found)
 
 
@@ -69,11 +63,11 @@ def record(dataset: LatencyDataset, *events: object, is_fleet: bool = False) -> 
 
 
 def test_an_accepted_measurement_is_a_line_of_its_session(dataset: LatencyDataset) -> None:
-    record(dataset, Started("pi1", STATE), Accepted("pi1", KEY, measurement(10.0)))
+    record(dataset, Started("pi1", STATE), Accepted("pi1", KEY, timed(10.0)))
     (session,) = read_sessions(dataset.path)
     (line,) = LatencyDataset.load(dataset.path).records
     assert (line.arch, line.session) == (SMALL.smallest, session.session)
-    assert (line.runtime, line.measurement) == ("onnxruntime 1.20.0", measurement(10.0))
+    assert (line.runtime, line.measurement) == ("onnxruntime 1.20.0", timed(10.0))
 
 
 def test_what_a_board_measured_on_another_day_is_a_session_of_its_own(
@@ -87,9 +81,9 @@ def test_what_a_board_measured_on_another_day_is_a_session_of_its_own(
         result(KEY, at(2), 20.0),
         # as a killed command left these, they are accepted by what comes behind
         result(REFERENCE, at(1, day=3), 5.0),
-        Accepted("pi1", KEY, measurement(20.0)),
+        Accepted("pi1", KEY, timed(20.0)),
         result(other, at(2, day=3), 15.0),
-        Accepted("pi1", other, measurement(15.0)),
+        Accepted("pi1", other, timed(15.0)),
         Finished("pi1", STATE),
     )
     first, second = read_sessions(dataset.path)
@@ -114,7 +108,7 @@ def test_a_result_whose_time_is_unknown_belongs_to_the_session_that_lists_it(
         Started("pi1", STATE),
         result(REFERENCE, at(1), 1.0),
         result(REFERENCE, "", 1.0),
-        Accepted("pi1", KEY, measurement(3.0)),
+        Accepted("pi1", KEY, timed(3.0)),
     )
     assert len(dataset.sessions) == 1
 
@@ -144,7 +138,7 @@ def with_runtime(version: str) -> DeviceState:
 
 
 def test_what_two_runtimes_measured_does_not_count(dataset: LatencyDataset) -> None:
-    events = (Started("pi1", STATE), Accepted("pi1", KEY, measurement(10.0)))
+    events = (Started("pi1", STATE), Accepted("pi1", KEY, timed(10.0)))
     with pytest.raises(
         StaleInputError, match=r"on pi1 was 1\.20 before it measured and is 1\.22 .*devices setup"
     ):
