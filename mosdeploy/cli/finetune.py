@@ -1,13 +1,9 @@
 """The verb `finetune`."""
 
 import shlex
-from typing import TYPE_CHECKING
 
 from ..run_folder.options import FinetuneOptions
 from .options import Common
-
-if TYPE_CHECKING:
-    pass
 
 
 def finetune(common: Common, options: FinetuneOptions) -> None:

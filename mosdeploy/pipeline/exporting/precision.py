@@ -5,7 +5,6 @@ fastest that is good enough.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...config.device import DeviceProfile
 from ...config.sections import ExportConfig
@@ -23,9 +22,6 @@ from ...version import __version__
 from ..chunked import opened_in_chunks
 from ..measuring.time_by_turns import device_conditions, time_by_turns
 from .export_job import ExportSource, bundle_job, onnx_builder, parity_examples, runtime_errors
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
