@@ -13,7 +13,6 @@ from ..errors import ConfigError, MosdeployError
 from ..version import __version__
 from .compare import compare
 from .demo import demo
-from .deploy import deploy
 from .devices import (
     devices_add,
     devices_check,
@@ -21,20 +20,15 @@ from .devices import (
     devices_list,
     devices_setup,
 )
-from .evaluate import evaluate
 from .export import export
-from .finetune import finetune
-from .fit import fit
 from .init import init
 from .options import SETTINGS, SSH_CONFIG, spread
 from .predict import predict
 from .profile import profile
 from .progress import PROGRESS, tell
-from .report import report
 from .search import search
-from .status import status
 from .train import train
-from .verify import verify
+from .verbs import deploy, evaluate, finetune, fit, report, status, verify
 from .walk import walk
 
 __all__ = ["VERBS", "app", "run"]
