@@ -31,7 +31,7 @@ def status(common: Common) -> None:
     ]
     text = table(("what", "of", "state", "details"), rows, terminal_width())
     if any(x.what == "data" and x.state == "stale" for x in found.parts):
-        text += "\nfirst mend the data, which every command reads, as it is told of them here"
+        text += "\nfirst mend the data: every command reads it"
     common.show(found, text, found.next_command)
 
 
