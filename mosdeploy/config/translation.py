@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..record import Name, Record
-from ..runtime.settings import MAX_LENGTH_PENALTY
+from ..runtime.manifest import MAX_LENGTH_PENALTY
 from ..spaces.translation import MAX_SHORTLIST, TranslationSpace, TranslationWorkload
 from .sections import ExportConfig, RunConfig
 from .units import Fraction

@@ -20,7 +20,7 @@ from .on_device import TOO_OLD
 from .session import CommandResult, Session, last_lines, parse_answer
 
 ON_DEVICE = Path(__file__).parent / "on_device"
-Script = Literal["agent", "clean", "describe", "slots"]
+Script = Literal["agent", "describe", "slots"]
 R = TypeVar("R", bound=Record)
 
 _TOO_OLD = (TOO_OLD, "SyntaxError: future feature annotations")

@@ -1,4 +1,4 @@
-"""Make a virtual environment with the runtime on a device, from the internet or from wheels."""
+"""Make a virtual environment on a device, from the internet or from wheels, and clean up there."""
 
 import contextlib
 import secrets
@@ -13,13 +13,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
-from ..records import DeviceState
+from ..records import DeviceState, Leftover
 from .device import FROM_ROOT, Answer, Device
 from .job import refuse_if_busy
 from .measure import ignore
 from .on_device.describe import requirement_name
 from .probe import check, probe, runtime_fix
 from .session import Session, check_run, last_lines, no_space
+from .slot import HASHING_TIMEOUT_S
 
 DOWNLOAD_TIMEOUT_S = 1800.0
 INSTALL_TIMEOUT_S = 1800.0
@@ -65,7 +66,7 @@ def setup(device: Device, notify: Callable[[str], None] = ignore) -> str:
         with contextlib.suppress(DeviceError):
             device.session.run(f"rm -rf {shlex.quote(venv)}")
         raise
-    device.call(Answer, "clean", "switch", folder, name, timeout_s=VENV_TIMEOUT_S)
+    device.call(Answer, "slots", "use_environment", folder, name, timeout_s=VENV_TIMEOUT_S)
     return device.python_path()
 
 
@@ -206,3 +207,27 @@ def _pip_download(words: list[str]) -> str | None:
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or ["pip printed nothing"])[-1]
+
+
+# -- what nothing needs any more -------------------------------------------------------------------
+
+
+class _Leftovers(Answer):
+    leftovers: tuple[Leftover, ...] = ()
+
+
+def find_leftovers(device: Device, *, with_earlier: bool = False) -> tuple[Leftover, ...]:
+    """List what can be removed from a device."""
+    refuse_if_busy(device)
+    return _call(device, "leftovers", with_earlier)
+
+
+def remove_leftovers(device: Device, *, with_earlier: bool = False) -> tuple[Leftover, ...]:
+    """Remove what `find_leftovers` lists; return what is gone."""
+    refuse_if_busy(device)
+    return _call(device, "remove", with_earlier)
+
+
+def _call(device: Device, command: str, with_earlier: bool) -> tuple[Leftover, ...]:
+    words = (command, device.work_dir(), "yes" if with_earlier else "no")
+    return device.call(_Leftovers, "slots", *words, timeout_s=HASHING_TIMEOUT_S).leftovers

@@ -8,8 +8,7 @@ from itertools import product
 from ..spaces.genes import ArchConfig, largest_of_depths
 from ..spaces.spec import ModelSpec, Product
 from ..storage import sha256_bytes
-from .onnx.builder import BuildGraph
-from .onnx.initializers import ExternalInitializers, NoInitializers
+from .onnx.builder import BuildGraph, ExternalInitializers, NoInitializers
 from .quantize import SCHEMES, matrix_bytes, table_bytes
 
 

@@ -21,7 +21,7 @@ MAX_DRIFTS = 3.0
 
 def latency_context(run: Run, device: DeviceProfile) -> LatencyContext:
     """Return what a dataset that is begun now has in common, with an id of its own."""
-    from ..devices.local import machine_id
+    from ..devices.connect import machine_id
     from ..export.candidate import graph_sha256
 
     return LatencyContext(

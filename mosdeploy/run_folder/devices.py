@@ -60,7 +60,7 @@ def clean_device(
     with_earlier: bool = False,
 ) -> DeviceCleaning:
     """List what nothing needs any more on a device, and remove it if that is asked for."""
-    from ..devices.clean import find_leftovers, remove_leftovers
+    from ..devices.setup import find_leftovers, remove_leftovers
 
     with device_at(profile, ssh_config) as device:
         found = find_leftovers(device, with_earlier=with_earlier)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BundleError, FileMismatchError, InputError, ManifestError, ModelError
-from .settings import CUT
+from .manifest import CUT
 
 if TYPE_CHECKING:
     from .encoder import Encoder

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from . import open_model
 from .errors import BundleError, InputError, LineError
-from .settings import CUT, LONG
+from .manifest import CUT, LONG
 from .texts import LineNotes, decoded, printable
 
 if TYPE_CHECKING:

@@ -15,8 +15,17 @@ import numpy.typing as npt
 
 from .errors import InputError, ModelError, needs
 from .execution import Timing, group_by_length, num_threads
-from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, open_folder
-from .settings import CUT, LONG, OUTSIDE, WINDOW, EncoderSettings, read_encoder
+from .manifest import (
+    CUT,
+    LONG,
+    ONNX_MODEL_NAME,
+    OUTSIDE,
+    TOKENIZER_NAMES,
+    WINDOW,
+    EncoderSettings,
+    open_folder,
+    read_encoder,
+)
 from .texts import check_texts, single_spaced
 
 if TYPE_CHECKING:

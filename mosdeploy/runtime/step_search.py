@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .settings import TranslationSettings
+from .manifest import TranslationSettings
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import InputError
-from .manifest import unique_keys
 
 SHOWN = 60
 """Characters of a text that a message repeats."""
@@ -144,6 +143,16 @@ def line_of_json(content: str, number: int) -> str:
         check_characters(text, f"line {number}")
     # one for one, so that places of characters stay what they are
     return "\t".join(text.translate(_TO_SPACES) for text in texts)
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that is there twice, nobody can say which value is right."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:80]!r} is there twice")
+        found[key] = value
+    return found
 
 
 class LineNotes:

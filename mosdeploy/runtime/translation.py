@@ -11,8 +11,14 @@ import numpy.typing as npt
 
 from .errors import LineError, ModelError, needs
 from .execution import Timing, group_by_length, num_threads
-from .manifest import ONNX_MODEL_NAME, TOKENIZER_NAMES, Manifest, open_folder
-from .settings import TranslationSettings, read_translation
+from .manifest import (
+    ONNX_MODEL_NAME,
+    TOKENIZER_NAMES,
+    Manifest,
+    TranslationSettings,
+    open_folder,
+    read_translation,
+)
 from .texts import check_texts, joined
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from .errors import ModelError
 from .execution import leave_tvm_threads_unbound
-from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest
-from .settings import TranslationSettings
+from .manifest import LIBRARY_NAME, WEIGHTS_NAME, Manifest, TranslationSettings
 from .step_search import Floats, Ids, Step, search
 
 TILE_ROWS = 8

@@ -12,10 +12,9 @@ from watching import QUICK
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as room
-from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.connect import LocalSession, open_session
 from mosdeploy.devices.deploy import deploy
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import ignore
 from mosdeploy.records import DeviceState
 

@@ -1,13 +1,15 @@
 """A session of each kind, and one that reconnects."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, open_session
-from mosdeploy.devices.local import LocalSession
+from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, LocalSession, open_session
 from mosdeploy.errors import (
     AuthError,
+    CommandError,
     CommandTimeoutError,
     ConnectionLostError,
     DeviceTimeoutError,
@@ -77,3 +79,30 @@ def test_other_errors_are_not_retried(open_lasting, error):
     with pytest.raises(type(error)):
         session.home()
     assert messages == []
+
+
+def test_a_program_that_may_not_run_has_the_shell_s_status(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    assert LocalSession().run([str(script)]).returncode == 126
+    assert LocalSession().run([str(tmp_path / "missing")]).returncode == 127
+
+
+def test_a_full_disk_is_named_and_leaves_no_part(tmp_path, monkeypatch):
+    def fill(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(CommandError, match=r"dev: no space left to write .*/file"):
+        LocalSession("dev").put_bytes(bytes(2_000_000), str(tmp_path / "file"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stored_file_may_be_read_by_all(tmp_path):
+    path = tmp_path / "file"
+    LocalSession().put_bytes(b"x", str(path))
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_home_is_that_of_the_user():
+    assert LocalSession().home() == str(Path.home())

@@ -12,7 +12,7 @@ from deploying import SLOT, CountingSession, live, taking, write_request
 
 from mosdeploy.config.sections import DeployConfig
 from mosdeploy.devices import deploy as module
-from mosdeploy.devices.clean import find_leftovers
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.deploy import (
     LatencyLimit,
     deploy,
@@ -22,8 +22,8 @@ from mosdeploy.devices.deploy import (
     time_current,
 )
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.slots import deduplicate, history, is_claimed, switch
+from mosdeploy.devices.setup import find_leftovers
 from mosdeploy.errors import (
     BundleError,
     CommandError,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentJob
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import probe
 from mosdeploy.errors import CommandError, ConfigError
 

@@ -23,6 +23,7 @@ from watching import (
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import connect, fleet
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.fleet import (
     Accepted,
@@ -35,7 +36,6 @@ from mosdeploy.devices.fleet import (
     WorkQueue,
     measure_fleet,
 )
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import MeasurementTask, collect
 from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import (

@@ -13,15 +13,14 @@ from watching import STAGES
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import session as interface
-from mosdeploy.devices.clean import remove_leftovers
-from mosdeploy.devices.connect import open_session
+from mosdeploy.devices.connect import LocalSession, open_session
 from mosdeploy.devices.deploy import roll_back, self_test, time_current
 from mosdeploy.devices.device import Device, archive
 from mosdeploy.devices.drift import DriftWatch
 from mosdeploy.devices.job import AgentJob, refuse_if_busy
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.devices.session import CommandResult, last_lines
+from mosdeploy.devices.setup import remove_leftovers
 from mosdeploy.errors import CommandError, MosdeployError
 from mosdeploy.printable import printable
 from mosdeploy.records import Deployment, DeviceState, Measurement, Timing

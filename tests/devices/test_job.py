@@ -9,9 +9,9 @@ from watching import STAGES
 
 from mosdeploy.devices import device as module_device
 from mosdeploy.devices import job as room
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentJob, Holder
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import CommandError, DeviceBusyError
 

@@ -13,9 +13,9 @@ from watching import QUICK, STAGES, agent_pid, is_alive, result_lines, wait_for
 
 from mosdeploy.config.device import MeasureProtocol
 from mosdeploy.devices import measure as room
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.job import AgentJob, AgentResult
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import (
     MeasureHooks,
     MeasurementTask,

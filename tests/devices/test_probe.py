@@ -7,8 +7,8 @@ import sys
 import numpy
 import pytest
 
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.errors import CommandError
 from mosdeploy.records import DeviceState

@@ -10,8 +10,7 @@ from example_spaces import WMT, space_of
 from networks import PRECISIONS, TranslationSubnet, run
 
 from mosdeploy.export.candidate import build_candidate, bundle_bytes, candidate_weights_bytes
-from mosdeploy.export.onnx.builder import GraphOptions, state_arrays
-from mosdeploy.export.onnx.initializers import ExternalInitializers
+from mosdeploy.export.onnx.builder import ExternalInitializers, GraphOptions, state_arrays
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
 from mosdeploy.spaces.translation import TranslationSpace

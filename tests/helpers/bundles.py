@@ -19,8 +19,7 @@ from mosdeploy.export.bundle import (
     ModelBuilder,
     export_bundle,
 )
-from mosdeploy.export.onnx.builder import GraphOptions, state_arrays, write_model
-from mosdeploy.export.onnx.initializers import Array
+from mosdeploy.export.onnx.builder import Array, GraphOptions, state_arrays, write_model
 from mosdeploy.export.parity import ParityExamples
 from mosdeploy.export.tvm import Processor
 from mosdeploy.families.translation.bundle import (
@@ -33,8 +32,7 @@ from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator
-from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, Manifest
-from mosdeploy.runtime.settings import TranslationSettings
+from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, Manifest, TranslationSettings
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 

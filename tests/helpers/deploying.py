@@ -6,8 +6,8 @@ from example_spaces import space_of
 from tiny_onnx import tiny_model
 from watching import STAGES
 
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.deploy import DeploymentRequest
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.on_device.slots import deduplicate
 from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.records import BundleManifest, Measurement, ParityReport, Timing

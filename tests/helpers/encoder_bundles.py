@@ -25,8 +25,7 @@ from mosdeploy.families.encoder.examples import EncoderData, Example
 from mosdeploy.families.encoder.onnx_graph import build_graph
 from mosdeploy.runtime import Encoder
 from mosdeploy.runtime.encoder import decode_answer
-from mosdeploy.runtime.manifest import ONNX_MODEL_NAME
-from mosdeploy.runtime.settings import PAIR_KINDS
+from mosdeploy.runtime.manifest import ONNX_MODEL_NAME, PAIR_KINDS
 from mosdeploy.spaces.encoder import EncoderSpace
 from mosdeploy.storage import sha256_file
 

@@ -6,8 +6,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, helper
 
-from mosdeploy.export.onnx.builder import GraphBuilder, make_model
-from mosdeploy.export.onnx.initializers import InlineInitializers
+from mosdeploy.export.onnx.builder import GraphBuilder, InlineInitializers, make_model
 
 
 def open_model(model: ModelProto) -> onnxruntime.InferenceSession:

@@ -13,8 +13,8 @@ from walking import make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, list_profiles, load_profile
 from mosdeploy.config.lookup import shipped_dir
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.errors import ConfigError, ConnectError
 from mosdeploy.pipeline.add_device import add_device, llvm_cpu, profile_text
 from mosdeploy.record import parse

@@ -28,8 +28,8 @@ from mosdeploy.runtime.encoder import (
     decode_answer,
     tags_of,
 )
+from mosdeploy.runtime.manifest import EncoderSettings
 from mosdeploy.runtime.self_test import run_self_test
-from mosdeploy.runtime.settings import EncoderSettings
 from mosdeploy.runtime.wordpieces import Pieces
 
 KINDS = ("classification", "regression", "tagging", "embedding")

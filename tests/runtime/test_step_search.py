@@ -7,7 +7,7 @@ from bundles import EOS_ID, SPACE, VOCAB_SIZE, in_torch, lively_subnet
 from networks import train_to_reverse
 from torch import nn
 
-from mosdeploy.runtime.settings import TranslationSettings
+from mosdeploy.runtime.manifest import TranslationSettings
 from mosdeploy.runtime.step_search import CHUNK, largest, search
 
 BOS_ID = 2

@@ -8,8 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ..quantize import NumberFormat
-from .builder import CONTRIB, GraphBuilder
-from .initializers import TensorSpec
+from .builder import CONTRIB, GraphBuilder, TensorSpec
 from .linear import LinearLayer
 
 MASKED = -1e9

@@ -16,8 +16,7 @@ from ..quantize import (
     num_blocks,
     quantize_table,
 )
-from .builder import CONTRIB, GraphBuilder
-from .initializers import Array, Lookup, TensorSpec
+from .builder import CONTRIB, Array, GraphBuilder, Lookup, TensorSpec
 from .linear import NBitBlocks, repeat_scales
 
 NUM_RESCORED = 16

@@ -16,8 +16,7 @@ from ..quantize import (
     quantize_blocks,
     quantize_columns,
 )
-from .builder import CONTRIB, GraphBuilder
-from .initializers import Array, Lookup, TensorSpec
+from .builder import CONTRIB, Array, GraphBuilder, Lookup, TensorSpec
 
 _INT8_ACTIVATIONS = 4
 """MatMulNBits' accuracy level at which it quantises activations to a byte."""

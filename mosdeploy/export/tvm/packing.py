@@ -6,7 +6,7 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from ..onnx.initializers import Array, Lookup
+from ..onnx.builder import Array, Lookup
 from ..quantize import LARGEST_CODE, quantize_columns
 
 PANEL = 32

@@ -11,8 +11,7 @@ from safetensors.numpy import save_file
 from ...config.encoder import EncoderRunConfig, TaskConfig, TaskKind
 from ...errors import ExportError
 from ...export.bundle import copy_tokenizer, whole_folder
-from ...export.onnx.builder import write_model
-from ...export.onnx.initializers import Array
+from ...export.onnx.builder import Array, write_model
 from ...family import FormatJob
 from ...spaces.encoder import EncoderArch, EncoderSpace
 from .checkpoint import BERT_LAYER, EMBEDDINGS

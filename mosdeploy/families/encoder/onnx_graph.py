@@ -22,9 +22,16 @@ from ...export.onnx.blocks import (
     padding_bias,
     quantized_self_attention,
 )
-from ...export.onnx.builder import GraphBuilder, GraphOptions, make_model
+from ...export.onnx.builder import (
+    Array,
+    GraphBuilder,
+    GraphOptions,
+    InitializerSource,
+    InlineInitializers,
+    TensorSpec,
+    make_model,
+)
 from ...export.onnx.embedding import TiedEmbedding
-from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
 from ...export.onnx.linear import LinearLayer
 from ...export.quantize import SCHEMES, NumberFormat
 from ...runtime.manifest import INDEPENDENT_ROWS

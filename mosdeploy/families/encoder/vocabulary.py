@@ -12,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from ...errors import ExportError
-from ...export.onnx.initializers import Array
+from ...export.onnx.builder import Array
 from .examples import Example
 
 TABLE_WEIGHTS = ("embed.weight", "head.bias")

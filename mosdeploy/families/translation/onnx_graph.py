@@ -19,7 +19,15 @@ from ...export.onnx.blocks import (
     position_table,
     self_attention,
 )
-from ...export.onnx.builder import GraphBuilder, GraphOptions, make_model
+from ...export.onnx.builder import (
+    Array,
+    GraphBuilder,
+    GraphOptions,
+    InitializerSource,
+    InlineInitializers,
+    TensorSpec,
+    make_model,
+)
 from ...export.onnx.decoding import (
     Decoder,
     NextTokens,
@@ -29,7 +37,6 @@ from ...export.onnx.decoding import (
     step_limits,
 )
 from ...export.onnx.embedding import RestrictedLogits, TiedEmbedding
-from ...export.onnx.initializers import Array, InitializerSource, InlineInitializers, TensorSpec
 from ...export.quantize import SCHEMES, PrecisionScheme
 from ...spaces.genes import ArchConfig
 from ...spaces.spec import ModelSpec

@@ -7,7 +7,7 @@ import torch
 
 from ...errors import ExportError
 from ...export.bundle import BuiltModel
-from ...export.onnx.initializers import Array, InlineInitializers, Lookup
+from ...export.onnx.builder import Array, InlineInitializers, Lookup
 from ...export.tvm import PRECISIONS, Processor, fill_tiles, import_tvm
 from ...export.tvm.packing import Packed, WeightPacker
 from ...spaces.spec import ModelSpec

@@ -51,7 +51,7 @@ class PrecisionTask:
     @property
     def inputs_sha256(self) -> str:
         """Fingerprint of all that latency and score depend on, but for what the device tells."""
-        from ...devices.local import machine_id
+        from ...devices.connect import machine_id
         from ...export.candidate import graph_sha256
 
         source = self.source

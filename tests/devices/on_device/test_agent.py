@@ -236,7 +236,7 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
     [
         ("agent.lock", "agent", "busy {work}"),
         ("jobs/one/agent.log", "agent", "run {work}/jobs/one"),
-        ("agent.lock", "clean", "remove {work} wheels"),
+        ("agent.lock", "slots", "remove {work} wheels"),
         ("bundles/en-de/.lock", "slots", "claim {work}/bundles/en-de one me no"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_parts import open_model
 
-from mosdeploy.export.onnx.builder import GraphBuilder, make_model
+from mosdeploy.export.onnx.builder import GraphBuilder, InlineInitializers, make_model
 from mosdeploy.export.onnx.decoding import (
     Decoder,
     SpecialTokens,
@@ -17,7 +17,6 @@ from mosdeploy.export.onnx.decoding import (
     step_limits,
 )
 from mosdeploy.export.onnx.embedding import TiedEmbedding
-from mosdeploy.export.onnx.initializers import InlineInitializers
 
 PAD, BOS, EOS = range(3)
 VOCAB_SIZE = 5

@@ -7,8 +7,7 @@ import onnx
 import pytest
 from onnx_parts import run_part
 
-from mosdeploy.export.onnx.builder import GraphBuilder
-from mosdeploy.export.onnx.initializers import ExternalInitializers, InlineInitializers
+from mosdeploy.export.onnx.builder import ExternalInitializers, GraphBuilder, InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.export.quantize import matrix_bytes
 

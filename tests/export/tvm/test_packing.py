@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.errors import ExportError
-from mosdeploy.export.onnx.initializers import InlineInitializers
+from mosdeploy.export.onnx.builder import InlineInitializers
 from mosdeploy.export.tvm.packing import (
     PANEL,
     WeightPacker,

@@ -24,8 +24,7 @@ from onnx import TensorProto, checker
 from onnxruntime import InferenceSession
 
 from mosdeploy.errors import ArchError, ExportError
-from mosdeploy.export.onnx.builder import GraphOptions, state_arrays
-from mosdeploy.export.onnx.initializers import ExternalInitializers
+from mosdeploy.export.onnx.builder import ExternalInitializers, GraphOptions, state_arrays
 from mosdeploy.families.translation import decoding
 from mosdeploy.families.translation.onnx_graph import build_graph
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions

@@ -4,7 +4,7 @@ from bundles import VOCAB_SIZE, arrays_of, lively_subnet, spec_of
 from example_spaces import uneven_space
 
 from mosdeploy.errors import ExportError
-from mosdeploy.export.onnx.initializers import InlineInitializers
+from mosdeploy.export.onnx.builder import InlineInitializers
 from mosdeploy.export.tvm.packing import PANEL, Packed
 from mosdeploy.families.translation.tvm import pack_weights
 from mosdeploy.spaces.translation import TranslationSpace

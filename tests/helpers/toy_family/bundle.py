@@ -7,9 +7,14 @@ import numpy as np
 from markupsafe import Markup
 from onnx import ModelProto, TensorProto, helper
 
-from mosdeploy.export.onnx.builder import GraphBuilder, GraphOptions, make_model
+from mosdeploy.export.onnx.builder import (
+    GraphBuilder,
+    GraphOptions,
+    InitializerSource,
+    InlineInitializers,
+    make_model,
+)
 from mosdeploy.export.onnx.embedding import TiedEmbedding
-from mosdeploy.export.onnx.initializers import InitializerSource, InlineInitializers
 from mosdeploy.export.onnx.linear import LinearLayer
 from mosdeploy.export.quantize import SCHEMES
 from mosdeploy.records import BundleManifest, SearchResult

@@ -9,8 +9,8 @@ from tiny_onnx import tiny_model
 from watching import QUICK, STAGES
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
+from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.local import LocalSession
 from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.pipeline.measuring.time_by_turns import MIN_ROUNDS, time_by_turns
 from mosdeploy.run_folder.context import Context
