@@ -11,7 +11,7 @@ import pytest
 from latency_fixtures import leave_measurements
 from walking import KeptProgress, edit, make_run_folder, opened
 
-from mosdeploy.devices import local
+from mosdeploy.devices import connect
 from mosdeploy.errors import OtherConditionsError
 from mosdeploy.export import candidate
 from mosdeploy.latency.dataset import LatencyDataset
@@ -118,7 +118,7 @@ ROWS = (
     ),
     Row(
         "the machine, where the device is `local` (the run folder was copied)",
-        lambda scene: scene.monkeypatch.setattr(local, "machine_id", lambda: "another"),
+        lambda scene: scene.monkeypatch.setattr(connect, "machine_id", lambda: "another"),
     ),
     Row(BOARD, lambda scene: scene.board(cpu_model="EPYC"), predictions=GOES_ON),
     Row(BOARD, lambda scene: scene.board(gpu="H100, 575.1, 1980 MHz"), predictions=GOES_ON),
@@ -278,12 +278,12 @@ def test_this_machine_is_told_by_its_id_or_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "machine-id"
-    monkeypatch.setattr(local, "ID_PATHS", (path,))
-    named = local.machine_id()
+    monkeypatch.setattr(connect, "ID_PATHS", (path,))
+    named = connect.machine_id()
     path.write_bytes(b"\xff")
-    assert local.machine_id() == named
+    assert connect.machine_id() == named
     path.write_text("0123456789abcdef0123456789abcdef\n")
-    first = local.machine_id()
+    first = connect.machine_id()
     path.write_text("fedcba9876543210fedcba9876543210\n")
-    assert len({named, first, local.machine_id()}) == 3
+    assert len({named, first, connect.machine_id()}) == 3
     assert "0123456789abcdef" not in first
