@@ -11,9 +11,8 @@ from ..pipeline.deploy import deploy
 from ..pipeline.evaluate import evaluate
 from ..pipeline.export import export, export_format
 from ..pipeline.finetune import finetune
-from ..pipeline.fit import fit
 from ..pipeline.predict import PredictResult, predict
-from ..pipeline.profile import profile
+from ..pipeline.profile import fit, profile
 from ..pipeline.report import ReportResult, report
 from ..pipeline.search import search
 from ..pipeline.train import train

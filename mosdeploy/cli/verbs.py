@@ -37,7 +37,7 @@ def status(common: Common) -> None:
 
 def fit(common: Common, options: FitOptions) -> None:
     """Fit the latency predictor to what was measured. `profile` and `search` do this too."""
-    from ..pipeline.fit import fit as fit_predictor
+    from ..pipeline.profile import fit as fit_predictor
     from ..run_folder.status import next_command
 
     context = common.context()

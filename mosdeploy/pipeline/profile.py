@@ -20,6 +20,9 @@ from .measuring.collect import CollectRequest, boards_of, collect, put_away
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
+from ..config.device import load_profile
+from ..run_folder.options import FitOptions
+from ..run_folder.predictors import fit_again
 
 FIRST_PART = 10
 PART = 5
@@ -176,3 +179,16 @@ def _summary(dataset: "LatencyDataset", card: PredictorCard | None) -> ProfileSu
         cores=states[-1].cores if states else None,
         boards=dataset.boards,
     )
+
+
+def fit(context: Context, options: FitOptions | None = None) -> PredictorCard:
+    """Fit the latency predictor of a device to what was measured there."""
+    options = options or FitOptions()
+    name = context.run.profiled_device_name(options.device)
+    load_profile(name, context.files.root)
+    source = options.source
+    workload = context.config.workload.name
+    # a predictor may have come without a profile
+    if source is not None and not context.files.predictor_path(source, workload).exists():
+        load_profile(source, context.files.root)
+    return fit_again(context.run, name, source).card

@@ -22,10 +22,15 @@ from ..run_folder.options import TrainOptions
 from ..run_folder.teacher import finished_teacher, remove_other_teachers
 from ..run_folder.trained_run import supernet_inputs
 from ..storage import sha256_file, write_record
-from .training.prepare import prepare, restore_teacher
+from .training.prepare import (
+    prepare,
+    read_tokens,
+    remove_tokens,
+    restore_teacher,
+    training_progress,
+)
 from .training.serving import take_search, take_supernet
 from .training.timing import busy, training_budget, tried_budget
-from .training.token_files import read_tokens, remove_tokens, training_progress
 
 if TYPE_CHECKING:
     from ..training.distributed import DistributedContext

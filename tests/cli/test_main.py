@@ -28,7 +28,7 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 WARNS = """
 import logging
 import sys
-import mosdeploy.pipeline.fit
+import mosdeploy.pipeline.profile
 from mosdeploy.cli import main
 
 def warn(context, options):
@@ -37,7 +37,7 @@ def warn(context, options):
     context.progress.say("a message")
     raise KeyboardInterrupt
 
-mosdeploy.pipeline.fit.fit = warn
+mosdeploy.pipeline.profile.fit = warn
 main()
 """
 

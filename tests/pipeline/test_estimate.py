@@ -8,7 +8,7 @@ from walking import edit, make_run_folder
 
 from mosdeploy.config.device import DeviceProfile, MeasureProtocol
 from mosdeploy.family import DataSizes
-from mosdeploy.pipeline.estimate import START_S, WRITING_S, WalkCosts
+from mosdeploy.pipeline.init import START_S, WRITING_S, WalkCosts
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import StepTimes, WalkEstimate

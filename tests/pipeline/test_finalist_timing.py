@@ -12,10 +12,10 @@ from walking import KeptProgress, lines_of, opened, set_age
 
 from mosdeploy.latency import calibration
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import finalists
-from mosdeploy.pipeline.finalists import FinalistTiming
+from mosdeploy.pipeline import search
 from mosdeploy.pipeline.measuring import collect
 from mosdeploy.pipeline.measuring.collect import CollectRequest
+from mosdeploy.pipeline.search import FinalistTiming
 from mosdeploy.records import SearchResult
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import run_profile
@@ -161,7 +161,7 @@ def test_a_limit_on_the_tail_is_kept_by_the_noise_of_the_tail(
 
     path = timing_of(folder).first_path
     known = SimpleNamespace(dataset=LatencyDataset.load(path))
-    monkeypatch.setattr(finalists, "collect", lambda *_: known)
+    monkeypatch.setattr(search, "collect", lambda *_: known)
     monkeypatch.setattr(calibration, "noise_floor_percent", noise)
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
     timing.timed(finalists_of(folder).finalists, path)
@@ -173,7 +173,7 @@ def test_noise_is_never_taken_for_less_than_before(
 ) -> None:
     timing = timing_of(folder)
     known = SimpleNamespace(dataset=LatencyDataset.load(timing.first_path))
-    monkeypatch.setattr(finalists, "collect", lambda *_: known)
+    monkeypatch.setattr(search, "collect", lambda *_: known)
     percents = iter((1.0, 40.0, 10.0))
     monkeypatch.setattr(calibration, "noise_floor_percent", lambda *_, **__: next(percents))
     for expected in (0.03, 0.4, 0.4):
@@ -190,7 +190,7 @@ def test_what_later_sessions_brought_is_no_noise_of_this_search(
         sessions=sessions,
     )
     monkeypatch.setattr(calibration, "noise_floor_percent", lambda found, *_, **__: len(found))
-    assert finalists._noise_of(dataset, ["a", "put away"], "median") == 0.01
+    assert search._noise_of(dataset, ["a", "put away"], "median") == 0.01
 
 
 def test_a_limit_on_the_tail_is_measured_by_the_tail(
@@ -204,7 +204,7 @@ def test_a_limit_on_the_tail_is_measured_by_the_tail(
         repeats.append(request.device.measure.min_repeats)
         return SimpleNamespace(dataset=dataset)
 
-    monkeypatch.setattr(finalists, "collect", collect)
+    monkeypatch.setattr(search, "collect", collect)
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
     for found in timing.timed(finalists_of(folder).finalists, path):
         total = dataset.measured[found.arch.key].measurement.total

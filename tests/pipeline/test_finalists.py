@@ -13,7 +13,7 @@ from search_problem import MEDIUM, scored
 from walking import KeptProgress
 
 from mosdeploy.errors import InfeasibleError
-from mosdeploy.pipeline.finalists import FinalistMeasurement, FinalistTiming, initial_search
+from mosdeploy.pipeline.search import FinalistMeasurement, FinalistTiming, initial_search
 from mosdeploy.records import Candidate, Limits
 from mosdeploy.workspace import Workspace
 

@@ -12,7 +12,7 @@ from walking import lines_of, set_age
 
 from mosdeploy.errors import DeviceError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline import hand_designed
+from mosdeploy.pipeline import demo
 from mosdeploy.pipeline.init import init
 from mosdeploy.pipeline.measuring import collect
 from mosdeploy.run_folder.context import Context
@@ -30,7 +30,7 @@ def test_networks_designed_by_hand_are_timed_by_the_same_rule(
     old, other = LatencyDataset.load(path).records[:2]
     asked: list[str] = []
     monkeypatch.setattr(collect, "_measure", lambda *found: asked.extend(found[2]))
-    hand_designed._measured(context, "local", [old.arch, other.arch])
+    demo._measured(context, "local", [old.arch, other.arch])
     assert asked == [f"{old.arch.key}-1"]
 
 
@@ -46,7 +46,7 @@ def test_a_network_designed_by_hand_that_cannot_be_timed_is_named(
     (record,) = LatencyDataset.load(path).records
     monkeypatch.setattr(collect, "_measure", lambda *_: None)
     with pytest.raises(DeviceError, match=r"local could not time .*: out of memory"):
-        hand_designed._measured(context, "local", [record.arch])
+        demo._measured(context, "local", [record.arch])
 
 
 def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
@@ -62,14 +62,12 @@ def test_the_slowest_net_within_the_limit_is_trained_as_long_as_the_winner(
         a_layer = 2.0 if of.config.workload.precision == "fp32" else 1.0
         return {arch: a_layer * len(arch.layers) for arch in archs}
 
-    monkeypatch.setattr(hand_designed, "_measured", measured)
-    monkeypatch.setattr(
-        hand_designed, "finetune", lambda _, options, **__: trained.append(options.steps)
-    )
+    monkeypatch.setattr(demo, "_measured", measured)
+    monkeypatch.setattr(demo, "finetune", lambda _, options, **__: trained.append(options.steps))
     space = context.config.space
     most = len(space.largest.layers)
     for winner in (space.smallest, largest_of_depths(space, [most - 1])):
-        found = hand_designed.design_by_hand(context, "local", most - 1.0, winner)
+        found = demo.design_by_hand(context, "local", most - 1.0, winner)
         assert found.arch == largest_of_depths(space, [most - 1])
         assert (found.measured_ms, found.teacher_ms, found.teacher_fp32_ms) == (
             most - 1, most, 2 * most,

@@ -12,8 +12,7 @@ from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline.finalists import FinalistTiming
-from mosdeploy.pipeline.search import _SearchTask, cost_function
+from mosdeploy.pipeline.search import FinalistTiming, _SearchTask, cost_function
 from mosdeploy.records import Limits, SearchResult
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.predictors import predictor

@@ -9,7 +9,7 @@ import pytest
 from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConnectionLostError, InfeasibleError
-from mosdeploy.pipeline.finalists import FinalistTiming
+from mosdeploy.pipeline.search import FinalistTiming
 from mosdeploy.records import Candidate
 from mosdeploy.run_folder import devices
 from mosdeploy.run_folder.run import open_run

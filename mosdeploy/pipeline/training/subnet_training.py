@@ -21,7 +21,7 @@ from ...run_folder.trained_run import TrainedRun
 from ...spaces.genes import ArchConfig
 from ...storage import readable_record, sha256_file, write_record
 from ...workspace import CHECKPOINT_NAME, LOG_NAME, SUBNET_CARD_NAME, SUBNET_NAME
-from .token_files import (
+from .prepare import (
     read_tokens,
     remove_tokens,
     training_progress,

@@ -13,7 +13,7 @@ from walking import edit, opened
 import mosdeploy
 from mosdeploy.config.encoder import read_vector_modules
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
-from mosdeploy.pipeline.hand_designed import design_by_hand, hand_designed_path
+from mosdeploy.pipeline.demo import design_by_hand, hand_designed_path
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 

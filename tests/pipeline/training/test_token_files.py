@@ -14,7 +14,7 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import MosdeployError
 from mosdeploy.families import load_family
 from mosdeploy.families.translation.dataset import made_up_dataset
-from mosdeploy.pipeline.training.token_files import (
+from mosdeploy.pipeline.training.prepare import (
     read_tokens,
     remove_tokens,
     training_progress,
