@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..printable import latency
 from ..records import NO_LIMITS, BundleManifest, Candidate, Deployment
-from ..run_folder.bundles import bundle_spec, require_bundle
+from ..run_folder.bundles import bundle_spec, deployed_to, deployment_slot, require_bundle
 from ..run_folder.context import Context
-from ..run_folder.deployments import deployed_to, deployment_slot
 from ..run_folder.devices import (
     lasting_device,
     other_host,

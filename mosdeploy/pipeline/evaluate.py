@@ -11,10 +11,10 @@ from ..records import Scores, ScoreTable
 from ..run_folder.catalog import scored_inputs
 from ..run_folder.context import Context, Progress
 from ..run_folder.options import EvaluateOptions
-from ..run_folder.picking import pick
 from ..run_folder.subnets import (
     SelectedSubnet,
     are_current,
+    pick,
     select_subnet,
     teacher_subnet,
     trained_alone,

@@ -13,8 +13,7 @@ from ..run_folder.bundles import folder_bytes, limited_bytes, note_newest
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
 from ..run_folder.options import ExportOptions
-from ..run_folder.picking import pick
-from ..run_folder.subnets import select_subnet
+from ..run_folder.subnets import pick, select_subnet
 from ..run_folder.summaries import FormatSummary
 from ..run_folder.trained_run import trained_run
 from ..storage import sha256_file

@@ -9,8 +9,7 @@ from ..errors import ConfigError
 from ..records import SubnetCard, WeightOrigin
 from ..run_folder.context import SILENT, Context
 from ..run_folder.options import FinetuneOptions
-from ..run_folder.picking import pick
-from ..run_folder.subnets import STARTS, losses_of
+from ..run_folder.subnets import STARTS, losses_of, pick
 from ..run_folder.trained_run import trained_run
 from .equal_time import steps_for
 from .training.subnet_training import LARGEST, SubnetTraining, teaching

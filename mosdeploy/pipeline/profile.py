@@ -5,24 +5,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import RunConfig
-from ..config.device import DeviceProfile
+from ..config.device import DeviceProfile, load_profile
 from ..config.sections import MAX_BUDGET, MIN_BUDGET
 from ..errors import ConfigError, DeviceError, PredictorError
 from ..records import PredictorCard
 from ..run_folder.context import Context
-from ..run_folder.dataset_quality import further_command, max_noise_percent, too_small
 from ..run_folder.devices import run_profile
-from ..run_folder.options import ProfileOptions
-from ..run_folder.predictors import fitted
+from ..run_folder.options import FitOptions, ProfileOptions
+from ..run_folder.predictors import fit_again, fitted, further_command, max_noise_percent, too_small
 from ..run_folder.summaries import ProfileSummary
 from ..spaces.genes import ArchConfig
 from .measuring.collect import CollectRequest, boards_of, collect, put_away
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
-from ..config.device import load_profile
-from ..run_folder.options import FitOptions
-from ..run_folder.predictors import fit_again
 
 FIRST_PART = 10
 PART = 5

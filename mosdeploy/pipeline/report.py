@@ -10,12 +10,10 @@ from ..config.device import load_profile
 from ..errors import ConfigError, StaleInputError
 from ..notebook import HtmlTable
 from ..records import DataCard, ScoreTable, SearchResult, SessionRecord
-from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle
+from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle, readable_deployments
 from ..run_folder.catalog import report_inputs, scored_inputs
 from ..run_folder.context import Context
-from ..run_folder.dataset_quality import noise_problem, profile_command
-from ..run_folder.deployments import readable_deployments
-from ..run_folder.predictors import predictor, tail_ratio
+from ..run_folder.predictors import noise_problem, predictor, profile_command, tail_ratio
 from ..run_folder.subnets import are_current, is_trained
 from ..run_folder.trained_run import TrainedRun, trained_run
 from ..runtime.manifest import MANIFEST_NAME

@@ -5,9 +5,8 @@ import os
 
 from ..errors import CommandError, ConfigError, PredictorError
 from ..records import Deployment, Limits
-from ..run_folder.bundles import bundle_spec
+from ..run_folder.bundles import bundle_spec, deployed_to, deployment_slot, device_option
 from ..run_folder.context import Context
-from ..run_folder.deployments import deployed_to, deployment_slot, device_option
 from ..run_folder.devices import lasting_device, resolve_profile, sole_deployment
 from ..run_folder.options import VerifyOptions
 from ..run_folder.summaries import Verification

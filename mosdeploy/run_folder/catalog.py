@@ -57,20 +57,18 @@ from ..version import __version__
 from ..workspace import LATENCY_NAME, PREDICTOR_NAME, SUBNET_CARD_NAME, Workspace
 from .artifact import DIGEST, JOB_NAME, Artifact, Inputs, JobRecord, Made, settings
 from .budget import TRAIN, current_budget, train_command, with_budget
-from .bundles import bundle_manifests, folder_bytes, newest_bundle
+from .bundles import bundle_manifests, deployment_slot, device_option, folder_bytes, newest_bundle
 from .context import Context
-from .dataset_quality import (
+from .devices import run_profile
+from .predictors import (
     check_current,
     further_command,
+    lost_its_measurements,
     noise_problem,
     profile_command,
     too_small,
 )
-from .deployments import deployment_slot, device_option
-from .devices import run_profile
-from .measured_folders import device_of, has_records
-from .predictors import lost_its_measurements
-from .run import Run
+from .run import Run, device_of, has_records
 from .subnets import ALONE, UNASKED, subnet_artifact, subnet_card, trained_weights
 from .teacher import is_taught
 from .trained_run import TrainedRun, supernet_inputs, trained_run

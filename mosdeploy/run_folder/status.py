@@ -7,9 +7,9 @@ from ..errors import ConfigError, MosdeployError
 from ..records import Deployment
 from ..storage import readable_record
 from .artifact import Artifact
+from .bundles import device_option
 from .catalog import Catalog
 from .context import Context
-from .deployments import device_option
 from .devices import check_named, resolve_profile
 from .summaries import Part, RunStatus
 

@@ -18,8 +18,8 @@ from mosdeploy.records import (
     Measurement,
     SessionRecord,
 )
-from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
+from mosdeploy.run_folder.predictors import latency_context
 from mosdeploy.run_folder.run import Run
 from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.spaces.genes import GeneArray

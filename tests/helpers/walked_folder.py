@@ -9,7 +9,7 @@ from power import Disk
 from walking import make_run_folder, opened
 
 from mosdeploy.records import Deployment
-from mosdeploy.run_folder.deployments import deployment_slot
+from mosdeploy.run_folder.bundles import deployment_slot
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record, write_record
 

@@ -13,7 +13,7 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import demo as demo_module
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
 from mosdeploy.pipeline.init import init
-from mosdeploy.run_folder.deployments import deployment_slot
+from mosdeploy.run_folder.bundles import deployment_slot
 from mosdeploy.run_folder.run import open_run
 
 SHORT_TEXTS = {

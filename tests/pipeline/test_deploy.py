@@ -18,9 +18,8 @@ from mosdeploy.errors import (
     StaleInputError,
 )
 from mosdeploy.pipeline import deploy
-from mosdeploy.run_folder.bundles import require_bundle
+from mosdeploy.run_folder.bundles import deployed_to, require_bundle
 from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.deployments import deployed_to
 from mosdeploy.run_folder.options import DeployOptions
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace

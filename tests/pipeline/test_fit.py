@@ -16,9 +16,8 @@ from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.pipeline.measuring.collect import put_away
 from mosdeploy.records import Measurement
-from mosdeploy.run_folder.dataset_quality import latency_context
 from mosdeploy.run_folder.devices import run_profile
-from mosdeploy.run_folder.predictors import fitted, predictor
+from mosdeploy.run_folder.predictors import fitted, latency_context, predictor
 from mosdeploy.run_folder.run import Run, open_run
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import fingerprint

@@ -12,7 +12,7 @@ from mosdeploy.errors import PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.records import DeviceState, SessionRecord
 from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.dataset_quality import profile_command
+from mosdeploy.run_folder.predictors import profile_command
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.status import status
 

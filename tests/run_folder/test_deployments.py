@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from walking import edit, make_run_folder
 
-from mosdeploy.run_folder.deployments import deployment_slot
+from mosdeploy.run_folder.bundles import deployment_slot
 from mosdeploy.run_folder.run import open_run
 
 

@@ -9,8 +9,8 @@ from walking import KeptProgress, opened
 
 from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import SearchResult
-from mosdeploy.run_folder.picking import pick
 from mosdeploy.run_folder.run import open_run
+from mosdeploy.run_folder.subnets import pick
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
 
 

@@ -11,9 +11,8 @@ from ...config.device import DeviceProfile
 from ...errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
 from ...folders import remove_scratch
 from ...records import Measurement, Runtime
-from ...run_folder.bundles import bundle_spec, note_newest
+from ...run_folder.bundles import bundle_spec, deployment_slot, note_newest
 from ...run_folder.context import Context
-from ...run_folder.deployments import deployment_slot
 from ...run_folder.devices import lasting_device, run_profile, sole_deployment
 from ...run_folder.options import ExportOptions
 from ...run_folder.summaries import RuntimeChoice, RuntimeTiming

@@ -19,8 +19,8 @@ from ...errors import (
 from ...locks import locked
 from ...records import DeviceState, Measurement
 from ...run_folder.context import Context
-from ...run_folder.dataset_quality import latency_context, max_noise_percent, noise_problem
 from ...run_folder.devices import connector, lasting_device
+from ...run_folder.predictors import latency_context, max_noise_percent, noise_problem
 from ...spaces.genes import ArchConfig
 from ...storage import disk_errors
 from ...workspace import PREDICTOR_NAME
