@@ -8,7 +8,7 @@ from answers import CARD_LINE, predictor_card
 from mosdeploy.records import SessionCalibration, TransferTrial
 from mosdeploy.run_folder.options import FitOptions
 
-FIT = "fit.fit"
+FIT = "profile.fit"
 
 
 def trial(**changes: Any) -> TransferTrial:
