@@ -145,6 +145,8 @@ def scores(options: argparse.Namespace, pick: str, task: str) -> dict[str, float
     atomic_write(path, tomli_w.dumps({**content, "finetune": {"steps": steps}}))
     run = mosdeploy.open_run(folder)
     run.train()
+    if pick == "winner":
+        run.search()
     card = run.finetune(pick)
     state = trained_run(open_run(folder))
     chosen = select_subnet(state, card.arch, card.weights)

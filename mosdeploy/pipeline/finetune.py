@@ -48,7 +48,7 @@ def finetune(
 
     options = options or FinetuneOptions()
     training = context.config.training
-    with init_distributed(training) as distributed, torch_threads(training.threads):
+    with torch_threads(training.threads), init_distributed(training) as distributed:
         if not distributed.is_first:  # all find the same, and one says it
             context = replace(context, progress=SILENT)
         say = context.progress.say

@@ -19,6 +19,7 @@ from ..run_folder.context import Context, Progress
 from ..run_folder.devices import check_reachable, check_real, run_profile
 from ..run_folder.options import SearchOptions
 from ..run_folder.predictors import predictor, recent_cutoff, tail_ratio
+from ..run_folder.run import open_run
 from ..run_folder.teacher import DRAW_SEED
 from ..run_folder.trained_run import TrainedRun, cost_function, trained_run
 from ..spaces.genes import ArchConfig, GeneArray
@@ -339,11 +340,8 @@ EVAL_TOKENS = 512
 def search(context: Context, options: SearchOptions | None = None) -> SearchResult:
     """Find the subnet of lowest validation loss within the limits, as measured on the device."""
     options = options or SearchOptions()
-    if (base := context.config.supernet_from) is not None:
-        raise ConfigError(
-            "this task takes what was found in the supernet that serves it: search in "
-            f"{context.files.root / base}, then run `mosdeploy train` here"
-        )
+    if context.config.supernet_from is not None:
+        return _take(context, options)
     name = context.run.profiled_device_name(options.device)
     load_profile(name, context.files.root)
     limits = options.limits(context.config.search)
@@ -534,3 +532,49 @@ def _inherited_losses(state: TrainedRun) -> "LossesOf":
     )
     cache = LossCache(state.files.quality_path, inputs)
     return cache.wrap(lambda arch: validation_loss(state.subnet(arch), batches))
+
+
+def _take(context: Context, options: SearchOptions) -> SearchResult:
+    """Take what was found in the supernet that serves this task."""
+    base = open_run(context.files.root / str(context.config.supernet_from))
+    if options != SearchOptions():
+        raise ConfigError(
+            f"this task takes the search of the supernet that serves it: give the options to "
+            f"`mosdeploy search` in {base.workspace.root}, then search here without"
+        )
+    with Catalog(context, read_data=False).search.make("mosdeploy search", again=True):
+        result = _of_task(trained_run(base).search_result(), trained_run(context.run))
+        write_record(context.files.search_result_path, result)
+    return result
+
+
+def _of_task(found: SearchResult, state: TrainedRun) -> SearchResult:
+    """Return what a search found as it is true of a task; its latencies were of another head."""
+    cost = cost_function(state.spec, state.family, len(state.tokenizer_bytes()))
+
+    def taken(candidate: Candidate) -> Candidate:
+        own = cost(candidate.arch)
+        return Candidate(
+            arch=candidate.arch,
+            loss=candidate.loss,
+            predicted_ms=None,
+            num_parameters=own.num_parameters,
+            num_body_parameters=own.num_body_parameters,
+            size_bytes=own.size_bytes,
+            memory_bytes=own.memory_bytes,
+        )
+
+    return found.model_copy(
+        update={
+            "workload": state.config.workload,
+            "space_sha256": state.card.space_sha256,
+            "supernet_sha256": state.card.supernet_sha256,
+            "predictor_sha256": None,
+            "verified": False,
+            "weighs_time": state.weighs_time,
+            "level": 1.0,
+            "finalists": (),
+            "winner": taken(found.winner),
+            "front": tuple(map(taken, found.front)),
+        }
+    )

@@ -1,6 +1,7 @@
 """The verb `train`: train the supernet of a run folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from ..errors import MosdeployError
+from ..errors import ConfigError, MosdeployError
 from ..record import Record, parse
 from ..records import SupernetCard, TrainingBudget
 from ..records.training import DryRun
@@ -19,22 +20,22 @@ from ..run_folder.catalog import Catalog
 from ..run_folder.context import Context
 from ..run_folder.devices import check_named
 from ..run_folder.options import TrainOptions
+from ..run_folder.run import open_run
 from ..run_folder.teacher import finished_teacher, remove_other_teachers
-from ..run_folder.trained_run import supernet_inputs
-from ..storage import sha256_file, write_record
+from ..run_folder.trained_run import TrainedRun, supernet_inputs, trained_run
+from ..storage import atomic_write, sha256_file, write_record
 from .training.prepare import (
+    data_card,
     prepare,
     read_tokens,
     remove_tokens,
     restore_teacher,
     training_progress,
 )
-from .training.serving import take_search, take_supernet
 from .training.timing import busy, training_budget, tried_budget
 
 if TYPE_CHECKING:
     from ..training.distributed import DistributedContext
-    from ..training.trainer import TrainingSummary
 
 
 ROUTINGS = ("none", "layer", "neuron")
@@ -57,16 +58,16 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
 
     options = options or TrainOptions()
     training = context.config.training
-    with init_distributed(training) as distributed, torch_threads(training.threads):
+    with torch_threads(training.threads), init_distributed(training) as distributed:
         with ExitStack() as held:
             told = distributed.first("prepared", lambda: _prepare(context, options, held))
             prepared = parse(_Prepared, json.loads(told), "rank 0")
             if not prepared.is_done:
-                work = _beside(context, prepared.budget)
+                work = replace(context, run=with_budget(context.run.beside, prepared.budget))
                 if context.config.supernet_from is None:
                     finish = _train(work, prepared, distributed)
                 else:
-                    finish = partial(take_supernet, work, prepared.inputs)
+                    finish = partial(_take, work, prepared.inputs)
                 distributed.first("trained", finish)
         # the new supernet has taken its place here, on the first rank
         distributed.first("placed", lambda: _finish(context, prepared))
@@ -88,7 +89,7 @@ def _prepare(context: Context, options: TrainOptions, held: ExitStack) -> str:
         restore_teacher(replace(context, run=run), data)
         context.progress.say("already trained from this data and configuration")
     elif config.supernet_from is None:
-        prepare(_beside(context, budget), data, context.files)
+        prepare(replace(context, run=run.beside), data, context.files)
     return _Prepared(
         inputs=making.inputs, data_sha256=data.sha256, budget=budget, is_done=making.is_done
     ).model_dump_json()
@@ -109,12 +110,6 @@ def _tell_replacement(context: Context, artifact: Artifact) -> None:
         )
 
 
-def _beside(context: Context, budget: TrainingBudget | None) -> Context:
-    """The run with the steps of a budget and the folder of a new supernet."""
-    run = with_budget(context.run, budget)
-    return replace(context, run=replace(run, workspace=run.workspace.beside))
-
-
 def _train(
     context: Context, prepared: _Prepared, distributed: "DistributedContext"
 ) -> Callable[[], str]:
@@ -124,6 +119,7 @@ def _train(
 
     config = context.config
     files = context.files
+    show = training_progress("train", context.progress) if distributed.is_first else None
     batches, valid = read_tokens(files.supernet_dir, context.family, config.training)
     vocab_size = context.family.load_tokenizer(files.tokenizer_path).vocab_size
     seed = config.training.seed
@@ -139,15 +135,29 @@ def _train(
         inputs_sha256=digest(prepared.inputs),
         say=context.progress.say,
     )
-    show = training_progress("train", context.progress) if distributed.is_first else None
     summary = train_network(net, batches, valid, job, show, distributed)
 
     def finish() -> str:
         from ..supernet.checkpoint import save_supernet
 
         save_supernet(files.supernet_path, net)
-        # a teacher's table may have rows that the tokenizer has no ids for
-        write_record(files.supernet_card_path, _card(context, prepared, net.vocab_size, summary))
+        card = SupernetCard(
+            inputs=prepared.inputs,
+            space_sha256=context.run.space_sha256,
+            data_sha256=prepared.data_sha256,
+            tokenizer_sha256=sha256_file(files.tokenizer_path),
+            supernet_sha256=sha256_file(files.supernet_path),
+            steps=summary.steps,
+            # a teacher's table may have rows that the tokenizer has no ids for
+            vocab_size=net.vocab_size,
+            routing=config.supernet.routing,
+            num_experts=config.supernet.num_experts,
+            largest_loss=summary.losses["largest_loss"],
+            smallest_loss=summary.losses["smallest_loss"],
+            train_seconds=summary.train_seconds,
+            budget=prepared.budget,
+        )
+        write_record(files.supernet_card_path, card)
         files.checkpoint_path.unlink(missing_ok=True)
         remove_tokens(files.supernet_dir)
         return ""
@@ -155,33 +165,50 @@ def _train(
     return finish
 
 
-def _card(
-    context: Context, prepared: _Prepared, vocab_size: int, summary: "TrainingSummary"
-) -> SupernetCard:
-    config = context.config.supernet
-    return SupernetCard(
-        inputs=prepared.inputs,
-        space_sha256=context.run.space_sha256,
-        data_sha256=prepared.data_sha256,
-        tokenizer_sha256=sha256_file(context.files.tokenizer_path),
-        supernet_sha256=sha256_file(context.files.supernet_path),
-        steps=summary.steps,
-        vocab_size=vocab_size,
-        routing=config.routing,
-        num_experts=config.num_experts,
-        largest_loss=summary.losses["largest_loss"],
-        smallest_loss=summary.losses["smallest_loss"],
-        train_seconds=summary.train_seconds,
-        budget=prepared.budget,
+def _take(context: Context, inputs: dict[str, JsonValue]) -> str:
+    """Take the supernet of another run folder, with a fresh head for the task of this one."""
+    from ..data.batches import ordered_batches
+    from ..supernet.checkpoint import save_supernet
+    from ..training.validation import validation_loss
+
+    run = context.run
+    config = run.config
+    files = run.workspace
+    if run.family.serve_task is None:
+        raise ConfigError(f"a supernet of '{run.family.name}' serves no other tasks")
+    assert config.supernet_from is not None
+    base = trained_run(open_run(files.root / config.supernet_from))
+    data = run.family.load_data(config, files.root)
+    seed = config.training.seed
+    net = run.family.serve_task(base.net, base.config, config, seed, data.train)
+    profiles = base.files.root / "device_profiles"
+    if profiles.is_dir():
+        shutil.copytree(profiles, files.root / profiles.name, dirs_exist_ok=True)
+    atomic_write(files.tokenizer_path, base.tokenizer_bytes())
+    write_record(files.data_card_path, data_card(run, data, num_too_long=0))
+    save_supernet(files.supernet_path, net)
+    card = base.card.model_copy(
+        update={
+            "inputs": inputs,
+            "space_sha256": run.space_sha256,
+            "data_sha256": data.sha256,
+            "supernet_sha256": sha256_file(files.supernet_path),
+            "budget": None,
+        }
     )
+    state = TrainedRun(run, card)
+    valid = ordered_batches(state.validation_set(config.search.eval_examples))
+    losses = {
+        f"{name}_loss": validation_loss(net, valid, state.arch(name))
+        for name in ("largest", "smallest")
+    }
+    write_record(files.supernet_card_path, card.model_copy(update=losses))
+    return ""
 
 
 def _finish(context: Context, prepared: _Prepared) -> str:
-    """Remove the teachers of supernets that were replaced; take what was searched elsewhere."""
-    if context.config.supernet_from is not None:
-        take_search(context)
-    run = with_budget(context.run, prepared.budget)
-    remove_other_teachers(run, prepared.data_sha256)
+    """Remove the teachers of supernets that were replaced."""
+    remove_other_teachers(with_budget(context.run, prepared.budget), prepared.data_sha256)
     return ""
 
 

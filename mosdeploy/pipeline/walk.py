@@ -105,8 +105,8 @@ def _check_ends(context: Context, device: str) -> None:
     """Refuse, before hours of training, a run that cannot end with a bundle."""
     if context.config.supernet_from is not None:
         raise ConfigError(
-            "a task of another supernet is not searched: run `mosdeploy train`, `mosdeploy "
-            "finetune`, `mosdeploy evaluate`, `mosdeploy export`, `mosdeploy deploy`"
+            "a task of another supernet is not walked: run `mosdeploy train`, `mosdeploy search`, "
+            "`mosdeploy finetune`, `mosdeploy evaluate`, `mosdeploy export`, `mosdeploy deploy`"
         )
     if Launch.read().size > 1:
         raise ConfigError(

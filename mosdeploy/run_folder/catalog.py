@@ -400,7 +400,7 @@ class Catalog:
         """The last search again, else one within the run file's limit or a middle one."""
         context = self.context
         if context.config.supernet_from is not None:
-            return TRAIN
+            return "mosdeploy search"
         last = readable_record(SearchResult, context.files.search_result_path)
         if last is not None:
             return search_command(context, last.limits, last.device, last.statistic)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,11 @@ class Run:
     def family(self) -> Family:
         """The kind of model that the run file names."""
         return load_family(self.config.family)
+
+    @property
+    def beside(self) -> "Run":
+        """The run in the folder of a new supernet."""
+        return replace(self, workspace=self.workspace.beside)
 
     @property
     def origin(self) -> str:

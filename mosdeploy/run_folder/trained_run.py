@@ -233,8 +233,7 @@ class TrainedRun:
     def search_result(self) -> SearchResult:
         """What `search` found in this supernet."""
         path = self.files.search_result_path
-        is_served = self.config.supernet_from is not None
-        command = "mosdeploy train" if is_served else "mosdeploy search"
+        command = "mosdeploy search"
         result = read_record(SearchResult, path, command)
         if result.supernet_sha256 != self.card.supernet_sha256:
             raise StaleInputError(f"{path} was found in another supernet; run `{command}` again")

@@ -55,6 +55,10 @@ def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     task = served(agnostic)
     assert task.status().next_command == "mosdeploy train"
     assert task.train() == task.train()
+    assert task.status().next_command == "mosdeploy search"
+    with pytest.raises(ConfigError, match="without"):
+        task.search("10s")
+    assert task.search().winner.arch == winner
     assert task.status().next_command == "mosdeploy finetune"
     card = task.finetune()
     assert (card.arch, card.weights, card.steps) == (winner, "finetuned", 150)
@@ -69,8 +73,6 @@ def test_each_verb_works_in_the_folder_of_a_task(agnostic: Path) -> None:
     assert task.predict(["the film is bright", "it was dull and long"]) == ["good", "bad"]
     assert task.deploy().self_test_passed
     assert task.report().report.search.winner.arch == winner
-    with pytest.raises(ConfigError, match="search in"):
-        task.search("10s")
 
 
 @pytest.mark.slow
@@ -100,8 +102,8 @@ def test_a_task_of_another_supernet_is_stale(agnostic: Path) -> None:
     with pytest.raises(StaleInputError, match=r"supernet in .* has changed.*mosdeploy train"):
         task.evaluate(("smallest",))
     task.train()
-    with pytest.raises(StaleInputError, match="mosdeploy train"):
-        task.evaluate(("winner",))  # that supernet was not searched
+    with pytest.raises(StaleInputError, match="mosdeploy search"):
+        task.search()  # that supernet was not searched
 
 
 @pytest.mark.parametrize(

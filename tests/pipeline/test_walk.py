@@ -77,7 +77,7 @@ def test_a_task_is_not_walked(tmp_path: Path) -> None:
     make_short(tmp_path)
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "mosdeploy.toml").write_text('supernet_from = ".."\n')
-    with pytest.raises(ConfigError, match="a task of another supernet is not searched"):
+    with pytest.raises(ConfigError, match="a task of another supernet is not walked"):
         opened(tmp_path / "task").walk("10s")
 
 
