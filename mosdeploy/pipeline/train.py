@@ -63,7 +63,7 @@ def train(context: Context, options: TrainOptions | None = None) -> SupernetCard
             told = distributed.first("prepared", lambda: _prepare(context, options, held))
             prepared = parse(_Prepared, json.loads(told), "rank 0")
             if not prepared.is_done:
-                work = replace(context, run=with_budget(context.run.beside, prepared.budget))
+                work = _beside(context, prepared.budget)
                 if context.config.supernet_from is None:
                     finish = _train(work, prepared, distributed)
                 else:
@@ -108,6 +108,11 @@ def _tell_replacement(context: Context, artifact: Artifact) -> None:
             "trained; then the search, subnets and bundles made from it no longer count: to keep "
             "them, stop now and train in another run folder"
         )
+
+
+def _beside(context: Context, budget: TrainingBudget | None) -> Context:
+    """The run with the steps of a budget and the folder of a new supernet."""
+    return replace(context, run=with_budget(context.run, budget).beside)
 
 
 def _train(
@@ -185,7 +190,7 @@ def _take(context: Context, inputs: dict[str, JsonValue]) -> str:
     if profiles.is_dir():
         shutil.copytree(profiles, files.root / profiles.name, dirs_exist_ok=True)
     atomic_write(files.tokenizer_path, base.tokenizer_bytes())
-    write_record(files.data_card_path, data_card(run, data, num_too_long=0))
+    write_record(files.data_card_path, data_card(run, data))
     save_supernet(files.supernet_path, net)
     card = base.card.model_copy(
         update={

@@ -78,19 +78,22 @@ def prepare(context: Context, data: TaskData, old: Workspace) -> None:
     files = context.files
     tokenizer = _tokenizer(context, data, old)
     # at once: only the card tells that a tokenizer is of this data
-    write_record(files.data_card_path, data_card(context.run, data, 0))
+    card = data_card(context.run, data)
+    write_record(files.data_card_path, card)
     examples = training_examples(context.run, data, context.progress)
     valid = validation_examples(context.run, data)
     context.progress.say(f"tokenizing {len(examples):,} training examples")
     train_set = context.family.tokenize(tokenizer, examples, config)
     valid_set = context.family.tokenize(tokenizer, valid, config)
-    card = data_card(context.run, data, len(examples) - len(train_set))
-    write_record(files.data_card_path, card)
-    dropped = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
+    if num_too_long := len(examples) - len(train_set):
+        dropped = {**data.dropped, "too_many_tokens": num_too_long}
+        card = card.model_copy(update={"dropped": dropped})
+        write_record(files.data_card_path, card)
+    told = ", ".join(f"{reason} {count}" for reason, count in card.dropped.items()) or "none"
     num_unread = len(valid) - len(valid_set)
     context.progress.say(
         f"data: {len(train_set)} training, {len(valid_set)} validation, {len(data.test)} test "
-        f"examples; dropped: {dropped}"
+        f"examples; dropped: {told}"
         + (f"; validation examples of too many tokens: {num_unread}" if num_unread else "")
     )
     rising = config.training.warmup_steps
@@ -126,12 +129,13 @@ def restore_teacher(context: Context, data: TaskData) -> None:
 def _tokenizer(context: Context, data: TaskData, old: Workspace) -> Tokenizer:
     """The tokenizer of the folder if it was made from this data, else a new one."""
     path = context.files.tokenizer_path
-    if not _has_tokenizer_of(context, data, context.files):
-        if _has_tokenizer_of(context, data, old):
-            atomic_copy(old.tokenizer_path, path)
-        else:
-            context.progress.say("making the tokenizer")
-            context.family.train_tokenizer(data, context.config, path)
+    folders = (context.files, old)
+    found = next((files for files in folders if _has_tokenizer_of(context, data, files)), None)
+    if found is None:
+        context.progress.say("making the tokenizer")
+        context.family.train_tokenizer(data, context.config, path)
+    elif found is old:
+        atomic_copy(old.tokenizer_path, path)
     return context.family.load_tokenizer(path)
 
 
@@ -145,14 +149,14 @@ def _has_tokenizer_of(context: Context, data: TaskData, files: Workspace) -> boo
     return made_from == (data.sha256, context.config.vocab_size, sha256)
 
 
-def data_card(run: Run, data: TaskData, num_too_long: int) -> DataCard:
+def data_card(run: Run, data: TaskData) -> DataCard:
     """What a run folder says of its data, once its tokenizer is there."""
     return DataCard(
         description=run.config.title,
         num_train=len(data.train),
         num_valid=len(data.valid),
         num_test=len(data.test),
-        dropped={**data.dropped, **({"too_many_tokens": num_too_long} if num_too_long else {})},
+        dropped=dict(data.dropped),
         sha256=data.sha256,
         vocab_size=run.config.vocab_size,
         tokenizer_sha256=sha256_file(run.workspace.tokenizer_path),
