@@ -20,7 +20,7 @@ from mosdeploy.export.onnx.builder import state_arrays
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.shortlist import Shortlist
 from mosdeploy.spaces.translation import TranslationArch
-from mosdeploy.supernet.embedding import positions
+from mosdeploy.supernet.layers import positions
 
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 

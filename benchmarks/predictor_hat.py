@@ -19,9 +19,9 @@ import numpy as np
 from hat_data import HatData, find_outlier_blocks, fit_hat, read_hat, rows_outside
 from results import add_result_options, finish
 
-from mosdeploy.latency.design import choose_rows
 from mosdeploy.latency.fitting import IndexArray, measure_errors
 from mosdeploy.latency.predictor import FitFacts, LatencyPredictor, fit_map
+from mosdeploy.latency.regression import choose_rows
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.spec import FloatArray, Rows
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload

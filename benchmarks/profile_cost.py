@@ -34,9 +34,9 @@ from mosdeploy.devices.session import Session
 from mosdeploy.export.candidate import build_candidate, candidate_weights_bytes
 from mosdeploy.families.translation import FAMILY
 from mosdeploy.latency.calibration import spread_percent
-from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import measure_errors
 from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.latency.regression import choose
 from mosdeploy.records import Measurement
 from mosdeploy.spaces import ArchConfig, ModelSpec
 

@@ -18,7 +18,7 @@ import tomli_w
 from results import spread
 from scipy.stats import kendalltau
 
-from mosdeploy.cli.progress import PROGRESS
+from mosdeploy.cli.printing import PROGRESS
 from mosdeploy.config.device import load_profile
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batch, Batches, ordered_batches
@@ -36,8 +36,7 @@ from mosdeploy.storage import atomic_write, read_record, write_record
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.distributed import SINGLE_PROCESS
-from mosdeploy.training.trainer import TrainingJob, train
-from mosdeploy.training.validation import validation_loss
+from mosdeploy.training.trainer import TrainingJob, train, validation_loss
 from mosdeploy.workspace import CONFIG_NAME
 
 R = TypeVar("R", bound=Record)

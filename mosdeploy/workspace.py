@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from .folders import listed
+from .storage import listed
 
 SUBNET_NAME = "subnet.safetensors"
 SUBNET_CARD_NAME = "subnet.json"

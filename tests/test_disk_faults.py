@@ -13,14 +13,20 @@ import synthetic
 from faults import Faults, can_exchange, fail_everywhere, faults, killed_at_rename
 from supernet_fixtures import toy_supernet
 
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged
 from mosdeploy.families.translation.dataset import TranslationDataset
-from mosdeploy.folders import replace_folder, restore_folder
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import ProfilingSession, read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, read_sessions
 from mosdeploy.records import Deployment, DeviceState, SearchResult, SupernetCard
-from mosdeploy.search.loss_cache import LossCache
-from mosdeploy.storage import append_line, disk_errors, read_lines, read_record, write_record
+from mosdeploy.search.evolution import LossCache
+from mosdeploy.storage import (
+    append_line,
+    disk_errors,
+    read_lines,
+    read_record,
+    replace_folder,
+    restore_folder,
+    write_record,
+)
 from mosdeploy.supernet.checkpoint import (
     load_supernet,
     load_training_state,
@@ -161,7 +167,7 @@ def test_a_disk_that_fails_anywhere_leaves_whole_records(
 
 def test_a_supernet_whose_replacement_is_killed_is_put_back(tmp_path: Path) -> None:
     # without torch, so that each process starts at once
-    code = "folders.replace_folder(root / 'supernet-new', root / 'supernet')"
+    code = "storage.replace_folder(root / 'supernet-new', root / 'supernet')"
     for number in (1, 2, 3, 4):
         root = tmp_path / f"run-{number}"
         root.mkdir()

@@ -56,7 +56,7 @@ def test_full_disk_keeps_the_old_file(tiny_disk: Path) -> None:
 SAVES_TOKENS = """
 import sys
 from pathlib import Path
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged
 from mosdeploy.errors import MosdeployError
 from mosdeploy.families.translation.dataset import TranslationDataset
 

@@ -14,8 +14,14 @@ from typing import IO
 import pytest
 
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.folders import listed, replace_folder, restore_folder
-from mosdeploy.storage import _partial, atomic_copy, atomic_write
+from mosdeploy.storage import (
+    _partial,
+    atomic_copy,
+    atomic_write,
+    listed,
+    replace_folder,
+    restore_folder,
+)
 
 # -- atomic write
 
@@ -143,7 +149,7 @@ def test_a_folder_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr("mosdeploy.folders._exchange", lambda *_: False)
+        monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
     target = tmp_path / "target"
     scratch = tmp_path / "scratch"
     replace_folder(folder_with(scratch / "one", "one"), target)
@@ -167,7 +173,7 @@ def test_where_only_renaming_is_possible_a_failure_leaves_the_old_folder(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return rename(path, to)
 
-    monkeypatch.setattr("mosdeploy.folders._exchange", lambda *_: False)
+    monkeypatch.setattr("mosdeploy.storage._exchange", lambda *_: False)
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(OSError, match="Input/output"):
         replace_folder(new, target)

@@ -9,8 +9,7 @@ from ..errors import ConfigError
 from ..run_folder.context import SSH_CONFIG, Context, Progress
 from ..run_folder.run import open_run as _open_run
 from .arguments import checked, several
-from .charts import compare_chart, front_chart
-from .progress import default_progress
+from .notebook import compare_chart, default_progress, front_chart
 from .run_folder import RunFolder
 
 __all__ = ["RunFolder", "compare_chart", "front_chart", "init", "open_run"]

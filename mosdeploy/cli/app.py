@@ -12,7 +12,6 @@ from typer.core import TyperCommand
 from ..errors import ConfigError, MosdeployError
 from ..version import __version__
 from .compare import compare
-from .demo import demo
 from .devices import (
     devices_add,
     devices_check,
@@ -20,16 +19,14 @@ from .devices import (
     devices_list,
     devices_setup,
 )
-from .export import export
 from .init import init
 from .options import SETTINGS, SSH_CONFIG, spread
 from .predict import predict
+from .printing import PROGRESS, tell
 from .profile import profile
-from .progress import PROGRESS, tell
 from .search import search
-from .train import train
-from .verbs import deploy, evaluate, finetune, fit, report, status, verify
-from .walk import walk
+from .verbs import deploy, evaluate, export, finetune, fit, report, status, train, verify
+from .walk import demo, walk
 
 __all__ = ["VERBS", "app", "run"]
 

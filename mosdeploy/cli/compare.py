@@ -49,7 +49,7 @@ def _format_of(path: Path) -> str:
 
 def _draw(found: "Comparison", path: Path) -> None:
     """Write the chart of a comparison, whole or not at all."""
-    from ..api.charts import compare_chart
+    from ..api.notebook import compare_chart
     from ..storage import atomic_write
 
     chart = compare_chart(found)

@@ -6,8 +6,7 @@ import typer
 
 from ..printable import byte_size
 from .options import Common
-from .printing import table
-from .progress import PROGRESS
+from .printing import PROGRESS, table
 
 if TYPE_CHECKING:
     from ..records import DeviceState

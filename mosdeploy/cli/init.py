@@ -9,8 +9,7 @@ import typer
 from ..recipes import list_recipes
 from ..run_folder.options import ENCODERS, TRANSLATION
 from .options import Common
-from .printing import table
-from .progress import PROGRESS
+from .printing import PROGRESS, table
 
 if TYPE_CHECKING:
     from ..pipeline.init import InitOptions

@@ -23,7 +23,7 @@ import typer
 
 from ..errors import MosdeployError
 from ..run_folder.options import Option
-from .progress import PROGRESS, tell
+from .printing import PROGRESS, tell
 
 if TYPE_CHECKING:
     from ..record import Record

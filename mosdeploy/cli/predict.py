@@ -9,7 +9,7 @@ import typer
 from ..errors import ConfigError
 from ..run_folder.options import PredictOptions
 from .options import Common
-from .progress import PROGRESS, tell
+from .printing import PROGRESS, tell
 
 
 def predict(

@@ -1,23 +1,28 @@
 """The verbs that take one call of the pipeline and show its result."""
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printable import EMULATED, score
+from ..printable import EMULATED, byte_size, duration, figure_note, score, three_digits
 from ..run_folder.options import (
     DeployOptions,
     EvaluateOptions,
+    ExportOptions,
     FinetuneOptions,
     FitOptions,
+    TrainOptions,
     VerifyOptions,
 )
 from .options import Common
 from .printing import card_line, kept_limits, rescaled_lines, table, terminal_width, timing
 
 if TYPE_CHECKING:
-    from ..records import PredictorCard
+    from ..config.units import Statistic
+    from ..pipeline.exporting.export_job import ExportResult
+    from ..records import DryRun, PrecisionChoice, PredictorCard
+    from ..run_folder.summaries import FormatSummary, RuntimeTiming
 
 
 def status(common: Common) -> None:
@@ -147,3 +152,133 @@ def report(common: Common) -> None:
     context = common.context()
     written = write(context)
     common.show(written.report, f"wrote {written.page} and {context.files.report_path}")
+
+
+def train(
+    common: Common,
+    options: TrainOptions,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Train nothing: print parameters, memory and the time of a step."
+        ),
+    ] = False,
+) -> None:
+    """Train the supernet. The same command resumes."""
+    context = common.context()
+    if dry_run:
+        from ..pipeline.train import dry_run as try_training
+
+        tried = try_training(context, options)
+        time = "" if options.time is None else f" --time {options.time}"
+        again = f"mosdeploy train{time}"
+        common.show(tried, _cost_table(tried), again)
+        return
+    from ..pipeline.train import train as train_supernet
+    from ..run_folder.status import next_command
+
+    card = train_supernet(context, options)
+    common.show(
+        card,
+        f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
+        f"{card.smallest_loss:.3f} (smallest)",
+        next_command(context),
+    )
+
+
+def _cost_table(tried: "DryRun") -> str:
+    """What a dry run found, a line a way to share weights."""
+    rows = []
+    for name, cost in tried.costs.items():
+        sizes = (cost.parameters_bytes, cost.optimizer_bytes, cost.peak_bytes)
+        rows.append(
+            (
+                name,
+                f"{cost.num_parameters:,}",
+                *map(byte_size, sizes),
+                f"{cost.step_s * 1000:,.0f}",
+                f"{cost.step_s / tried.costs['none'].step_s:.2f}",
+            )
+        )
+    header = ("supernet", "parameters", "size", "optimiser", "peak", "ms a step", "to none")
+    cost = tried.costs["configured"]
+    teacher = ""
+    if tried.teacher_steps:
+        took = duration(tried.teacher_s)
+        teacher = f"\nteacher: {tried.teacher_steps:,} steps before that, about {took}"
+    return (
+        f"{table(header, rows)}\nconfigured: {tried.steps:,} steps of {cost.num_targets:,} "
+        f"targets, {tried.steps * cost.num_targets / 1e6:,.1f} million in all, about "
+        f"{duration(tried.steps * cost.step_s)} with one process here{teacher}"
+    )
+
+
+def export(common: Common, options: ExportOptions) -> None:
+    """Build the bundle, and check that it answers as the network does."""
+    from ..pipeline.export import export as build
+    from ..pipeline.export import export_format
+    from ..run_folder.status import next_command
+
+    if options.format is not None:
+        written = export_format(common.context(), options)
+        common.show(written, _format_text(written))
+        return
+    context = common.context()
+    result = build(context, options)
+    record = result.runtime_choice or result.manifest
+    common.show(record, _export_text(result), next_command(context))
+
+
+def _format_text(written: "FormatSummary") -> str:
+    size = byte_size(written.size_bytes)
+    return (
+        f"{written.format} folder {written.path}: {size}, {written.precision}, {written.weights} "
+        f"weights, {written.num_parameters:,} parameters"
+    )
+
+
+def _export_text(result: "ExportResult") -> str:
+    manifest = result.manifest
+    parity = manifest.parity
+    lines = [_candidates(result.precision_choice)] if result.precision_choice else []
+    size = byte_size(result.size_bytes)
+    lines.append(f"bundle {result.path}: {size}, {manifest.precision}, {manifest.weights} weights")
+    lines.append(
+        f"parity: {parity.identical} of {parity.num_examples} answers identical, {parity.metric} "
+        f"{parity.torch_score:.1f} in torch, {parity.bundle_score:.1f} in the bundle"
+    )
+    if parity.exact_score is not None:
+        lines.append(
+            f"shortlist: {parity.metric} {parity.torch_score:.2f} in torch, "
+            f"{parity.exact_score:.2f} with the whole vocabulary"
+        )
+    choice = result.runtime_choice
+    if choice is not None:
+        figure = manifest.statistic
+        lines += [f"{x.runtime} on {choice.device}: {_told(x, figure)}" for x in choice.timings]
+    return "\n".join(lines)
+
+
+def _candidates(choice: "PrecisionChoice") -> str:
+    """A line for each precision that was compared."""
+    head = (
+        f"on {choice.device}, {choice.metric} on {choice.num_examples} validation examples "
+        f"({choice.torch_score:.2f} in torch):"
+    )
+    rows = [
+        (
+            x.precision,
+            "-" if x.latency_ms is None else three_digits(x.latency_ms),
+            "-" if x.size_bytes is None else byte_size(x.size_bytes),
+            "-" if x.score is None else f"{x.score:.2f}",
+            x.verdict,
+        )
+        for x in choice.candidates
+    ]
+    figure = f"ms{figure_note(choice.statistic)}"
+    return f"{head}\n{table(('precision', figure, 'size', choice.metric, 'verdict'), rows)}"
+
+
+def _told(timed: "RuntimeTiming", statistic: "Statistic") -> str:
+    found = timed.measurement
+    return timing(found, statistic) if found else f"not timed: {timed.error}"

@@ -1,16 +1,19 @@
-"""The verb `walk`."""
+"""The verbs `walk` and `demo`, and what was delivered."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ..printable import latency, milliseconds, predicted, score
+import typer
+
+from ..errors import ConfigError
+from ..printable import latency, likely, milliseconds, predicted, score
 from ..run_folder.options import WalkOptions
-from .options import Common
-from .printing import table
+from .options import HERE, Common, JsonOption
+from .printing import PROGRESS, table
 
 if TYPE_CHECKING:
     from ..records import Candidate
-    from ..run_folder.summaries import WalkSummary
+    from ..run_folder.summaries import DemoSummary, WalkSummary
 
 
 def walk(common: Common, options: WalkOptions) -> None:
@@ -81,3 +84,51 @@ def metric_values(metrics: "dict[str, float]") -> str:
 
 def _milliseconds(value_ms: float | None) -> str:
     return "not timed" if value_ms is None else milliseconds(value_ms)
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", "-C", help="Folder to walk in.")] = HERE
+    / "demo",
+    recipe: Annotated[
+        str,
+        typer.Option(help="tiny: a translator; minilm-l6: a classifier (extra demo-encoder)."),
+    ] = "tiny",
+    as_json: JsonOption = False,
+) -> None:
+    """Walk the whole way on this machine with embedded data."""
+    from ..pipeline.demo import LIMIT_SHARES
+    from ..pipeline.demo import demo as walk
+
+    if recipe not in LIMIT_SHARES:
+        known = ", ".join(LIMIT_SHARES)
+        raise ConfigError(f"unknown demo '{recipe}'; {likely(recipe, LIMIT_SHARES)}known: {known}")
+    outcome = walk(directory, recipe, PROGRESS)
+    common = Common(directory, as_json)
+    rows = [*winner_rows(outcome), *_comparison(outcome), *bundle_rows(outcome)]
+    common.show(outcome, table(("what", "value"), rows))
+
+
+def _comparison(outcome: "DemoSummary") -> list[tuple[str, str]]:
+    """Make the rows about the teacher and the network that was designed by hand."""
+    rival = outcome.hand_designed
+    if rival is None:
+        return []
+    measured_ms = outcome.search.winner.measured_ms or float("nan")
+    teacher = outcome.scores.subnets["teacher"]
+    scores = outcome.scores.subnets.values()
+    picked = next(x for x in scores if (x.arch, x.weights) == (rival.arch, "from-teacher"))
+    return [
+        (
+            "teacher",
+            f"{metric_values(teacher.metrics)}; {milliseconds(rival.teacher_fp32_ms)} in fp32",
+        ),
+        (
+            "designed by hand",
+            f"{metric_values(picked.metrics)}; {milliseconds(rival.measured_ms)}: {rival.arch}",
+        ),
+        (
+            "times as fast",
+            f"{rival.teacher_fp32_ms / measured_ms:.1f} as the teacher in fp32, "
+            f"{rival.teacher_ms / measured_ms:.1f} at the winner's precision",
+        ),
+    ]

@@ -1,13 +1,16 @@
 """Datasets, and batches of examples of like length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, autograd, full_like
+from torch.autograd.function import once_differentiable
 
 from ..errors import ConfigError
 
@@ -164,3 +167,76 @@ def pad_rows(rows: Sequence[npt.ArrayLike], fill: int = 0, width: int = 0) -> Te
     for i, array in enumerate(arrays):
         padded[i, : len(array)] = array
     return torch.from_numpy(padded)
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, ignored: int, label_smoothing: float = 0.0
+) -> Tensor:
+    """Negative log-likelihood of each target, as `torch.nn.functional.cross_entropy`
+    computes it.
+    """
+    apply: Any = _CrossEntropy.apply  # torch gives it no types
+    losses: Tensor = apply(logits, targets, ignored, label_smoothing)
+    return losses
+
+
+class _CrossEntropy(autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, ignored: int, label_smoothing: float
+    ) -> Tensor:
+        log_p = logits.log_softmax(-1)  # (N, V)
+        is_ignored = targets == ignored  # (N,)
+        places = targets.masked_fill(is_ignored, 0)[:, None]  # (N, 1)
+        losses = (label_smoothing - 1) * log_p.gather(1, places)[:, 0]
+        if label_smoothing:
+            losses = losses - label_smoothing * log_p.mean(-1)
+        ctx.save_for_backward(log_p, places, is_ignored)
+        ctx.label_smoothing = label_smoothing
+        return losses.masked_fill(is_ignored, 0.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        log_p, places, is_ignored = ctx.saved_tensors
+        share = ctx.label_smoothing
+        # p less the smoothed target, in place
+        found = log_p.exp_()
+        if share:
+            found.sub_(share / found.shape[1])
+        found.scatter_add_(1, places, full_like(places, share - 1, dtype=found.dtype))
+        found.mul_(gradient.masked_fill(is_ignored, 0.0)[:, None])
+        return found, None, None, None
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of integers, end to end: row i is `flat[offsets[i] : offsets[i + 1]]`."""
+
+    flat: npt.NDArray[np.int32]  # (total,)
+    offsets: npt.NDArray[np.int64]  # (rows + 1,)
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int] | npt.NDArray[np.int64]]) -> "Ragged":
+        """Pack rows."""
+        parts = [np.asarray(row, dtype=np.int32) for row in rows]
+        offsets = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
+        return cls(np.concatenate([np.empty(0, np.int32), *parts]), offsets)
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence["Ragged"]) -> "Ragged":
+        """Put blocks of rows after one another."""
+        lengths = np.concatenate([np.zeros(1, np.int64), *(block.lengths for block in blocks)])
+        flat = np.concatenate([np.empty(0, np.int32), *(block.flat for block in blocks)])
+        return cls(flat, np.cumsum(lengths))
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Length of each row, (rows,)."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]

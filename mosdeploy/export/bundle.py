@@ -10,8 +10,6 @@ from pathlib import Path
 from ..config.sections import ExportConfig
 from ..config.units import Statistic
 from ..errors import BundleError, ExportError, MosdeployError, StaleInputError
-from ..folders import remove_scratch, replace_folder, restore_folder
-from ..locks import locked
 from ..records import BundleManifest, Limits, ParityReport, Runtime, SelfTest, WeightOrigin
 from ..runtime.errors import ManifestError
 from ..runtime.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, TOKENIZER_NAMES
@@ -19,7 +17,16 @@ from ..runtime.manifest import read_manifest as read_as_runtime
 from ..runtime.self_test import scale_of
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import ModelSpec
-from ..storage import disk_errors, read_record, sha256_file, write_record
+from ..storage import (
+    disk_errors,
+    locked,
+    read_record,
+    remove_scratch,
+    replace_folder,
+    restore_folder,
+    sha256_file,
+    write_record,
+)
 from .parity import (
     ParityExamples,
     PredictsIds,

@@ -1,31 +1,40 @@
-"""What was measured on one device in one workload: `latency.jsonl`, whole lines only."""
+"""What was measured on one device in one workload: its subnets, sessions and conditions."""
 
+import datetime
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ..config.device import MeasureProtocol
 from ..errors import (
+    ConfigError,
     OtherConditionsError,
     PredictorError,
     StaleInputError,
+    UnknownKeyError,
 )
+from ..record import Record, parse_json
 from ..records import (
     BoardCalibration,
     DeviceState,
     LatencyContext,
     LatencyRecord,
+    Measurement,
+    ReferenceTiming,
     SessionCalibration,
     SessionRecord,
 )
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig, GeneArray
 from ..spaces.spec import CostedSpace
-from ..storage import append_line, fingerprint, read_lines, sha256_bytes
+from ..storage import append_line, atomic_write, fingerprint, read_lines, sha256_bytes
 from .calibration import (
     calibrate_boards,
     calibrate_sessions,
@@ -33,9 +42,199 @@ from .calibration import (
     warn_of_differences,
     within_sessions,
 )
-from .conditions import board_differences, context_differences, one_runtime
-from .sessions import NAME as SESSIONS_NAME
-from .sessions import parse_line, read_sessions
+
+UNTOLD = ("candidate_timeout_s",)
+"""Keys of the protocol that change no time, only how long one is waited for."""
+
+SHARED = ("machine", "ONNX Runtime")
+"""What the boards of a fleet have in common; each has its own processor, or revision of it."""
+
+
+def context_differences(found: LatencyContext, wanted: LatencyContext) -> list[str]:
+    """What keeps measurements of one context from being continued in another, in words."""
+    pairs: list[tuple[str, object, object]] = [
+        ("search space", found.space_sha256[:12], wanted.space_sha256[:12]),
+        ("vocabulary size", found.vocab_size, wanted.vocab_size),
+        ("graph", found.graph_sha256[:12], wanted.graph_sha256[:12]),
+        ("machine id", found.machine_id, wanted.machine_id),
+    ]
+    pairs += found.workload.beside(wanted.workload)
+    pairs += [
+        # what changes the times; the same board may be reached in another way
+        (f"device {key}", getattr(found.device, key), getattr(wanted.device, key))
+        for key in ("name", "kind", "provider", "emulated")
+    ]
+    pairs += [
+        (f"measure.{key}", getattr(found.device.measure, key), getattr(wanted.device.measure, key))
+        for key in MeasureProtocol.model_fields
+        if key not in UNTOLD
+    ]
+    return [f"{name} is {old} there and {new} now" for name, old, new in pairs if old != new]
+
+
+def board_differences(
+    sessions: Sequence[SessionRecord], host: str, state: DeviceState, *, is_fleet: bool
+) -> list[str]:
+    """How a board that is about to measure differs from those that measured before, in words."""
+    now = board_conditions(state)
+    if now["ONNX Runtime"] is None:
+        return []  # nothing can be measured now, and measuring says why
+    is_known = any(session.host == host for session in sessions)
+    found: dict[str, None] = {}
+    for session in sessions:
+        then = board_conditions(session.state)
+        if then["ONNX Runtime"] is None:
+            continue  # nothing could be measured in it
+        is_same_board = session.host == host or not (is_known or is_fleet)
+        for name in now if is_same_board else SHARED:
+            if then[name] != now[name]:
+                found[f"{name} was {then[name]}, is {now[name]} now"] = None
+    return list(found)
+
+
+def board_conditions(state: DeviceState) -> dict[str, str | None]:
+    """What the times of a board depend on, as far as it tells: None where it does not."""
+    version = onnxruntime_version(state)
+    return {
+        "machine": state.machine,
+        "processor": state.cpu_model,
+        # what follows the name are clocks and temperatures
+        "GPU": state.gpu and state.gpu.split(",")[0],
+        # versions that differ in the third number are taken to be equally fast
+        "ONNX Runtime": version and minor_version(version),
+    }
+
+
+def onnxruntime_version(state: DeviceState) -> str | None:
+    """Version of the build of ONNX Runtime that the device has, such as `onnxruntime-gpu`."""
+    builds = (name for name in sorted(state.packages) if name.startswith("onnxruntime"))
+    return state.packages.get(next(builds, ""))
+
+
+def minor_version(runtime: str) -> str:
+    """A version, with or without a name before it, up to its second number: "1.20" of "1.20.0"."""
+    return ".".join(runtime.split(".")[:2])
+
+
+def runtime_family(runtime: str) -> str:
+    """The first word of a runtime's name: "onnxruntime" of "onnxruntime 1.20.0"."""
+    return runtime.split(maxsplit=1)[0] if runtime else ""
+
+
+def one_runtime(records: Iterable[LatencyRecord], path: Path, device: str) -> str:
+    """Return the runtime that measured the records of a file, its versions joined by commas."""
+    runtimes = sorted({record.runtime for record in records})
+    # the features do not tell runtimes apart, so that one fit over two would be right for neither;
+    # versions that differ in the third number are taken to be equally fast
+    if len({minor_version(runtime) for runtime in runtimes}) > 1:
+        raise PredictorError(
+            f"{path} mixes the runtimes {' and '.join(runtimes)}; move the folder {path.parent} "
+            f"away and run `mosdeploy profile --device {device}` again"
+        )
+    return ", ".join(runtimes)
+
+
+SESSIONS_NAME = "sessions.jsonl"
+
+R = TypeVar("R", bound=Record)
+
+
+class ProfilingSession:
+    """One stretch of measuring on one board, written to the file after each change."""
+
+    def __init__(
+        self,
+        dataset_path: Path,
+        host: str,
+        state: DeviceState,
+        *,
+        dataset_id: str,
+        emulated: bool = False,
+    ) -> None:
+        self._path = dataset_path.parent / SESSIONS_NAME
+        earlier = [session for session in read_sessions(dataset_path) if session.host == host]
+        self._known = {timing.measured_at for session in earlier for timing in session.references}
+        started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.record = SessionRecord(
+            session=uuid.uuid4().hex[:8],
+            dataset_id=dataset_id,
+            started_at=started_at,
+            host=host,
+            emulated=emulated,
+            state=state,
+        )
+        append_line(self._path, self.record)
+
+    def add_reference(self, measured_at: str, measurement: Measurement) -> None:
+        """Keep a timing of the reference, unless an earlier session has it."""
+        if measurement.total and measured_at not in self._known:
+            self._known.add(measured_at)
+            timing = ReferenceTiming(measured_at=measured_at, total=measurement.total)
+            self._replace(references=(*self.record.references, timing))
+
+    def go_on(self) -> None:
+        """Take the end back: the board gets more to measure."""
+        if self.record.after is not None:
+            self._replace(after=None)
+
+    def end(self, after: DeviceState) -> None:
+        """Keep the state of the board now; a session that goes on may end again."""
+        self._replace(after=after)
+
+    def withdraw(self) -> None:
+        """Forget the session: what was measured in it no longer counts, and is measured again."""
+        lines = read_lines(self._path)[0]
+        kept = [line for line in lines if json.loads(line)["session"] != self.record.session]
+        atomic_write(self._path, b"".join(line + b"\n" for line in kept))
+
+    def _replace(self, **changes: object) -> None:
+        self.record = self.record.model_copy(update=changes)
+        _write(self._path, self.record)
+
+
+def end_session(dataset_path: Path, session: SessionRecord, after: DeviceState) -> None:
+    """Write down that nothing is left on the board of a session that was killed. Only the holder
+    of the dataset's lock may call this.
+    """
+    _write(dataset_path.parent / SESSIONS_NAME, session.model_copy(update={"after": after}))
+
+
+def _write(path: Path, record: SessionRecord) -> None:
+    """Put a session in the place of the one of its name."""
+    # other sessions' lines stay byte for byte
+    lines = [
+        record.model_dump_json().encode() if json.loads(line)["session"] == record.session else line
+        for line in read_lines(path)[0]
+    ]
+    atomic_write(path, b"".join(line + b"\n" for line in lines))
+
+
+def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:
+    """The profiling sessions of a dataset, oldest first."""
+    path = dataset_path.parent / SESSIONS_NAME
+    found = []
+    for number, line in enumerate(read_lines(path)[0], start=1):
+        remedy = (
+            "delete that line alone, and `mosdeploy profile`, of finalists `mosdeploy search`, "
+            "measures again what was measured in that session"
+        )
+        holder = f"the folder {path.parent}"
+        place = f"{path}, line {number}"
+        found.append(parse_line(SessionRecord, line, place, holder=holder, remedy=remedy))
+    return tuple(found)
+
+
+def parse_line(model: type[R], line: bytes, place: str, *, holder: str, remedy: str) -> R:
+    """Read one line."""
+    try:
+        return parse_json(model, line, place)
+    except UnknownKeyError as error:
+        raise StaleInputError(
+            f"{error}; it was made by another version of mosdeploy: update mosdeploy, or move "
+            f"{holder} away and run `mosdeploy profile` again"
+        ) from error
+    except ConfigError as error:
+        raise StaleInputError(f"{error}; {remedy}") from error
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,18 @@ from ..spaces import AnySpace, AnyWorkload, ModelSpec
 from ..spaces.genes import GeneArray
 from ..spaces.spec import CostedSpace, FloatArray, Rows
 from ..storage import fingerprint, read_record, write_record
-from .conditions import runtime_family
-from .dataset import LatencyDataset
-from .fitting import MIN_SAMPLES, ModelFit, assess, cross_validate, fit_model, folds_for
-from .mlp import Finite, Matrix, MlpEnsemble
+from .dataset import LatencyDataset, runtime_family
+from .fitting import (
+    MIN_SAMPLES,
+    Finite,
+    Matrix,
+    MlpEnsemble,
+    ModelFit,
+    assess,
+    cross_validate,
+    fit_model,
+    folds_for,
+)
 from .regression import NonNegativeModel, fit_nonnegative
 
 Encoding = Literal["per_layer", "aggregated"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..errors import ConfigError, MosdeployError, StaleInputError
 from ..family import ScoredExamples
-from ..locks import locked
 from ..records import Scores, ScoreTable
 from ..run_folder.catalog import scored_inputs
 from ..run_folder.context import Context, Progress
@@ -22,7 +21,7 @@ from ..run_folder.subnets import (
 from ..run_folder.trained_run import TrainedRun, trained_run
 from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
-from ..storage import readable_record, write_record
+from ..storage import locked, readable_record, write_record
 from .chunked import scored_in_chunks
 
 WAIT_S = 10.0
@@ -135,7 +134,7 @@ def _score_missing(
 
 def _score(state: TrainedRun, chosen: SelectedSubnet | None, examples: ScoredExamples) -> Scores:
     from ..data.batches import ordered_batches
-    from ..training.validation import validation_loss
+    from ..training.trainer import validation_loss
 
     valid = state.validation_set(len(state.data.valid))
     if chosen is None:

@@ -85,7 +85,7 @@ def split_hosts(*texts: str) -> tuple[str, ...]:
 
 
 def _design(context: Context, budget: int | None) -> list[ArchConfig]:
-    from ..latency.design import choose
+    from ..latency.regression import choose
 
     config = context.config.profile
     if budget is not None and not MIN_BUDGET <= budget <= MAX_BUDGET:

@@ -516,9 +516,9 @@ def _predictor(
 def _inherited_losses(state: TrainedRun) -> "LossesOf":
     """Return the validation losses of inherited subnets; those of a killed search are kept."""
     from ..data.batches import ordered_batches
-    from ..search.loss_cache import LossCache
+    from ..search.evolution import LossCache
     from ..training.device import DeviceContext
-    from ..training.validation import validation_loss
+    from ..training.trainer import validation_loss
 
     batches = ordered_batches(state.validation_set(state.config.search.eval_examples), EVAL_TOKENS)
     state.net.to(DeviceContext.of(state.config.training).device)

@@ -174,7 +174,7 @@ def _take(context: Context, inputs: dict[str, JsonValue]) -> str:
     """Take the supernet of another run folder, with a fresh head for the task of this one."""
     from ..data.batches import ordered_batches
     from ..supernet.checkpoint import save_supernet
-    from ..training.validation import validation_loss
+    from ..training.trainer import validation_loss
 
     run = context.run
     config = run.config

@@ -19,10 +19,17 @@ from ..errors import (
     StaleInputError,
     UnreadableError,
 )
-from ..folders import replace_folder, restore_folder
-from ..locks import is_locked, locked
 from ..record import Record
-from ..storage import disk_errors, readable_record, sha256_bytes, write_record
+from ..storage import (
+    disk_errors,
+    is_locked,
+    locked,
+    readable_record,
+    replace_folder,
+    restore_folder,
+    sha256_bytes,
+    write_record,
+)
 
 Inputs = Mapping[str, JsonValue]
 """What an artifact is made from: settings by `section.key`, other artifacts by digest."""

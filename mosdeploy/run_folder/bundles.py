@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, StaleInputError
-from ..folders import listed
 from ..records import BundleManifest, Deployment
 from ..runtime.manifest import MANIFEST_NAME, MODEL_NAMES, TOKENIZER_NAMES
 from ..spaces import ModelSpec
-from ..storage import atomic_write, read_errors, read_record
+from ..storage import atomic_write, listed, read_errors, read_record
 from ..workspace import Workspace
 from .context import Context
 from .devices import other_host, split_board

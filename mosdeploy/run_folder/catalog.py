@@ -20,7 +20,6 @@ from ..errors import (
     StaleInputError,
 )
 from ..family import TaskData
-from ..folders import listed
 from ..printable import (
     byte_size,
     figure_note,
@@ -48,6 +47,7 @@ from ..spaces.genes import ArchConfig
 from ..spaces.spec import Workload
 from ..storage import (
     fingerprint,
+    listed,
     read_errors,
     read_record,
     readable_record,

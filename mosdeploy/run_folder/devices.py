@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..config import load_run_config
 from ..config.device import DeviceProfile, list_profiles, load_profile, with_host
 from ..errors import ConfigError, ConnectionLostError, DeviceBusyError, PredictorError
-from ..locks import locked
+from ..storage import locked
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
 from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup

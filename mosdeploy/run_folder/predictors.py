@@ -144,8 +144,7 @@ def recent_cutoff() -> datetime:
 
 def predictor(run: Run, device: str, *, current: bool = True) -> "LatencyPredictor":
     """Return the predictor of a device for this run's workload: its own, else a shipped one."""
-    from ..latency.conditions import runtime_family
-    from ..latency.dataset import LatencyDataset
+    from ..latency.dataset import LatencyDataset, runtime_family
 
     path = run.workspace.latency_path(device, run.config.workload.name)
     measured = has_measurements(run, device)
@@ -333,10 +332,10 @@ def lost_its_measurements(path: Path) -> bool:
     """Whether a predictor was fitted to measurements that lay beside it and are gone: nobody knows
     whether they would still count.
     """
+    from ..latency.dataset import SESSIONS_NAME
     from ..latency.predictor import LatencyPredictor
-    from ..latency.sessions import NAME
 
-    if has_records(path.with_name(LATENCY_NAME)) or not path.with_name(NAME).exists():
+    if has_records(path.with_name(LATENCY_NAME)) or not path.with_name(SESSIONS_NAME).exists():
         return False
     return not LatencyPredictor.load(path).card.source
 

@@ -11,9 +11,8 @@ from ..config import RunConfig, load_run_config
 from ..errors import ConfigError, StaleInputError
 from ..families import load_family
 from ..family import Family
-from ..folders import listed
 from ..records import SupernetCard
-from ..storage import fingerprint, read_record, sha256_bytes, sha256_file
+from ..storage import fingerprint, listed, read_record, sha256_bytes, sha256_file
 from ..workspace import CONFIG_NAME, LATENCY_NAME, PREDICTOR_NAME, PREDICTORS, Workspace
 from .artifact import explain_difference, settings
 

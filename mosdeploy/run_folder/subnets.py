@@ -219,7 +219,7 @@ def _inherited_loss(
 ) -> float:
     """The validation loss of inherited weights, which a finetuning of them started from."""
     from ..data.batches import ordered_batches
-    from ..training.validation import validation_loss
+    from ..training.trainer import validation_loss
 
     if finetuned is not None:
         return finetuned.start_loss

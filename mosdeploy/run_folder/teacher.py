@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import StaleInputError
 from ..family import TaskData, Teacher, TeacherTask
-from ..folders import listed
+from ..storage import listed
 from .context import SILENT, Progress
 from .run import Run
 

@@ -1,9 +1,17 @@
 """Evolutionary search under limits: candidates, the Pareto front, finalists and the winner."""
 
 from .constraints import Cost, SearchOracle
-from .evolution import Evolution, Iteration, evolve
-from .finalists import choose_winner, finalists, is_safe
-from .front import best_first, pareto_front, quality, with_winner
+from .evolution import Iteration, evolve
+from .front import (
+    Evolution,
+    best_first,
+    choose_winner,
+    finalists,
+    is_safe,
+    pareto_front,
+    quality,
+    with_winner,
+)
 from .refine import add_layers, widen_ffn
 
 __all__ = [

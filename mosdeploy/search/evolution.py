@@ -1,17 +1,20 @@
 """Evolutionary search after HAT (Wang et al., ACL 2020)."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from ..config.sections import SearchConfig
-from ..errors import MosdeployError
-from ..records import Candidate, Limits
+from ..errors import ConfigError, MosdeployError, StaleInputError
+from ..record import Record, load_json, parse
+from ..records import Limits
 from ..spaces.genes import ArchConfig, SearchSpace
+from ..storage import append_line, read_lines
 from .constraints import ConstraintTable, LossesOf, SearchOracle, find_feasible
-from .front import pareto_front, quality
+from .front import Evolution, pareto_front
 
 MAX_DRAW_ROUNDS = 32
 """How often the missing part of a batch is drawn again."""
@@ -27,36 +30,6 @@ class Iteration:
 
 
 OnIteration = Callable[[Iteration], None]
-
-
-@dataclass(frozen=True)
-class Evolution:
-    """All candidates of a search, the best first, and its front."""
-
-    ranked: tuple[Candidate, ...]
-    front: tuple[Candidate, ...]
-    evaluated: frozenset[ArchConfig]
-
-    @property
-    def num_evaluated(self) -> int:
-        """Count the architectures whose losses were computed."""
-        return len(self.evaluated)
-
-    def with_candidates(
-        self, found: Sequence[Candidate], evaluated: Iterable[ArchConfig]
-    ) -> "Evolution":
-        """Add candidates, or replace those of the same architectures."""
-        replaced = {candidate.arch for candidate in found}
-        left = [candidate for candidate in self.ranked if candidate.arch not in replaced]
-        ranked = sorted(
-            [*found, *left], key=lambda c: (*quality(c), c.predicted_ms or 0.0, c.arch.key)
-        )
-        return replace(
-            self,
-            ranked=tuple(ranked),
-            front=pareto_front(ranked),
-            evaluated=self.evaluated.union(evaluated),
-        )
 
 
 def evolve(
@@ -189,3 +162,56 @@ def draw(
                 taken.add(arch)
                 found.append(arch)
     return found
+
+
+class CachedLoss(Record):
+    """One line of the cache; a loss that is not finite is None."""
+
+    inputs_sha256: str
+    key: str
+    loss: float | None
+
+
+@dataclass
+class LossCache:
+    """Losses of one supernet on one set of examples, kept in a file."""
+
+    path: Path
+    inputs_sha256: str
+    _losses: dict[str, float | None] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for number, line in enumerate(read_lines(self.path)[0], start=1):
+            cached = self._read(line, f"{self.path}, line {number}")
+            if cached is not None:
+                self._losses[cached.key] = cached.loss
+
+    def wrap(self, measure: Callable[[ArchConfig], float]) -> LossesOf:
+        """Return losses that `measure` computes only where they are not known."""
+
+        def losses(archs: Sequence[ArchConfig]) -> Iterator[float | None]:
+            for arch in archs:
+                if arch.key not in self._losses:
+                    self._store(arch.key, measure(arch))
+                yield self._losses[arch.key]
+
+        return losses
+
+    def _store(self, key: str, loss: float) -> None:
+        finite = loss if math.isfinite(loss) else None
+        # on disk before the search uses it: after a kill the search makes the same choices
+        append_line(self.path, CachedLoss(inputs_sha256=self.inputs_sha256, key=key, loss=finite))
+        self._losses[key] = finite
+
+    def _read(self, line: bytes, source: str) -> CachedLoss | None:
+        """Parse one line; None for one of another supernet or version."""
+        try:
+            data = load_json(line)
+            # before the other fields are parsed: a line of another version may lack some
+            if isinstance(data, dict) and data.get("inputs_sha256") != self.inputs_sha256:
+                return None
+            return parse(CachedLoss, data, source)
+        except (ValueError, RecursionError, ConfigError) as error:
+            raise StaleInputError(
+                f"{source} is corrupt ({error}); delete that line and run `mosdeploy search` again"
+            ) from error

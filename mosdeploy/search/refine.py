@@ -13,8 +13,7 @@ import numpy.typing as npt
 from ..records import Candidate, Limits
 from ..spaces.genes import ArchConfig, Gene, GeneArray, SearchSpace, all_depths, depth_genes
 from .constraints import ConstraintTable, SearchOracle, neighbours_of
-from .evolution import Evolution
-from .front import num_layers, quality
+from .front import Evolution, num_layers, quality
 
 MAX_DEPTH_RISE = 0.05
 """By how much the loss of a deeper subnet may be above that of the best, as a share."""

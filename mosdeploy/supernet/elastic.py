@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..spaces.genes import ArchConfig
-from .embedding import initialise_table
+from .layers import initialise_table
 
 StateDict = dict[str, Tensor]
 

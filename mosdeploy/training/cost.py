@@ -24,8 +24,8 @@ from ..records import TrainingCost
 from ..supernet.elastic import Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
+from .gradient import num_batches, sandwich
 from .log import LogLine
-from .schedule import num_batches, sandwich
 from .trainer import TrainingJob, train
 
 MAX_BATCHES = 2

@@ -1,5 +1,5 @@
-"""The gradient of one step: the mean over its architectures and the targets of the batches that
-each reads.
+"""The architectures of one step, the batches that each reads, and the gradient: the mean over the
+architectures and the targets of their batches.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,53 @@ from torch import Tensor
 
 from ..config.sections import TrainingConfig
 from ..data.batches import Batch, Batches, TeachableBatch
-from ..spaces.genes import ArchConfig
+from ..spaces.genes import ArchConfig, SearchSpace
 from ..supernet.elastic import StateDict, Subnet
 from ..supernet.supernet import Supernet
 from .device import DeviceContext
 from .distributed import DistributedContext
-from .schedule import batch_indices, sandwich
 
-# random streams; 0 is that of the architectures
+LARGEST_EVERY = 4
+"""Steps of which one trains the largest architecture in place of the smallest, with the sandwich
+`smallest`.
+"""
+
+# random streams. numpy pads seeds with zeros, so that the architectures of a step share the
+# numbers, though not what is made of them, with the order of that epoch
+_ARCHS = 0
 _DROPOUT = 1
 _ROUTERS = 2
+
+
+def batch_indices(config: TrainingConfig, num_archs: int, step: int) -> list[Sequence[int]]:
+    """Numbers of the batches that each of the architectures of a step (from 1) reads; together the
+    next ones.
+    """
+    first = (step - 1) * num_batches(config, num_archs)
+    stride = config.grad_accum_steps if config.batch_sharing == "none" else 0
+    starts = [first + stride * i for i in range(num_archs)]
+    return [range(start, start + config.grad_accum_steps) for start in starts]
+
+
+def num_batches(config: TrainingConfig, num_archs: int) -> int:
+    """How many batches the architectures of a step read together."""
+    return config.grad_accum_steps * (num_archs if config.batch_sharing == "none" else 1)
+
+
+def sandwich(space: SearchSpace, config: TrainingConfig, step: int) -> list[ArchConfig]:
+    """The architectures of one step: largest and smallest, as configured, then random ones drawn
+    for this step (the sandwich rule of Yu & Huang, ICCV 2019).
+    """
+    # numpy takes no negative seeds
+    rng = np.random.default_rng([config.seed % 2**63, step, _ARCHS])
+    extremes = {
+        "both": [space.largest, space.smallest],
+        "largest": [space.largest],
+        "smallest": [space.largest if step % LARGEST_EVERY == 0 else space.smallest],
+        "none": [],
+    }
+    drawn = [space.sample(rng) for _ in range(config.num_random_archs)]
+    return [*extremes[config.sandwich], *drawn]
 
 
 @dataclass(frozen=True)

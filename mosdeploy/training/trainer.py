@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..config.sections import TrainingConfig
-from ..data.batches import Batch, Batches
+from ..data.batches import Batch, Batches, check_has_targets
 from ..errors import MosdeployError, StaleInputError
 from ..record import Record
 from ..spaces.genes import ArchConfig
@@ -32,8 +32,6 @@ from .device import (
 from .distributed import SINGLE_PROCESS, DistributedContext, check_num_ranks, digest
 from .gradient import Distillation, Gradient
 from .log import LogLine, TrainingLog, check_log
-from .schedule import learning_rate
-from .validation import shared_validation_loss
 
 ProgressCallback = Callable[[LogLine, int, float], None]
 """Called after each step with: its line of the log, the last step to make, seconds left."""
@@ -359,3 +357,80 @@ def shrink_and_perturb(net: nn.Module, fresh: nn.Module, inherited_share: float)
     for name, weight in net.named_parameters():
         if weight.dim() > 1:
             weight.copy_(torch.lerp(drawn[name].to(weight), weight, inherited_share))
+
+
+def validation_loss(
+    model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None = None
+) -> float:
+    """Mean negative log-likelihood of the targets, in nats a target; no label smoothing, no
+    dropout.
+    """
+    num_targets = _num_targets(batches)
+    return _sum_of_losses(model, batches, arch) / num_targets
+
+
+def _num_targets(batches: Sequence[Batch]) -> int:
+    found = sum(batch.num_targets for batch in batches)
+    if batches:
+        check_has_targets(found)
+    return found
+
+
+@torch.no_grad()
+def _sum_of_losses(
+    model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None
+) -> float:
+    if not batches or isinstance(model, Supernet) != (arch is not None):
+        raise ValueError(
+            "validation_loss needs batches, and an architecture with a Supernet and only with it"
+        )
+    was_training = model.training
+    device = next(model.parameters()).device
+    model.eval()
+    # float32 losses of batches are added up in float64: one number over many thousand targets
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for part in batches:
+        batch = part.to(device)
+        inputs = batch.inputs()
+        logits = model(inputs, arch) if isinstance(model, Supernet) else model(*inputs)
+        # sums, divided at the end: a mean of means would weigh a small batch like a large one;
+        # without autocast, so that losses do not depend on the precision of the training
+        total += batch.loss(logits)
+    model.train(was_training)
+    return total.item()
+
+
+def shared_validation_loss(
+    model: Supernet | Subnet,
+    batches: Sequence[Batch],
+    arch: ArchConfig | None,
+    distributed: DistributedContext,
+) -> float:
+    """`validation_loss` of all batches, of which each rank computes its share."""
+    # sums, not means: the ranks' shares have different numbers of targets
+    share = distributed.share(batches)
+    nats = 0.0  # a rank may get no batch
+    if share:
+        nats = _sum_of_losses(model, share, arch)  # its share may have no targets
+    return distributed.total(nats) / _num_targets(batches)
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Learning rate of a step (from 1): linear warm-up, then one cosine or a line to zero, the
+    inverse square root, or no change.
+    """
+    peak = config.learning_rate
+    warmup = config.warmup_steps
+    if step <= warmup:
+        return peak * step / warmup
+    if config.schedule == "constant":
+        return peak
+    if config.schedule == "inverse_sqrt":
+        # proportional to step ** -0.5 (Vaswani et al., 2017), and without a jump at the end of the
+        # warm-up
+        return peak * math.sqrt(max(warmup, 1) / step)
+    # + 1, so that the rate of the last step is not zero
+    share = (step - warmup) / (config.steps - warmup + 1)
+    if config.schedule == "linear":
+        return peak * (1 - share)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))  # half a cosine

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mosdeploy.cli.app import app
 from mosdeploy.cli.options import SETTINGS, Common, spread
-from mosdeploy.cli.progress import PROGRESS
+from mosdeploy.cli.printing import PROGRESS
 from mosdeploy.record import Record
 from mosdeploy.run_folder import options
 from mosdeploy.run_folder.options import Option

@@ -15,7 +15,7 @@ import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder
 
 from mosdeploy.cli.predict import _lines
-from mosdeploy.cli.progress import PROGRESS
+from mosdeploy.cli.printing import PROGRESS
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.predict import PredictResult
 from mosdeploy.run_folder.options import PredictOptions

@@ -197,7 +197,7 @@ BARS = """
 import sys
 from mosdeploy.cli.process import prepare_streams
 prepare_streams()
-from mosdeploy.cli.progress import PROGRESS
+from mosdeploy.cli.printing import PROGRESS
 for i in range(3):
     PROGRESS.update("train", i, 3)
 PROGRESS.say("done")

@@ -12,7 +12,7 @@ from example_spaces import SMALL
 
 from mosdeploy.records import Limits
 from mosdeploy.run_folder.options import WalkOptions
-from mosdeploy.run_folder.summaries import WalkSummary
+from mosdeploy.run_folder.summaries import DemoSummary, WalkSummary
 
 SUMMARY = WalkSummary(
     search=search_result(),
@@ -80,3 +80,40 @@ def test_another_finalist_in_the_winners_place_is_told(ask: Callable[..., Any]) 
 def test_json(ask: Callable[..., Any]) -> None:
     done = ask("walk.walk", SUMMARY, "walk", "--json")
     assert json.loads(done.stdout)["page"] == "report/index.html"
+
+
+DEMO = DemoSummary(
+    search=search_result(),
+    scores=score_table(**{"winner, finetuned": 30.12, "winner": 12.0}),
+    deployment=deployment(),
+    arch=ARCH,
+    weights="finetuned",
+    bundle="demo/bundles/en-fr",
+    page="demo/report/index.html",
+)
+
+
+def test_the_outcome_is_a_table(ask: Callable[..., Any]) -> None:
+    done = ask("demo.demo", DEMO, "demo")
+    assert done.arguments[:2] == (Path("demo"), "tiny")
+    rows = [re.split(" {2,}", line, maxsplit=1) for line in done.stdout.splitlines()[2:]]
+    assert rows[0] == ["winner", f"{ARCH.key}  {ARCH}"]
+    assert ["parameters", "1,234,567"] in rows
+    assert ["BLEU, chrF", "30.1, 60.2"] in rows
+    assert re.search(r"^  before it was finetuned +12\.0, ", done.stdout, re.MULTILINE)
+    assert ["predicted", "120 ms"] in rows
+    assert ["measured", "122 ms"] in rows
+    assert ["bundle measured", "122 ms"] in rows
+    assert ["limit", "150 ms, kept as deployed"] in rows
+
+
+def test_a_bundle_above_its_limit_is_not_passed_over(ask: Callable[..., Any]) -> None:
+    slow = deployment().model_copy(update={"limit_ms": 100.0})
+    done = ask("demo.demo", DEMO.model_copy(update={"deployment": slow}), "demo")
+    assert re.search(r"^limit +150 ms, NOT kept as deployed", done.stdout, re.MULTILINE)
+
+
+def test_json_and_folder(ask: Callable[..., Any]) -> None:
+    done = ask("demo.demo", DEMO, "demo", "-C", "elsewhere", "--json")
+    assert done.arguments[0] == Path("elsewhere")
+    assert json.loads(done.stdout)["page"] == "demo/report/index.html"

@@ -1,9 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 from training_fixtures import CopyDataset, random_rows, repeating_pairs
 
-from mosdeploy.data.batches import Batches, Dataset, ordered_batches, ordered_groups
+from mosdeploy.data.batches import (
+    Batches,
+    Dataset,
+    Ragged,
+    cross_entropy,
+    ordered_batches,
+    ordered_groups,
+    pad_rows,
+)
 from mosdeploy.errors import ConfigError
 
 
@@ -106,3 +116,63 @@ def test_losses_of_examples_add_up_to_the_loss(dataset: Dataset) -> None:
     for smoothing in (0.0, 0.1):
         nats = batch.num_targets * np.log(16)
         assert batch.loss(even, smoothing).item() == pytest.approx(nats, rel=1e-6)
+
+
+IGNORED = -100
+
+
+def examples() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(40, 7, generator=generator, dtype=torch.float64)
+    targets = torch.randint(7, (40,), generator=generator)
+    targets[::5] = IGNORED
+    return logits.requires_grad_(), targets
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+def test_losses_and_gradients_are_those_of_torch(label_smoothing: float) -> None:
+    logits, targets = examples()
+    wanted = F.cross_entropy(
+        logits, targets, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="none"
+    )
+    found = cross_entropy(logits, targets, IGNORED, label_smoothing)
+    torch.testing.assert_close(found, wanted)
+    # each loss has a weight of its own
+    weights = torch.rand(len(targets), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * wanted).sum(), logits)
+    (own,) = torch.autograd.grad((weights * found).sum(), logits)
+    torch.testing.assert_close(own, gradient)
+    assert not own[targets == IGNORED].any()
+
+
+def test_an_unlikely_target_has_a_finite_loss() -> None:
+    logits = torch.tensor([[0.0, 1000.0]], requires_grad=True)
+    found = cross_entropy(logits, torch.tensor([0]), IGNORED)
+    assert found.item() == 1000
+    torch.autograd.backward([found.sum()])
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[-1.0, 1.0]]
+
+
+def test_a_gradient_is_taken_once() -> None:
+    logits, targets = examples()
+    loss = cross_entropy(logits, targets, IGNORED).sum()
+    torch.autograd.backward([loss], retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.backward([loss])
+
+
+def test_ragged_rows_come_back() -> None:
+    rows = [[1, 2], [], [3]]
+    packed = Ragged.concatenate([Ragged.of(rows), Ragged.of([]), Ragged.of([[4]])])
+    assert [packed[i].tolist() for i in range(len(packed))] == [*rows, [4]]
+    assert packed.lengths.tolist() == [2, 0, 1, 1]
+    assert (packed.flat.dtype, packed.offsets.dtype) == (np.int32, np.int64)
+    assert len(Ragged.concatenate([])) == 0
+
+
+def test_pad_rows_by_hand() -> None:
+    padded = pad_rows([[5], [6, 7]])
+    assert padded.tolist() == [[5, 0], [6, 7]]
+    assert padded.dtype == torch.int64
+    assert pad_rows([[5], [6, 7]], fill=-100).tolist() == [[5, -100], [6, 7]]

@@ -29,11 +29,10 @@ from mosdeploy.export.bundle import (
     read_manifest,
 )
 from mosdeploy.export.parity import ParityExamples
-from mosdeploy.locks import locked
 from mosdeploy.records import BundleManifest
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationWorkload
-from mosdeploy.storage import sha256_file
+from mosdeploy.storage import locked, sha256_file
 
 __all__ = ["can_exchange", "faults"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mosdeploy import folders
+from mosdeploy import storage
 from mosdeploy.errors import MosdeployError
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.ESTALE)
@@ -134,7 +134,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         sys.addaudithook(_hook)  # which stays for as long as the process lives
         _is_installed.append(True)
     fsync = os.fsync
-    exchange = folders._exchange
+    exchange = storage._exchange
 
     def failing_fsync(descriptor: int) -> None:
         _faults.hit(Path(f"/proc/self/fd/{descriptor}").readlink())
@@ -145,7 +145,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         return exchange(first, second)
 
     monkeypatch.setattr(os, "fsync", failing_fsync)
-    monkeypatch.setattr(folders, "_exchange", failing_exchange)
+    monkeypatch.setattr(storage, "_exchange", failing_exchange)
     return _faults
 
 
@@ -155,14 +155,14 @@ def can_exchange(
 ) -> bool:
     """Where two names are exchanged in one step, and where, as on NFS, they can only be renamed."""
     if not request.param:
-        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+        monkeypatch.setattr(storage, "_exchange", lambda *_: False)
     return bool(request.param)
 
 
 DYING = """
 import os, sys
 from pathlib import Path
-from mosdeploy import folders
+from mosdeploy import storage
 
 renames = []
 rename = Path.rename
@@ -173,7 +173,7 @@ def dying(path, to):
         os._exit(9)
     return rename(path, to)
 
-folders._exchange = lambda *_: False
+storage._exchange = lambda *_: False
 Path.rename = dying
 root = Path(sys.argv[1])
 """

@@ -9,8 +9,7 @@ from answers import timed
 from example_spaces import space_of
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import ProfilingSession
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession
 from mosdeploy.records import (
     DeviceState,
     LatencyContext,

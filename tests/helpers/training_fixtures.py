@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
-from mosdeploy.data.batches import Batches, ordered_batches, pad_rows
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Batches, Ragged, ordered_batches, pad_rows
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.elastic import ElasticTranslation
 from mosdeploy.spaces.translation import TranslationSpace

@@ -10,9 +10,8 @@ from mosdeploy.latency.calibration import (
     calibrate_sessions,
     noise_floor_percent,
 )
-from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, end_session, read_sessions
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.sessions import ProfilingSession, end_session, read_sessions
 from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, SessionRecord, Timing
 
 

@@ -7,9 +7,8 @@ import itertools
 import pytest
 from faults import Faults, faults
 
-from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession
 from mosdeploy.latency.predictor import FitFacts
-from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.records import DeviceState, Measurement, Timing
 
 __all__ = ["faults"]

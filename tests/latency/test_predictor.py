@@ -9,9 +9,9 @@ from latency_fixtures import begun
 import mosdeploy
 from mosdeploy.errors import PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.design import choose
 from mosdeploy.latency.fitting import MIN_SAMPLES
 from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
+from mosdeploy.latency.regression import choose
 from mosdeploy.storage import fingerprint
 
 SHIPPED = sorted((Path(mosdeploy.__file__).parents[1] / "predictors").glob("*/predictor.json"))

@@ -5,7 +5,6 @@ from latency_fixtures import begun
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import PredictorError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import (
     MIN_TRANSFER_SAMPLES,
     FitFacts,
@@ -13,6 +12,7 @@ from mosdeploy.latency.predictor import (
     fit_map,
     fit_transfer,
 )
+from mosdeploy.latency.regression import choose
 from mosdeploy.storage import fingerprint
 
 FACTS = FitFacts(device="a", runtime="eager")

@@ -10,7 +10,7 @@ from walking import damage, edit, opened
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
-from mosdeploy.latency import conditions
+from mosdeploy.latency import dataset
 from mosdeploy.pipeline import compare
 
 
@@ -114,7 +114,7 @@ def test_what_is_timed_otherwise_is_another_job(two: Path, monkeypatch: pytest.M
             opened(two).compare(names(two))
     assert len(jobs) == 3
     assert len(set(jobs)) == 2
-    monkeypatch.setattr(conditions, "board_conditions", lambda _: {"ONNX Runtime": "0.1"})
+    monkeypatch.setattr(dataset, "board_conditions", lambda _: {"ONNX Runtime": "0.1"})
     with pytest.raises(KeyboardInterrupt):
         opened(two).compare(names(two))
     assert len(set(jobs)) == 3

@@ -9,10 +9,9 @@ import torch
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import ConfigError, MosdeployError
-from mosdeploy.locks import locked
 from mosdeploy.pipeline import evaluate as module
 from mosdeploy.records import ScoreTable
-from mosdeploy.storage import read_record, write_record
+from mosdeploy.storage import locked, read_record, write_record
 from mosdeploy.training.device import torch_threads
 from mosdeploy.workspace import Workspace
 
@@ -168,7 +167,7 @@ def test_one_that_writes_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyP
             opened(folder).evaluate(("smallest",))
         # the other has written
         monkeypatch.setattr(module, "WAIT_S", 60.0)
-        monkeypatch.setattr("mosdeploy.locks.time.sleep", lambda _: held.close())
+        monkeypatch.setattr("mosdeploy.storage.time.sleep", lambda _: held.close())
         assert "smallest" in opened(folder).evaluate(("smallest",)).subnets
     table = read_record(ScoreTable, path, "mosdeploy evaluate")
     assert set(table.subnets) == {"largest", "smallest", "winner"}

@@ -12,8 +12,8 @@ import mosdeploy
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.design import choose
 from mosdeploy.latency.predictor import LatencyPredictor
+from mosdeploy.latency.regression import choose
 from mosdeploy.pipeline.measuring.collect import put_away
 from mosdeploy.records import Measurement
 from mosdeploy.run_folder.devices import run_profile

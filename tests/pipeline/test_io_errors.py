@@ -13,9 +13,8 @@ from faults import Faults, fail_everywhere, faults
 from walking import edit, opened
 
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.latency.dataset import LatencyDataset
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.latency.sessions import ProfilingSession
 from mosdeploy.record import parse_json
 from mosdeploy.records import Deployment, SearchResult
 from mosdeploy.report import Report
@@ -23,7 +22,7 @@ from mosdeploy.run_folder.bundles import newest_bundle
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.subnets import subnet_card
 from mosdeploy.run_folder.trained_run import trained_run
-from mosdeploy.search.loss_cache import CachedLoss
+from mosdeploy.search.evolution import CachedLoss
 from mosdeploy.storage import read_lines, read_record
 from mosdeploy.supernet.checkpoint import load_subnet
 from mosdeploy.workspace import Workspace

@@ -10,8 +10,7 @@ from walking import KeptProgress, edit, lines_of, opened
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import ConfigError, DeviceError, PredictorError
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, read_sessions
 from mosdeploy.pipeline import profile
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.pipeline.profile import _parts

@@ -10,12 +10,11 @@ import pytest
 from walking import NUMBERS, KeptProgress, damage, edit, lines_of, make_run_folder, opened
 
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.locks import locked
 from mosdeploy.records import DataCard, SupernetCard
 from mosdeploy.run_folder.artifact import JobRecord
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import TrainedRun, trained_run
-from mosdeploy.storage import read_record, sha256_file, write_record
+from mosdeploy.storage import locked, read_record, sha256_file, write_record
 from mosdeploy.workspace import Workspace
 
 

@@ -9,8 +9,7 @@ from latency_fixtures import measured_dataset
 
 from mosdeploy.errors import BundleError, StaleInputError
 from mosdeploy.export.bundle import read_manifest
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, read_sessions
 from mosdeploy.storage import read_record, write_record
 
 NOW = {

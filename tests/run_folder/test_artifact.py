@@ -8,11 +8,10 @@ import pytest
 from pydantic import JsonValue
 
 from mosdeploy.errors import MosdeployError, StaleInputError
-from mosdeploy.locks import locked
 from mosdeploy.record import load_json
 from mosdeploy.run_folder import artifact as module
 from mosdeploy.run_folder.artifact import Artifact, Inputs, Made, explain_difference
-from mosdeploy.storage import atomic_write
+from mosdeploy.storage import atomic_write, locked
 
 INPUTS: dict[str, JsonValue] = {"training.steps": 100, "data": "sha256:aa"}
 

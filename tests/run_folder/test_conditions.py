@@ -14,9 +14,8 @@ from walking import KeptProgress, edit, make_run_folder, opened
 from mosdeploy.devices import connect
 from mosdeploy.errors import OtherConditionsError
 from mosdeploy.export import candidate
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.design import choose
-from mosdeploy.latency.sessions import ProfilingSession, read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, read_sessions
+from mosdeploy.latency.regression import choose
 from mosdeploy.pipeline.measuring import collect as collecting
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.records import DeviceState, SearchResult

@@ -10,14 +10,13 @@ import pytest
 from walking import add_device, change_data, change_workload, damage, edit, make_run_folder, opened
 
 from mosdeploy.errors import MosdeployError
-from mosdeploy.locks import locked
 from mosdeploy.records import SearchResult
 from mosdeploy.run_folder.artifact import JOB_NAME, Artifact, JobRecord
 from mosdeploy.run_folder.catalog import Catalog
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import Part
-from mosdeploy.storage import read_record, write_record
+from mosdeploy.storage import locked, read_record, write_record
 from mosdeploy.workspace import Workspace
 
 WALK = ("data", "supernet", "dataset", "predictor", "search", "subnet", "scores", "bundle")

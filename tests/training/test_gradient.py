@@ -6,12 +6,17 @@ from training_fixtures import CopyDataset, random_rows
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batches
+from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.device import DeviceContext
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext
-from mosdeploy.training.gradient import Gradient
-from mosdeploy.training.schedule import sandwich
+from mosdeploy.training.gradient import (
+    Gradient,
+    batch_indices,
+    num_batches,
+    sandwich,
+)
 
 CONFIG = TrainingConfig(
     grad_accum_steps=2, num_random_archs=2, compute="cpu", label_smoothing=0.1, seed=3
@@ -99,3 +104,48 @@ def test_the_shares_of_ranks_add_up_to_the_whole() -> None:
     first, second = parts
     for a, b, both in zip(first.parameters(), second.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(a.grad + b.grad, both.grad, atol=1e-6, rtol=1e-4)
+
+
+NINE_STEPS = TrainingConfig(steps=9, grad_accum_steps=2, learning_rate=5e-3, warmup_steps=3)
+
+
+def test_no_batch_is_passed_over() -> None:
+    own = NINE_STEPS.model_copy(update={"batch_sharing": "none"})
+    shared = NINE_STEPS.model_copy(update={"batch_sharing": "shared"})
+
+    def first_two_steps(config: TrainingConfig, num_archs: int) -> list[list[int]]:
+        return [list(part) for step in (1, 2) for part in batch_indices(config, num_archs, step)]
+
+    assert first_two_steps(own, 3) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
+    assert first_two_steps(shared, 2) == [[0, 1], [0, 1], [2, 3], [2, 3]]
+    assert (num_batches(own, 3), num_batches(shared, 3)) == (6, 2)
+
+
+def test_a_subnet_alone_reads_the_same_either_way() -> None:
+    own = NINE_STEPS.model_copy(update={"batch_sharing": "none"})
+    shared = NINE_STEPS.model_copy(update={"batch_sharing": "shared"})
+    assert batch_indices(own, 1, 5) == batch_indices(shared, 1, 5)
+
+
+def test_the_sandwich_is_drawn_for_the_step() -> None:
+    def drawn(step: int, **changes: object) -> list[ArchConfig]:
+        return sandwich(TOY_SPACE, NINE_STEPS.model_copy(update=changes), step)
+
+    extremes = [TOY_SPACE.largest, TOY_SPACE.smallest]
+    assert drawn(5, num_random_archs=0) == extremes
+    assert drawn(5, num_random_archs=3, seed=-1) == drawn(5, num_random_archs=3, seed=-1)
+    assert len({drawn(step, num_random_archs=1)[2] for step in range(30)}) > 15
+    random = drawn(5, num_random_archs=2)[2:]
+    assert drawn(5, num_random_archs=2, sandwich="largest") == [TOY_SPACE.largest, *random]
+    assert drawn(5, num_random_archs=2, sandwich="none") == random
+    assert drawn(5, num_random_archs=2, sandwich="smallest") == [TOY_SPACE.smallest, *random]
+    assert drawn(8, num_random_archs=0, sandwich="smallest") == [TOY_SPACE.largest]
+
+
+def test_another_seed_draws_other_architectures() -> None:
+    def drawn(seed: int) -> list[ArchConfig]:
+        config = NINE_STEPS.model_copy(update={"num_random_archs": 2, "seed": seed})
+        return [arch for step in range(1, 9) for arch in sandwich(TOY_SPACE, config, step)]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)

@@ -24,7 +24,7 @@ from mosdeploy.supernet.supernet import Supernet
 from mosdeploy.training.device import DeviceContext
 from mosdeploy.training.distributed import DistributedContext
 from mosdeploy.training.gradient import Distillation, Gradient
-from mosdeploy.training.validation import validation_loss
+from mosdeploy.training.trainer import validation_loss
 
 META = torch.device("meta")
 TINY = load_recipe("tiny")

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import training_fixtures
@@ -26,7 +28,7 @@ from training_fixtures import (
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.errors import MosdeployError, StaleInputError
+from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.decoding import translate
 from mosdeploy.supernet.mos import MoSLinear
@@ -39,11 +41,12 @@ from mosdeploy.training.trainer import (
     PERIOD_S,
     SaveClock,
     TrainingJob,
+    learning_rate,
     make_optimizer,
     shrink_and_perturb,
     train,
+    validation_loss,
 )
-from mosdeploy.training.validation import validation_loss
 
 KILLED_RUN = """
 import json, os, signal, sys
@@ -444,3 +447,82 @@ def test_matrices_are_mixed_with_fresh_ones_and_vectors_stay(share: float) -> No
     torch.testing.assert_close(matrix, 10.0 * share + (1 - share) * fresh[0].weight)
     assert all(bool((vector == 10.0).all()) for vector in named.values())
     assert matrix.requires_grad
+
+
+DATASET = random_rows(20, TOY_VOCAB_SIZE)
+
+
+def test_supernet_and_extracted_subnet_agree() -> None:
+    net = toy_supernet()
+    batches = ordered_batches(DATASET, 100)
+    for arch in (TOY_SPACE.largest, TOY_SPACE.smallest):
+        inherited = validation_loss(extract(net, arch), batches)
+        assert validation_loss(net, batches, arch) == pytest.approx(inherited, rel=1e-5)
+    assert net.training
+
+
+def test_padding_does_not_count() -> None:
+    subnet = extract(toy_supernet(), TOY_SPACE.largest)
+    losses = [validation_loss(subnet, ordered_batches(DATASET, size)) for size in (30, 90, 1000)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_it_is_the_mean_of_the_losses_of_examples() -> None:
+    subnet = extract(toy_supernet(), TOY_SPACE.largest)
+    batch = DATASET.batch(np.arange(len(DATASET)))
+    with torch.no_grad():
+        nats = batch.losses(subnet(*batch.inputs())).sum().item()
+    assert validation_loss(subnet, [batch]) == pytest.approx(nats / batch.num_targets, rel=1e-6)
+
+
+def test_knowing_nothing_costs_the_log_of_the_vocabulary() -> None:
+    subnet = extract(toy_supernet(), TOY_SPACE.largest)
+    with torch.no_grad():
+        subnet.embed.weight.zero_()
+    loss = validation_loss(subnet, ordered_batches(DATASET, 100))
+    assert loss == pytest.approx(math.log(TOY_VOCAB_SIZE))
+
+
+def test_targets_that_are_nowhere_are_said_to_be() -> None:
+    subnet = extract(toy_supernet(), TOY_SPACE.largest)
+    batch = replace(DATASET.batch(np.arange(2)), num_targets=0)
+    with pytest.raises(ConfigError, match="nothing to predict"):
+        validation_loss(subnet, [batch])
+
+
+def test_ambiguous_calls_are_refused() -> None:
+    net = toy_supernet()
+    subnet = extract(net, TOY_SPACE.largest)
+    batches = ordered_batches(DATASET, 100)
+    for model, parts, arch in (
+        (net, batches, None),
+        (subnet, batches, TOY_SPACE.largest),
+        (subnet, [], None),
+    ):
+        with pytest.raises(ValueError, match="validation_loss needs"):
+            validation_loss(model, parts, arch)
+
+
+def test_learning_rates_by_hand() -> None:
+    cosine = CONFIG.model_copy(update={"steps": 11, "warmup_steps": 4, "learning_rate": 0.8})
+    assert [learning_rate(cosine, step) for step in (1, 2, 4)] == pytest.approx([0.2, 0.4, 0.8])
+    assert learning_rate(cosine, 8) == pytest.approx(0.4)
+    assert learning_rate(cosine, 11) == pytest.approx(0.4 * (1 + math.cos(math.pi * 7 / 8)))
+    line = cosine.model_copy(update={"schedule": "linear"})
+    assert [learning_rate(line, step) for step in (2, 4, 8, 11)] == pytest.approx(
+        [0.4, 0.8, 0.4, 0.1]
+    )
+    root = cosine.model_copy(update={"schedule": "inverse_sqrt"})
+    assert [learning_rate(root, step) for step in (2, 4, 16)] == pytest.approx([0.4, 0.8, 0.4])
+    cold = root.model_copy(update={"warmup_steps": 0})
+    assert [learning_rate(cold, step) for step in (1, 4)] == pytest.approx([0.8, 0.4])
+    level = cosine.model_copy(update={"schedule": "constant"})
+    assert [learning_rate(level, step) for step in (2, 4, 11)] == pytest.approx([0.4, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0, 1, 9, 20])
+def test_learning_rates_are_positive_and_at_most_the_peak(schedule: str, warmup: int) -> None:
+    config = CONFIG.model_copy(update={"schedule": schedule, "warmup_steps": warmup})
+    rates = [learning_rate(config, step) for step in range(1, config.steps + 1)]
+    assert all(0 < rate <= config.learning_rate for rate in rates)

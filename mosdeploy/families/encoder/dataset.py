@@ -15,9 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.encoder import EncoderRunConfig, TaskKind
-from ...data.batches import pad_rows
-from ...data.cross_entropy import cross_entropy
-from ...data.ragged import Ragged
+from ...data.batches import Ragged, cross_entropy, pad_rows
 from ...storage import atomic_file
 from .examples import Example
 from .tokenizer import EncoderTokenizer

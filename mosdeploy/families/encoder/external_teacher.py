@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...config.encoder import EncoderRunConfig, TaskConfig
-from ...data.ragged import Ragged
+from ...data.batches import Ragged
 from ...errors import ConfigError, StaleInputError
 from ...record import read_json
 from ...spaces.encoder import EncoderArch, Head

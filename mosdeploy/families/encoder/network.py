@@ -13,8 +13,16 @@ from torch.nn import functional as F
 from ...config.sections import SupernetConfig
 from ...spaces.encoder import EncoderArch, EncoderSpace
 from ...supernet.elastic import Subnet
-from ...supernet.embedding import Embedding, initialise_table
-from ...supernet.layers import ACTIVATIONS, Dropout, EncoderLayer, Linear, StackConfig, checkpointed
+from ...supernet.layers import (
+    ACTIVATIONS,
+    Dropout,
+    Embedding,
+    EncoderLayer,
+    Linear,
+    StackConfig,
+    checkpointed,
+    initialise_table,
+)
 
 OUTPUT_STD = 0.02
 """Standard deviation of a fresh output layer's weights (BERT): its first logits are near 0."""

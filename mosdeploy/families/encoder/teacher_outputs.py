@@ -13,7 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ...config.sections import TrainingConfig
-from ...data.ragged import Ragged
+from ...data.batches import Ragged
 from ...storage import atomic_write, readable_record, write_record
 from ...supernet.elastic import Subnet
 from ...training.device import COMPUTE_MODES, ComputeModeTrial, DeviceContext, fastest

@@ -16,8 +16,7 @@ from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
 from ...data.text_files import DATASETS, load_published, read_text_lines, split_by_hash
 from ...errors import ConfigError
-from ...folders import listed
-from ...storage import fingerprint, sha256_file
+from ...storage import fingerprint, listed, sha256_file
 
 Pair = tuple[str, str]
 

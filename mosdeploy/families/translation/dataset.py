@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.translation import TranslationRunConfig
-from ...data.batches import pad_rows
-from ...data.cross_entropy import cross_entropy
-from ...data.ragged import Ragged
+from ...data.batches import Ragged, cross_entropy, pad_rows
 from ...errors import ConfigError
 from ...storage import atomic_file
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer

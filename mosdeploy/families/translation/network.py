@@ -16,14 +16,16 @@ from ...spaces.translation import (
     TranslationSpace,
 )
 from ...supernet.elastic import Subnet
-from ...supernet.embedding import Embedding, initialise_table, positions
 from ...supernet.layers import (
     DecoderLayer,
+    Embedding,
     EncoderLayer,
     KeyValues,
     StackConfig,
     checkpointed,
     drop,
+    initialise_table,
+    positions,
     start_near_identity,
 )
 from .tokenizer import PAD_ID

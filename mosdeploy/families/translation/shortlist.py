@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ...config.translation import TranslationRunConfig
-from ...data.ragged import Ragged
+from ...data.batches import Ragged
 from ...export.onnx.builder import GraphOptions
 from ...family import TaskData
 from ...spaces.translation import TranslationWorkload, num_own

@@ -2,16 +2,18 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import sentencepiece
 
 from ...config.translation import TranslationRunConfig
 from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
-from ...interruptible import interruptible
 from ...runtime.texts import single_spaced
 from ...runtime.tokenizer import Normaliser
 from ...storage import atomic_write
@@ -165,3 +167,22 @@ def _explain(message: str, vocab_size: int, num_pairs: int) -> str:
     return (
         f"SentencePiece could not train {vocab_size} tokens on {num_pairs} pairs: {message.strip()}"
     )
+
+
+T = TypeVar("T")
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """What a call returns, made in a thread of its own: a signal ends the wait for it, while Python
+    hears none before the library returns.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result()

@@ -12,7 +12,7 @@ from ...export.tvm import PRECISIONS, Processor, fill_tiles, import_tvm
 from ...export.tvm.packing import Packed, WeightPacker
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
-from ...supernet.embedding import positions
+from ...supernet.layers import positions
 
 
 def build_tvm(

@@ -10,14 +10,19 @@ from ...config.device import DeviceProfile
 from ...config.sections import ExportConfig
 from ...config.units import Statistic
 from ...errors import ConfigError, ExportError, MosdeployError
-from ...folders import remove_scratch
-from ...locks import locked
 from ...records import PrecisionCandidate, PrecisionChoice
 from ...run_folder.context import Context
 from ...run_folder.devices import lasting_device
 from ...runtime.manifest import ONNX_MODEL_NAME
 from ...spaces.spec import Precision
-from ...storage import disk_errors, fingerprint, readable_record, write_record
+from ...storage import (
+    disk_errors,
+    fingerprint,
+    locked,
+    readable_record,
+    remove_scratch,
+    write_record,
+)
 from ...version import __version__
 from ..chunked import opened_in_chunks
 from ..measuring.time_by_turns import device_conditions, time_by_turns

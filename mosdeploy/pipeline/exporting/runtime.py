@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, get_args
 
 from ...config.device import DeviceProfile
 from ...errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
-from ...folders import remove_scratch
 from ...records import Measurement, Runtime
 from ...run_folder.bundles import bundle_spec, deployment_slot, note_newest
 from ...run_folder.context import Context
@@ -17,7 +16,7 @@ from ...run_folder.devices import lasting_device, run_profile, sole_deployment
 from ...run_folder.options import ExportOptions
 from ...run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ...runtime.manifest import MANIFEST_NAME
-from ...storage import disk_errors, fingerprint, sha256_file
+from ...storage import disk_errors, fingerprint, remove_scratch, sha256_file
 from ..measuring.time_by_turns import device_conditions, time_by_turns
 from .export_job import ExportResult, ExportSource
 

@@ -16,13 +16,12 @@ from ...errors import (
     OtherConditionsError,
     StaleInputError,
 )
-from ...locks import locked
 from ...records import DeviceState, Measurement
 from ...run_folder.context import Context
 from ...run_folder.devices import connector, lasting_device
 from ...run_folder.predictors import latency_context, max_noise_percent, noise_problem
 from ...spaces.genes import ArchConfig
-from ...storage import disk_errors
+from ...storage import disk_errors, locked
 from ...workspace import PREDICTOR_NAME
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ def _clean(context: Context, dataset: "LatencyDataset", boards: Sequence[DeviceP
     """
     from ...devices.job import AgentJob
     from ...devices.probe import describe
-    from ...latency.sessions import end_session
+    from ...latency.dataset import end_session
 
     latest = {session.host: session for session in dataset.sessions}
     for profile in boards:

@@ -21,9 +21,12 @@ from ...devices.fleet import (
 from ...devices.job import AgentResult
 from ...devices.on_device.agent import REFERENCE
 from ...errors import StaleInputError
-from ...latency.conditions import board_conditions, onnxruntime_version
-from ...latency.dataset import LatencyDataset
-from ...latency.sessions import ProfilingSession
+from ...latency.dataset import (
+    LatencyDataset,
+    ProfilingSession,
+    board_conditions,
+    onnxruntime_version,
+)
 from ...printable import milliseconds
 from ...records import DeviceState, LatencyRecord, Measurement
 from ...run_folder.context import Progress

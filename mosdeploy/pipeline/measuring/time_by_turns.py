@@ -21,7 +21,7 @@ MAX_AGE_S = 3600.0
 def device_conditions(device: "Device") -> dict[str, str | None]:
     """What the times of a device depend on; a device that lacks something is refused."""
     from ...devices.probe import check_ready, describe
-    from ...latency.conditions import board_conditions
+    from ...latency.dataset import board_conditions
 
     state = describe(device)
     check_ready(state, device.profile)

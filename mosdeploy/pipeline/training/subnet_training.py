@@ -148,7 +148,7 @@ class SubnetTraining:
     def _prepare(self, held: ExitStack, progress: Progress) -> str:
         """Hold the folder; leave there what all ranks read. The first rank's part."""
         from ...data.batches import ordered_batches
-        from ...training.validation import validation_loss
+        from ...training.trainer import validation_loss
 
         state = self.state
         state.data  # noqa: B018  refuses a changed run file, before anything is begun

@@ -9,7 +9,7 @@ import torch
 from encoders import VOCAB_SIZE, encoder_space, random_ids, uneven_arch
 
 from mosdeploy.config.sections import SupernetConfig, TrainingConfig
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged
 from mosdeploy.families.encoder import teacher_outputs
 from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.elastic import fresh_subnet

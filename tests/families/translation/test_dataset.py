@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mosdeploy.data.batches import ordered_batches
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged, ordered_batches
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.translation.dataset import (
     TranslationDataset,

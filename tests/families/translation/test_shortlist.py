@@ -5,7 +5,7 @@ from scipy import sparse
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged
 from mosdeploy.families.translation import shortlist as lexicon
 from mosdeploy.families.translation.corpus import Corpus
 from mosdeploy.families.translation.dataset import TranslationDataset

@@ -1,5 +1,10 @@
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -11,6 +16,7 @@ from mosdeploy.families.translation.tokenizer import (
     PAD_ID,
     UNK_ID,
     Tokenizer,
+    interruptible,
     train_tokenizer,
 )
 from mosdeploy.runtime.tokenizer import Tokenizer as BundleTokenizer
@@ -155,3 +161,38 @@ def test_missing_corrupt_or_foreign_model(tmp_path: Path) -> None:
     (tmp_path / "bad.model").write_bytes(b"junk")
     with pytest.raises(StaleInputError, match=r"bad\.model is no SentencePiece model"):
         Tokenizer(tmp_path / "bad.model")
+
+
+class EndedError(Exception):
+    pass
+
+
+@pytest.fixture
+def ended_by_a_signal() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        raise EndedError
+
+    before = signal.signal(signal.SIGUSR1, end)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_error_comes_from_where_it_was_raised() -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        interruptible(lambda: 1 // 0)
+    assert raised.traceback[-1].name == "<lambda>"
+
+
+@pytest.mark.usefixtures("ended_by_a_signal")
+def test_a_signal_ends_the_wait() -> None:
+    is_over = threading.Event()
+
+    def wait() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        is_over.wait()  # as a library that returns late
+
+    try:
+        with pytest.raises(EndedError):
+            interruptible(wait)
+    finally:
+        is_over.set()

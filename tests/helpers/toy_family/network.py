@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.record import parse
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
-from mosdeploy.supernet.embedding import Embedding, initialise_table
+from mosdeploy.supernet.layers import Embedding, initialise_table
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
 from mosdeploy.supernet.supernet import Supernet
 

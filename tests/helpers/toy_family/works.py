@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mosdeploy.data.batches import pad_rows
-from mosdeploy.data.ragged import Ragged
+from mosdeploy.data.batches import Ragged, pad_rows
 from mosdeploy.errors import StaleInputError
 from mosdeploy.family import ScoredExamples
 from mosdeploy.storage import atomic_write, sha256_file

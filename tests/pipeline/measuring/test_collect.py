@@ -20,9 +20,7 @@ import mosdeploy
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.devices import connect
 from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import read_sessions
-from mosdeploy.locks import locked
+from mosdeploy.latency.dataset import LatencyDataset, read_sessions
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
 from mosdeploy.printable import milliseconds
 from mosdeploy.records import SessionRecord
@@ -30,6 +28,7 @@ from mosdeploy.run_folder.context import Context, Progress, SilentProgress
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import ProfileSummary
+from mosdeploy.storage import locked
 from mosdeploy.workspace import Workspace
 
 HOSTS = ("pi1", "pi2", "pi3")

@@ -21,8 +21,7 @@ from mosdeploy.devices.fleet import (
 from mosdeploy.devices.job import AgentResult
 from mosdeploy.devices.on_device.agent import REFERENCE
 from mosdeploy.errors import DeviceError, StaleInputError
-from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.latency.sessions import read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, read_sessions
 from mosdeploy.pipeline.measuring.recorder import ProfileRecorder
 from mosdeploy.records import DeviceState, LatencyContext
 from mosdeploy.spaces.translation import TranslationWorkload

@@ -10,7 +10,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
 import mosdeploy
-from mosdeploy.api.progress import NotebookProgress, default_progress
+from mosdeploy.api.notebook import NotebookProgress, default_progress
 from mosdeploy.run_folder.context import SilentProgress
 
 
