@@ -17,7 +17,6 @@ from .devices import (
     devices_check,
     devices_clean,
     devices_list,
-    devices_setup,
 )
 from .init import init
 from .options import SETTINGS, SSH_CONFIG, spread
@@ -56,7 +55,7 @@ app = typer.Typer(
     "The walk: init, train, profile, search, finetune, evaluate, export, deploy, report; all in "
     "the folder of mosdeploy.toml. `walk` runs all that come after init.",
 )
-devices_app = typer.Typer(no_args_is_help=True, help="List, add, check, set up and clean devices.")
+devices_app = typer.Typer(no_args_is_help=True, help="List, add, check and clean devices.")
 app.add_typer(devices_app, name="devices")
 
 
@@ -93,7 +92,6 @@ for verb in (*VERBS, demo):
 devices_app.command("list")(spread(devices_list))
 devices_app.command("add")(spread(devices_add))
 devices_app.command("check")(spread(devices_check))
-devices_app.command("setup")(spread(devices_setup))
 devices_app.command("clean")(spread(devices_clean))
 
 

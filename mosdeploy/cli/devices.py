@@ -1,4 +1,4 @@
-"""The verbs `devices list`, `add`, `check`, `setup` and `clean`."""
+"""The verbs `devices list`, `add`, `check` and `clean`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,17 +51,25 @@ def devices_add(
 
     added = add_device(common.directory, name, host, common.ssh_config)
     is_ready = not any(problem.blocking for problem in added.problems)
-    next_command = f"mosdeploy devices setup {name}"
+    next_command = f"mosdeploy devices check {name} --setup"
     if is_ready:
         next_command = _measuring(common, name)
     common.show(added, f"wrote {added.path}\n{_screen(added, name)}", next_command)
 
 
-def devices_check(common: Common, name: DeviceName) -> None:
+def devices_check(
+    common: Common,
+    name: DeviceName,
+    setup: Annotated[
+        bool, typer.Option("--setup", help="Before that, install the runtime there, if needed.")
+    ] = False,
+) -> None:
     """See whether a device can measure, and what to do first. Exit code 5 if it cannot."""
-    from ..run_folder.devices import check_device, resolve_profile, split_board
+    from ..run_folder.devices import check_device, resolve_profile, setup_device, split_board
 
     profile = resolve_profile(common.directory, *split_board(name))
+    if setup:
+        setup_device(profile, common.ssh_config, PROGRESS)
     checked = check_device(profile, common.ssh_config)
     is_ready = not any(problem.blocking for problem in checked.problems)
     device, _, host = name.partition("@")
@@ -70,16 +78,6 @@ def devices_check(common: Common, name: DeviceName) -> None:
     common.show(checked, _screen(checked, host or name), command)
     if not is_ready:
         raise typer.Exit(5)
-
-
-def devices_setup(common: Common, name: DeviceName) -> None:
-    """Make a virtual environment with the runtime on a device."""
-    from ..run_folder.devices import resolve_profile, setup_device, split_board
-
-    profile = resolve_profile(common.directory, *split_board(name))
-    made = setup_device(profile, common.ssh_config, PROGRESS)
-    text = f"{name}: runtime installed, {made.python}"
-    common.show(made, text, f"mosdeploy devices check {profile.cli_name}")
 
 
 def devices_clean(

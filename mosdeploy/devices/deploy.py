@@ -342,7 +342,7 @@ def self_test(device: Device, remote_dir: str, runtime: Runtime) -> None:
     except CommandError as error:
         reason = last_lines(result)
         if "No module named" in result.stderr:
-            reason += f"; run `mosdeploy devices setup {device.profile.cli_name}`"
+            reason += f"; run `mosdeploy devices check {device.profile.cli_name} --setup`"
         raise CommandError(f"{device.board}: the self-test did not run: {reason}") from error
     if not answer.passed or result.returncode != 0:
         reason = "; ".join(answer.failures[:5])[:1000] or last_lines(result)

@@ -148,7 +148,7 @@ class Device:
     def run_python(
         self, arguments: str, timeout_s: float | None = None, environment: str = ""
     ) -> CommandResult:
-        """Run the device's Python: that of `devices setup` if it is there, else the profile's."""
+        """Run the device's Python: that of the environment made there, else the profile's."""
         python = f"{shlex.quote(self.work_dir())}/venv/bin/python"
         choose = f'PY={python}; [ -x "$PY" ] || PY={self.profile_python}'
         command = f'{choose}; {FROM_ROOT} {environment} "$PY" {arguments}'

@@ -192,7 +192,7 @@ class AgentJob:
             return None
         error = outcome.error or "for a reason that the device does not tell"
         if "imported" in error or "No module named" in error:
-            error += f"; run `mosdeploy devices setup {self._device.profile.cli_name}`"
+            error += f"; run `mosdeploy devices check {self._device.profile.cli_name} --setup`"
         return CommandError(f"{self._device.board}: measuring stopped: {error}")
 
     def log_tail(self) -> str:

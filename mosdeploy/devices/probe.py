@@ -75,7 +75,7 @@ def _missing(state: DeviceState, profile: DeviceProfile) -> Iterator[Problem]:
         yield Problem(what=what, fix=fix, blocking=False)
     names = dict.fromkeys(map(requirement_name, profile.requirements))
     lacking = [name for name in names if name not in state.packages]
-    fix = f"mosdeploy devices setup {profile.cli_name}"
+    fix = f"mosdeploy devices check {profile.cli_name} --setup"
     if unfit := _unfit(state, profile):
         what = f"of another version than needed: {', '.join(unfit)}"
         yield Problem(what=what, fix=fix, blocking=True)

@@ -81,7 +81,7 @@ def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None
     runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
     provider = CUDA if is_for_gpus and gpu_error is None else "CPUExecutionProvider"
     found = state.packages.get(runtime)
-    installed = f"{runtime} {found} is there" if found else "`devices setup` installs them"
+    installed = f"{runtime} {found} is there" if found else "`devices check --setup` installs them"
     python = f"{state.python_version} there" if state.python_version else "NOT found there"
     description = state.cpu_model or state.machine or "unknown"
     if state.memory_bytes:

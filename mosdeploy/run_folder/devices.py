@@ -12,7 +12,7 @@ from ..errors import ConfigError, ConnectionLostError, DeviceBusyError, Predicto
 from ..storage import locked
 from ..workspace import Workspace
 from .context import SSH_CONFIG, Context, Progress, SilentProgress
-from .summaries import DeviceCheck, DeviceCleaning, DeviceList, DeviceSetup
+from .summaries import DeviceCheck, DeviceCleaning, DeviceList
 
 if TYPE_CHECKING:
     from ..devices.device import Device
@@ -37,19 +37,18 @@ def check_device(profile: DeviceProfile, ssh_config: Path = SSH_CONFIG) -> Devic
 
 def setup_device(
     profile: DeviceProfile, ssh_config: Path = SSH_CONFIG, progress: Progress | None = None
-) -> DeviceSetup:
-    """Make a virtual environment with the runtime on a device."""
+) -> None:
+    """Make a virtual environment with the runtime on a device, if its Python has none."""
     from ..devices.setup import setup
 
     progress = progress or SilentProgress()
     with device_at(profile, ssh_config) as device:
         try:
-            python = setup(device, progress.say)
+            progress.say(f"{device.board}: the runtime is in {setup(device, progress.say)}")
         except ConnectionLostError as error:
             raise ConnectionLostError(
                 f"{error}; run the same command again: wheels that arrived are kept"
             ) from error
-    return DeviceSetup(device=profile.name, python=python)
 
 
 def clean_device(

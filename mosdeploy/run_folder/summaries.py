@@ -206,13 +206,6 @@ class AddedDevice(DeviceCheck):
     path: str
 
 
-class DeviceSetup(Record):
-    """The Python of a device that has the runtime: its path there."""
-
-    device: str
-    python: str
-
-
 class DeviceCleaning(Record):
     """What nothing needs any more on a device, and whether it was removed, but for `kept`."""
 

@@ -106,14 +106,16 @@ def test_what_disturbs_is_told_with_its_cure(ask: Callable[..., Any]) -> None:
 
 
 def test_add_tells_what_it_wrote_and_what_comes_next(ask: Callable[..., Any]) -> None:
-    lacking = Problem(what="not installed: numpy", fix="mosdeploy devices setup pi5", blocking=True)
+    lacking = Problem(
+        what="not installed: numpy", fix="mosdeploy devices check pi5 --setup", blocking=True
+    )
     added = AddedDevice(
         path="device_profiles/pi5.toml", device="pi5", state=READY.state, problems=(lacking,)
     )
     done = ask("add_device.add_device", added, "devices", "add", "pi5", "--host", "kitchen")
     assert done.arguments[1:3] == ("pi5", "kitchen")
     assert done.stdout.startswith("wrote device_profiles/pi5.toml\npi5: NOT ready\n")
-    assert done.stderr == "next: mosdeploy devices setup pi5\n"
+    assert done.stderr == "next: mosdeploy devices check pi5 --setup\n"
     fine = added.model_copy(update={"problems": ()})
     done = ask("add_device.add_device", fine, "devices", "add", "pi5")
     assert done.stderr == "next: mosdeploy profile --device pi5\n"

@@ -240,7 +240,7 @@ def test_an_error_steers_no_terminal(
     ("typed", "words"),
     [
         ("mosdeploy pro", ["profile"]),
-        ("mosdeploy devices s", ["setup"]),
+        ("mosdeploy devices cl", ["clean"]),
         ("mosdeploy search --max-l", ["--max-latency"]),
     ],
 )

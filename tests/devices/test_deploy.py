@@ -100,7 +100,7 @@ def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime
         put("bad", tokenizer="bad")
     (runtime_dir / "__main__.py").write_text("import sentencepiece_is_missing")
     with pytest.raises(
-        CommandError, match=r"did not run: .*No module named .*mosdeploy devices setup dev"
+        CommandError, match=r"did not run: .*No module named .*mosdeploy devices check dev --setup"
     ):
         put("two")
     assert live(bundles) == "one"

@@ -107,7 +107,7 @@ def test_the_end_of_a_job_tells_why_it_stopped(job, results):
     outcome.write_text('{"rc": 0}')
     assert job.failure() is None
     outcome.write_text('{"rc": 1, "error": "the runtime cannot be imported: no numpy"}')
-    assert "run `mosdeploy devices setup dev`" in str(job.failure())
+    assert "run `mosdeploy devices check dev --setup`" in str(job.failure())
 
 
 def test_new_output_is_told_once(job, results):

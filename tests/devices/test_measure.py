@@ -229,7 +229,7 @@ def test_what_is_measured_again_is_known_beforehand(make_profile):
     [
         ({"python": "python-nowhere"}, r"no Python on the device: .*apt-get install python3"),
         ({"provider": "CUDAExecutionProvider"}, "CUDAExecutionProvider is not in this onnxrun"),
-        ({"python": None}, r"No module named 'numpy'; run `mosdeploy devices setup dev`"),
+        ({"python": None}, r"No module named 'numpy'; run `mosdeploy devices check dev --setup`"),
     ],
 )
 def test_what_the_device_lacks_is_named(make_profile, bare_python, changes, told):

@@ -49,9 +49,9 @@ def test_a_python_without_the_runtime_is_still_probed(make_profile, bare_python)
     assert state.python_version == platform.python_version()
     (problem,) = [x for x in check(state, profile) if x.blocking]
     assert problem.what == "not installed: numpy, onnxruntime"
-    assert problem.fix == "mosdeploy devices setup dev"
+    assert problem.fix == "mosdeploy devices check dev --setup"
     (problem,) = [x for x in check(state, make_profile("ssh", host="pi2")) if x.blocking]
-    assert problem.fix == "mosdeploy devices setup dev@pi2"
+    assert problem.fix == "mosdeploy devices check dev@pi2 --setup"
 
 
 def test_no_python_is_a_state_too(make_profile):
@@ -71,7 +71,12 @@ def test_a_good_device_has_no_problems(make_profile):
 @pytest.mark.parametrize(
     ("change", "what", "fix", "blocking"),
     [
-        ({"packages": {"numpy": "2.0"}}, "not installed: onnxruntime", "devices setup dev", True),
+        (
+            {"packages": {"numpy": "2.0"}},
+            "not installed: onnxruntime",
+            "devices check dev --setup",
+            True,
+        ),
         (
             {"packages": {"numpy": "2.0"}, "providers": ("OpenVINOExecutionProvider",)},
             *("another build of it is there", "onnxruntime-openvino", True),
@@ -126,7 +131,7 @@ def test_every_requirement_of_a_profile_has_to_be_there(make_profile):
     (problem,) = problems(make_profile, profile=profile)
     assert problem.blocking
     assert problem.what == "not installed: apache-tvm"
-    assert "devices setup" in problem.fix
+    assert "--setup" in problem.fix
     packages = {"numpy": "2.0", "apache-tvm": "0.27.0"}
     assert problems(make_profile, profile=profile, packages=packages) == ()
 
@@ -148,7 +153,7 @@ def test_a_package_that_is_too_old_is_told(make_profile, requirement, version, t
     assert [x.what.removeprefix("of another version than needed: ") for x in found] == (
         [told] if told else []
     )
-    assert all(x.blocking and x.fix == "mosdeploy devices setup dev" for x in found)
+    assert all(x.blocking and x.fix == "mosdeploy devices check dev --setup" for x in found)
 
 
 def test_a_package_that_is_required_twice_is_told_once(make_profile):

@@ -199,8 +199,8 @@ class Typist:
 
 
 def make_home(home: Path) -> Path:
-    """A home folder with `mosdeploy` on the path, and with the environment that `devices setup`
-    makes on a device: it is this machine's.
+    """A home folder with `mosdeploy` on the path, and with the environment that
+    `devices check --setup` makes on a device: it is this machine's.
     """
     programs = {
         home / "bin" / "mosdeploy": '-c "from mosdeploy.cli import main; main()" "$@"',

@@ -152,11 +152,11 @@ def test_setup_sends_wheels_to_a_board_without_internet(board, folder):
     said, _ = typed(folder, *ssh, "devices", "check", "bare", exit_code=5)
     assert said.startswith("bare: NOT ready\n\nto do first:\n")
     assert "  not installed: numpy, onnxruntime, sentencepiece\n" in said
-    assert "\n      mosdeploy devices setup bare" in said
-    said, progress = typed(folder, *ssh, "devices", "setup", "bare")
-    assert "runtime installed, /home/tester/bare/venv/bin/python" in said
+    assert "\n      mosdeploy devices check bare --setup" in said
+    said, progress = typed(folder, *ssh, "devices", "check", "bare", "--setup")
+    assert said.startswith("bare: ready")
+    assert "the runtime is in /home/tester/bare/venv/bin/python" in progress
     assert "sending wheels" in progress
-    typed(folder, *ssh, "devices", "check", "bare")
 
 
 def test_what_the_board_measures_enters_no_predictor(board, folder):

@@ -27,7 +27,7 @@ VERBS = {
     "demo --dir .": ("search", "scores", "deployment", "page"),
     "devices list": ("devices",),
     "devices check local": ("state", "problems"),
-    "devices setup local": ("device", "python"),
+    "devices check local --setup": ("state", "problems"),
 }
 
 

@@ -115,7 +115,7 @@ class ProfileRecorder:
             session.withdraw()
             raise StaleInputError(
                 f"ONNX Runtime on {host} was {before} before it measured and is {after} after it: "
-                "nobody may run `mosdeploy devices setup`, or pip, there meanwhile. What it "
+                "nobody may run `devices check --setup`, or pip, there meanwhile. What it "
                 "measured does not count; run the same command again, which measures it anew"
             )
         session.end(state)

@@ -139,7 +139,7 @@ def with_runtime(version: str) -> DeviceState:
 def test_what_two_runtimes_measured_does_not_count(dataset: LatencyDataset) -> None:
     events = (Started("pi1", STATE), Accepted("pi1", KEY, timed(10.0)))
     with pytest.raises(
-        StaleInputError, match=r"on pi1 was 1\.20 before it measured and is 1\.22 .*devices setup"
+        StaleInputError, match=r"on pi1 was 1\.20 before it measured and is 1\.22 .*check --setup"
     ):
         record(dataset, *events, Finished("pi1", with_runtime("1.22.1")))
     again = LatencyDataset.open(dataset.path, dataset.context)
