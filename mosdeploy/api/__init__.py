@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.units import parse_budget_s
-from ..errors import ConfigError
 from ..run_folder.context import SSH_CONFIG, Context, Progress
+from ..run_folder.options import InitOptions
 from ..run_folder.run import open_run as _open_run
-from .arguments import checked, several
+from ..run_folder.summaries import NewRun
+from .arguments import checked
 from .notebook import compare_chart, default_progress, front_chart
 from .run_folder import RunFolder
 
@@ -53,7 +53,7 @@ def init(
         As `open_run` takes it; told also what was found in the data, and how long each verb will
         take.
     valid, test, family, checkpoint, size, languages, text, label, num_winners
-        As in `mosdeploy.pipeline.init.InitOptions`; None takes its default.
+        As in `mosdeploy.run_folder.options.InitOptions`; None takes its default.
 
     Raises
     ------
@@ -68,47 +68,31 @@ def init(
     >>> run.config.vocab_size, run.config.workload.beam
     (4000, 4)
     """
-    from ..pipeline.init import InitOptions, init_from_data
     from ..pipeline.init import init as write
 
-    given: dict[str, Any] = {
-        "valid": valid and str(valid),
-        "test": test and str(test),
-        "family": family,
-        "checkpoint": checkpoint and str(checkpoint),
-        "size": size,
-        "languages": languages,
-        "text": text,
-        "label": label,
-        "num_winners": num_winners,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
     told = progress or default_progress()
-    if train is not None:
-        if not (files := several(train)):
-            raise ConfigError("train is empty; give your data, or leave it out for a template")
-        if recipe is not None:
-            raise ConfigError(
-                f"recipe {recipe!r} and train: the run file of a template or of your data; give one"
-            )
-        time_s = parse_budget_s(time) if time is not None else None
-        new = init_from_data(
-            Path(root),
-            InitOptions(tuple(map(str, files)), time_s=time_s, settings=settings or {}, **options),
-            device,
-            told,
-        )
+    options = InitOptions(
+        train=train,
+        valid=valid,
+        test=test,
+        family=family,
+        checkpoint=checkpoint,
+        size=size,
+        time=time,
+        languages=languages,
+        text=text,
+        label=label,
+        num_winners=1 if num_winners is None else num_winners,
+        settings=settings or {},
+    )
+    new = write(Path(root), recipe, device, options, told)
+    if isinstance(new, NewRun):
         for name, fact in new.found.items():
             told.say(f"{name}: {fact}")
         notes = new.estimate.notes
-        for verb, time_told in new.estimate.expected.items():
-            told.say(f"{verb}: {time_told}{f' ({notes[verb]})' if verb in notes else ''}")
+        for verb, expected in new.estimate.expected.items():
+            told.say(f"{verb}: {expected}{f' ({notes[verb]})' if verb in notes else ''}")
         told.say(new.estimate.total)
-    else:
-        about_data = ["time"] * (time is not None) + list(options)
-        if about_data:
-            raise ConfigError(f"{about_data[0]} is about your data: give train too")
-        write(Path(root), recipe or "tiny", device, settings)
     return open_run(root, progress=told)
 
 

@@ -92,13 +92,6 @@ def _listed(given: Any) -> Any:
     return given.tolist() if getattr(given, "ndim", None) == 1 else given
 
 
-def several(given: Any) -> tuple[Any, ...]:
-    """What was given, one or a list."""
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return tuple(given)
-    return (given,)
-
-
 def _words(error: ValidationError, names: Sequence[str]) -> str:
     found = error.errors()
     place = found[0]["loc"][0]  # the number of an argument without a name

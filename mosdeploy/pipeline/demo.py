@@ -13,7 +13,7 @@ from ..errors import ConfigError, DeviceError, InfeasibleError
 from ..printable import latency, milliseconds, three_digits
 from ..run_folder.context import Context, Progress, SilentProgress
 from ..run_folder.devices import run_profile
-from ..run_folder.options import FinetuneOptions, ProfileOptions, SearchOptions
+from ..run_folder.options import FinetuneOptions, InitOptions, ProfileOptions, SearchOptions
 from ..run_folder.predictors import recent_cutoff
 from ..run_folder.run import Run, open_run
 from ..run_folder.summaries import DemoSummary, HandDesigned
@@ -54,7 +54,8 @@ def demo(root: Path, recipe: str = "tiny", progress: Progress | None = None) -> 
     name = f"demo-{recipe}"
     if not path.exists():
         # of demos of one recipe in several folders, the last one is current on this machine
-        init(root, recipe, DEVICE, {"deploy.name": name, **SETTINGS.get(recipe, {})})
+        settings = {"deploy.name": name, **SETTINGS.get(recipe, {})}
+        init(root, recipe, DEVICE, InitOptions(settings=settings))
     context = Context(open_run(root), progress or SilentProgress())
     if context.config.deploy.name != name:
         raise ConfigError(

@@ -5,7 +5,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ..config import RUN_CONFIGS, RunConfig, parse_run_config
 from ..config.device import DeviceProfile, load_profile
 from ..config.lookup import expand_home
+from ..config.units import parse_budget_s
 from ..errors import ConfigError
 from ..families import load_family
 from ..family import DataRequest, DataSizes, RunPlan, Setting
@@ -21,6 +22,7 @@ from ..printable import likely, plain
 from ..recipes import list_recipes, read_recipe
 from ..run_folder.budget import configured_budget, with_budget
 from ..run_folder.context import SILENT, Context, Progress
+from ..run_folder.options import InitOptions
 from ..run_folder.run import Run
 from ..run_folder.summaries import NewRun, RunFile, StepTimes, WalkEstimate
 from ..storage import atomic_write
@@ -216,42 +218,26 @@ VALIDATION_SHARE = 0.1
 """What validations may take of the time for all training."""
 
 
-@dataclass(frozen=True)
-class InitOptions:
-    """What a run file is written for."""
-
-    train: tuple[str, ...]
-    valid: str | None = None
-    test: str | None = None
-    family: str | None = None
-    checkpoint: str | None = None
-    size: str | None = None
-    time_s: float | None = None
-    languages: tuple[str, str] | None = None
-    text: str | None = None
-    label: str | None = None
-    num_winners: int = 1
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        given = self.languages
-        is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-        if given is not None and not is_pair:
-            raise ConfigError(f"languages are source and target, ('en', 'de'), not {given!r}")
-        if given is not None and given[0] == given[1]:
-            raise ConfigError(
-                f"source and target are both '{given[0]}'; a translation needs two languages, "
-                "as in en-de"
-            )
+NO_DATA = InitOptions()
 
 
 def init(
     root: Path,
-    recipe: str = "tiny",
+    recipe: str | None = None,
     device: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> RunFile:
-    """Write a commented `mosdeploy.toml` from a shipped recipe."""
+    options: InitOptions = NO_DATA,
+    progress: Progress = SILENT,
+) -> RunFile | NewRun:
+    """Write a commented `mosdeploy.toml`: for the user's data, else from a shipped recipe."""
+    if options.files:
+        if recipe is not None:
+            raise ConfigError(
+                f"recipe {recipe!r} and train: the run file of a template or of your data; give one"
+            )
+        return init_from_data(root, options, device, progress)
+    if options.about_data:
+        raise ConfigError(f"{options.about_data[0]} is about your data: give train too")
+    recipe = recipe or "tiny"
     if recipe not in list_recipes():
         raise ConfigError(
             f"unknown recipe '{recipe}'; {likely(recipe, list_recipes())}known: "
@@ -262,9 +248,8 @@ def init(
     if device is not None:
         load_profile(device, root)
         text = text.replace('# device = "rpi"', f'device = "{device}"', 1)
-    if settings:
-        text = with_settings(text, settings)
-        _parse(text, root)
+    text = with_settings(text, options.settings)
+    _parse(text, root)
     atomic_write(path, text)
     return RunFile(path=str(path), recipe=recipe)
 
@@ -276,9 +261,9 @@ def init_from_data(
     path = _new_path(root)
     profile = load_profile(device or "local", root)
     # of a million pairs this takes a minute
-    progress.say(f"reading {' and '.join(options.train)}, and trying a tokenizer on them")
+    progress.say(f"reading {' and '.join(options.files)}, and trying a tokenizer on them")
     plan = _plan(root, options)
-    time_s = options.time_s
+    time_s = None if options.time is None else parse_budget_s(options.time)
     if time_s is not None:
         plan = plan.with_setting("finetune", SAME_TIME)
 
@@ -329,8 +314,6 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
     from ..config.sections import TrainingConfig
     from ..training.device import DeviceContext
 
-    if options.num_winners < 1:
-        raise ConfigError(f"num_winners is {options.num_winners}; at least 1 is needed")
     name = options.family or ("translation" if options.checkpoint is None else "encoder")
     if name not in RUN_CONFIGS:
         raise ConfigError(f"unknown family '{name}'; known: {', '.join(sorted(RUN_CONFIGS))}")
@@ -340,11 +323,11 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
     if plan_run is None:
         raise ConfigError(f"run files of the family '{name}' are written by hand; see --recipe")
     request = DataRequest(
-        files=tuple(_named_from(root, file) for file in options.train),
+        files=tuple(_named_from(root, file) for file in options.files),
         root=root,
-        valid=options.valid and _named_from(root, options.valid),
-        test=options.test and _named_from(root, options.test),
-        checkpoint=options.checkpoint and _named_from(root, options.checkpoint),
+        valid=_named_from(root, options.valid) if options.valid else None,
+        test=_named_from(root, options.test) if options.test else None,
+        checkpoint=_named_from(root, options.checkpoint) if options.checkpoint else None,
         size=options.size,
         languages=options.languages,
         text=options.text,
@@ -355,8 +338,9 @@ def _plan(root: Path, options: InitOptions) -> RunPlan:
     return plan_run(request)
 
 
-def _named_from(root: Path, name: str) -> str:
+def _named_from(root: Path, given: str | Path) -> str:
     """A file as a run file names it: from its folder if it lies there, else in full."""
+    name = str(given)
     path = expand_home(name).absolute()
     if ":" in name and not path.exists():  # package:NAME/PATH, datasets:..., hub:ID
         return name

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,6 +47,8 @@ TRANSLATION = "Translations"
 ENCODERS = "Encoders"
 CONFIGURED = "as in mosdeploy.toml"
 SEARCHED_FOR = "what the bundle was searched for"
+BESIDE_TRAIN = "the file beside --train, else a share of it"
+BY_NAME = "told by its name"
 
 Pick = str | int | Path
 """Names a subnet: a word, a number of the front, a latency, a JSON file."""
@@ -83,6 +85,114 @@ def _percent(text: str) -> float:
 
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(host.strip() for host in text.split(","))
+
+
+def _texts(given: Pick | Sequence[Pick] | None) -> tuple[str, ...]:
+    """Texts of what is given once, several times or not at all."""
+    if given is None or isinstance(given, str | int | Path):
+        return () if given is None else (str(given),)
+    return tuple(map(str, given))
+
+
+def _pair(text: str) -> tuple[str, ...]:
+    return tuple(text.split("-"))
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """The user's data, and what a run file for them aims at."""
+
+    train: Annotated[
+        str | Path | Sequence[str | Path] | None,
+        Option(
+            "Your data, in place of a template: two files of parallel text or a .tsv; with "
+            "--checkpoint a .csv, .tsv or .jsonl of labelled texts, or lines of text.",
+            "a template",
+            metavar="FILE [FILE]",
+        ),
+    ] = None
+    valid: Annotated[
+        str | Path | None, Option("Data that all choices are made by.", BESIDE_TRAIN)
+    ] = None
+    test: Annotated[str | Path | None, Option("Data for the scores at the end.", BESIDE_TRAIN)] = (
+        None
+    )
+    family: str | None = None
+    checkpoint: Annotated[
+        str | Path | None,
+        Option(
+            "What an encoder starts from: a folder, package:NAME/PATH or hub:ID.", group=ENCODERS
+        ),
+    ] = None
+    size: Annotated[
+        str | None,
+        Option(
+            "Of a translation: tiny, small, base or large.",
+            "what suits the data",
+            group=TRANSLATION,
+        ),
+    ] = None
+    time: Annotated[
+        str | None,
+        Option(
+            "Time for all training, on this machine, with its unit: 30m, 2h.",
+            "as many steps as suit the data",
+        ),
+    ] = None
+    languages: Annotated[
+        tuple[str, str] | None,
+        Option(
+            "Source and target of a translation: en-de.",
+            "the suffixes of the files",
+            group=TRANSLATION,
+            read=_pair,
+        ),
+    ] = None
+    text: Annotated[
+        str | None, Option("Column of the text, or of the words.", BY_NAME, group=ENCODERS)
+    ] = None
+    label: Annotated[
+        str | None, Option("Column of the label, or of the tags.", BY_NAME, group=ENCODERS)
+    ] = None
+    num_winners: Annotated[
+        int,
+        Option(
+            "Limits or devices that one supernet of translations will serve, each by a winner of "
+            "its own.",
+            names=("--winners",),
+            group=TRANSLATION,
+            minimum=1,
+        ),
+    ] = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_winners < 1:
+            raise ConfigError(f"num_winners is {self.num_winners}; at least 1 is needed")
+        pair = self.languages
+        if pair is None:
+            return
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(pair):
+            raise ConfigError(f"languages are source and target, ('en', 'de'), not {pair!r}")
+        if pair[0] == pair[1]:
+            raise ConfigError(
+                f"source and target are both '{pair[0]}'; a translation needs two languages, as in "
+                "en-de"
+            )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return what is trained on; nothing where a template is written."""
+        if self.train is not None and not self.train:
+            raise ConfigError("train is empty; give your data, or leave it out for a template")
+        return _texts(self.train)
+
+    @property
+    def about_data(self) -> list[str]:
+        """Return the names of what is given and says nothing without data."""
+        names = (x.name for x in fields(self) if x.name not in ("train", "settings"))
+        usual = InitOptions()
+        return [name for name in names if getattr(self, name) != getattr(usual, name)]
 
 
 @dataclass(frozen=True)
@@ -264,11 +374,7 @@ class EvaluateOptions:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the picks as texts."""
-        if self.picks is None:
-            return ()
-        if isinstance(self.picks, str | int | Path):
-            return (str(self.picks),)
-        return tuple(map(str, self.picks))
+        return _texts(self.picks)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mosdeploy
-from mosdeploy.api.arguments import checked, several
+from mosdeploy.api.arguments import checked
 from mosdeploy.errors import ConfigError
 from mosdeploy.run_folder import options
 from mosdeploy.run_folder.options import Pick
@@ -45,13 +45,6 @@ def verb(
 )
 def test_what_is_natural_is_taken(given: dict[str, Any], taken: dict[str, Any]) -> None:
     assert verb(**given) == taken
-
-
-def test_one_is_a_list_of_one() -> None:
-    assert several("winner") == ("winner",)
-    assert several(Path("a")) == (Path("a"),)
-    assert several(["winner", 3]) == ("winner", 3)
-    assert several(()) == ()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from command_line import mosdeploy
 
 from mosdeploy.errors import ConfigError
-from mosdeploy.pipeline.init import InitOptions, init
+from mosdeploy.pipeline.init import init
 from mosdeploy.recipes import list_recipes
+from mosdeploy.run_folder.options import InitOptions
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import NewRun, StepTimes, WalkEstimate
 
@@ -69,11 +70,11 @@ NEW = NewRun(
 def test_what_was_found_and_what_to_expect_is_told(ask: Callable[..., Any], tmp_path: Path) -> None:
     words = ("--train", "a.en", "a.de", "--time", "2h", "--size", "tiny", "--languages", "en-de")
     words += ("--winners", "4")
-    done = ask("init.init_from_data", NEW, "init", *words)
+    done = ask("init.init", NEW, "init", *words)
     expected = InitOptions(
-        ("a.en", "a.de"), size="tiny", time_s=7200.0, languages=("en", "de"), num_winners=4
+        ("a.en", "a.de"), size="tiny", time="2h", languages=("en", "de"), num_winners=4
     )
-    assert done.arguments[1] == expected
+    assert done.arguments[3] == expected
     lines = done.stdout.splitlines()
     assert lines[:2] == ["languages   en to de (from the suffixes)", "dropped     none"]
     assert "train      about 2 min   30 steps of the teacher, 70 steps of the" in done.stdout
@@ -81,17 +82,17 @@ def test_what_was_found_and_what_to_expect_is_told(ask: Callable[..., Any], tmp_
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "exit_code", "message"),
     [
-        (("--size", "tiny"), "--size is about your data: add --train"),
-        (("a.de",), "FILE is about your data"),
-        (("--train", "a", "--recipe", "tiny"), "the run file of a template or of your data"),
-        (("--train", "a", "--languages", "german"), "--languages german: write the source"),
+        (("--size", "tiny"), 3, "size is about your data: give train"),
+        (("a.de",), 2, "FILE is about your data"),
+        (("--train", "a", "--recipe", "tiny"), 3, "the run file of a template or of your data"),
+        (("--train", "a", "--languages", "german"), 3, "languages are source and target"),
     ],
 )
 def test_options_that_do_not_go_together(
-    ask: Callable[..., Any], words: tuple[str, ...], message: str
+    tmp_path: Path, words: tuple[str, ...], exit_code: int, message: str
 ) -> None:
-    done = ask("init.init_from_data", NEW, "init", *words)
-    assert done.exit_code == 2
+    done = mosdeploy("init", *words, cwd=tmp_path)
+    assert done.returncode == exit_code
     assert message in " ".join(done.stderr.replace("│", " ").split())

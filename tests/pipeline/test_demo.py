@@ -14,6 +14,7 @@ from mosdeploy.pipeline import demo as demo_module
 from mosdeploy.pipeline.demo import LIMIT_SHARES, demo
 from mosdeploy.pipeline.init import init
 from mosdeploy.run_folder.bundles import deployment_slot
+from mosdeploy.run_folder.options import InitOptions
 from mosdeploy.run_folder.run import open_run
 
 SHORT_TEXTS = {
@@ -28,7 +29,7 @@ FEWER = 12
 
 @pytest.mark.parametrize("settings", [{}, {"deploy.name": "demo-minilm-l6"}])
 def test_a_folder_of_anything_else_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
-    init(tmp_path, "tiny", settings=settings)
+    init(tmp_path, "tiny", options=InitOptions(settings=settings))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match=r"not the run file of the demo tiny, .*; choose another"):
         demo(tmp_path, "tiny")
@@ -89,7 +90,8 @@ def test_from_the_data_that_come_with_it_to_the_page(
     write_profiles(profiles, "local", work_dir=str(tmp_path / "device"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     root = tmp_path / "demo"
-    init(root, recipe, "local", {"deploy.name": f"demo-{recipe}"})
+    settings = {"deploy.name": f"demo-{recipe}"}
+    init(root, recipe, "local", InitOptions(settings=settings))
     shorten(root, settings)
     if recipe == "minilm-l6":
         read_fewer_texts(root)

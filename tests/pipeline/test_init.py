@@ -11,8 +11,9 @@ from walking import make_run_folder, write_corpus
 import mosdeploy
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline import init as module
-from mosdeploy.pipeline.init import InitOptions, _named_from, init_from_data
+from mosdeploy.pipeline.init import _named_from, init_from_data
 from mosdeploy.run_folder.context import Context, SilentProgress
+from mosdeploy.run_folder.options import InitOptions
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import StepTimes
 
@@ -64,7 +65,7 @@ def options(corpus: Path, **changes: Any) -> InitOptions:
 @pytest.mark.usefixtures("step_times")
 def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
     """0.07 of the steps at 0.5 s, the rest at 0.1 s, after what the validations take."""
-    new = init_from_data(tmp_path, options(corpus, time_s=128.0))
+    new = init_from_data(tmp_path, options(corpus, time="128s"))
     assert new.estimate.training_s == pytest.approx(128.0, rel=0.02)
     budget = mosdeploy.open_run(tmp_path).config.training.budget
     steps = new.estimate.steps
@@ -78,7 +79,7 @@ def test_a_time_is_spent_on_the_training(tmp_path: Path, corpus: Path) -> None:
 
 @pytest.mark.usefixtures("step_times")
 def test_winners_share_a_time(tmp_path: Path, corpus: Path) -> None:
-    new = init_from_data(tmp_path, options(corpus, time_s=600.0, num_winners=4))
+    new = init_from_data(tmp_path, options(corpus, time="600s", num_winners=4))
     assert new.estimate.training_s == pytest.approx(600.0, rel=0.02)
     steps = new.estimate.steps
     budget = mosdeploy.open_run(tmp_path).config.training.budget
@@ -159,7 +160,7 @@ def test_data_elsewhere_is_named_in_full(tmp_path: Path, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"time_s": 3.0}, "3 s are not enough: .* give --time 16s or more"),
+        ({"time": "3s"}, "3 s are not enough: .* give --time 16s or more"),
         ({"family": "decoder"}, "unknown family 'decoder'; known: encoder, translation"),
         ({"family": "translation", "checkpoint": "x"}, "a translation starts from no checkpoint"),
         ({"size": "huge"}, "unknown size 'huge'"),
@@ -205,7 +206,7 @@ def test_timing_takes_a_small_part_of_the_time(
         return StepTimes(supernet_s=0.5, winner_s=0.1)
 
     monkeypatch.setattr(module, "time_steps", step_times)
-    init_from_data(tmp_path, options(corpus, time_s=128.0))
+    init_from_data(tmp_path, options(corpus, time="128s"))
     assert asked == [pytest.approx(6.4)]
 
 
@@ -222,7 +223,7 @@ def test_more_data_need_no_more_time(
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     write_checkpoint(tmp_path / "bert")
     given = InitOptions(
-        (str(tmp_path / "reviews.csv"),), checkpoint=str(tmp_path / "bert"), time_s=time_s
+        (str(tmp_path / "reviews.csv"),), checkpoint=str(tmp_path / "bert"), time=f"{time_s}s"
     )
     new = init_from_data(tmp_path / "run", given)
     assert new.estimate.training_s == pytest.approx(time_s, rel=0.1)
