@@ -5,7 +5,7 @@ import json
 import re
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
@@ -90,32 +90,20 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def load_toml(model: type[R], path: Path) -> R:
-    """Read a TOML file into a record type."""
-    return parse(model, read_toml(path), str(path))
-
-
-def parse_json_file(model: type[R], path: Path) -> R:
-    """Read a JSON file that a user wrote into a record type."""
-    return parse(model, read_json(path), str(path))
-
-
 def read_json(path: Path) -> Any:
     """Read a JSON file as plain data."""
-    try:
-        return load_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid JSON: {_reason(error)}") from error
+    return _read(path, "JSON", load_json)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file as plain data."""
+    data: dict[str, Any] = _read(path, "TOML", tomllib.loads)
+    return data
+
+
+def _read(path: Path, kind: str, load: Callable[[str], Any]) -> Any:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # an editor may write a BOM
+        return load(path.read_text(encoding="utf-8-sig"))  # an editor may write a BOM
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except OSError as error:
@@ -127,7 +115,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         # of a key that is there twice, tomllib says no more
         twice = "a key is there twice: remove one"
         reason = _reason(error).replace("Cannot overwrite a value", twice)
-        raise ConfigError(f"{path}: not valid TOML: {reason}") from error
+        raise ConfigError(f"{path}: not valid {kind}: {reason}") from error
 
 
 def _explained(model: type[BaseModel], found: list[Any], data: Any) -> list[str]:

@@ -9,10 +9,8 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.record import (
     Name,
     Record,
-    load_toml,
     parse,
     parse_json,
-    parse_json_file,
     read_json,
     read_toml,
 )
@@ -189,7 +187,7 @@ def test_what_is_no_name(name: str) -> None:
 
 def test_toml_reads_with_defaults(tmp_path: Path) -> None:
     path = _toml(tmp_path, "[training]\nsteps = 5\n")
-    assert load_toml(Config, path) == Config(training=Section(steps=5))
+    assert parse(Config, read_toml(path), str(path)) == Config(training=Section(steps=5))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +206,7 @@ def test_toml_reads_with_defaults(tmp_path: Path) -> None:
 def test_wrong_toml_names_file_and_dotted_key(tmp_path: Path, text: str, expected: str) -> None:
     path = _toml(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
-        load_toml(Config, path)
+        parse(Config, read_toml(path), str(path))
     assert str(path) in str(caught.value)
     assert expected in str(caught.value)
 
@@ -218,7 +216,7 @@ def test_wrong_toml_names_file_and_dotted_key(tmp_path: Path, text: str, expecte
     [
         (None, "no such file"),
         (b'{"width": 1', "not valid JSON"),
-        (b'{"width": "\xff"}', "not valid JSON"),
+        (b'{"width": "\xff"}', "line 1: not UTF-8"),
         (b'{"wdth": 1}', "did you mean 'width'"),
         (b'{"width": 1, "scale": 2.0, "width": 1}', "the key 'width' is there twice"),
     ],
@@ -228,16 +226,16 @@ def test_wrong_json_names_the_file(tmp_path: Path, content: bytes | None, messag
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=message) as caught:
-        parse_json_file(Leaf, path)
+        parse(Leaf, read_json(path), str(path))
     assert str(path) in str(caught.value)
 
 
 def test_json_of_a_user_is_read(tmp_path: Path) -> None:
     path = tmp_path / "leaf.json"
     path.write_text('{"width": 7}')
-    assert parse_json_file(Leaf, path) == Leaf(width=7)
+    assert parse(Leaf, read_json(path), str(path)) == Leaf(width=7)
     with pytest.raises(ConfigError, match="cannot be read"):
-        parse_json_file(Leaf, tmp_path)
+        read_json(tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -287,7 +285,7 @@ def test_json_that_was_made_to_be_too_much_is_refused(text: str) -> None:
 def test_json_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON: "):
+    with pytest.raises(ConfigError, match=r"config\.json(: not valid JSON: |, line 1: not UTF-8)"):
         read_json(path)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_json(tmp_path)

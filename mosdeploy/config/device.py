@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ..errors import ConfigError
 from ..printable import likely
-from ..record import Name, Record, load_toml, parse
+from ..record import Name, Record, parse, read_toml
 from ..spaces.spec import Precision
 from .lookup import lookup_dirs
 from .units import Statistic, Timeout
@@ -220,7 +220,7 @@ def _profile_paths(root: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> DeviceProfile:
-    profile = load_toml(DeviceProfile, path)
+    profile = parse(DeviceProfile, read_toml(path), str(path))
     if profile.name != path.stem:
         raise ConfigError(
             f"{path}: 'name': must equal the name of the file, '{path.stem}', got '{profile.name}'"

@@ -30,12 +30,12 @@ from ..storage import (
     sha256_bytes,
     write_record,
 )
+from ..workspace import NEW_SUFFIX
 
 Inputs = Mapping[str, JsonValue]
 """What an artifact is made from: settings by `section.key`, other artifacts by digest."""
 
 JOB_NAME = "job.json"
-NEW_SUFFIX = "-new"
 DIGEST = "sha256:"
 """Begins the value of an input that is a digest, which no sentence repeats."""
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from ..config import RunConfig
 from ..errors import ConfigError, StaleInputError
 from ..family import Family, ScoredExamples, TaskData, Teacher, Tokenizer
-from ..record import parse_json_file
+from ..record import parse, read_json
 from ..records import SearchResult, SupernetCard
 from ..spaces import ModelSpec
 from ..spaces.genes import ArchConfig
@@ -190,7 +190,7 @@ class TrainedRun:
                 "search's front, a latency such as 18ms, the key of a finalist or the name of a "
                 "JSON file"
             )
-        arch = parse_json_file(space.arch_type, Path(name))
+        arch = parse(space.arch_type, read_json(Path(name)), name)
         space.check(arch)
         return arch
 

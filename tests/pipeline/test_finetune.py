@@ -61,7 +61,13 @@ def test_a_killed_finetuning_goes_on_as_if_undisturbed(folder: Path, tmp_path: P
     again = opened(killed).finetune(steps=10)
     assert again.subnet_sha256 == whole.subnet_sha256
     assert (again.start_loss, again.loss) == (whole.start_loss, whole.loss)
-    log = Workspace(killed).subnet_log_path(whole.arch.key, "finetuned").read_text().splitlines()
+    log = (
+        Workspace(killed)
+        .subnet_path(whole.arch.key, "finetuned")
+        .with_name("log.jsonl")
+        .read_text()
+        .splitlines()
+    )
     assert [json.loads(line)["step"] for line in log] == list(range(1, 11))
     assert json.loads(log[-1])["subnet_loss"] == whole.loss
 
@@ -74,7 +80,13 @@ def test_no_steps_are_no_training(folder: Path) -> None:
 
 def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Path) -> None:
     card = opened(folder).finetune(steps=10)
-    log = Workspace(folder).subnet_log_path(card.arch.key, "finetuned").read_text().splitlines()
+    log = (
+        Workspace(folder)
+        .subnet_path(card.arch.key, "finetuned")
+        .with_name("log.jsonl")
+        .read_text()
+        .splitlines()
+    )
     losses = [json.loads(line).get("subnet_loss") for line in log]
     assert losses == [None] * 9 + [card.loss]
 
