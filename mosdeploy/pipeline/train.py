@@ -12,8 +12,7 @@ from pydantic import JsonValue
 
 from ..errors import ConfigError, MosdeployError
 from ..record import Record, parse
-from ..records import SupernetCard, TrainingBudget
-from ..records.training import DryRun
+from ..records import DryRun, SupernetCard, TrainingBudget
 from ..run_folder.artifact import Artifact, Making, digest, explain_difference
 from ..run_folder.budget import train_command, with_budget
 from ..run_folder.catalog import Catalog

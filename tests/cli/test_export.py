@@ -9,8 +9,7 @@ from typing import Any, get_args
 from answers import manifest, timed
 
 from mosdeploy.pipeline.exporting.export_job import ExportResult
-from mosdeploy.records import PrecisionCandidate, PrecisionChoice
-from mosdeploy.records.training import WeightOrigin
+from mosdeploy.records import PrecisionCandidate, PrecisionChoice, WeightOrigin
 from mosdeploy.run_folder.options import ExportOptions
 from mosdeploy.run_folder.summaries import RuntimeChoice, RuntimeTiming
 from mosdeploy.spaces.translation import TranslationWorkload

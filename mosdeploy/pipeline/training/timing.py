@@ -8,7 +8,7 @@ from functools import partial
 from ...errors import ConfigError
 from ...family.plan import supernet_share
 from ...printable import plain
-from ...records.training import SupernetCard, TrainingBudget
+from ...records import SupernetCard, TrainingBudget
 from ...run_folder.budget import configured_budget, split_steps, warmup_steps
 from ...run_folder.context import Context
 from ...run_folder.summaries import StepTimes
