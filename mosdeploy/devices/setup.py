@@ -14,13 +14,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from ..config.device import DeviceProfile
 from ..errors import CommandError, DeviceError
 from ..records import DeviceState, Leftover
+from .deploy import HASHING_TIMEOUT_S
 from .device import FROM_ROOT, Answer, Device
 from .job import refuse_if_busy
 from .measure import ignore
 from .on_device.describe import requirement_name
 from .probe import check, probe, runtime_fix
 from .session import Session, check_run, last_lines, no_space
-from .slot import HASHING_TIMEOUT_S
 
 DOWNLOAD_TIMEOUT_S = 1800.0
 INSTALL_TIMEOUT_S = 1800.0

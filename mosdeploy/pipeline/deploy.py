@@ -79,8 +79,8 @@ def deploy(context: Context, options: DeployOptions | None = None) -> Deployment
 
 def _roll_back(context: Context, options: DeployOptions) -> Deployment:
     """Make the version current again that was current on a device before, and record it."""
+    from ..devices.deploy import CurrentAndPrevious
     from ..devices.deploy import roll_back as roll_back_there
-    from ..devices.slot import CurrentAndPrevious
 
     if options.bundle is not None:
         raise ConfigError("--rollback goes back to what the device holds; it takes no --bundle")

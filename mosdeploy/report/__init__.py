@@ -1,6 +1,6 @@
 """The report: what came out of a run, on one page that opens anywhere."""
 
-from .family_page import FamilyPage
+from .cells import FamilyPage
 from .page import build_report
 from .selection import Choice
 from .summary import Report, ReportInputs

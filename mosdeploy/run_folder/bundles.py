@@ -19,7 +19,7 @@ from .devices import other_host, split_board
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..devices.slot import DeploymentSlot
+    from ..devices.deploy import DeploymentSlot
 
 
 def note_newest(files: Workspace, bundle: Path) -> None:
@@ -93,7 +93,7 @@ _log = logging.getLogger(__name__)
 
 def deployment_slot(run: Run) -> "DeploymentSlot":
     """Return the folder on a device that `[deploy] name` names, else that of the run folder."""
-    from ..devices.slot import DeploymentSlot
+    from ..devices.deploy import DeploymentSlot
 
     name = run.config.deploy.name
     if name is not None:

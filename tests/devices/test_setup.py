@@ -17,7 +17,7 @@ from mosdeploy.devices.connect import LocalSession, open_session
 from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.on_device import slots as script
-from mosdeploy.devices.on_device.files import take_lock
+from mosdeploy.devices.on_device import take_lock
 from mosdeploy.devices.probe import probe
 from mosdeploy.devices.setup import find_leftovers, remove_leftovers, setup
 from mosdeploy.errors import CommandError, CommandTimeoutError, DeviceBusyError

@@ -7,9 +7,8 @@ from tiny_onnx import tiny_model
 from watching import STAGES
 
 from mosdeploy.devices.connect import LocalSession
-from mosdeploy.devices.deploy import DeploymentRequest
+from mosdeploy.devices.deploy import DeploymentRequest, DeploymentSlot
 from mosdeploy.devices.on_device.slots import deduplicate
-from mosdeploy.devices.slot import DeploymentSlot
 from mosdeploy.records import BundleManifest, Measurement, ParityReport, Timing
 from mosdeploy.spaces.translation import TranslationWorkload
 from mosdeploy.storage import sha256_bytes, write_record

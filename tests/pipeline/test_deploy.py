@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from walking import KeptProgress, damage, deployment_of, edit, opened
 
-from mosdeploy.devices.slot import DeploymentSlot
+from mosdeploy.devices.deploy import DeploymentSlot
 from mosdeploy.errors import (
     BundleError,
     ConfigError,

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ARCHIVE, PARENT
-from .files import (
+from . import (
+    ARCHIVE,
+    PARENT,
     busy,
     folder_holder,
     machine_holder,

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import ARCHIVE
-from .files import file_clock, open_own, take_lock
+from . import ARCHIVE, file_clock, open_own, take_lock
 
 SUMS_NAME = "SHA256SUMS"
 RECORD_NAME = "deployment.json"

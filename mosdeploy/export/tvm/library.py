@@ -16,8 +16,7 @@ from tvm.target import Target, codegen
 
 from ...errors import ExportError
 from ...runtime.manifest import LIBRARY_NAME, WEIGHTS_NAME
-from . import Processor
-from .packing import Packed
+from . import Packed, Processor
 
 
 def write_library(module: Any, packed: Packed, processor: Processor, folder: Path) -> None:

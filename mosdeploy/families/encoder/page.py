@@ -6,8 +6,7 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
-from ...report.cells import counted
-from ...report.family_page import Stack, draw_stacks
+from ...report.cells import Stack, counted, draw_stacks
 from ...spaces.encoder import EncoderArch, EncoderWorkload
 from .bundle import answers_with
 

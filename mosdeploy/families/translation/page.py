@@ -6,12 +6,12 @@ from markupsafe import Markup
 
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
-from ...report.cells import counted
-from ...report.family_page import (
+from ...report.cells import (
     BOX_HEIGHT,
     BOX_WIDTH,
     GAP,
     Stack,
+    counted,
     draw_stacks,
     height_of,
     left_of,

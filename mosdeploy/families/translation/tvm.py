@@ -8,8 +8,7 @@ import torch
 from ...errors import ExportError
 from ...export.bundle import BuiltModel
 from ...export.onnx.builder import Array, InlineInitializers, Lookup
-from ...export.tvm import PRECISIONS, Processor, fill_tiles, import_tvm
-from ...export.tvm.packing import Packed, WeightPacker
+from ...export.tvm import PRECISIONS, Packed, Processor, WeightPacker, fill_tiles, import_tvm
 from ...spaces.spec import ModelSpec
 from ...spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from ...supernet.layers import positions

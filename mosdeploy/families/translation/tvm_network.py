@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
-from ...export.tvm import TILE_ROWS, kernels
+from ...export.tvm import TILE_ROWS, Packed, kernels
 from ...export.tvm.kernels import LinearShape
-from ...export.tvm.packing import Packed
 from ...spaces.translation import DecoderLayerConfig, TranslationArch, TranslationSpace
 
 POSITIONS_NAME = "sinusoids"

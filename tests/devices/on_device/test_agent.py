@@ -13,7 +13,7 @@ import pytest
 from watching import wait_for
 
 from mosdeploy.devices import on_device
-from mosdeploy.devices.on_device import agent, files
+from mosdeploy.devices.on_device import agent
 
 SOURCES = sorted(on_device.ARCHIVE.glob("on_device/*.py"))
 NEEDED = {
@@ -188,9 +188,10 @@ STARTS_A_SLEEPER = """
 import sys
 from pathlib import Path
 
-from mosdeploy.devices.on_device import agent, files
+from mosdeploy.devices import on_device
+from mosdeploy.devices.on_device import agent
 
-agent.ARCHIVE, files.MACHINE_LOCK = sys.argv[1:3]
+agent.ARCHIVE, on_device.MACHINE_LOCK = sys.argv[1:3]
 agent.main("run", sys.argv[3])
 """
 
@@ -200,7 +201,7 @@ def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path
     (tmp_path / "archive.py").write_text(f"{text}time.sleep(60)\n")
 
     def start(folder):
-        words = [tmp_path / "archive.py", files.MACHINE_LOCK, folder / "jobs" / "job"]
+        words = [tmp_path / "archive.py", on_device.MACHINE_LOCK, folder / "jobs" / "job"]
         command = [sys.executable, "-c", STARTS_A_SLEEPER, *words]
         return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
@@ -211,7 +212,7 @@ def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path
     assert start(anna) == {"pid": pid}  # joined
     assert "busy" in start(ben)
     os.killpg(pid, signal.SIGKILL)
-    wait_for(lambda: (lock := files.take_lock(anna)) is not None and lock.close() is None)
+    wait_for(lambda: (lock := on_device.take_lock(anna)) is not None and lock.close() is None)
 
 
 def test_an_agent_whose_starter_was_ended_can_be_found(two_users, monkeypatch):
@@ -226,7 +227,7 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    monkeypatch.setattr(on_device.fcntl, "flock", no_locks)
     agent.main("busy", str(tmp_path))
     assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
 

@@ -5,7 +5,7 @@ import platform
 import numpy as np
 import pytest
 
-from mosdeploy.export.tvm.packing import pack_panels, panel_width
+from mosdeploy.export.tvm import pack_panels, panel_width
 
 pytestmark = pytest.mark.tvm
 tvm = pytest.importorskip("tvm")

@@ -5,7 +5,7 @@ from example_spaces import uneven_space
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.builder import InlineInitializers
-from mosdeploy.export.tvm.packing import PANEL, Packed
+from mosdeploy.export.tvm import PANEL, Packed
 from mosdeploy.families.translation.tvm import pack_weights
 from mosdeploy.spaces.translation import TranslationSpace
 

@@ -3,7 +3,7 @@ import pytest
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.builder import InlineInitializers
-from mosdeploy.export.tvm.packing import (
+from mosdeploy.export.tvm import (
     PANEL,
     WeightPacker,
     pack_panels,

@@ -2,14 +2,15 @@
 
 import os
 
-from mosdeploy.devices.on_device import agent, files
+from mosdeploy.devices import on_device
+from mosdeploy.devices.on_device import agent
 
 
 def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
-    lock = files.take_lock(tmp_path)
-    assert files.take_lock(tmp_path) is None
+    lock = on_device.take_lock(tmp_path)
+    assert on_device.take_lock(tmp_path) is None
     lock.close()
-    again = files.take_lock(tmp_path)
+    again = on_device.take_lock(tmp_path)
     assert again is not None
     again.close()
 
@@ -17,15 +18,15 @@ def test_the_lock_is_free_again_when_its_holder_is_gone(tmp_path):
 def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
     anna, ben = two_users
     holder = {"pid": 7, "job": "/home/anna/jobs/job"}
-    for module in (agent, files):
+    for module in (agent, on_device):
         monkeypatch.setattr(module, "machine_holder", lambda: holder)
-    assert files.busy(str(ben)) == {}
-    with files.take_lock(anna), files.take_machine_lock():
-        assert files.busy(str(ben)) == {"busy": holder}
+    assert on_device.busy(str(ben)) == {}
+    with on_device.take_lock(anna), on_device.take_machine_lock():
+        assert on_device.busy(str(ben)) == {"busy": holder}
         assert agent.run(f"{ben}/jobs/job") == {"busy": holder}
         (anna / "agent.lock").write_text('{"pid": 8}')
-        assert files.busy(str(anna)) == {"busy": {"pid": 8}}
-    assert files.busy(str(anna)) == {}
+        assert on_device.busy(str(anna)) == {"busy": {"pid": 8}}
+    assert on_device.busy(str(anna)) == {}
 
 
 def test_who_else_measures_is_read_from_its_command_line(tmp_path):
@@ -37,14 +38,14 @@ def test_who_else_measures_is_read_from_its_command_line(tmp_path):
     ):
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "cmdline").write_text("".join(f"{word}\0" for word in words))
-    assert files.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
-    assert files.machine_holder(tmp_path / "hidden") == {}
+    assert on_device.machine_holder(tmp_path) == {"pid": 12, "job": "/home/anna/jobs/job"}
+    assert on_device.machine_holder(tmp_path / "hidden") == {}
 
 
 def test_a_machine_without_the_file_is_not_locked(monkeypatch, tmp_path):
     for path in (str(tmp_path / "missing"), ""):
-        monkeypatch.setattr(files, "MACHINE_LOCK", path)
-        first, second = files.take_machine_lock(), files.take_machine_lock()
+        monkeypatch.setattr(on_device, "MACHINE_LOCK", path)
+        first, second = on_device.take_machine_lock(), on_device.take_machine_lock()
         assert first is not None
         assert second is not None
         first.close()
