@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from .errors import ConfigError, UnknownKeyError
 from .notebook import HtmlTable
+from .runtime.texts import unique_keys
 
 
 class Record(HtmlTable, BaseModel):
@@ -64,17 +65,7 @@ def load_json(text: bytes | str) -> Any:
     """Plain data of JSON text in which each key of an object is there once: of two, nobody can say
     which value is the right one.
     """
-    return json.loads(text, object_pairs_hook=_object)
-
-
-# runtime/manifest.py has the same: it stands alone on a device
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key[:80]!r} is there twice")
-        found[key] = value
-    return found
+    return json.loads(text, object_pairs_hook=unique_keys)
 
 
 def parse_json(model: type[R], text: bytes | str, source: str) -> R:

@@ -12,12 +12,7 @@ from typer.core import TyperCommand
 from ..errors import ConfigError, MosdeployError
 from ..version import __version__
 from .compare import compare
-from .devices import (
-    devices_add,
-    devices_check,
-    devices_clean,
-    devices_list,
-)
+from .devices import devices_add, devices_check, devices_clean, devices_list
 from .init import init
 from .options import SETTINGS, SSH_CONFIG, spread
 from .predict import predict
@@ -89,10 +84,8 @@ class _Command(TyperCommand):
 
 for verb in (*VERBS, demo):
     app.command(cls=_Command)(spread(verb))
-devices_app.command("list")(spread(devices_list))
-devices_app.command("add")(spread(devices_add))
-devices_app.command("check")(spread(devices_check))
-devices_app.command("clean")(spread(devices_clean))
+for device_verb in (devices_list, devices_add, devices_check, devices_clean):
+    devices_app.command(device_verb.__name__.removeprefix("devices_"))(spread(device_verb))
 
 
 def _version(value: bool) -> None:

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,38 +29,22 @@ def compare(
     """Time bundles by turns on one device, and score them. On the same examples, at most
     `export.score_examples` of them; nothing is deployed.
     """
-    if chart is not None:
-        _format_of(chart)  # before anything is timed
+    image = "" if chart is None else chart.suffix.lower().removeprefix(".")
+    if chart is not None and image not in CHART_FORMATS:  # before anything is timed
+        known = ", ".join(f".{x}" for x in CHART_FORMATS)
+        raise ConfigError(f"--chart {chart}: its name must end in one of {known}")
     from ..pipeline.compare import compare as time_by_turns
 
     found = time_by_turns(common.context(), options)
     common.show(found, _text(found))
-    if chart is not None:
-        _draw(found, chart)  # last: where it cannot be written, the table stands
+    if chart is not None:  # last: where it cannot be written, the table stands
+        from ..api.notebook import compare_chart
+        from ..storage import atomic_write
 
-
-def _format_of(path: Path) -> str:
-    name = path.suffix.lower().removeprefix(".")
-    if name not in CHART_FORMATS:
-        known = ", ".join(f".{x}" for x in CHART_FORMATS)
-        raise ConfigError(f"--chart {path}: its name must end in one of {known}")
-    return name
-
-
-def _draw(found: "Comparison", path: Path) -> None:
-    """Write the chart of a comparison, whole or not at all."""
-    from ..api.notebook import compare_chart
-    from ..storage import atomic_write
-
-    chart = compare_chart(found)
-    image = _format_of(path)
-    if image == "html":
-        # with all scripts inside, for a browser without a network
-        atomic_write(path, chart.to_html(inline=True))
-        return
-    drawn = io.StringIO() if image == "svg" else io.BytesIO()
-    chart.save(drawn, format=cast("Literal['svg', 'png']", image))
-    atomic_write(path, drawn.getvalue())
+        drawn = io.BytesIO() if image == "png" else io.StringIO()
+        # a page with all scripts inside, for a browser without a network
+        compare_chart(found).save(drawn, image, inline=image == "html")  # type: ignore[arg-type]
+        atomic_write(chart, drawn.getvalue())
 
 
 def _text(found: "Comparison") -> str:

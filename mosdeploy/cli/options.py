@@ -68,8 +68,9 @@ class Common:
         """The file with the aliases of devices."""
         return SETTINGS.ssh_config
 
-    def show(self, record: "Record", text: str, next_command: str | None = None) -> None:
-        """End a verb: the record alone, or the text, and on stderr the command to run next.
+    def show(self, record: "Record", text: str, then: "str | Context | None" = None) -> None:
+        """End a verb: the record alone, or the text, and on stderr the command to run next: as
+        given, or what a run folder lacks.
 
         Of several processes that torchrun started, only the first one prints.
         """
@@ -91,10 +92,14 @@ class Common:
                     f"the answer cannot be written to stdout: {error.strerror}; what was made is "
                     "kept"
                 ) from error
-        if self.as_json:
+        if self.as_json or PROGRESS.is_quiet:
             return
-        if next_command and not PROGRESS.is_quiet:
-            tell(f"next: {self.as_here(next_command)}")
+        if then is not None and not isinstance(then, str):
+            from ..run_folder.status import next_command
+
+            then = next_command(then)
+        if then:
+            tell(f"next: {self.as_here(then)}")
 
     def as_here(self, command: str) -> str:
         """A command with the options that say where this one works."""

@@ -20,15 +20,12 @@ def profile(common: Common, options: ProfileOptions) -> None:
     """
     from ..errors import PredictorError
     from ..pipeline.profile import profile as measure
-    from ..run_folder.status import next_command
 
     context = common.context()
     result = measure(context, options)
-    command = result.further_command
-    is_trusted = not (result.emulated or result.is_too_noisy)
-    if command is None and is_trusted and result.fastest_ms:
-        command = next_command(context)
-    common.show(result, _text(result), command)
+    is_trusted = bool(result.fastest_ms) and not (result.emulated or result.is_too_noisy)
+    then = result.further_command or (context if is_trusted else None)
+    common.show(result, _text(result), then)
     if result.error_met is False:
         raise typer.Exit(PredictorError.exit_code)
 

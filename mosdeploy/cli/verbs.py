@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..config.units import Statistic
     from ..pipeline.exporting.export_job import ExportResult
     from ..records import DryRun, PrecisionChoice, PredictorCard
+    from ..run_folder.context import Context
     from ..run_folder.summaries import FormatSummary, RuntimeTiming
 
 
@@ -43,13 +44,12 @@ def status(common: Common) -> None:
 def fit(common: Common, options: FitOptions) -> None:
     """Fit the latency predictor to what was measured. `profile` and `search` do this too."""
     from ..pipeline.profile import fit as fit_predictor
-    from ..run_folder.status import next_command
 
     context = common.context()
     card = fit_predictor(context, options)
     text = f"{card.device}-{card.workload}: {card_line(card)}{_transfer(card)}"
     lines = [text, *rescaled_lines(card)]
-    common.show(card, "\n".join(lines), next_command(context))
+    common.show(card, "\n".join(lines), context)
 
 
 def _transfer(card: "PredictorCard") -> str:
@@ -71,21 +71,18 @@ def _transfer(card: "PredictorCard") -> str:
 def finetune(common: Common, options: FinetuneOptions) -> None:
     """Train one subnet alone, from its inherited weights. The same command resumes."""
     from ..pipeline.finetune import finetune as train_alone
-    from ..run_folder.status import next_command
     from ..run_folder.subnets import losses_of
 
     context = common.context()
     card = train_alone(context, options)
-    command = "mosdeploy export"
-    if options.pick != "winner":
-        command += f" --pick {shlex.quote(str(options.pick))}"
-    if options.from_scratch:
-        command += f" --weights {card.weights}"
-    if options.pick == "winner" and not options.from_scratch:
-        command = next_command(context) or command
+    then: str | Context = context
+    if options.pick != "winner" or options.from_scratch:
+        then = "mosdeploy export"
+        then += f" --pick {shlex.quote(str(options.pick))}" if options.pick != "winner" else ""
+        then += f" --weights {card.weights}" if options.from_scratch else ""
     text = f"{card.weights} {card.arch.key}: {card.steps} steps, {losses_of(card)}"
     # what has no answers has no bundle
-    common.show(card, text, command if context.config.gives_answers else None)
+    common.show(card, text, then if context.config.gives_answers else None)
 
 
 def evaluate(common: Common, options: EvaluateOptions) -> None:
@@ -94,7 +91,6 @@ def evaluate(common: Common, options: EvaluateOptions) -> None:
     Inherited ones, those that were trained alone, and the teacher. The same command resumes.
     """
     from ..pipeline.evaluate import evaluate as score_subnets
-    from ..run_folder.status import next_command
 
     context = common.context()
     scores = score_subnets(context, options)
@@ -109,13 +105,12 @@ def evaluate(common: Common, options: EvaluateOptions) -> None:
         for name, x in scores.subnets.items()
     ]
     header = ("subnet", *metrics, "validation loss", "parameters")
-    common.show(scores, table(header, rows), next_command(context))
+    common.show(scores, table(header, rows), context)
 
 
 def deploy(common: Common, options: DeployOptions) -> None:
     """Put the bundle on the device, test and time it, then switch."""
     from ..pipeline.deploy import deploy as put
-    from ..run_folder.status import next_command
 
     context = common.context()
     result = put(context, options)
@@ -127,7 +122,7 @@ def deploy(common: Common, options: DeployOptions) -> None:
             result.measurement, result.statistic, result.limit_ms, result.max_memory_bytes
         )
     timed = timing(result.measurement, result.statistic)
-    common.show(result, f"{text}, {timed}{note}", next_command(context))
+    common.show(result, f"{text}, {timed}{note}", context)
 
 
 def verify(common: Common, options: VerifyOptions) -> None:
@@ -175,14 +170,13 @@ def train(
         common.show(tried, _cost_table(tried), again)
         return
     from ..pipeline.train import train as train_supernet
-    from ..run_folder.status import next_command
 
     card = train_supernet(context, options)
     common.show(
         card,
         f"supernet: {card.steps} steps, validation loss {card.largest_loss:.3f} (largest subnet), "
         f"{card.smallest_loss:.3f} (smallest)",
-        next_command(context),
+        context,
     )
 
 
@@ -217,7 +211,6 @@ def export(common: Common, options: ExportOptions) -> None:
     """Build the bundle, and check that it answers as the network does."""
     from ..pipeline.export import export as build
     from ..pipeline.export import export_format
-    from ..run_folder.status import next_command
 
     if options.format is not None:
         written = export_format(common.context(), options)
@@ -226,7 +219,7 @@ def export(common: Common, options: ExportOptions) -> None:
     context = common.context()
     result = build(context, options)
     record = result.runtime_choice or result.manifest
-    common.show(record, _export_text(result), next_command(context))
+    common.show(record, _export_text(result), context)
 
 
 def _format_text(written: "FormatSummary") -> str:

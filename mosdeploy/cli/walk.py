@@ -52,9 +52,9 @@ def bundle_rows(outcome: "WalkSummary") -> list[tuple[str, str]]:
     deployment = outcome.deployment
     deployed_ms = deployment.measurement.figure_ms(deployment.statistic)
     rows = [
-        (predicted(outcome.search.level), _milliseconds(found.predicted_ms)),
-        ("measured", _milliseconds(found.measured_ms)),
-        ("bundle measured", _milliseconds(deployed_ms)),
+        (predicted(outcome.search.level), milliseconds(found.predicted_ms)),
+        ("measured", milliseconds(found.measured_ms)),
+        ("bundle measured", milliseconds(deployed_ms)),
     ]
     for name, most in outcome.search.limits.model_dump(exclude_none=True).items():
         limit = told_limit(name, most)
@@ -80,10 +80,6 @@ def _delivered(outcome: "WalkSummary") -> "Candidate":
 def metric_values(metrics: "dict[str, float]") -> str:
     """Spell the values without their names."""
     return ", ".join(score(value) for value in metrics.values())
-
-
-def _milliseconds(value_ms: float | None) -> str:
-    return "not timed" if value_ms is None else milliseconds(value_ms)
 
 
 def demo(
