@@ -151,7 +151,7 @@ def _train(
             data_sha256=prepared.data_sha256,
             tokenizer_sha256=sha256_file(files.tokenizer_path),
             supernet_sha256=sha256_file(files.supernet_path),
-            steps=summary.steps,
+            steps=job.config.steps,
             # a teacher's table may have rows that the tokenizer has no ids for
             vocab_size=net.vocab_size,
             routing=config.supernet.routing,

@@ -4,7 +4,6 @@ space.
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,6 @@ class Supernet(nn.Module):
         self.space = space
         self.network = network
         self.config = config
-        # not a buffer: state_dict must not hold it
-        self._last: _Generated | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -43,7 +40,7 @@ class Supernet(nn.Module):
         # modules without weights are cheap to build, so that no architecture is ever current
         subnet = self.skeleton(arch).train(self.training)
         if weights is None:
-            weights = self._weights(arch)
+            weights = self.generate(arch, router_dropout=self.training)
         options = {"activation_checkpointing": activation_checkpointing}
         # strict: a weight that is not replaced would stay on the meta device
         logits: Tensor = torch.func.functional_call(subnet, weights, inputs, options, strict=True)
@@ -57,9 +54,6 @@ class Supernet(nn.Module):
         """Generate the dense weights of an architecture, under the names of its subnet,
         differentiable.
         """
-        if torch.is_grad_enabled():
-            # a step may follow, and fused optimisers change parameters but not their versions
-            self._last = None
         encoding = self.encode(arch)  # (G,)
         # a caller may generate inside autocast, which would run the routers in bf16
         with torch.autocast(encoding.device.type, enabled=False):
@@ -72,25 +66,6 @@ class Supernet(nn.Module):
         values = encode(self.space, arch, self.config)
         device = next(self.parameters()).device
         return torch.tensor(values, dtype=torch.float32, device=device)
-
-    def _weights(self, arch: ArchConfig) -> StateDict:
-        if self.training or torch.is_grad_enabled():
-            return self.generate(arch, router_dropout=self.training)
-        # an in-place change raises a parameter's version, a new tensor has another address
-        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
-        if self._last is None or (self._last.arch, self._last.state) != (arch, state):
-            self._last = _Generated(arch, state, self.generate(arch, router_dropout=False))
-        return self._last.weights
-
-
-class _Generated(NamedTuple):
-    """Weights of an architecture, and addresses and versions of the parameters that they were
-    generated from.
-    """
-
-    arch: ArchConfig
-    state: tuple[tuple[int, int], ...]
-    weights: StateDict
 
 
 @torch.no_grad()

@@ -30,12 +30,9 @@ WAIT_TIMEOUT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class DistributedContext:
-    """Which process this is, of how many."""
+class DistributedContext(Launch):
+    """Which process this is, of how many, and how it reaches the others."""
 
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
     device: torch.device | None = None
     timeout_s: float = 0.0
     store: "Store | None" = None
@@ -147,21 +144,18 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
     be `SINGLE_PROCESS`.
     """
     launch = Launch.read()
-    rank = launch.rank
-    size = launch.size
-    local_rank = launch.local_rank
-    if size == 1:
+    if launch.size == 1:
         yield SINGLE_PROCESS
         return
-    device = DeviceContext.of(config, local_rank).device
+    device = DeviceContext.of(config, launch.local_rank).device
     use_gpu = device.type == "cuda"
-    if use_gpu and local_rank >= torch.cuda.device_count():
+    if use_gpu and launch.local_rank >= torch.cuda.device_count():
         raise ConfigError(
             f"more processes were started than this machine has GPUs ({torch.cuda.device_count()});"
             " lower --nproc-per-node"
         )
     timeout = timedelta(seconds=config.rank_timeout_s)
-    alone = DistributedContext(rank, size, local_rank, device, config.rank_timeout_s)
+    alone = DistributedContext(**vars(launch), device=device, timeout_s=config.rank_timeout_s)
     # torchrun's store outlives a group, and a later one must not read what was said in it
     number = next(_GROUP_NUMBERS)
     with alone._watched():
@@ -169,8 +163,8 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
         dist.init_process_group(
             "nccl" if use_gpu else "gloo",
             store=dist.PrefixStore(f"group {number}", store),  # type: ignore[attr-defined]
-            rank=rank,
-            world_size=size,
+            rank=launch.rank,
+            world_size=launch.size,
             timeout=timeout,
             device_id=device if use_gpu else None,
         )

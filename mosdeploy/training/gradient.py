@@ -159,9 +159,14 @@ class Gradient:
                 logits = self._logits(batch, arch, leaf_weights)
                 if self.distillation is not None:
                     taught = self.distillation.logits(batch)
+            smoothing = self.config.label_smoothing
+            if self.distillation is None or taught is None:
+                loss = batch.loss(logits, smoothing)
+            else:
+                loss = self.distillation.loss(batch, logits, taught, smoothing)
             # a part of the step's mean: parts of all batches, architectures and ranks only have to
             # be added
-            loss = self._loss(batch, logits, taught) / num_terms
+            loss = loss / num_terms
             torch.autograd.backward([self.scaler.scale(loss)])
             total += loss.detach()
         if generated:
@@ -169,12 +174,6 @@ class Gradient:
             known = _WithGradients.apply(gradients, *generated.values())  # type: ignore[no-untyped-call]
             torch.autograd.backward([known])
         return total
-
-    def _loss(self, batch: Batch, logits: Tensor, teacher_logits: Tensor | None) -> Tensor:
-        smoothing = self.config.label_smoothing
-        if self.distillation is None or teacher_logits is None:
-            return batch.loss(logits, smoothing)
-        return self.distillation.loss(batch, logits, teacher_logits, smoothing)
 
     def _logits(self, batch: Batch, arch: ArchConfig | None, weights: StateDict) -> Tensor:
         checkpointing = self.config.activation_checkpointing

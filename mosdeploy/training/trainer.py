@@ -63,7 +63,6 @@ class TrainingJob:
 class TrainingSummary(Record):
     """What a finished run reached."""
 
-    steps: int
     losses: dict[str, float]
     train_seconds: float
 
@@ -173,7 +172,7 @@ class _Run:
                 step_s = (time.monotonic() - start) / (self.step - resumed_at)
                 left_s = step_s * (self.config.steps - self.step)
                 progress(line, self.config.steps, left_s)
-        return TrainingSummary(steps=self.step, losses=self.losses, train_seconds=self.seconds)
+        return TrainingSummary(losses=self.losses, train_seconds=self.seconds)
 
     def advance(self, batches: Batches, valid_batches: Sequence[Batch]) -> LogLine:
         """Make one step; validate, log and save when it is time."""
@@ -232,7 +231,7 @@ class _Run:
 
     def _validate(self, valid_batches: Sequence[Batch]) -> None:
         self.losses = {
-            name: shared_validation_loss(self.net, valid_batches, arch, self.distributed)
+            name: validation_loss(self.net, valid_batches, arch, self.distributed)
             for name, arch in self.validated.items()
         }
         if not all(math.isfinite(loss) for loss in self.losses.values()):
@@ -360,59 +359,47 @@ def shrink_and_perturb(net: nn.Module, fresh: nn.Module, inherited_share: float)
 
 
 def validation_loss(
-    model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None = None
+    model: Supernet | Subnet,
+    batches: Sequence[Batch],
+    arch: ArchConfig | None = None,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> float:
     """Mean negative log-likelihood of the targets, in nats a target; no label smoothing, no
-    dropout.
+    dropout. Each rank computes its share of the batches.
     """
-    num_targets = _num_targets(batches)
-    return _sum_of_losses(model, batches, arch) / num_targets
-
-
-def _num_targets(batches: Sequence[Batch]) -> int:
-    found = sum(batch.num_targets for batch in batches)
-    if batches:
-        check_has_targets(found)
-    return found
+    if not batches or isinstance(model, Supernet) != (arch is not None):
+        raise ValueError(
+            "validation_loss needs batches, and an architecture with a Supernet and only with it"
+        )
+    num_targets = sum(batch.num_targets for batch in batches)
+    check_has_targets(num_targets)
+    # sums, not means: the ranks' shares have different numbers of targets, and some have no batch
+    share = distributed.share(batches)
+    nats = _sum_of_losses(model, share, arch) if share else 0.0
+    return distributed.total(nats) / num_targets
 
 
 @torch.no_grad()
 def _sum_of_losses(
     model: Supernet | Subnet, batches: Sequence[Batch], arch: ArchConfig | None
 ) -> float:
-    if not batches or isinstance(model, Supernet) != (arch is not None):
-        raise ValueError(
-            "validation_loss needs batches, and an architecture with a Supernet and only with it"
-        )
     was_training = model.training
     device = next(model.parameters()).device
     model.eval()
+    weights = None
+    if isinstance(model, Supernet) and arch is not None:
+        weights = model.generate(arch, router_dropout=False)  # once for all batches
     # float32 losses of batches are added up in float64: one number over many thousand targets
     total = torch.zeros((), dtype=torch.float64, device=device)
     for part in batches:
         batch = part.to(device)
         inputs = batch.inputs()
-        logits = model(inputs, arch) if isinstance(model, Supernet) else model(*inputs)
+        logits = model(inputs, arch, weights) if isinstance(model, Supernet) else model(*inputs)
         # sums, divided at the end: a mean of means would weigh a small batch like a large one;
         # without autocast, so that losses do not depend on the precision of the training
         total += batch.loss(logits)
     model.train(was_training)
     return total.item()
-
-
-def shared_validation_loss(
-    model: Supernet | Subnet,
-    batches: Sequence[Batch],
-    arch: ArchConfig | None,
-    distributed: DistributedContext,
-) -> float:
-    """`validation_loss` of all batches, of which each rank computes its share."""
-    # sums, not means: the ranks' shares have different numbers of targets
-    share = distributed.share(batches)
-    nats = 0.0  # a rank may get no batch
-    if share:
-        nats = _sum_of_losses(model, share, arch)  # its share may have no targets
-    return distributed.total(nats) / _num_targets(batches)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

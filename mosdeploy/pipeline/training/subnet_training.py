@@ -243,7 +243,7 @@ class SubnetTraining:
                 arch=self.arch,
                 weights=self.weights,
                 subnet_sha256=sha256_file(path),
-                steps=summary.steps,
+                steps=job.config.steps,
                 start_loss=start.loss,
                 loss=loss,
                 train_seconds=summary.train_seconds,
