@@ -133,7 +133,7 @@ def fit_hat(
     _check_range(data, spec)
     features = spec.latency_features_of_means(data.rows)
     # on all rows, in the order of the file, which is that of measuring
-    blocks = find_outlier_blocks(features, data.latency_ms, spec.num_core_features)
+    blocks = find_outlier_blocks(features, data.latency_ms, spec.space.num_core_features)
     kept = rows_outside(blocks, len(data.rows))
     # without weights: the file says nothing of any drift
     return LatencyPredictor.fit(

@@ -138,12 +138,12 @@ def transfer(source: LatencyPredictor, train: HatData, test: HatData, num_draws:
 def draws(train: HatData, budget: int, num_draws: int) -> Iterator[tuple[IndexArray, IndexArray]]:
     """Yield the usable rows outside a random pool, and the designed rows of the pool."""
     features = SPEC.latency_features_of_means(train.rows)
-    blocks = find_outlier_blocks(features, train.latency_ms, SPEC.num_core_features)
+    blocks = find_outlier_blocks(features, train.latency_ms, SPEC.space.num_core_features)
     usable = np.flatnonzero(rows_outside(blocks, len(features)))
     for draw in range(num_draws):
         pool = np.random.default_rng((SEED, draw)).choice(usable, POOL_SIZE, replace=False)
         rest = np.setdiff1d(usable, pool)
-        yield rest, pool[choose_rows(features[pool], SPEC.num_core_features, budget)]
+        yield rest, pool[choose_rows(features[pool], SPEC.space.num_core_features, budget)]
 
 
 def hat_recipe(train: HatData, test: HatData) -> list[str]:

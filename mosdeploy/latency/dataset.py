@@ -172,41 +172,36 @@ class ProfilingSession:
             timing = ReferenceTiming(measured_at=measured_at, total=measurement.total)
             self._replace(references=(*self.record.references, timing))
 
-    def go_on(self) -> None:
-        """Take the end back: the board gets more to measure."""
-        if self.record.after is not None:
-            self._replace(after=None)
-
-    def end(self, after: DeviceState) -> None:
-        """Keep the state of the board now; a session that goes on may end again."""
-        self._replace(after=after)
+    def end(self, after: DeviceState | None) -> None:
+        """Keep the state of the board now; None takes the end back: there is more to measure."""
+        if self.record.after != after:
+            self._replace(after=after)
 
     def withdraw(self) -> None:
         """Forget the session: what was measured in it no longer counts, and is measured again."""
-        lines = read_lines(self._path)[0]
-        kept = [line for line in lines if json.loads(line)["session"] != self.record.session]
-        atomic_write(self._path, b"".join(line + b"\n" for line in kept))
+        _write(self._path, self.record.session, None)
 
     def _replace(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-        _write(self._path, self.record)
+        _write(self._path, self.record.session, self.record)
 
 
 def end_session(dataset_path: Path, session: SessionRecord, after: DeviceState) -> None:
     """Write down that nothing is left on the board of a session that was killed. Only the holder
     of the dataset's lock may call this.
     """
-    _write(dataset_path.parent / SESSIONS_NAME, session.model_copy(update={"after": after}))
+    ended = session.model_copy(update={"after": after})
+    _write(dataset_path.parent / SESSIONS_NAME, session.session, ended)
 
 
-def _write(path: Path, record: SessionRecord) -> None:
-    """Put a session in the place of the one of its name."""
+def _write(path: Path, name: str, record: SessionRecord | None) -> None:
+    """Put a record, or nothing, in the place of the session of a name."""
+    own = b"" if record is None else record.model_dump_json().encode() + b"\n"
     # other sessions' lines stay byte for byte
-    lines = [
-        record.model_dump_json().encode() if json.loads(line)["session"] == record.session else line
-        for line in read_lines(path)[0]
-    ]
-    atomic_write(path, b"".join(line + b"\n" for line in lines))
+    lines = (
+        own if json.loads(line)["session"] == name else line + b"\n" for line in read_lines(path)[0]
+    )
+    atomic_write(path, b"".join(lines))
 
 
 def read_sessions(dataset_path: Path) -> tuple[SessionRecord, ...]:

@@ -159,7 +159,7 @@ class LatencyPredictor(Record):
             # the fit divides by these and takes their logarithms
             _checked(latency_ms, facts.device, spec.workload.name),
             sample_weight,
-            num_core=spec.num_core_features,
+            num_core=spec.space.num_core_features,
             mlp_inputs=np.asarray(rows, dtype=np.float64) if try_mlp else None,
         )
         return cls.assemble(model_fit, spec, facts, encoding=encoding)
@@ -206,7 +206,9 @@ class LatencyPredictor(Record):
             device=facts.device,
             encoding=encoding,
             # in the order of `used`, which is that of the covariance
-            coefficients={spec.feature_names[i]: float(model.coefficients[i]) for i in model.used},
+            coefficients={
+                spec.space.feature_names[i]: float(model.coefficients[i]) for i in model.used
+            },
             covariance=tuple(tuple(row) for row in model.covariance.tolist()),
             interval=model_fit.interval,
             correction=model_fit.correction,
@@ -245,7 +247,7 @@ class LatencyPredictor(Record):
         """
         spec = self.spec
         # by name: the file does not depend on the order of a space's features
-        used = [spec.feature_names.index(name) for name in self.coefficients]
+        used = [spec.space.feature_names.index(name) for name in self.coefficients]
         weights = np.array(list(self.coefficients.values()))
         latency_ms = np.empty(len(rows))
         for start in range(0, len(rows), CHUNK_ROWS):
@@ -264,17 +266,12 @@ class LatencyPredictor(Record):
         them.
         """
         spec = self.spec
-        used = [spec.feature_names.index(name) for name in self.coefficients]
+        used = [spec.space.feature_names.index(name) for name in self.coefficients]
         features = _latency_features(spec, rows, self.encoding)[:, used]
         # over the regression's latency, as in the fit, whose errors are relative
         relative = features / (features @ np.array(list(self.coefficients.values())))[:, None]
         leverage = np.einsum("ij,jk,ik->i", relative, np.array(self.covariance), relative)
         return np.asarray(self.interval * np.sqrt(1.0 + leverage))
-
-    def least_ms(self, genes: GeneArray) -> FloatArray:
-        """The lower end of each row's interval, in milliseconds, of shape (N,)."""
-        rows = self.to_rows(genes)
-        return np.asarray(self.predict_rows(rows) * np.exp(-self.half_width(rows)))
 
     def corrected_features(self, rows: Rows) -> FloatArray:
         """Every latency feature, times the ensemble's correction, of shape (N, C).
@@ -389,7 +386,7 @@ def fit_transfer(
             samples.spec.latency_features(samples.genes),
             samples.latency_ms,
             samples.sample_weight,
-            num_core=samples.spec.num_core_features,
+            num_core=samples.spec.space.num_core_features,
             mlp_inputs=samples.genes.astype(np.float64),
         )
     # with too few samples for a fit from scratch there is nothing to compare with
@@ -442,12 +439,12 @@ def _spread(source: LatencyPredictor) -> FloatArray:
     each overhead feature.
     """
     spec = source.spec
-    spread = np.zeros((len(spec.feature_names), 1 + len(spec.overhead_features)))
+    spread = np.zeros((len(spec.space.feature_names), 1 + len(spec.space.overhead_features)))
     # column 0: the source's own combination, of which the fit scales the whole
     for name, coefficient in source.coefficients.items():
-        if name not in spec.overhead_features:
-            spread[spec.feature_names.index(name), 0] = coefficient
+        if name not in spec.space.overhead_features:
+            spread[spec.space.feature_names.index(name), 0] = coefficient
     # an overhead feature has a column, and so a coefficient, of its own
-    for i, name in enumerate(spec.overhead_features, start=1):
-        spread[spec.feature_names.index(name), i] = 1.0
+    for i, name in enumerate(spec.space.overhead_features, start=1):
+        spread[spec.space.feature_names.index(name), i] = 1.0
     return spread

@@ -139,7 +139,7 @@ def choose(spec: ModelSpec, budget: int, seed: int) -> list[ArchConfig]:
     # dict.fromkeys leaves out duplicates and keeps the order, on which the design depends
     pool = list(dict.fromkeys(drawn))
     features = spec.latency_features(spec.gene_rows(pool))
-    return [pool[i] for i in choose_rows(features, spec.num_core_features, budget)]
+    return [pool[i] for i in choose_rows(features, spec.space.num_core_features, budget)]
 
 
 def choose_rows(features: FloatArray, num_core: int, budget: int) -> list[int]:

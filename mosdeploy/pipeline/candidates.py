@@ -46,7 +46,7 @@ def choices(
 ) -> "tuple[Choice, ...]":
     """Put together what is known of each candidate."""
     from ..report import Choice
-    from ..search import best_first
+    from ..search.front import best_first
 
     found = candidates(search)
     is_timed = any(x.predicted_ms or x.measured_ms for x in found)

@@ -117,8 +117,7 @@ def fallback_candidates(
     context: Context, manifest: BundleManifest, deployed_ms: float | None
 ) -> list[Candidate]:
     """List the candidates that should keep the limit that a bundle missed, best first."""
-    from ..search import best_first
-    from ..search.front import front_members
+    from ..search.front import best_first, front_members
 
     try:
         result = trained_run(context.run).search_result()

@@ -31,8 +31,9 @@ from .measuring.collect import CollectRequest, collect
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset
     from ..latency.predictor import LatencyPredictor
-    from ..search import Evolution, Iteration
     from ..search.constraints import FloatArray, LossesOf
+    from ..search.evolution import Iteration
+    from ..search.front import Evolution
 
 
 MIN_NOISE = 0.03
@@ -213,7 +214,7 @@ class FinalistMeasurement:
         """Choose finalists further and further below the limit, until one keeps it; then better
         ones that are expected to keep it.
         """
-        from ..search import choose_winner, finalists, is_safe, quality
+        from ..search.front import choose_winner, finalists, is_safe, quality
 
         count = self.context.config.search.finalists
         known = {candidate.arch.key for candidate in self.measured}
@@ -316,7 +317,7 @@ class FinalistMeasurement:
             self.measured = [worse.get(c.arch.key, c) for c in self.measured]
 
     def _best(self, measured: Sequence[Candidate]) -> Candidate:
-        from ..search import choose_winner
+        from ..search.front import choose_winner
 
         return choose_winner(measured, self.limits, self.timing.noise, self.timing.statistic)
 
@@ -404,7 +405,7 @@ class _SearchTask:
         winner: Candidate,
         measured: Sequence[Candidate],
     ) -> SearchResult:
-        from ..search import with_winner
+        from ..search.front import with_winner
 
         return SearchResult(
             device=self.device,
@@ -434,7 +435,9 @@ class _SearchTask:
         """Search with predicted latencies times `level`, where `excess_bytes` of memory are taken
         besides what is predicted.
         """
-        from ..search import SearchOracle, add_layers, evolve, widen_ffn
+        from ..search.constraints import SearchOracle
+        from ..search.evolution import evolve
+        from ..search.refine import add_layers, widen_ffn
 
         config = self.context.config
         space = config.space

@@ -27,7 +27,7 @@ from .teacher import drawn, finished_teacher, training_examples, validation_exam
 
 if TYPE_CHECKING:
     from ..data.batches import Dataset
-    from ..search import Cost
+    from ..search.constraints import Cost
     from ..supernet.supernet import Supernet
 
 
@@ -283,7 +283,7 @@ def cost_function(
 ) -> "Callable[[ArchConfig], Cost]":
     """Return what tells what an architecture costs besides time."""
     from ..export.candidate import bundle_bytes
-    from ..search import Cost
+    from ..search.constraints import Cost
 
     def cost(arch: ArchConfig) -> Cost:
         inventory = spec.inventory(arch)

@@ -105,20 +105,18 @@ class ConstraintTable:
 
     def candidate(self, arch: ArchConfig, loss: float) -> Candidate:
         """The record of an architecture with its loss, latency and cost."""
-        cost = self._cost(arch)
         return Candidate(
             arch=arch,
             loss=loss,
             predicted_ms=self.latency_ms(arch),
-            num_parameters=cost.num_parameters,
-            num_body_parameters=cost.num_body_parameters,
-            size_bytes=cost.size_bytes,
-            memory_bytes=cost.memory_bytes,
+            **vars(self._cost(arch)),
             time_loss=None if self._time_loss is None else self._time_loss(arch),
         )
 
 
-def utilisation(limits: Limits, latency_ms: float | None, cost: Cost | None) -> dict[str, float]:
+def utilisation(
+    limits: Limits, latency_ms: float | None, cost: Cost | Candidate | None
+) -> dict[str, float]:
     """Each limited quantity that is known as a share of its limit, by the name of the limit."""
     spent: dict[str, float | None] = {"max_latency_ms": latency_ms}
     if cost is not None:

@@ -1,7 +1,7 @@
 """Evolutionary search after HAT (Wang et al., ACL 2020)."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +54,13 @@ def evolve(
         if number < config.iterations:
             # as long as no loss is finite, mutants of the start
             archs = run.children(run.ranked[: config.parents] or [start])
-    return conclude(run.seen, constraints)
+    candidates = [constraints.candidate(arch, run.seen[arch]) for arch in run.ranked]
+    if not candidates:
+        raise MosdeployError(
+            f"none of {len(run.seen)} subnets has a finite validation loss; train the supernet "
+            "again"
+        )
+    return Evolution(tuple(candidates), pareto_front(candidates), frozenset(run.seen))
 
 
 @dataclass
@@ -73,16 +79,11 @@ class _Run:
         size = self.config.population
         population = list(dict.fromkeys([start, *self._starters(size // 2)]))
         # random ones are rejected until they keep the limits, which under tight limits few do
-        population += draw(
-            lambda: self.constraints.space.sample(self.rng),
-            size - len(population),
-            self.constraints,
-            population,
+        population += self._draw(
+            lambda: self.constraints.space.sample(self.rng), size - len(population), population
         )
         # so the rest are neighbours of an architecture that does
-        population += draw(
-            lambda: self._mutant([start]), size - len(population), self.constraints, population
-        )
+        population += self._draw(lambda: self._mutant([start]), size - len(population), population)
         return population
 
     def _starters(self, count: int) -> list[ArchConfig]:
@@ -94,13 +95,10 @@ class _Run:
 
     def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
         """Draw new mutants and crossovers within the limits."""
-        mutants = draw(
-            lambda: self._mutant(parents), self.config.mutations, self.constraints, self.seen
-        )
-        return mutants + draw(
+        mutants = self._draw(lambda: self._mutant(parents), self.config.mutations, self.seen)
+        return mutants + self._draw(
             lambda: self._crossover(parents),
             self.config.crossovers,
-            self.constraints,
             # a crossover may come out as one of these mutants, which are not evaluated yet
             [*self.seen, *mutants],
         )
@@ -110,7 +108,32 @@ class _Run:
         for arch, loss in zip(archs, self.losses(archs), strict=True):
             # one without a loss is seen all the same: it must not be drawn again
             self.seen[arch] = math.nan if loss is None else loss
-        self.ranked = _rank(self.seen, self.constraints)
+        finite = [arch for arch, loss in self.seen.items() if math.isfinite(loss)]
+        # of equal ones the fastest; without a predictor every latency is None, and the key makes
+        # the order the same in every run
+        self.ranked = sorted(
+            finite,
+            key=lambda x: (self.seen[x], self.constraints.latency_ms(x) or 0.0, x.key),
+        )
+
+    def _draw(
+        self, make: Callable[[], ArchConfig], count: int, known: Collection[ArchConfig]
+    ) -> list[ArchConfig]:
+        """Make up to `count` new architectures within the limits, in at most `MAX_DRAW_ROUNDS`."""
+        taken = set(known)
+        found: list[ArchConfig] = []
+        # bounded, since the space may hold no more that keep the limits
+        for _ in range(MAX_DRAW_ROUNDS):
+            if len(found) >= count:
+                break
+            batch = [make() for _ in range(count - len(found))]
+            # one call of the predictor a batch
+            self.constraints.prefetch(batch)
+            for arch in batch:
+                if arch not in taken and self.constraints.violation(arch) == 0.0:
+                    taken.add(arch)
+                    found.append(arch)
+        return found
 
     def _mutant(self, parents: list[ArchConfig]) -> ArchConfig:
         parent = parents[self.rng.integers(len(parents))]
@@ -120,48 +143,6 @@ class _Run:
         # both may be the same parent; the child is then known, and `draw` leaves it out
         first, second = self.rng.integers(len(parents), size=2)
         return self.constraints.space.crossover(parents[first], parents[second], self.rng)
-
-
-def _rank(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> list[ArchConfig]:
-    """Order the architectures of finite loss, best first; of equal ones the fastest."""
-    finite = [arch for arch, loss in seen.items() if math.isfinite(loss)]
-    # without a predictor every latency is None; the key makes the order the same in every run
-    return sorted(
-        finite, key=lambda arch: (seen[arch], constraints.latency_ms(arch) or 0.0, arch.key)
-    )
-
-
-def conclude(seen: Mapping[ArchConfig, float], constraints: ConstraintTable) -> Evolution:
-    """Rank everything and find its front."""
-    candidates = [constraints.candidate(arch, seen[arch]) for arch in _rank(seen, constraints)]
-    if not candidates:
-        raise MosdeployError(
-            f"none of {len(seen)} subnets has a finite validation loss; train the supernet again"
-        )
-    return Evolution(tuple(candidates), pareto_front(candidates), frozenset(seen))
-
-
-def draw(
-    make: Callable[[], ArchConfig],
-    count: int,
-    constraints: ConstraintTable,
-    known: Collection[ArchConfig],
-) -> list[ArchConfig]:
-    """Make up to `count` new architectures within the limits, in at most `MAX_DRAW_ROUNDS`."""
-    taken = set(known)
-    found: list[ArchConfig] = []
-    # bounded, since the space may hold no more that keep the limits
-    for _ in range(MAX_DRAW_ROUNDS):
-        if len(found) >= count:
-            break
-        batch = [make() for _ in range(count - len(found))]
-        # one call of the predictor a batch
-        constraints.prefetch(batch)
-        for arch in batch:
-            if arch not in taken and constraints.violation(arch) == 0.0:
-                taken.add(arch)
-                found.append(arch)
-    return found
 
 
 class CachedLoss(Record):

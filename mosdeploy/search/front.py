@@ -9,14 +9,9 @@ from ..errors import InfeasibleError
 from ..printable import byte_size, figure_note, latency, told_apart
 from ..records import Candidate, Limits, SearchResult
 from ..spaces.genes import ArchConfig
-from .constraints import Cost, utilisation
+from .constraints import utilisation
 
 Quality = tuple[float, int, int]
-
-
-def size_of(candidate: Candidate) -> int:
-    """Return the parameters without the embedding table."""
-    return candidate.num_body_parameters
 
 
 def num_layers(candidate: Candidate) -> int:
@@ -32,7 +27,7 @@ def quality(candidate: Candidate) -> Quality:
     """
     if candidate.base_loss is None:
         return candidate.loss, 0, 0
-    return candidate.base_loss, -num_layers(candidate), -size_of(candidate)
+    return candidate.base_loss, -num_layers(candidate), -candidate.num_body_parameters
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -228,13 +223,8 @@ def is_safe(candidate: Candidate, limits: Limits, margin: float) -> bool:
 
 def _keeps(candidate: Candidate, limits: Limits) -> bool:
     """Whether a candidate keeps all limits, with its latency and memory as measured."""
-    cost = Cost(
-        num_parameters=candidate.num_parameters,
-        size_bytes=candidate.size_bytes,
-        num_body_parameters=candidate.num_body_parameters,
-        memory_bytes=_memory_bytes(candidate),
-    )
-    return all(share <= 1 for share in utilisation(limits, candidate.measured_ms, cost).values())
+    measured = candidate.model_copy(update={"memory_bytes": _memory_bytes(candidate)})
+    return all(share <= 1 for share in utilisation(limits, measured.measured_ms, measured).values())
 
 
 def _memory_bytes(candidate: Candidate) -> int:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
@@ -285,21 +285,6 @@ class ModelSpec:
         """Exact multiply-accumulates of one run of the workload (matrix products only)."""
         return self.inventory(arch).num_macs
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the latency features, in order."""
-        return self.space.feature_names
-
-    @property
-    def num_core_features(self) -> int:
-        """How many of the features, the first ones, carry nearly all of the time."""
-        return self.space.num_core_features
-
-    @property
-    def overhead_features(self) -> tuple[str, ...]:
-        """Names of the features that stand for what a run and a step cost at least."""
-        return self.space.overhead_features
-
     def latency_features(self, genes: Rows) -> FloatArray:
         """Latency features, (N, C), not negative, of a population of gene rows (N, G)."""
         return self.space.latency_features_of_genes(genes, self.vocab_size, self.workload)
@@ -320,11 +305,9 @@ class ModelSpec:
         Raises
         ------
         ConfigError
-            If the workload has no such field, or a value is out of range.
+            If the workload has no such field, or a value is not allowed.
         """
-        given = self.workload.model_dump(mode="json") | changes
-        workload = parse(type(self.workload), given, "workload")
-        return ModelSpec(self.space, self.vocab_size, workload)
+        return replace(self, workload=self.workload.changed(changes))
 
     def reference_arch(self, num_samples: int = 101) -> ArchConfig:
         """An architecture of middling work: of some random ones, always the same, the median by

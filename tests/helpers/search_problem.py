@@ -9,7 +9,8 @@ from example_spaces import space_of
 
 from mosdeploy.config.sections import SearchConfig
 from mosdeploy.records import Candidate
-from mosdeploy.search import Cost, Evolution, SearchOracle
+from mosdeploy.search.constraints import Cost, SearchOracle
+from mosdeploy.search.front import Evolution
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.translation import (
     DecoderLayerConfig,

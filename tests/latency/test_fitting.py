@@ -56,23 +56,23 @@ def test_all_features_are_used_where_they_help(spec, draw):
     """Latency in the secondary features alone: the core features cannot tell it."""
     genes = draw(80, seed=2)
     features = spec.latency_features(genes)
-    secondary = 1.0 + features[:, spec.num_core_features :].sum(axis=1)
-    core = features[:, : spec.num_core_features].sum(axis=1)
+    secondary = 1.0 + features[:, spec.space.num_core_features :].sum(axis=1)
+    core = features[:, : spec.space.num_core_features].sum(axis=1)
     rng = np.random.default_rng(0)
 
     def largest_used(latency_ms):
         noisy = latency_ms * rng.lognormal(0, 0.01, len(latency_ms))
-        return max(fit_model(features, noisy, num_core=spec.num_core_features).model.used)
+        return max(fit_model(features, noisy, num_core=spec.space.num_core_features).model.used)
 
-    assert largest_used(secondary) >= spec.num_core_features
-    assert largest_used(core) < spec.num_core_features
+    assert largest_used(secondary) >= spec.space.num_core_features
+    assert largest_used(core) < spec.space.num_core_features
 
 
 def test_few_samples_use_only_the_core_features(spec, draw):
     features = spec.latency_features(draw(30, seed=3))
-    secondary = 1.0 + features[:, spec.num_core_features :].sum(axis=1)
-    found = fit_model(features, secondary, num_core=spec.num_core_features)
-    assert max(found.model.used) < spec.num_core_features
+    secondary = 1.0 + features[:, spec.space.num_core_features :].sum(axis=1)
+    found = fit_model(features, secondary, num_core=spec.space.num_core_features)
+    assert max(found.model.used) < spec.space.num_core_features
 
 
 @pytest.mark.parametrize("num_samples", [20, 60])
@@ -121,7 +121,7 @@ def test_the_interval_of_few_samples_holds_about_nine_in_ten(spec, true_latency,
         found = fit_model(
             spec.latency_features(genes),
             true_latency(genes) * rng.lognormal(0, 0.03, len(genes)),
-            num_core=spec.num_core_features,
+            num_core=spec.space.num_core_features,
         )
         features = spec.latency_features(unseen)
         measured = true_latency(unseen) * rng.lognormal(0, 0.03, len(unseen))

@@ -43,7 +43,7 @@ def test_no_more_features_are_used_than_allowed(spec, true_latency, draw):
     features = spec.latency_features(genes)
     model = fit_nonnegative(features, true_latency(genes), num_features=4)
     assert max(model.used) < 4
-    assert model.coefficients.shape == (len(spec.feature_names),)
+    assert model.coefficients.shape == (len(spec.space.feature_names),)
 
 
 def test_the_unit_of_time_does_not_matter(spec, true_latency, draw):
@@ -128,7 +128,7 @@ def test_less_weight_for_drifted_samples_lowers_the_error(spec, true_latency, dr
 
 def test_all_features_of_a_space_that_varies_all_are_independent(spec, draw):
     found = independent(spec.latency_features(draw(300, seed=3)))
-    assert found == list(range(len(spec.feature_names)))
+    assert found == list(range(len(spec.space.feature_names)))
 
 
 def test_hand_worked_dependent_features():
@@ -154,7 +154,7 @@ def test_what_a_space_does_not_vary_is_left_out(spec):
     rng = np.random.default_rng(0)
     genes = fixed.genes([fixed.sample(rng) for _ in range(100)])
     features = replace(spec, space=fixed).latency_features(genes)
-    assert [spec.feature_names[i] for i in independent(features)] == [
+    assert [spec.space.feature_names[i] for i in independent(features)] == [
         "constant",
         "decoder_layers",
         "decoder_ffn_macs",
@@ -175,7 +175,7 @@ def test_the_seed_decides(spec):
 
 def test_it_tells_the_coefficients_apart_better_than_chance(spec, draw):
     def log_volume(genes):
-        features = spec.latency_features(genes)[:, : spec.num_core_features]
+        features = spec.latency_features(genes)[:, : spec.space.num_core_features]
         return np.linalg.slogdet(features.T @ features)[1]
 
     designed = log_volume(spec.gene_rows(choose(spec, budget=15, seed=4)))

@@ -138,7 +138,7 @@ def test_the_ensemble_of_a_crooked_source_is_carried_over(
 
 def test_corrected_features_add_up_to_the_prediction(spec, source, draw):
     genes = draw(20, seed=4)
-    weights = np.array([source.coefficients.get(name, 0.0) for name in spec.feature_names])
+    weights = np.array([source.coefficients.get(name, 0.0) for name in spec.space.feature_names])
     np.testing.assert_allclose(
         source.corrected_features(genes) @ weights, source.predict(genes), rtol=1e-12
     )
@@ -147,10 +147,10 @@ def test_corrected_features_add_up_to_the_prediction(spec, source, draw):
 def test_hand_worked_map(spec, source, draw):
     """Twice the rest of the source, and overhead of its own."""
     genes = draw(8, seed=5)
-    weights = np.array([source.coefficients.get(name, 0.0) for name in spec.feature_names])
+    weights = np.array([source.coefficients.get(name, 0.0) for name in spec.space.feature_names])
     weights *= 2.0
-    for name, cost_ms in zip(spec.overhead_features, (7.0, 0.5), strict=True):
-        weights[spec.feature_names.index(name)] = cost_ms
+    for name, cost_ms in zip(spec.space.overhead_features, (7.0, 0.5), strict=True):
+        weights[spec.space.feature_names.index(name)] = cost_ms
     found = fit_map(source, genes, spec.latency_features(genes) @ weights)
     np.testing.assert_allclose(found.model.coefficients, weights, rtol=1e-6)
     # the trace of a hat matrix: the map has three coefficients, of however many features

@@ -18,7 +18,7 @@ from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.predictors import predictor
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
-from mosdeploy.search import quality
+from mosdeploy.search.front import quality
 from mosdeploy.spaces.genes import ArchConfig
 from mosdeploy.storage import append_line, read_record
 from mosdeploy.workspace import Workspace

@@ -4,9 +4,10 @@ from search_problem import ENUMERABLE, MEDIUM, Problem, everything, num_paramete
 
 from mosdeploy.errors import ConfigError, InfeasibleError
 from mosdeploy.records import Limits
-from mosdeploy.search import Cost, SearchOracle
 from mosdeploy.search.constraints import (
     ConstraintTable,
+    Cost,
+    SearchOracle,
     find_feasible,
     local_search,
     neighbours_of,

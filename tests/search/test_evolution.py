@@ -16,16 +16,10 @@ from search_problem import (
 from mosdeploy.config.sections import SearchConfig
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
 from mosdeploy.records import Limits
-from mosdeploy.search import (
-    Cost,
-    Evolution,
-    SearchOracle,
-    evolve,
-    pareto_front,
-    widen_ffn,
-    with_winner,
-)
-from mosdeploy.search.evolution import LossCache
+from mosdeploy.search.constraints import Cost, SearchOracle
+from mosdeploy.search.evolution import LossCache, evolve
+from mosdeploy.search.front import Evolution, pareto_front, with_winner
+from mosdeploy.search.refine import widen_ffn
 from mosdeploy.spaces.translation import TranslationSpace
 
 

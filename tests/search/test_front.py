@@ -8,8 +8,16 @@ from synthetic import LIMIT_MS, search_result
 from mosdeploy.config import load_recipe
 from mosdeploy.errors import InfeasibleError
 from mosdeploy.records import Limits
-from mosdeploy.search import Evolution, choose_winner, evolve, finalists, is_safe
-from mosdeploy.search.front import best_within, front_members, needed_ms
+from mosdeploy.search.evolution import evolve
+from mosdeploy.search.front import (
+    Evolution,
+    best_within,
+    choose_winner,
+    finalists,
+    front_members,
+    is_safe,
+    needed_ms,
+)
 
 
 def test_finalists_on_the_front_come_with_their_measurement() -> None:

@@ -9,16 +9,10 @@ from search_problem import CONFIG, MEDIUM, Problem, evolution_of, scored
 
 from mosdeploy.config import load_recipe
 from mosdeploy.records import Limits
-from mosdeploy.search import (
-    Cost,
-    SearchOracle,
-    add_layers,
-    choose_winner,
-    evolve,
-    finalists,
-    quality,
-    widen_ffn,
-)
+from mosdeploy.search.constraints import Cost, SearchOracle
+from mosdeploy.search.evolution import evolve
+from mosdeploy.search.front import choose_winner, finalists, quality
+from mosdeploy.search.refine import add_layers, widen_ffn
 
 DEEP_LIMITS = Limits(max_latency_ms=14.0)
 WIDE_LIMITS = Limits(max_latency_ms=12.0)

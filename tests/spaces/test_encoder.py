@@ -224,7 +224,9 @@ def test_features_add_up_to_the_macs_of_the_layers(head: str, kind: str) -> None
     rng = np.random.default_rng(1)
     archs = [space.sample(rng) for _ in range(20)]
     features = spec.latency_features(spec.gene_rows(archs))
-    columns = [spec.feature_names.index(x) for x in spec.feature_names if x.endswith("_macs")]
+    columns = [
+        spec.space.feature_names.index(x) for x in spec.space.feature_names if x.endswith("_macs")
+    ]
 
     def after(d: int) -> int:
         return 3 * (d * d + d * 3) if head == "pooled" else 0

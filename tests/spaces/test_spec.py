@@ -40,21 +40,23 @@ def test_means_and_gene_rows_give_the_same_features(space: TranslationSpace, see
     rng = np.random.default_rng(seed)
     genes = spec.gene_rows([space.sample(rng) for _ in range(5)])
     features = spec.latency_features(genes)
-    assert features.shape == (5, len(spec.feature_names))
+    assert features.shape == (5, len(spec.space.feature_names))
     assert (features >= 0).all()
     means = space.aggregate_genes(genes)
     np.testing.assert_allclose(spec.latency_features_of_means(means), features, rtol=1e-12)
 
 
 def test_core_and_overhead_features_are_among_the_features() -> None:
-    assert 0 < SPEC.num_core_features <= len(SPEC.feature_names)
-    assert set(SPEC.overhead_features) <= set(SPEC.feature_names[: SPEC.num_core_features])
+    assert 0 < SPEC.space.num_core_features <= len(SPEC.space.feature_names)
+    assert set(SPEC.space.overhead_features) <= set(
+        SPEC.space.feature_names[: SPEC.space.num_core_features]
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source_length": 40}, "workload: unknown key 'source_length'; did you mean 'source_len'"),
+        ({"source_length": 40}, "models of this family have no source_length"),
         ({"source_len": -40}, "workload: 'source_len'"),
         ({"beam": 0}, "workload: 'beam'"),
     ],

@@ -61,7 +61,7 @@ class ProfileRecorder:
         match event:
             case Started(host, state):
                 if host in self._sessions:
-                    self._sessions[host].go_on()
+                    self._sessions[host].end(None)
                 else:
                     self._sessions[host] = self._begin(host, state)
                     self._tell_of_threads(host, state)

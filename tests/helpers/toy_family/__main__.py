@@ -69,7 +69,8 @@ def search_made_up() -> dict[str, object]:
     from mosdeploy.config.sections import SearchConfig
     from mosdeploy.latency.predictor import FitFacts, LatencyPredictor
     from mosdeploy.records import Limits
-    from mosdeploy.search import Cost, SearchOracle, evolve
+    from mosdeploy.search.constraints import Cost, SearchOracle
+    from mosdeploy.search.evolution import evolve
     from mosdeploy.spaces import ModelSpec
     from toy_family.words import CipherSpace, CipherWorkload
 
