@@ -25,9 +25,8 @@ from translation_speed_contenders import Translate, open_session, run_onnx
 
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.export.onnx.builder import write_model
-from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.onnx_graph import build_graph
-from mosdeploy.families.translation.scoring import bleu_chrf
+from mosdeploy.families.translation.scoring import bleu_chrf, translate
 from mosdeploy.families.translation.tokenizer import Tokenizer
 from mosdeploy.pipeline.exporting.export_job import ExportSource
 from mosdeploy.record import Record

@@ -35,7 +35,7 @@ from translation_speed_contenders import (
     lively_subnet,
 )
 
-from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.scoring import translate
 
 PACKAGES = ("torch", "onnxruntime", "ctranslate2", "numpy")
 BEAMS = (1, 5)

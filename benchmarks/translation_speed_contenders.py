@@ -12,9 +12,9 @@ import onnxruntime
 import torch
 
 from mosdeploy.export.onnx.builder import state_arrays, write_model
-from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.scoring import translate
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
 from mosdeploy.families.translation.tokenizer import EOS_ID
 from mosdeploy.spaces import ModelSpec

@@ -16,8 +16,7 @@ from ..config.lookup import expand_home
 from ..config.units import parse_budget_s
 from ..errors import ConfigError
 from ..families import load_family
-from ..family import DataRequest, DataSizes, RunPlan, Setting
-from ..family.plan import two_digits
+from ..family import DataRequest, DataSizes, RunPlan, Setting, two_digits
 from ..printable import likely, plain
 from ..recipes import list_recipes, read_recipe
 from ..run_folder.budget import configured_budget, with_budget

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..config.sections import TrainingConfig
 from ..config.units import write_budget_s
-from ..family.plan import supernet_share
+from ..family import supernet_share
 from ..records import TrainingBudget
 from .run import Run
 

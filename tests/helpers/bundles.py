@@ -26,9 +26,9 @@ from mosdeploy.families.translation.bundle import (
     bundle_readme,
     bundle_settings,
 )
-from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.network import TranslationSubnet
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.scoring import translate
 from mosdeploy.families.translation.tokenizer import Tokenizer, train_tokenizer
 from mosdeploy.families.translation.tvm import build_tvm
 from mosdeploy.runtime import Translator

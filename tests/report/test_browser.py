@@ -11,8 +11,8 @@ import pytest
 from encoders import uneven_arch
 from synthetic import DEVICE, full_inputs
 
-from mosdeploy.families.encoder.page import draw_architecture as draw_encoder
-from mosdeploy.families.translation.page import describe_page, draw_architecture
+from mosdeploy.families.encoder.bundle import draw_architecture as draw_encoder
+from mosdeploy.families.translation.bundle import describe_page, draw_architecture
 from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import Limits
 from mosdeploy.report import Choice, ReportInputs, build_report

@@ -6,7 +6,7 @@ import pytest
 from walking import edit, make_run_folder, opened
 
 from mosdeploy.errors import StaleInputError
-from mosdeploy.family.plan import supernet_share
+from mosdeploy.family import supernet_share
 from mosdeploy.records import TrainingBudget
 from mosdeploy.run_folder.budget import split_steps, with_budget
 from mosdeploy.run_folder.run import open_run

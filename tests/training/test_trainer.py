@@ -30,7 +30,7 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.data.batches import Batches, ordered_batches
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import TranslationDataset
-from mosdeploy.families.translation.decoding import translate
+from mosdeploy.families.translation.scoring import translate
 from mosdeploy.supernet.mos import MoSLinear
 from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training import trainer

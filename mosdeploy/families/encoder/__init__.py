@@ -21,13 +21,13 @@ FAMILY = Family(
     bundle_settings=deferred(__name__, "bundle:bundle_settings"),
     bundle_readme=deferred(__name__, "bundle:bundle_readme"),
     build_tvm=None,
-    trim_vocabulary=deferred(__name__, "vocabulary:trim_to_examples"),
+    trim_vocabulary=deferred(__name__, "tokenizer:trim_to_examples"),
     formats={
         "optimum": deferred(__name__, "formats:write_optimum"),
         "hf": deferred(__name__, "formats:write_hf"),
     },
     open_bundle=deferred(__name__, "bundle:open_bundle"),
-    describe_page=deferred(__name__, "page:describe_page"),
+    describe_page=deferred(__name__, "bundle:describe_page"),
     plan_run=deferred(__name__, "plan:plan_run"),
     check_checkpoint=deferred(__name__, "teacher:check_checkpoint"),
 )

@@ -12,9 +12,8 @@ from ...errors import ConfigError, StaleInputError
 from ...record import read_json
 from ...spaces.encoder import EncoderArch, Head
 from ...supernet.layers import ACTIVATIONS
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint, output_order, warn_of_order
 from .checkpoint_files import CROSS_ENCODER_NAME, resolve_folder
-from .checkpoint_head import output_order, warn_of_order
 from .dataset import BatchLayout
 from .examples import Example
 from .network import Activation, EncoderSubnet, PooledHead

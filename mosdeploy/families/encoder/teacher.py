@@ -2,15 +2,22 @@
 teacher is given; its heads and neurons are ordered by importance.
 """
 
+import hashlib
+import io
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ...config.encoder import (
     HUB,
@@ -21,23 +28,30 @@ from ...config.encoder import (
 )
 from ...config.lookup import resolve_path
 from ...config.sections import TrainingConfig
-from ...data.batches import Batch, Batches, ordered_batches
+from ...data.batches import Batch, Batches, Ragged, ordered_batches
 from ...errors import ConfigError, StaleInputError
 from ...family import ScoredExamples, TeacherTask
 from ...record import Record
 from ...records import Scores
 from ...spaces.encoder import VECTOR_HEADS, EncoderArch
 from ...spaces.genes import ArchConfig
-from ...storage import fingerprint, readable_record, sha256_file, write_record
+from ...storage import atomic_write, fingerprint, readable_record, sha256_file, write_record
 from ...supernet.checkpoint import load_subnet, save_subnet
 from ...supernet.elastic import StateDict, Subnet
 from ...supernet.supernet import Supernet
+from ...training.device import COMPUTE_MODES, ComputeModeTrial, DeviceContext, fastest
 from ...training.trainer import TrainingJob, train
 from ...workspace import CHECKPOINT_NAME
-from .checkpoint import Checkpoint, check_fits, load_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    check_fits,
+    load_checkpoint,
+    output_order,
+    put_on_scale,
+    warn_of_order,
+)
 from .checkpoint_files import resolve_folder
-from .checkpoint_head import output_order, put_on_scale, warn_of_order
-from .dataset import EncoderBatch, EncoderDataset
+from .dataset import BatchLayout, EncoderBatch, EncoderDataset
 from .elastic import (
     fit_scale,
     fresh_subnet,
@@ -48,11 +62,239 @@ from .elastic import (
 )
 from .examples import Example
 from .external_teacher import KEY, ExternalTeacher, check_names, load_external_teacher
-from .importance import ContrastBatch, Importance, measure_importance, reorder
 from .network import EncoderSubnet
-from .teacher_outputs import TeacherOutputs
+from .scoring import BATCH_TEXTS, outputs_of
 
 _log = logging.getLogger(__name__)
+
+# -- outputs that are kept
+
+
+TRIAL_TEXTS = 2 * BATCH_TEXTS
+
+PART_TEXTS = 64 * BATCH_TEXTS
+"""Texts of a file, and what a kill costs at most."""
+
+TRIAL_NAME = "outputs-precision.json"
+"""The choice of a precision, which holds for all outputs of a teacher."""
+
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""Errors of numpy and zipfile on a damaged file."""
+
+Show = Callable[[int, int], None]
+"""Told how many of all texts have outputs."""
+
+
+class TeacherOutputs:
+    """Outputs for each text, kept in files of `PART_TEXTS`: (C,), of its pieces (length, C), or
+    (d,).
+    """
+
+    def __init__(self, folder: Path, ids: Ragged) -> None:
+        digest = hashlib.sha256(ids.offsets.tobytes())
+        digest.update(np.ascontiguousarray(ids.flat).tobytes())
+        self._folder = folder
+        self._name = f"outputs-{digest.hexdigest()[:16]}"
+        self._ids = ids
+        self._num_done = 0
+        # in the order of the texts
+        self.values: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(ids)
+        order = np.argsort(ids.lengths, kind="stable")
+        starts = range(0, len(ids), PART_TEXTS)
+        parts = {i: order[start : start + PART_TEXTS] for i, start in enumerate(starts)}
+        self._missing = {i: rows for i, rows in parts.items() if not self._read(i, rows)}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are outputs for all texts."""
+        return not self._missing
+
+    def compute(
+        self,
+        network: Subnet,
+        layout: BatchLayout,
+        training: TrainingConfig,
+        show: Show | None = None,
+    ) -> None:
+        """Compute the missing outputs. The network is left on the CPU."""
+        missing = np.concatenate([*self._missing.values()]) if self._missing else ()
+        context = self._context(network, [self._ids[i].tolist() for i in missing], layout, training)
+        network.to(context.device)
+
+        def tell(num_done: int) -> None:
+            if show is not None:
+                show(self._num_done + num_done, len(self._ids))
+
+        for number, rows in list(self._missing.items()):
+            texts = [self._ids[i].tolist() for i in rows]
+            found = [x.numpy() for x in _outputs(network, texts, layout, context, tell)]
+            buffer = io.BytesIO()  # outputs of any length end to end, and where each ends
+            ends = np.cumsum([len(output) for output in found])
+            np.savez(buffer, outputs=np.concatenate(found), ends=ends)
+            atomic_write(self._path(number), buffer.getvalue())
+            self._take(rows, found)
+            del self._missing[number]
+        network.to("cpu")
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._name}-{number}.npz"
+
+    def _read(self, number: int, rows: npt.NDArray[np.int64]) -> bool:
+        try:
+            with self._path(number).open("rb") as file, np.load(file) as arrays:
+                found = np.split(arrays["outputs"], arrays["ends"][:-1])
+        except _DAMAGE:
+            return False  # they are computed again
+        if len(found) != len(rows):
+            return False
+        self._take(rows, found)
+        return True
+
+    def _take(self, rows: npt.NDArray[np.int64], found: Sequence[npt.NDArray[np.float32]]) -> None:
+        for row, output in zip(rows, found, strict=True):
+            self.values[row] = output
+        self._num_done += len(rows)
+
+    def _context(
+        self,
+        network: Subnet,
+        texts: Sequence[Sequence[int]],
+        layout: BatchLayout,
+        training: TrainingConfig,
+    ) -> DeviceContext:
+        """Choose where and in which precision to compute; on a CPU, by trying on some texts."""
+        context = DeviceContext.of(training)
+        if training.amp != "auto" or context.device.type != "cpu":
+            return context
+        trial = readable_record(ComputeModeTrial, self._folder / TRIAL_NAME)
+        if trial is None:
+            if len(texts) <= 2 * TRIAL_TEXTS:
+                return context
+            sample = texts[:: len(texts) // TRIAL_TEXTS][:TRIAL_TEXTS]  # of all lengths
+            compute = partial(_outputs, network, sample, layout)
+            trial = fastest(
+                {mode: partial(compute, mode.within(context)) for mode in COMPUTE_MODES}
+            )
+            write_record(self._folder / TRIAL_NAME, trial)
+        return trial.mode.within(context)
+
+
+def _outputs(
+    network: Subnet,
+    texts: Sequence[Sequence[int]],
+    layout: BatchLayout,
+    context: DeviceContext,
+    show: Callable[[int], None] | None = None,
+) -> list[Tensor]:
+    with context.attention(), context.autocast():
+        return outputs_of(network, texts, layout, show)
+
+
+# -- heads and neurons by importance
+
+
+CONTRAST_TEMPERATURE = 0.05
+"""Divides similarities of vectors, which lie between -1 and 1."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the loss depends on each part of each layer."""
+
+    heads: Tensor
+    neurons: Tensor
+
+
+@dataclass(frozen=True)
+class ContrastBatch:
+    """A batch of texts without labels, whose loss is how badly their vectors are told apart."""
+
+    batch: Batch
+
+    @property
+    def num_targets(self) -> int:
+        """Texts."""
+        return self.batch.num_targets
+
+    def to(self, device: torch.device) -> "ContrastBatch":
+        """Copy to a device."""
+        return ContrastBatch(self.batch.to(device))
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Those of the batch."""
+        return self.batch.inputs()
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """From normalised vectors (B, d), as a scalar."""
+        return self._of_each(logits, label_smoothing).sum()
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Of each text, (B,) float64."""
+        return self._of_each(logits, 0.0).double()
+
+    def _of_each(self, vectors: Tensor, label_smoothing: float) -> Tensor:
+        similarities = vectors.float() @ vectors.float().T / CONTRAST_TEMPERATURE  # (B, B)
+        own = torch.arange(len(vectors), device=vectors.device)
+        return F.cross_entropy(similarities, own, label_smoothing=label_smoothing, reduction="none")
+
+
+def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importance:
+    """Sum over batches of the size of the loss's first-order change when a head or a neuron
+    goes.
+    """
+    parameters = {name: x for name, x in net.named_parameters() if name.startswith("layers.")}
+    device = next(iter(parameters.values())).device
+    layers = net.arch.layers
+    heads = torch.zeros(len(layers), layers[0].heads, dtype=torch.float64, device=device)
+    neurons = torch.zeros(len(layers), layers[0].ffn_dim, dtype=torch.float64, device=device)
+    was_training = net.training
+    net.eval()
+    for batch in batches:
+        own = batch.to(device)
+        loss = own.loss(net(*own.inputs()))
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        change = {
+            name: weight.detach().double() * gradient
+            for (name, weight), gradient in zip(parameters.items(), gradients, strict=True)
+        }
+        for i in range(len(layers)):
+            # m acts like a factor on the head's columns of the output map
+            by_column = change[f"layers.{i}.self_attn.out.weight"].sum(0)  # (H * head width,)
+            heads[i] += by_column.view(layers[i].heads, -1).sum(1).abs()
+            rows = change[f"layers.{i}.fc1.weight"].sum(1) + change[f"layers.{i}.fc1.bias"]  # (F,)
+            neurons[i] += rows.abs() + change[f"layers.{i}.fc2.weight"].sum(0).abs()
+    net.train(was_training)
+    return Importance(heads.cpu(), neurons.cpu())
+
+
+def reorder(weights: StateDict, importance: Importance) -> StateDict:
+    """The same network with the heads and neurons of each layer by decreasing importance; equal
+    ones keep their order.
+    """
+    result = dict(weights)
+    for i in range(len(importance.heads)):
+        attention = f"layers.{i}.self_attn"
+        heads = _descending(importance.heads[i])  # (H,)
+        width = len(weights[f"{attention}.q.weight"]) // len(heads)
+        # the rows of a head stay together
+        rows = (heads[:, None] * width + torch.arange(width)).flatten()  # (H * head width,)
+        for name in ("q", "k", "v"):
+            for kind in ("weight", "bias"):
+                full_name = f"{attention}.{name}.{kind}"
+                result[full_name] = weights[full_name][rows]
+        result[f"{attention}.out.weight"] = weights[f"{attention}.out.weight"][:, rows]
+        neurons = _descending(importance.neurons[i])  # (F,)
+        for full_name in (f"layers.{i}.fc1.weight", f"layers.{i}.fc1.bias"):
+            result[full_name] = weights[full_name][neurons]
+        result[f"layers.{i}.fc2.weight"] = weights[f"layers.{i}.fc2.weight"][:, neurons]
+    return result
+
+
+def _descending(values: Tensor) -> Tensor:
+    return values.argsort(descending=True, stable=True)
+
+
+# -- the teacher
 
 SUPERNET_KEYS = ("budget", "num_winners", "batch_sharing", "sandwich", "num_random_archs")
 """Keys of [training] that say nothing of one network's training."""

@@ -24,7 +24,7 @@ FAMILY = Family(
     trim_vocabulary=None,
     formats={},
     open_bundle=deferred(__name__, "bundle:open_bundle"),
-    describe_page=deferred(__name__, "page:describe_page"),
+    describe_page=deferred(__name__, "bundle:describe_page"),
     distill=deferred(__name__, "teacher:distill"),
     plan_run=deferred(__name__, "plan:plan_run"),
 )

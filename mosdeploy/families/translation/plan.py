@@ -11,9 +11,12 @@ import numpy as np
 from ...config.sections import SupernetConfig
 from ...config.translation import CorpusConfig
 from ...errors import ConfigError
-from ...family import DataRequest, DataSizes, RunPlan, Setting
-from ...family.plan import (
+from ...family import (
     HELD_OUT,
+    DataRequest,
+    DataSizes,
+    RunPlan,
+    Setting,
     dropped_fact,
     held_out_fraction,
     rounded_up,

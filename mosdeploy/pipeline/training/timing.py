@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from ...errors import ConfigError
-from ...family.plan import supernet_share
+from ...family import supernet_share
 from ...printable import plain
 from ...records import SupernetCard, TrainingBudget
 from ...run_folder.budget import configured_budget, split_steps, warmup_steps

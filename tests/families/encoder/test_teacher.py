@@ -4,28 +4,42 @@ its outputs.
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
 import torch
 from encoder_checkpoints import saved
+from encoder_networks import VOCAB_SIZE, shake, small_space, some_archs, texts
 from encoder_task import SIZES, encoder_config, sentences, trained_tokenizer
 from encoder_walking import make_encoder_folder
+from encoders import VOCAB_SIZE as LARGER_VOCAB
+from encoders import encoder_space, random_ids, uneven_arch
+from torch import Tensor
+from torch.nn import functional as F
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.encoder import CheckpointConfig, TeacherConfig
-from mosdeploy.config.sections import TrainingConfig
+from mosdeploy.config.sections import SupernetConfig, TrainingConfig
+from mosdeploy.data.batches import Ragged
 from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
 from mosdeploy.families.encoder import teacher as teacher_module
 from mosdeploy.families.encoder.checkpoint import load_checkpoint
-from mosdeploy.families.encoder.dataset import tokenize
+from mosdeploy.families.encoder.dataset import BatchLayout, tokenize
+from mosdeploy.families.encoder.elastic import fresh_subnet, sliced_subnet
 from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.importance import Importance, measure_importance
+from mosdeploy.families.encoder.network import EncoderSubnet
+from mosdeploy.families.encoder.scoring import outputs_of
 from mosdeploy.families.encoder.teacher import (
+    TRIAL_TEXTS,
+    Importance,
     TeacherCard,
+    TeacherOutputs,
+    measure_importance,
     open_teacher,
+    reorder,
     warn_of_answers,
     warn_of_chance,
 )
@@ -33,6 +47,7 @@ from mosdeploy.family import TeacherTask
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.storage import read_record
+from mosdeploy.training.device import ComputeModeTrial
 
 slow = pytest.mark.slow
 
@@ -315,3 +330,250 @@ def test_a_teacher_that_knows_less_than_a_constant_is_told(
     assert "tells 0.0% of 3 examples as they are labelled, the most frequent" in caplog.text
     warn_of_answers("regression", numbers, [np.array([x], np.float32) for x in (-2, 0, 2)])
     assert "off by 50 in the mean, the mean of the labels alone by 33.33" in caplog.text
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts with classes."""
+
+    lengths: tuple[int, ...]
+    labels: Tensor
+
+    num_targets = 1
+
+    def to(self, device: torch.device) -> Self:
+        return self
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return texts(self.lengths)
+
+    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        return F.cross_entropy(logits, self.labels, reduction="sum")
+
+    def losses(self, logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits, self.labels, reduction="none").double()
+
+
+BATCHES = [Labelled((6, 2, 5), torch.tensor([0, 2, 1])), Labelled((3, 9), torch.tensor([1, 1]))]
+
+
+@pytest.fixture
+def net() -> EncoderSubnet:
+    space = small_space()
+    torch.manual_seed(2)
+    net = EncoderSubnet(space.largest, space, VOCAB_SIZE, SupernetConfig(dropout=0.5))
+    shake(net, 0.3)
+    return net
+
+
+def with_weights(net: EncoderSubnet, weights: dict[str, Tensor]) -> EncoderSubnet:
+    other = EncoderSubnet(net.arch, small_space(), VOCAB_SIZE).eval()
+    other.load_state_dict(weights)
+    return other
+
+
+def test_the_reordered_network_computes_the_same(net: EncoderSubnet) -> None:
+    weights = net.state_dict()
+    before = {name: x.clone() for name, x in weights.items()}
+    importance = measure_importance(net, BATCHES)
+    ordered = reorder(weights, importance)
+    assert all(torch.equal(weights[name], x) for name, x in before.items())
+    assert not torch.equal(
+        ordered["layers.0.self_attn.q.weight"], weights["layers.0.self_attn.q.weight"]
+    )
+    assert not torch.equal(ordered["layers.2.fc1.weight"], weights["layers.2.fc1.weight"])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            with_weights(net, ordered)(*texts()), net.eval()(*texts()), atol=1e-5, rtol=1e-5
+        )
+    again = measure_importance(with_weights(net, ordered), BATCHES)
+    for own, expected in ((again.heads, importance.heads), (again.neurons, importance.neurons)):
+        torch.testing.assert_close(own, expected.sort(descending=True).values, rtol=1e-4, atol=0)
+
+
+def test_importance_is_the_change_of_the_loss(net: EncoderSubnet) -> None:
+    """Against differences of the loss when a head or a neuron is scaled, in float64."""
+    net = net.double().eval()
+    importance = measure_importance(net, BATCHES)
+    step = 1e-5
+    heads = torch.zeros(3, 4, dtype=torch.float64)
+    neurons = torch.zeros(3, 16, dtype=torch.float64)
+    for batch in BATCHES:
+        for i in range(3):
+            out = f"layers.{i}.self_attn.out.weight"
+            for h in range(4):
+                columns = (out, (slice(None), slice(4 * h, 4 * h + 4)))
+                heads[i, h] += slope(net, batch, [columns], step).abs()
+            for n in range(16):
+                rows = [(f"layers.{i}.fc1.weight", (n,)), (f"layers.{i}.fc1.bias", (n,))]
+                column = (f"layers.{i}.fc2.weight", (slice(None), n))
+                neurons[i, n] += slope(net, batch, rows, step).abs()
+                neurons[i, n] += slope(net, batch, [column], step).abs()
+    torch.testing.assert_close(importance.heads, heads, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(importance.neurons, neurons, rtol=1e-4, atol=1e-8)
+
+
+def slope(net: EncoderSubnet, batch: Labelled, parts: list[object], step: float) -> Tensor:
+    """Of the loss, when these parts of the weights are scaled."""
+    losses = []
+    for factor in (1 + step, 1 - step):
+        weights = {name: x.clone() for name, x in net.state_dict().items()}
+        for name, index in parts:
+            weights[name][index] *= factor
+        with torch.no_grad():
+            logits = torch.func.functional_call(net, weights, batch.inputs())
+            losses.append(batch.loss(logits))
+    return (losses[0] - losses[1]) / (2 * step)
+
+
+def test_a_slice_keeps_the_most_important(net: EncoderSubnet) -> None:
+    """In an order worked out by hand."""
+    heads = torch.tensor([[1.0, 4.0, 2.0, 3.0]] * 3)
+    neurons = torch.arange(16.0).repeat(3, 1)
+    weights = net.state_dict()
+    ordered = reorder(weights, Importance(heads, neurons))
+    arch = some_archs(small_space(), 0)[1]  # one head, FFN 5, width 8
+    sliced = sliced_subnet(arch, small_space(), VOCAB_SIZE, SupernetConfig(), ordered).state_dict()
+    query = weights["layers.0.self_attn.q.weight"]
+    assert torch.equal(sliced["layers.0.self_attn.q.weight"], query[4:8, :8])  # head 1
+    expected = weights["layers.0.fc1.bias"][[15, 14, 13, 12, 11]]
+    assert torch.equal(sliced["layers.0.fc1.bias"], expected)
+    expected = weights["layers.0.fc2.weight"][:8, [15, 14, 13, 12, 11]]
+    assert torch.equal(sliced["layers.0.fc2.weight"], expected)
+
+
+def test_equal_importance_keeps_the_order(net: EncoderSubnet) -> None:
+    weights = net.state_dict()
+    ordered = reorder(weights, Importance(torch.ones(3, 4), torch.ones(3, 16)))
+    assert all(torch.equal(ordered[name], x) for name, x in weights.items())
+
+
+def test_a_network_is_left_as_it_was(net: EncoderSubnet) -> None:
+    net.train()
+    first = measure_importance(net, BATCHES)
+    assert net.training
+    assert all(x.grad is None for x in net.parameters())
+    second = measure_importance(net, BATCHES)  # its dropout is not at work
+    assert torch.equal(first.heads, second.heads)
+    assert torch.equal(first.neurons, second.neurons)
+
+
+LAYOUT = BatchLayout(pad_id=0, sep_id=2, num_types=2)
+FULL = TrainingConfig(amp="none")
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    return fresh_subnet(uneven_arch(), encoder_space(), LARGER_VOCAB, SupernetConfig(), 1)
+
+
+def ids_of(count: int) -> Ragged:
+    lengths = np.random.default_rng(3).integers(3, 20, count)
+    return Ragged.of(random_ids(lengths.tolist()))
+
+
+def wanted_of(network: Any, ids: Ragged) -> list[torch.Tensor]:
+    return outputs_of(network, [ids[i].tolist() for i in range(len(ids))], LAYOUT)
+
+
+@pytest.mark.parametrize("amp", ["none", "bf16", "auto"])
+def test_labels_are_the_networks_outputs(network: Any, amp: Any, tmp_path: Path) -> None:
+    ids = ids_of(2 * TRIAL_TEXTS + 1)
+    labels = TeacherOutputs(tmp_path, ids)
+    labels.compute(network, LAYOUT, TrainingConfig(amp=amp))
+    found = [torch.from_numpy(x) for x in labels.values]
+    wanted = wanted_of(network, ids)
+    rounding = 0.0 if amp == "none" else 0.05
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert one.shape == (3,)
+        torch.testing.assert_close(one, other, atol=rounding, rtol=rounding)
+    exact = all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert exact or amp != "none"
+    assert not exact or amp != "bf16"  # it does compute in that precision
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_labelling_goes_on(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the parts that were done; progress counts them."""
+    monkeypatch.setattr(teacher_module, "PART_TEXTS", 64)
+    ids = ids_of(150)
+    told: list[tuple[int, int]] = []
+
+    def kill(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 96:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        TeacherOutputs(tmp_path, ids).compute(network, LAYOUT, FULL, kill)
+    assert told == [(32, 150), (64, 150), (96, 150)]
+    again = TeacherOutputs(tmp_path, ids)
+    assert not again.is_whole
+    again.compute(network, LAYOUT, FULL, lambda *x: told.append(x))
+    assert told[3:] == [(96, 150), (128, 150), (150, 150)]
+    kept = TeacherOutputs(tmp_path, ids)
+    assert kept.is_whole
+    for one, other, third in zip(again.values, kept.values, wanted_of(network, ids), strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, third.numpy())
+
+
+def test_a_killed_labelling_keeps_its_precision(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the other one is the faster now, and few texts are left."""
+    monkeypatch.setattr(teacher_module, "PART_TEXTS", 2 * TRIAL_TEXTS)
+    chosen = iter(["bf16", "none"])
+
+    def choose(trials: Any) -> ComputeModeTrial:
+        amp = next(chosen)
+        return ComputeModeTrial(amp=amp, is_unfused=amp == "bf16", full_ms=1.0, bf16_ms=1.0)
+
+    def kill(done: int, total: int) -> None:
+        if done > 2 * TRIAL_TEXTS:
+            raise KilledError
+
+    monkeypatch.setattr(teacher_module, "fastest", choose)
+    ids = ids_of(2 * TRIAL_TEXTS + 40)
+    auto = TrainingConfig(amp="auto")
+    with pytest.raises(KilledError):
+        TeacherOutputs(tmp_path, ids).compute(network, LAYOUT, auto, kill)
+    again = TeacherOutputs(tmp_path, ids)
+    again.compute(network, LAYOUT, auto)
+    whole = TeacherOutputs(tmp_path / "whole", ids)
+    whole.compute(network, LAYOUT, TrainingConfig(amp="bf16"))
+    assert all(map(np.array_equal, again.values, whole.values))
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_part_that_was_cut_is_made_again(network: Any, tmp_path: Path, length: int) -> None:
+    ids = ids_of(5)
+    TeacherOutputs(tmp_path, ids).compute(network, LAYOUT, FULL)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:length])
+    labels = TeacherOutputs(tmp_path, ids)
+    assert not labels.is_whole
+    labels.compute(network, LAYOUT, FULL)
+    assert path.read_bytes() == content
+
+
+def test_a_part_with_any_wrong_byte_is_an_answer_or_made_again(
+    network: Any, tmp_path: Path
+) -> None:
+    ids = ids_of(5)
+    TeacherOutputs(tmp_path, ids).compute(network, LAYOUT, FULL)
+    wanted = TeacherOutputs(tmp_path, ids).values
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    for i in range(len(content)):
+        path.write_bytes(content[:i] + bytes([content[i] ^ 0xFF]) + content[i + 1 :])
+        labels = TeacherOutputs(tmp_path, ids)
+        if labels.is_whole:
+            assert all(map(np.array_equal, labels.values, wanted))

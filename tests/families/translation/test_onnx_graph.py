@@ -25,8 +25,8 @@ from onnxruntime import InferenceSession
 
 from mosdeploy.errors import ArchError, ExportError
 from mosdeploy.export.onnx.builder import ExternalInitializers, GraphOptions, state_arrays
-from mosdeploy.families.translation import decoding
 from mosdeploy.families.translation.onnx_graph import build_graph
+from mosdeploy.families.translation.scoring import translate
 from mosdeploy.families.translation.shortlist import Shortlist, TranslationGraphOptions
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 
@@ -261,13 +261,11 @@ def test_batches_and_sentences_answer_as_torch_does(space: TranslationSpace, bea
     subnet = lively_subnet(space, space.largest, 1)
     shortlist = shortlist_of(beam)
     sources = random_sources(SHORT_LENGTHS, 1)
-    expected = decoding.translate(subnet, sources, beam, 20, 0.6, shortlist=shortlist)
+    expected = translate(subnet, sources, beam, 20, 0.6, shortlist=shortlist)
     session = open_shortlisted(subnet, space, shortlist, beam=beam)
     assert [until_end(row) for row in run(session, sources, 20)] == expected
     assert [until_end(run(session, [ids], 20)[0]) for ids in sources] == expected
-    assert expected != decoding.translate(subnet, sources, beam, 20, 0.6), (
-        "the shortlist must matter"
-    )
+    assert expected != translate(subnet, sources, beam, 20, 0.6), "the shortlist must matter"
     for ids, answer in zip(sources, expected, strict=True):
         allowed = shortlist.allowed(np.array([[*ids, 3]]))[0]
         assert allowed[answer].all()
@@ -301,7 +299,7 @@ def test_one_that_is_made_up_in_the_graph_is_that_of_the_table(space: Translatio
             tensor.CopyFrom(tensors[tensor.name])
     sources = random_sources((5,), 4)
     found = [until_end(row) for row in run(open_model(candidate), sources, 20)]
-    assert found == decoding.translate(subnet, sources, 1, 20, 0.6, shortlist=shortlist_of(1))
+    assert found == translate(subnet, sources, 1, 20, 0.6, shortlist=shortlist_of(1))
 
 
 def test_weights_without_the_shortlist_are_refused(space: TranslationSpace) -> None:

@@ -16,8 +16,8 @@ from mosdeploy.config import load_run_config
 from mosdeploy.config.translation import TranslationRunConfig
 from mosdeploy.errors import BundleError, ConfigError, MosdeployError
 from mosdeploy.families.translation.corpus import load_data
-from mosdeploy.families.translation.decoding import translate
 from mosdeploy.families.translation.elastic import fresh_subnet
+from mosdeploy.families.translation.scoring import translate
 from mosdeploy.families.translation.teacher import (
     TranslationTeacher,
     _adds_end,
