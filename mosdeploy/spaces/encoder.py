@@ -15,7 +15,6 @@ from ..errors import ArchError
 from ..record import Name, Record
 from .genes import ArchConfig, Choices, Depths, Gene, GeneArray, Width
 from .spec import (
-    AttentionSize,
     CostedSpace,
     FloatArray,
     Inventory,
@@ -25,6 +24,7 @@ from .spec import (
     StageInput,
     TimingStage,
     Workload,
+    attention_activations,
     ffn_activations,
 )
 
@@ -343,18 +343,11 @@ class EncoderSpace(CostedSpace):
         for i, layer in enumerate(arch.layers):
             dim = layer.dim or arch.embed_dim
             read = self._num_read(i, arch, workload) // batch
-            attention = AttentionSize(
-                num_positions=length,
-                num_read=read,
-                num_attended=length,
-                heads=layer.heads,
-                qkv_dim=self.attention_dim(dim, layer.heads),
-            )
-            sublayers = (
-                num_together * attention.num_states(dim) + num_scored * attention.num_scores,
-                num_together * ffn_activations(read, dim, layer.ffn_dim),
-            )
-            held.append(kept + max(sublayers))
+            qkv_dim = self.attention_dim(dim, layer.heads)
+            attention = num_together * attention_activations(length, read, dim, qkv_dim)
+            scores = num_scored * read * layer.heads * length
+            ffn = num_together * ffn_activations(read, dim, layer.ffn_dim)
+            held.append(kept + max(attention + scores, ffn))
         if self.head == "masked-lm":
             held.append(batch * length * ((self.table_dim or arch.embed_dim) + 2 * vocab_size))
         return max(held)

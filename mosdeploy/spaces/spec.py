@@ -81,32 +81,11 @@ class Inventory:
         return vectors + sum(matrix_bytes(product) for product in own) + tables + self.id_bytes
 
 
-@dataclass(frozen=True)
-class AttentionSize:
-    """Sizes of one attention: `num_read` of its `num_positions` are computed, each attends to
-    `num_attended` by every head, and queries, keys and values are `qkv_dim` wide.
+def attention_activations(num_positions: int, num_read: int, dim: int, qkv_dim: int) -> int:
+    """Numbers that an attention holds beside the scores, if `num_read` of its positions are
+    computed: its input and output, queries, keys, values and their mixture.
     """
-
-    num_positions: int
-    num_read: int
-    num_attended: int
-    heads: int
-    qkv_dim: int
-
-    @property
-    def num_scores(self) -> int:
-        """Scores of all heads."""
-        return self.num_read * self.heads * self.num_attended
-
-    def num_states(self, dim: int) -> int:
-        """Numbers that it holds between states of width `dim`, beside the scores: its input and
-        output, queries, keys, values and their mixture.
-        """
-        return (self.num_positions + self.num_read) * (dim + 2 * self.qkv_dim)
-
-    def num_activations(self, dim: int) -> int:
-        """All numbers that it holds between states of width `dim`."""
-        return self.num_states(dim) + self.num_scores
+    return (num_positions + num_read) * (dim + 2 * qkv_dim)
 
 
 def ffn_activations(num_positions: int, dim: int, ffn_dim: int) -> int:

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from ..record import Record
 from .genes import ArchConfig, Choices, Depths, Gene, Width
 from .spec import (
-    AttentionSize,
     CostedSpace,
     FloatArray,
     Inventory,
@@ -19,6 +18,7 @@ from .spec import (
     StageInput,
     TimingStage,
     Workload,
+    attention_activations,
     ffn_activations,
 )
 
@@ -301,18 +301,18 @@ class TranslationSpace(CostedSpace):
         outputs that are kept for the cross-attention; or in the last decode step.
         """
         source = workload.source_len
+        e = arch.encoder_embed_dim
         spans = [layer.cross_span for layer in arch.decoder_layers]
-        kept = (max(spans) - 1) * source * arch.encoder_embed_dim
+        kept = (max(spans) - 1) * source * e
+        states = attention_activations(source, source, e, self.qkv_dim)
         held = []
         for layer in arch.encoder_layers:
-            attention = AttentionSize(source, source, source, layer.heads, self.qkv_dim)
-            held.append(kept + attention.num_activations(arch.encoder_embed_dim))
-            held.append(kept + ffn_activations(source, arch.encoder_embed_dim, layer.ffn_dim))
+            held.append(kept + states + source * layer.heads * source)
+            held.append(kept + ffn_activations(source, e, layer.ffn_dim))
         cross_kv = 2 * self.qkv_dim * source * sum(spans)
-        held.append(max(spans) * source * arch.encoder_embed_dim + cross_kv)
+        held.append(max(spans) * source * e + cross_kv)
         # keys and values of the step before, and of this one
-        num_hypotheses = workload.beam
-        self_kv = 2 * self.qkv_dim * num_hypotheses * workload.decode_steps
+        self_kv = 2 * self.qkv_dim * workload.beam * workload.decode_steps
         held.append(
             cross_kv
             + 2 * len(arch.decoder_layers) * self_kv
@@ -326,13 +326,10 @@ class TranslationSpace(CostedSpace):
         """Numbers that each part of the last decode step holds beside keys and values."""
         rows = workload.beam
         d = arch.decoder_embed_dim
+        states = attention_activations(rows, rows, d, self.qkv_dim)
         for layer in arch.decoder_layers:
-            lengths = (
-                (workload.decode_steps, layer.self_heads),
-                (layer.cross_span * workload.source_len, layer.cross_heads),
-            )
-            for length, heads in lengths:
-                yield AttentionSize(rows, rows, length, heads, self.qkv_dim).num_activations(d)
+            yield states + rows * layer.self_heads * workload.decode_steps
+            yield states + rows * layer.cross_heads * layer.cross_span * workload.source_len
             yield ffn_activations(rows, d, layer.ffn_dim)
         # logits, and their logarithms of probabilities
         yield rows * (d + 2 * num_scored)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mosdeploy.errors import ConfigError
 from mosdeploy.spaces import ModelSpec
 from mosdeploy.spaces.encoder import EncoderWorkload
-from mosdeploy.spaces.spec import AttentionSize, Inventory, Product, ffn_activations
+from mosdeploy.spaces.spec import Inventory, Product, attention_activations, ffn_activations
 from mosdeploy.spaces.translation import TranslationSpace, TranslationWorkload
 
 seeds = st.integers(0, 2**32 - 1)
@@ -105,11 +105,11 @@ def test_number_of_bytes_by_hand() -> None:
 
 
 def test_activations_by_hand() -> None:
-    # 6 positions, 2 of them computed, each attends to 3 by 4 heads; states of 5, queries of 8
-    attention = AttentionSize(num_positions=6, num_read=2, num_attended=3, heads=4, qkv_dim=8)
+    # 6 positions, 2 of them computed; states of 5, queries of 8
     states = 6 * 5 + 2 * 5
     projected = 2 * 8 + 2 * 6 * 8 + 2 * 8  # queries, keys and values, their mixture
-    assert attention.num_activations(5) == states + projected + 2 * 4 * 3
+    found = attention_activations(num_positions=6, num_read=2, dim=5, qkv_dim=8)
+    assert found == states + projected
     assert ffn_activations(num_positions=6, dim=5, ffn_dim=20) == 2 * 6 * 5 + 2 * 6 * 20
     assert Inventory((), (), (), 10, num_activations=7).activation_bytes == 28
 
