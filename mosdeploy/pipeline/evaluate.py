@@ -15,7 +15,6 @@ from ..run_folder.subnets import (
     are_current,
     pick,
     select_subnet,
-    teacher_subnet,
     trained_alone,
 )
 from ..run_folder.trained_run import TrainedRun, trained_run
@@ -55,7 +54,7 @@ def evaluate(context: Context, options: EvaluateOptions | None = None) -> ScoreT
     for name, arch in archs.items():
         weights[name] = select_subnet(state, arch, "inherited")
     if state.has_parts_of_teacher:
-        weights["teacher"] = teacher_subnet(state)
+        weights["teacher"] = SelectedSubnet(state, context.config.space.largest, "teacher")
     for name, arch in archs.items():
         for alone in trained_alone(state, arch):
             weights[f"{name}, {alone.weights}"] = alone

@@ -69,7 +69,7 @@ from .predictors import (
     too_small,
 )
 from .run import Run, device_of, has_records
-from .subnets import ALONE, UNASKED, subnet_artifact, subnet_card, trained_weights
+from .subnets import ALONE, UNASKED, subnet_artifact, subnet_card, trained_alone
 from .teacher import is_taught
 from .trained_run import TrainedRun, supernet_inputs, trained_run
 
@@ -484,8 +484,9 @@ class Catalog:
 
     def _weights_of(self, arch: ArchConfig) -> Iterator[tuple[str, str]]:
         yield "inherited", self.trained.card.supernet_sha256
-        for weights in trained_weights(self.trained, arch):
-            yield weights, subnet_card(self.trained, arch, weights).subnet_sha256
+        for chosen in trained_alone(self.trained, arch, UNASKED):
+            if chosen.card is not None:
+                yield chosen.weights, chosen.card.subnet_sha256
 
     def _made_scores(self, folder: Path) -> Made | None:
         path = self.context.files.scores_path

@@ -1,14 +1,13 @@
 """Which weights an architecture has in a run folder, and which of them a verb takes."""
 
 import contextlib
-import dataclasses
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from pydantic import JsonValue
 
@@ -46,13 +45,45 @@ VERBS: dict[WeightOrigin, str] = {
 
 @dataclass(frozen=True)
 class SelectedSubnet:
-    """A subnet, where its weights come from, a line that says so, and its card if there is one."""
+    """An architecture with its weights of one origin, which are read when they are first used."""
 
-    subnet: Any
+    state: TrainedRun
     arch: ArchConfig
     weights: WeightOrigin
-    note: str
-    card: SubnetCard | None = None
+    remark: str = ""  # ends the note: why not others
+
+    @cached_property
+    def card(self) -> SubnetCard | None:
+        """Of weights that were trained alone and count."""
+        return subnet_card(self.state, self.arch, self.weights) if self.weights in ALONE else None
+
+    def checked(self) -> Self:
+        """Return the subnet, or raise a StaleInputError if its weights do not count."""
+        _ = self.card
+        return self
+
+    @cached_property
+    def subnet(self) -> Any:
+        """A plain torch module."""
+        from ..supernet.checkpoint import load_subnet
+
+        state = self.state
+        if self.weights == "inherited":
+            return state.subnet(self.arch)
+        if self.weights == "teacher":
+            assert state.teacher is not None  # of a family that has one
+            return state.teacher.subnet(self.arch)
+        path = state.files.subnet_path(self.arch.key, self.weights)
+        return load_subnet(path, state.config.space, state.net.skeleton)
+
+    @property
+    def note(self) -> str:
+        """A line that says where the weights come from."""
+        if (card := self.card) is None:
+            origin = "the teacher's" if self.weights == "teacher" else "inherited"
+            return f"{origin} weights{self.remark}"
+        losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with"
+        return f"{self.weights} weights of {card.steps} steps, {losses} {STARTS[self.weights]}"
 
 
 def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> SelectedSubnet:
@@ -63,38 +94,28 @@ def select_subnet(state: TrainedRun, arch: ArchConfig, wanted: str | None) -> Se
     known = [weights for weights in get_args(WeightOrigin) if weights not in without]
     if wanted not in known:
         raise ConfigError(f"unknown weights '{wanted}'; known: {', '.join(known)}")
-    for weights in ALONE:
-        if wanted == weights:
-            return _alone(state, arch, weights)
-    if wanted == "teacher":
-        return _asked_teacher(state, arch)
-    return SelectedSubnet(state.subnet(arch), arch, "inherited", "inherited weights")
+    if wanted == "teacher" and not state.has_parts_of_teacher:
+        raise ConfigError("the teacher was given: it is no subnet of this supernet")
+    if wanted == "teacher" and arch != state.config.space.largest:
+        raise ConfigError("the teacher has the weights of the largest subnet: say --pick largest")
+    return SelectedSubnet(state, arch, known[known.index(wanted)]).checked()
 
 
-def trained_alone(state: TrainedRun, arch: ArchConfig) -> list[SelectedSubnet]:
+def trained_alone(
+    state: TrainedRun, arch: ArchConfig, origins: Sequence[WeightOrigin] = ALONE
+) -> list[SelectedSubnet]:
     """What an architecture has besides inherited weights, as far as it counts."""
     found = []
-    for weights in ALONE:
+    for weights in origins:
         if state.files.subnet_card_path(arch.key, weights).exists():
             with contextlib.suppress(StaleInputError):
-                found.append(_alone(state, arch, weights))
-    return found
-
-
-def trained_weights(state: TrainedRun, arch: ArchConfig) -> list[WeightOrigin]:
-    """Into which weights that a verb may take unasked an architecture was trained alone."""
-    found = list[WeightOrigin]()
-    for weights in UNASKED:
-        if state.files.subnet_card_path(arch.key, weights).exists():
-            with contextlib.suppress(StaleInputError):
-                subnet_card(state, arch, weights)
-                found.append(weights)
+                found.append(SelectedSubnet(state, arch, weights).checked())
     return found
 
 
 def is_trained(state: TrainedRun, arch: ArchConfig) -> bool:
     """Whether an architecture was trained alone, into weights that a verb may take unasked."""
-    return bool(trained_weights(state, arch))
+    return bool(trained_alone(state, arch, UNASKED))
 
 
 def are_current(state: TrainedRun, scores: Scores) -> bool:
@@ -106,23 +127,6 @@ def are_current(state: TrainedRun, scores: Scores) -> bool:
     except StaleInputError:
         return False
     return card.subnet_sha256 == scores.subnet_sha256
-
-
-def _asked_teacher(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
-    if not state.has_parts_of_teacher:
-        raise ConfigError("the teacher was given: it is no subnet of this supernet")
-    if arch != state.config.space.largest:
-        raise ConfigError("the teacher has the weights of the largest subnet: say --pick largest")
-    return teacher_subnet(state)
-
-
-def teacher_subnet(state: TrainedRun) -> SelectedSubnet:
-    """The teacher itself, as a subnet of the largest architecture."""
-    assert state.teacher is not None  # of a family that has one
-    largest = state.config.space.largest
-    return SelectedSubnet(
-        state.teacher.subnet(largest), largest, "teacher", "the teacher's weights"
-    )
 
 
 def subnet_card(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SubnetCard:
@@ -193,49 +197,36 @@ def losses_of(card: SubnetCard) -> str:
 
 def _best(state: TrainedRun, arch: ArchConfig) -> SelectedSubnet:
     found: list[SelectedSubnet] = []
-    note = "inherited weights"
+    remark = ""
     for weights in UNASKED:
         if not state.files.subnet_card_path(arch.key, weights).exists():
             continue
         try:
-            found.append(_alone(state, arch, weights))
+            found.append(SelectedSubnet(state, arch, weights).checked())
         except DamagedError:  # weights that were made are not replaced by others unasked
             raise
         except StaleInputError as error:
-            note += f", not {weights} ones: {error}"
-    inherited = SelectedSubnet(state.subnet(arch), arch, "inherited", note)
+            remark += f", not {weights} ones: {error}"
+    inherited = SelectedSubnet(state, arch, "inherited", remark)
     cards = {subnet.weights: subnet.card for subnet in found if subnet.card}
     if not cards:
         return inherited
-    best = min(found, key=lambda subnet: subnet.card.loss if subnet.card else math.inf)
-    if cards[best.weights].loss >= _inherited_loss(state, inherited, cards.get("finetuned")):
-        note += ", since finetuning did not lower the validation loss"
-        return dataclasses.replace(inherited, note=note)
+    best = min(found, key=lambda subnet: cards[subnet.weights].loss)
+    if cards[best.weights].loss >= _inherited_loss(inherited, cards.get("finetuned")):
+        remark += ", since finetuning did not lower the validation loss"
+        return replace(inherited, remark=remark)
     return best
 
 
-def _inherited_loss(
-    state: TrainedRun, inherited: SelectedSubnet, finetuned: SubnetCard | None
-) -> float:
+def _inherited_loss(inherited: SelectedSubnet, finetuned: SubnetCard | None) -> float:
     """The validation loss of inherited weights, which a finetuning of them started from."""
     from ..data.batches import ordered_batches
     from ..training.trainer import validation_loss
 
     if finetuned is not None:
         return finetuned.start_loss
-    valid = state.training_validation_set()
+    valid = inherited.state.training_validation_set()
     return validation_loss(inherited.subnet, ordered_batches(valid))
-
-
-def _alone(state: TrainedRun, arch: ArchConfig, weights: WeightOrigin) -> SelectedSubnet:
-    from ..supernet.checkpoint import load_subnet
-
-    card = subnet_card(state, arch, weights)
-    path = state.files.subnet_path(arch.key, weights)
-    subnet = load_subnet(path, state.config.space, state.net.skeleton)
-    losses = f"validation loss {card.loss:.4f}, {card.start_loss:.4f} with {STARTS[weights]}"
-    note = f"{weights} weights of {card.steps} steps, {losses}"
-    return SelectedSubnet(subnet, arch, weights, note, card)
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,6}")  # the key of an architecture may be of digits too
