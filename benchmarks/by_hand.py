@@ -194,10 +194,11 @@ class Walk:
         )
         batches = Batches(state.tokenized(state.data.train), config.tokens_per_batch, self.seed)
         valid = ordered_batches(state.tokenized(state.data.valid[:8]))
-        space, supernet = (x.model_dump_json() for x in (state.config.space, state.config.supernet))
         ratios = []
         for _ in range(TRIALS):
-            whole = state.family.build_supernet(space, state.card.vocab_size, supernet)
+            whole = state.family.fresh_supernet(
+                state.config.space, state.card.vocab_size, state.config.supernet, 0
+            )
             supernet_s, alone_s = (
                 step_seconds(net, config, batches, valid) for net in (whole, state.subnet(arch))
             )

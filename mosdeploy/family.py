@@ -395,8 +395,6 @@ class Family:
 
     # -- networks
     fresh_supernet: "Callable[..., Supernet]"  # space, vocab_size, supernet config, seed
-    # space and supernet config as JSON: receives the weights of a file
-    build_supernet: "Callable[[str, int, str], Supernet]"
     fresh_subnet: Callable[..., Any]  # arch, space, vocab_size, supernet config, seed
     # trains the teacher, or goes on, if the task has examples; else opens the finished one
     open_teacher: Callable[[TeacherTask], Teacher] | None

@@ -89,7 +89,8 @@ def check_training(root: Path) -> None:
     assert 1 <= step <= num_lines <= 2
     if files.supernet_path.exists():
         # whose checksum is over all that it holds
-        assert load_supernet(files.supernet_path, lambda *_: copy.deepcopy(NET)).space == NET.space
+        net = load_supernet(files.supernet_path, type(NET.space), lambda *_: copy.deepcopy(NET))
+        assert net.space == NET.space
     if files.supernet_card_path.exists():
         assert step == 2
         read_record(SupernetCard, files.supernet_card_path, "")

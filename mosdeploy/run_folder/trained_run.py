@@ -65,7 +65,8 @@ class TrainedRun:
         """The supernet, in eval mode."""
         from ..supernet.checkpoint import load_supernet
 
-        net = load_supernet(self.files.supernet_path, self.family.build_supernet)
+        path = self.files.supernet_path
+        net = load_supernet(path, type(self.config.space), self.family.fresh_supernet)
         # after reading: a training that ended since the card was read has put another file there
         self._check(self.files.supernet_path, self.card.supernet_sha256)
         return net

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..config.sections import SupernetConfig
 from ..errors import ArchError, ConfigError, StaleInputError
 from ..record import parse
 from ..spaces.genes import ArchConfig, SearchSpace
@@ -44,10 +45,8 @@ MADE_BY = {
 _ENTRY = "mosdeploy"
 """Of a safetensors file's metadata: ours, as one JSON object."""
 
-BuildSupernet = Callable[[str, int, str], Supernet]
-"""Makes a supernet of any weights from the JSON of its space, the rows of its embedding table and
-the JSON of its `SupernetConfig`; a family's.
-"""
+FreshSupernet = Callable[[Any, int, SupernetConfig, int], Supernet]
+"""Makes a supernet of a space, the rows of its embedding table, a config and a seed; a family's."""
 
 _DAMAGE = (
     ArchError,
@@ -79,13 +78,16 @@ def save_supernet(path: Path, net: Supernet) -> None:
     _write_network(path, "supernet", metadata, net)
 
 
-def load_supernet(path: Path, build: BuildSupernet) -> Supernet:
+def load_supernet(path: Path, space_type: type[SearchSpace], fresh: FreshSupernet) -> Supernet:
     """Read a supernet, on the CPU and in eval mode."""
     metadata, weights = _read_network(path, "supernet")
     with _damage_errors(path, "supernet"):
+        space = parse(space_type, json.loads(metadata["space"]), "space")
+        config = parse(SupernetConfig, json.loads(metadata["config"]), "config")
+        # any seed will do: the file's weights replace what is drawn
+        net = fresh(space, int(metadata["vocab_size"]), config, 0)
         # strict: a weight that is missing, left over or of another shape raises RuntimeError, which
         # is in _DAMAGE
-        net = build(metadata["space"], int(metadata["vocab_size"]), metadata["config"])
         net.load_state_dict(weights)
     return net.eval()
 

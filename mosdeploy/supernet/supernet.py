@@ -83,6 +83,15 @@ def extract(net: Supernet, arch: ArchConfig) -> Subnet:
 
 
 @contextlib.contextmanager
+def drawn(space: SearchSpace, seed: int) -> Iterator[None]:
+    """Draw the weights of a new network by a seed; the global generator is left as it was."""
+    # of the CPU's generator alone: that is where the weights are drawn
+    with memory_errors(space), torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
 def memory_errors(space: SearchSpace) -> Iterator[None]:
     """Turn torch's failure to get memory for a network of a space into a MosdeployError."""
     try:

@@ -91,7 +91,7 @@ def test_the_seed_decides_every_weight() -> None:
 
 def test_a_saved_supernet_is_built_again(net: Any, tmp_path: Path) -> None:
     save_supernet(tmp_path / "net", net)
-    again = load_supernet(tmp_path / "net", FAMILY.build_supernet)
+    again = load_supernet(tmp_path / "net", CipherSpace, FAMILY.fresh_supernet)
     with torch.no_grad():
         assert torch.equal(again((IDS,), SPACE.largest), net.eval()((IDS,), SPACE.largest))
 

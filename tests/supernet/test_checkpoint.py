@@ -4,13 +4,15 @@ import os
 import resource
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from faults import UNREADABLE
 from supernet_fixtures import toy_ids, toy_supernet
-from toy_family.network import build_supernet
+from toy_family.network import fresh_supernet
+from toy_family.words import CipherSpace
 
 from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.supernet.checkpoint import (
@@ -33,7 +35,7 @@ def net() -> Supernet:
 def test_a_supernet_comes_back_whole(tmp_path: Path, net: Supernet) -> None:
     path = tmp_path / "run" / "supernet.safetensors"
     save_supernet(path, net)
-    again = load_supernet(path, build_supernet)
+    again = load_supernet(path, CipherSpace, fresh_supernet)
     assert (again.space, again.config, again.vocab_size) == (net.space, net.config, 9)
     assert not again.training
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))
@@ -54,7 +56,7 @@ def test_a_subnet_comes_back_whole_and_can_be_trained(tmp_path: Path, net: Super
     with torch.no_grad():
         next(again.parameters()).zero_()
     assert torch.equal(load_subnet(path, net.space, net.skeleton)(toy_ids()), subnet(toy_ids()))
-    other = build_supernet(net.space.model_dump_json(), 10, net.config.model_dump_json())
+    other = fresh_supernet(net.space, 10, net.config, seed=0)
     message = r"subnet\.safetensors is corrupt .*run `mosdeploy finetune` again"
     with pytest.raises(StaleInputError, match=message):
         load_subnet(path, other.space, other.skeleton)
@@ -82,7 +84,7 @@ def test_a_training_state_comes_back_whole(tmp_path: Path, net: Supernet) -> Non
 
 def test_a_missing_file_names_the_verb(tmp_path: Path, net: Supernet) -> None:
     with pytest.raises(StaleInputError, match=r"x does not exist; run `mosdeploy train` first"):
-        load_supernet(tmp_path / "x", build_supernet)
+        load_supernet(tmp_path / "x", CipherSpace, fresh_supernet)
     with pytest.raises(StaleInputError, match=r"x does not exist; run `mosdeploy finetune` first"):
         load_subnet(tmp_path / "x", net.space, net.skeleton)
     with pytest.raises(StaleInputError, match=r"x does not exist; run the same command first"):
@@ -98,7 +100,7 @@ def test_what_cannot_be_read_is_not_called_corrupt(
     path = tmp_path / "file"
     path.symlink_to(target)
     loads = (
-        lambda: load_supernet(path, build_supernet),
+        lambda: load_supernet(path, CipherSpace, fresh_supernet),
         lambda: load_subnet(path, net.space, net.skeleton),
         lambda: load_training_state(path),
     )
@@ -110,12 +112,12 @@ def test_what_cannot_be_read_is_not_called_corrupt(
 def test_a_lack_of_memory_is_not_called_damage(tmp_path: Path, net: Supernet) -> None:
     save_supernet(tmp_path / "supernet", net)
 
-    def build(space: str, vocab_size: int, config: str) -> Supernet:
+    def build(*arguments: Any) -> Supernet:
         torch.empty(2**60, dtype=torch.uint8)
-        return build_supernet(space, vocab_size, config)
+        return fresh_supernet(*arguments)
 
     with pytest.raises(RuntimeError, match="allocate memory"):
-        load_supernet(tmp_path / "supernet", build)
+        load_supernet(tmp_path / "supernet", CipherSpace, build)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
@@ -126,7 +128,7 @@ def test_a_cut_file_is_refused(tmp_path: Path, net: Supernet, share: float) -> N
     path.write_bytes(data[: int(share * len(data))])
     message = r"supernet\.safetensors is corrupt .*run `mosdeploy train` again"
     with pytest.raises(StaleInputError, match=message):
-        load_supernet(path, build_supernet)
+        load_supernet(path, CipherSpace, fresh_supernet)
 
 
 def test_a_flipped_bit_of_a_network_is_refused(tmp_path: Path, net: Supernet) -> None:
@@ -137,7 +139,7 @@ def test_a_flipped_bit_of_a_network_is_refused(tmp_path: Path, net: Supernet) ->
     for position in range(0, len(data), 23):
         path.write_bytes(data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
         try:
-            again = load_supernet(path, build_supernet)
+            again = load_supernet(path, CipherSpace, fresh_supernet)
         except StaleInputError:
             continue
         # spaces that fill up the header carry nothing
@@ -168,10 +170,10 @@ def test_another_kind_is_refused(tmp_path: Path, net: Supernet) -> None:
     path = tmp_path / "file"
     save_subnet(path, extract(net, net.space.smallest))
     with pytest.raises(StaleInputError, match=r"file is a subnet, version 2, where a supernet, v"):
-        load_supernet(path, build_supernet)
+        load_supernet(path, CipherSpace, fresh_supernet)
     save_training_state(path, {"step": 1})
     with pytest.raises(StaleInputError, match=r"file is corrupt .*run `mosdeploy train` again"):
-        load_supernet(path, build_supernet)
+        load_supernet(path, CipherSpace, fresh_supernet)
     save_supernet(path, net)
     with pytest.raises(StaleInputError, match=r"file is corrupt .*run the same command again"):
         load_training_state(path)
@@ -183,7 +185,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"x": torch.ones(1)}, path, metadata)
     message = r"version 99, where .*delete it and run `mosdeploy train` again"
     with pytest.raises(StaleInputError, match=message):
-        load_supernet(path, build_supernet)
+        load_supernet(path, CipherSpace, fresh_supernet)
     torch.save({"kind": "training state", "version": 1, "content": {}}, path)
     with pytest.raises(StaleInputError, match=r"a training state, version 1, where a training"):
         load_training_state(path)
@@ -206,7 +208,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path, entry: str | None
     metadata = None if entry is None else {"mosdeploy": entry}
     safetensors.torch.save_file({"x": torch.ones(1)}, path, metadata)
     with pytest.raises(StaleInputError, match="is corrupt"):
-        load_supernet(path, build_supernet)
+        load_supernet(path, CipherSpace, fresh_supernet)
 
 
 def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_a_full_disk_keeps_the_older_file(
         save_supernet(tmp_path / "supernet", toy_supernet(seed=1))
     monkeypatch.undo()
     assert load_training_state(tmp_path / "checkpoint.pt") == {"step": 1}
-    assert load_supernet(tmp_path / "supernet", build_supernet).config == net.config
+    assert load_supernet(tmp_path / "supernet", CipherSpace, fresh_supernet).config == net.config
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.pt", "supernet"]
 
 

@@ -15,7 +15,7 @@ from rank_job import Job, exchange, start, train_supernet
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.translation.elastic import build_supernet
+from mosdeploy.families.translation.elastic import fresh_supernet
 from mosdeploy.spaces.translation import TranslationSpace
 from mosdeploy.supernet.checkpoint import load_supernet
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext, init_distributed
@@ -92,7 +92,7 @@ def same_way(folder: Path, undisturbed: Path) -> None:
             numbers, rel=1e-4
         )
     nets = [
-        load_supernet(path / "supernet.safetensors", build_supernet).state_dict()
+        load_supernet(path / "supernet.safetensors", TranslationSpace, fresh_supernet).state_dict()
         for path in (folder, undisturbed)
     ]
     mine, theirs = ({k: v for k, v in net.items() if not k.endswith(".k.bias")} for net in nets)

@@ -11,7 +11,6 @@ FAMILY = Family(
     open_dataset=deferred(__name__, "dataset:EncoderDataset.open"),
     made_up_dataset=deferred(__name__, "dataset:made_up_dataset"),
     fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
-    build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
     open_teacher=deferred(__name__, "teacher:open_teacher"),
     serve_task=deferred(__name__, "elastic:serve_task"),

@@ -1,6 +1,5 @@
 """The largest encoder of a space, which generates the weights of every smaller one."""
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import cast
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from ...config.encoder import AGNOSTIC, EncoderRunConfig, TaskKind
 from ...config.sections import SupernetConfig
 from ...errors import ConfigError
-from ...record import parse
 from ...spaces.encoder import BertLayerConfig, EncoderArch, EncoderSpace
 from ...spaces.genes import ArchConfig
 from ...supernet.elastic import (
@@ -25,7 +23,7 @@ from ...supernet.elastic import (
     with_prefix,
 )
 from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
-from ...supernet.supernet import Supernet, extract, memory_errors
+from ...supernet.supernet import Supernet, drawn, extract
 from .dataset import center_and_spread, label_array
 from .examples import Example
 from .network import OUTPUT_STD, EncoderSubnet, PooledHead, no_scale, pass_through
@@ -199,23 +197,13 @@ def fresh_supernet(
     seed: int,
     start: StateDict | None = None,
 ) -> Supernet:
-    """A supernet with the initial weights of a seed; the global generator is left as it was."""
-    # of the CPU's generator alone: that is where the weights are drawn
-    with memory_errors(space), torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    """A supernet with the initial weights of a seed."""
+    with drawn(space, seed):
         network = ElasticEncoder(space, vocab_size, config)
         net = Supernet(space, network, config)
         if start is not None:
             network.start_from(start, net.encode(space.largest))
     return net
-
-
-def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
-    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`."""
-    space = parse(EncoderSpace, json.loads(space_json), "space")
-    config = parse(SupernetConfig, json.loads(config_json), "config")
-    # any seed will do: the file's weights replace what is drawn
-    return fresh_supernet(space, vocab_size, config, seed=0)
 
 
 def fresh_subnet(
@@ -225,9 +213,8 @@ def fresh_subnet(
     config: SupernetConfig,
     seed: int,
 ) -> EncoderSubnet:
-    """A subnet with the initial weights of a seed; the global generator is left as it was."""
-    with memory_errors(space), torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    """A subnet with the initial weights of a seed."""
+    with drawn(space, seed):
         return EncoderSubnet(arch, space, vocab_size, config)
 
 

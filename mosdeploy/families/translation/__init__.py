@@ -11,7 +11,6 @@ FAMILY = Family(
     open_dataset=deferred(__name__, "dataset:TranslationDataset.open"),
     made_up_dataset=deferred(__name__, "dataset:made_up_pairs"),
     fresh_supernet=deferred(__name__, "elastic:fresh_supernet"),
-    build_supernet=deferred(__name__, "elastic:build_supernet"),
     fresh_subnet=deferred(__name__, "elastic:fresh_subnet"),
     open_teacher=None,
     serve_task=None,

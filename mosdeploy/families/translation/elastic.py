@@ -1,19 +1,17 @@
 """The largest encoder-decoder of a space, which generates the weights of every smaller one."""
 
-import json
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ...config.sections import SupernetConfig
-from ...record import parse
 from ...spaces.genes import ArchConfig
 from ...spaces.translation import TranslationArch, TranslationSpace
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.layers import start_near_identity
 from ...supernet.mos import ElasticLayer, encoding_dim
-from ...supernet.supernet import Supernet, memory_errors
+from ...supernet.supernet import Supernet, drawn
 from .network import TranslationSubnet
 from .tokenizer import PAD_ID
 
@@ -78,19 +76,9 @@ class ElasticTranslation(nn.Module):
 def fresh_supernet(
     space: TranslationSpace, vocab_size: int, config: SupernetConfig, seed: int
 ) -> Supernet:
-    """A supernet with the initial weights of a seed; the global generator is left as it was."""
-    # of the CPU's generator alone: that is where the weights are drawn
-    with memory_errors(space), torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    """A supernet with the initial weights of a seed."""
+    with drawn(space, seed):
         return Supernet(space, ElasticTranslation(space, vocab_size, config), config)
-
-
-def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
-    """A supernet as a file describes it, to receive the file's weights; for `load_supernet`."""
-    space = parse(TranslationSpace, json.loads(space_json), "space")
-    config = parse(SupernetConfig, json.loads(config_json), "config")
-    # any seed will do: the file's weights replace what is drawn
-    return fresh_supernet(space, vocab_size, config, seed=0)
 
 
 def fresh_subnet(
@@ -100,7 +88,6 @@ def fresh_subnet(
     config: SupernetConfig,
     seed: int,
 ) -> TranslationSubnet:
-    """A subnet with the initial weights of a seed; the global generator is left as it was."""
-    with memory_errors(space), torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    """A subnet with the initial weights of a seed."""
+    with drawn(space, seed):
         return TranslationSubnet(arch, space, vocab_size, config)

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.elastic import (
-    build_supernet,
     fresh_subnet,
     fresh_supernet,
     sliced_subnet,
@@ -224,6 +223,6 @@ def test_weights_of_another_network_are_refused(change: object, message: str) ->
 def test_a_saved_supernet_is_built_again(head: str, tmp_path: Path) -> None:
     net = built(small_space(head=head))
     save_supernet(tmp_path / "supernet.safetensors", net)
-    again = load_supernet(tmp_path / "supernet.safetensors", build_supernet)
+    again = load_supernet(tmp_path / "supernet.safetensors", EncoderSpace, fresh_supernet)
     assert (again.space, again.config, again.vocab_size) == (net.space, net.config, VOCAB_SIZE)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))

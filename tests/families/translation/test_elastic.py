@@ -9,7 +9,6 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.elastic import (
     ElasticTranslation,
-    build_supernet,
     fresh_subnet,
     fresh_supernet,
 )
@@ -151,6 +150,6 @@ def test_fresh_networks_are_those_of_their_seed(space: TranslationSpace) -> None
 def test_a_saved_supernet_is_built_again(space: TranslationSpace, tmp_path: object) -> None:
     net = built(space)
     save_supernet(tmp_path / "supernet.safetensors", net)
-    again = load_supernet(tmp_path / "supernet.safetensors", build_supernet)
+    again = load_supernet(tmp_path / "supernet.safetensors", TranslationSpace, fresh_supernet)
     assert (again.space, again.config, again.vocab_size) == (net.space, net.config, VOCAB_SIZE)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))

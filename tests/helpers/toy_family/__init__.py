@@ -18,7 +18,6 @@ FAMILY = Family(
     open_dataset=deferred(__name__, "works:CipherDataset.open"),
     made_up_dataset=deferred(__name__, "works:made_up_dataset"),
     fresh_supernet=deferred(__name__, "network:fresh_supernet"),
-    build_supernet=deferred(__name__, "network:build_supernet"),
     fresh_subnet=deferred(__name__, "network:fresh_subnet"),
     open_teacher=None,
     serve_task=None,

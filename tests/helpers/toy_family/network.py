@@ -1,13 +1,10 @@
 """The toy's networks: a table, FFNs with a residual stream, logits by the same table."""
 
-import json
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.record import parse
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
 from mosdeploy.supernet.layers import Embedding, initialise_table
 from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
@@ -73,12 +70,6 @@ def fresh_supernet(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Supernet(space, ElasticCipher(space, vocab_size, config), config)
-
-
-def build_supernet(space_json: str, vocab_size: int, config_json: str) -> Supernet:
-    space = parse(CipherSpace, json.loads(space_json), "space")
-    config = parse(SupernetConfig, json.loads(config_json), "config")
-    return fresh_supernet(space, vocab_size, config, seed=0)
 
 
 def fresh_subnet(
