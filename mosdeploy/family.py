@@ -207,25 +207,29 @@ def dropped_fact(dropped: Mapping[str, int]) -> str:
 # -- the record of callables that a family is, and what they take and return
 
 
-class SmallerVocabulary(Protocol):
+@dataclass(frozen=True)
+class SmallerVocabulary:
     """Part of a vocabulary."""
 
-    @property
-    def tokenizer(self) -> str:
-        """Content of the tokenizer's file that knows this part alone."""
-
-    @property
-    def ids(self) -> Sequence[int]:
-        """The old id of each new one."""
+    tokenizer: str  # content of the tokenizer's file that knows this part alone
+    ids: tuple[int, ...]  # the old id of each new one
+    tables: tuple[str, ...]  # names of weights that have a row for each id
 
     def __len__(self) -> int:
-        """How many ids are left."""
+        return len(self.ids)
 
     def weights(self, weights: Mapping[str, Any]) -> dict[str, Any]:
-        """A subnet's weights, of its tables the rows that are left."""
+        """Return a subnet's weights, of its tables the rows that are left."""
+        rows = list(self.ids)
+        return {name: x[rows] if name in self.tables else x for name, x in weights.items()}
 
     def new_ids(self, ids: Sequence[int]) -> list[int]:
         """Old ids, all of which are left, under their new numbers."""
+        return [self._numbers[i] for i in ids]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {old: new for new, old in enumerate(self.ids)}
 
 
 @dataclass(frozen=True)

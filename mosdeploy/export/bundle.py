@@ -1,5 +1,6 @@
 """Bundles: the folder that travels to a device."""
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,49 @@ from .parity import (
 )
 
 README_NAME = "README.md"
+
+_README = """\
+# {m.name}: {title}
+
+Made by mosdeploy: model, tokenizer and settings.
+
+| | |
+|---|---|
+| architecture | {m.arch} |
+| parameters | {m.num_parameters:,} |
+| weights | {m.weights} |
+| precision | {m.precision} |
+{facts}| {m.parity.metric} on {m.parity.num_examples} validation examples | \
+{m.parity.bundle_score:.2f} (the trained network: {m.parity.torch_score:.2f}) |
+
+{binding}Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
+copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
+installed, `mosdeploy.runtime` does the same:
+
+    pip install numpy {packages}
+    printf '%s\\n' {input} | python -m mosdeploy_runtime .
+    python -m mosdeploy_runtime . --self-test
+
+The first prints{prints}
+
+{providers}Files: {files}, `manifest.json` (what it was made from, the sha256 of each file, \
+examples with expected answers).
+"""
+_BINDING = """\
+`model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
+
+"""
+_PROVIDERS = """\
+It computes on the CPU unless another execution provider of ONNX Runtime is named. On an NVIDIA GPU,
+with the package `onnxruntime-gpu` in place of `onnxruntime`:
+
+    python -m mosdeploy_runtime . --provider CUDAExecutionProvider
+
+or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvider"])`.
+
+"""
+MAX_SHOWN = 500
+"""Characters of an example's answer that the README shows."""
 
 HASHES_BYTES = 2**12
 """What the names and hashes of a bundle's files take in its manifest, at most."""
@@ -92,6 +136,33 @@ class DraftBundle:
 
     built: BuiltModel
     model: PredictsIds
+
+
+def readme(
+    manifest: BundleManifest,
+    title: str,
+    facts: Mapping[str, object],
+    packages: str,
+    files: str,
+    prints: str | None = None,
+) -> str:
+    """Write how a bundle is run without mosdeploy; `prints` says what the first example prints,
+    where that is not its output.
+    """
+    example = manifest.self_test[0]
+    output = example.output
+    shown = output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}..."
+    return _README.format(
+        m=manifest,
+        title=title,
+        facts="".join(f"| {name} | {fact} |\n" for name, fact in facts.items()),
+        packages=packages,
+        files=files,
+        input=shlex.quote(example.input),
+        prints=f" {prints}" if prints else f":\n\n    {shown}",
+        binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
+        providers=_PROVIDERS if manifest.runtime == "onnxruntime" else "",
+    )
 
 
 def export_bundle(

@@ -1,12 +1,12 @@
 """What a bundle and the report say of an encoder: settings, README (a model card), and page."""
 
-import shlex
 from pathlib import Path
 
 from markupsafe import Markup
 
 from ...config.encoder import EncoderRunConfig, TaskKind
 from ...errors import ExportError
+from ...export.bundle import readme
 from ...export.onnx.builder import GraphOptions
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
@@ -16,52 +16,12 @@ from ...spaces.encoder import EncoderArch, EncoderWorkload
 from .dataset import center_and_spread, label_array
 from .examples import EncoderData
 
-_TEMPLATE = """\
+_FRONT = """\
 ---
 library_name: onnx
 pipeline_tag: {pipeline}
-tags: [mosdeploy, encoder, {m.settings[kind]}]
+tags: [mosdeploy, encoder, {kind}]
 ---
-# {m.name}: {title}
-
-An encoder of texts made by mosdeploy: model, tokenizer and settings.
-
-| | |
-|---|---|
-| architecture (width, then FFN width and heads of each layer) | {m.arch} |
-| parameters | {m.num_parameters:,} |
-| weights | {m.weights} |
-| precision | {m.precision} |
-| answers with | {answers} |
-| longest text | {m.settings[max_input_len]} tokens; longer ones are cut, or read in windows |
-| {m.parity.metric} on {m.parity.num_examples} validation texts | {m.parity.bundle_score:.2f} \
-(the trained network: {m.parity.torch_score:.2f}) |
-
-Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
-copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
-installed, `mosdeploy.runtime` does the same:
-
-    pip install numpy onnxruntime tokenizers
-    printf '%s\\n' {input} | python -m mosdeploy_runtime .
-    python -m mosdeploy_runtime . --self-test
-
-{prints}
-
-It computes on the CPU unless another execution provider of ONNX Runtime is named. On an NVIDIA GPU,
-with the package `onnxruntime-gpu` in place of `onnxruntime`:
-
-    python -m mosdeploy_runtime . --provider CUDAExecutionProvider
-
-or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvider"])`.
-
-{pairs}Files: `model.onnx` (inputs {inputs}, int64, texts by tokens, padded on the right; output \
-{model_output}), `tokenizer.json` (Hugging Face tokenizers), `manifest.json` (what it was made \
-from, the sha256 of each file, texts with expected answers).
-"""
-
-_PAIRS = """\
-Two texts that are judged together stand in one line, separated by a tab.
-
 """
 # pipeline of Hugging Face, and title
 _TASKS: dict[TaskKind, tuple[str, str]] = {
@@ -70,8 +30,6 @@ _TASKS: dict[TaskKind, tuple[str, str]] = {
     "tagging": ("token-classification", "tags of the words of a text"),
     "embedding": ("sentence-similarity", "the vector of a text"),
 }
-MAX_SHOWN = 500
-"""Characters of an example's answer that the README shows."""
 
 
 def bundle_settings(
@@ -113,26 +71,28 @@ def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> 
 
 def bundle_readme(manifest: BundleManifest) -> str:
     """Write the README.md inside a bundle, for people who find the folder on a device."""
-    example = manifest.self_test[0]
     settings = manifest.settings
     kind: TaskKind = settings["kind"]  # type: ignore[assignment]
     pipeline, title = _TASKS[kind]
-    shown = example.output
-    if len(shown) > MAX_SHOWN:
-        shown = f"{shown[:MAX_SHOWN]}..."
-    prints = f"The first prints:\n\n    {shown}"
-    if kind == "tagging":  # the self-test has the tags of the pieces
-        prints = "The first prints a tag for each word."
-    return _TEMPLATE.format(
-        m=manifest,
+    longest = f"{settings['max_input_len']} tokens; longer ones are cut, or read in windows"
+    facts = {
+        "written as": "width, then FFN width and heads of each layer",
+        "answers with": answers_with(manifest),
+        "longest text": longest,
+    }
+    if settings["takes_pairs"]:
+        facts["two texts judged together"] = "in one line, separated by a tab"
+    inputs = f"input_ids, attention_mask{', token_type_ids' if settings['num_types'] else ''}"
+    return _FRONT.format(pipeline=pipeline, kind=kind) + readme(
+        manifest,
         title=title,
-        pipeline=pipeline,
-        answers=answers_with(manifest),
-        input=shlex.quote(example.input),
-        prints=prints,
-        pairs=_PAIRS if settings["takes_pairs"] else "",
-        inputs=f"input_ids, attention_mask{', token_type_ids' if settings['num_types'] else ''}",
-        model_output="vector" if kind == "embedding" else "logits",
+        facts=facts,
+        packages="onnxruntime tokenizers",
+        files=f"`model.onnx` (inputs {inputs}, int64, texts by tokens, padded on the right; output "
+        f"{'vector' if kind == 'embedding' else 'logits'}), `tokenizer.json` (Hugging Face "
+        "tokenizers)",
+        # the self-test has the tags of the pieces
+        prints="a tag for each word." if kind == "tagging" else None,
     )
 
 

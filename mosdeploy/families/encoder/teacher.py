@@ -205,42 +205,18 @@ class Importance:
     neurons: Tensor
 
 
-@dataclass(frozen=True)
-class ContrastBatch:
-    """A batch of texts without labels, whose loss is how badly their vectors are told apart."""
-
-    batch: Batch
-
-    @property
-    def num_targets(self) -> int:
-        """Texts."""
-        return self.batch.num_targets
-
-    def to(self, device: torch.device) -> "ContrastBatch":
-        """Copy to a device."""
-        return ContrastBatch(self.batch.to(device))
-
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Those of the batch."""
-        return self.batch.inputs()
-
-    def loss(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """From normalised vectors (B, d), as a scalar."""
-        return self._of_each(logits, label_smoothing).sum()
-
-    def losses(self, logits: Tensor) -> Tensor:
-        """Of each text, (B,) float64."""
-        return self._of_each(logits, 0.0).double()
-
-    def _of_each(self, vectors: Tensor, label_smoothing: float) -> Tensor:
-        similarities = vectors.float() @ vectors.float().T / CONTRAST_TEMPERATURE  # (B, B)
-        own = torch.arange(len(vectors), device=vectors.device)
-        return F.cross_entropy(similarities, own, label_smoothing=label_smoothing, reduction="none")
+def contrast_loss(vectors: Tensor) -> Tensor:
+    """How badly texts are told apart by their normalised vectors (B, d), as a scalar."""
+    similarities = vectors.float() @ vectors.float().T / CONTRAST_TEMPERATURE  # (B, B)
+    own = torch.arange(len(vectors), device=vectors.device)
+    return F.cross_entropy(similarities, own, reduction="sum")
 
 
-def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importance:
-    """Sum over batches of the size of the loss's first-order change when a head or a neuron
-    goes.
+def measure_importance(
+    net: EncoderSubnet, batches: Iterable[Batch], knows_task: bool = True
+) -> Importance:
+    """Sum over batches of the size of the loss's first-order change when a head or a neuron goes:
+    of the task's loss, or of `contrast_loss` for a network that gives vectors.
     """
     parameters = {name: x for name, x in net.named_parameters() if name.startswith("layers.")}
     device = next(iter(parameters.values())).device
@@ -251,7 +227,8 @@ def measure_importance(net: EncoderSubnet, batches: Iterable[Batch]) -> Importan
     net.eval()
     for batch in batches:
         own = batch.to(device)
-        loss = own.loss(net(*own.inputs()))
+        outputs = net(*own.inputs())
+        loss = own.loss(outputs) if knows_task else contrast_loss(outputs)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         change = {
             name: weight.detach().double() * gradient
@@ -518,7 +495,7 @@ def _importance(
     body.load_state_dict(
         {name: x for name, x in network.state_dict().items() if not name.startswith("head.")}
     )
-    return measure_importance(body, [ContrastBatch(batch) for batch in examples])
+    return measure_importance(body, examples, knows_task)
 
 
 # -- the network that it starts as

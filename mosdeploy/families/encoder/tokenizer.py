@@ -6,17 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from ...config.encoder import EncoderRunConfig
 from ...errors import ConfigError, ExportError, StaleInputError
-from ...export.onnx.builder import Array
+from ...family import SmallerVocabulary
 from ...runtime.wordpieces import kept_positions
 from ...storage import atomic_write
 from .examples import EncoderData, Example
@@ -256,36 +254,9 @@ TABLE_WEIGHTS = ("embed.weight", "head.bias")
 """Weights that have a row for each piece; the second only where masked tokens are predicted."""
 
 
-@dataclass(frozen=True)
-class TrimmedVocabulary:
-    """What is left of a vocabulary."""
-
-    tokenizer: str
-    ids: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """How many pieces are left."""
-        return len(self.ids)
-
-    def weights(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        """A subnet's weights with the rows of these pieces alone."""
-        rows = np.array(self.ids)
-        return {
-            name: array[rows] if name in TABLE_WEIGHTS else array for name, array in weights.items()
-        }
-
-    def new_ids(self, ids: Sequence[int]) -> list[int]:
-        """Old ids, all of which are left, under their new numbers."""
-        return [self._numbers[i] for i in ids]
-
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        return {old: new for new, old in enumerate(self.ids)}
-
-
 def trim_to_examples(
     tokenizer_path: Path, examples: Iterable[Example], texts: Iterable[str]
-) -> TrimmedVocabulary:
+) -> SmallerVocabulary:
     """`trim_vocabulary` to what examples and further lines of text hold; a tab separates two
     texts.
     """
@@ -294,7 +265,7 @@ def trim_to_examples(
     return trim_vocabulary(content, (text for line in lines for text in line.split("\t")))
 
 
-def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
+def trim_vocabulary(content: str, texts: Iterable[str]) -> SmallerVocabulary:
     """Keep the pieces that the texts are split into, the special ones and all single characters."""
     # an older file does not name its type; the library does
     data = json.loads(tokenizers.Tokenizer.from_str(content).to_str())
@@ -315,7 +286,7 @@ def trim_vocabulary(content: str, texts: Iterable[str]) -> TrimmedVocabulary:
     kept.update(i for piece, i in vocabulary.items() if _must_stay(piece, vocabulary, inner))
     ids = tuple(sorted(kept))
     numbers = {old: new for new, old in enumerate(ids)}
-    return TrimmedVocabulary(_renumbered(data, numbers), ids)
+    return SmallerVocabulary(_renumbered(data, numbers), ids, TABLE_WEIGHTS)
 
 
 def _must_stay(piece: str, vocabulary: Mapping[str, int], inner: str) -> bool:

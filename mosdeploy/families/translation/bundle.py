@@ -1,12 +1,12 @@
 """What a bundle and the report say of a translation: settings, README and page."""
 
-import shlex
 from pathlib import Path
 from typing import cast
 
 from markupsafe import Markup
 
 from ...config.translation import TranslationRunConfig
+from ...export.bundle import readme
 from ...records import BundleManifest, SearchResult
 from ...report import FamilyPage
 from ...report.cells import (
@@ -25,55 +25,6 @@ from ...runtime.translation import TVM_PACKAGES
 from ...spaces.translation import TranslationArch, TranslationWorkload
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
-_TEMPLATE = """\
-# {name}: {source_lang} to {target_lang}
-
-A translation model made by mosdeploy: model, tokenizer and settings.
-
-| | |
-|---|---|
-| architecture | {arch} |
-| parameters | {num_parameters:,} |
-| weights | {weights} |
-| precision | {precision} |
-| beam | {beam} |
-| longest source | {max_source_len} tokens; longer lines are translated in parts |
-| {metric} on {num_examples} validation sentences | {bundle_score:.2f} \
-(the trained network: {torch_score:.2f}) |
-
-{binding}Run it with the package `mosdeploy_runtime`: the folder `mosdeploy/runtime` of mosdeploy, \
-copied here under this name (`mosdeploy deploy` brings it to a device). Where mosdeploy is \
-installed, `mosdeploy.runtime` does the same:
-
-    pip install numpy {packages} sentencepiece
-    printf '%s\\n' {source} | python -m mosdeploy_runtime .
-    python -m mosdeploy_runtime . --self-test
-
-The first prints:
-
-    {output}
-
-{providers}Files: {model_files}, `tokenizer.model` (SentencePiece), `manifest.json` \
-(what it was made from, the sha256 of each file, sentences with expected answers).
-"""
-
-_BINDING = """\
-`model.so` is machine code for {processor}: run it only if you trust where this bundle comes from.
-
-"""
-_PROVIDERS = """\
-It computes on the CPU unless another execution provider of ONNX Runtime is named. On an NVIDIA GPU,
-with the package `onnxruntime-gpu` in place of `onnxruntime`:
-
-    python -m mosdeploy_runtime . --provider CUDAExecutionProvider
-
-or in Python `mosdeploy_runtime.open_model(".", providers=["CUDAExecutionProvider"])`.
-
-"""
-_PACKAGES = {
-    "onnxruntime": "onnxruntime",
-    "tvm": TVM_PACKAGES,
-}
 _MODEL_FILES = {
     "onnxruntime": "`model.onnx` (inputs source_ids, max_steps, min_steps; output output_ids)",
     "tvm": "`model.so` (encoder and decode step), `weights.bin`",
@@ -106,25 +57,15 @@ def open_bundle(folder: Path, threads: int | None = None, long: str = "cut") -> 
 
 def bundle_readme(manifest: BundleManifest) -> str:
     """The README.md inside a bundle, for people who find the folder on a device."""
-    example = manifest.self_test[0]
-    parity = manifest.parity
-    return _TEMPLATE.format(
-        **manifest.settings,
-        name=manifest.name,
-        arch=manifest.arch,
-        num_parameters=manifest.num_parameters,
-        weights=manifest.weights,
-        precision=manifest.precision,
-        metric=parity.metric,
-        num_examples=parity.num_examples,
-        bundle_score=parity.bundle_score,
-        torch_score=parity.torch_score,
-        source=shlex.quote(example.input),
-        output=example.output,
-        binding=_BINDING.format(processor=manifest.processor) if manifest.processor else "",
-        providers=_PROVIDERS if manifest.runtime == "onnxruntime" else "",
-        packages=_PACKAGES[manifest.runtime],
-        model_files=_MODEL_FILES[manifest.runtime],
+    settings = manifest.settings
+    longest = f"{settings['max_source_len']} tokens; longer lines are translated in parts"
+    engine = "onnxruntime" if manifest.runtime == "onnxruntime" else TVM_PACKAGES
+    return readme(
+        manifest,
+        title="{source_lang} to {target_lang}".format_map(settings),
+        facts={"beam": settings["beam"], "longest source": longest},
+        packages=f"{engine} sentencepiece",
+        files=f"{_MODEL_FILES[manifest.runtime]}, `tokenizer.model` (SentencePiece)",
     )
 
 

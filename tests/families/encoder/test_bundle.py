@@ -112,9 +112,9 @@ def test_the_readme_is_a_model_card_with_an_example(tmp_path: Path) -> None:
     assert text.startswith("---\nlibrary_name: onnx\npipeline_tag: text-classification\n")
     assert "# random: the class of a text\n" in text
     assert "| answers with | bad, fair, good |" in text
-    assert "| accuracy on 7 validation texts | 0.00 (the trained network: 0.00) |" in text
+    assert "| accuracy on 7 validation examples | 0.00 (the trained network: 0.00) |" in text
     assert "inputs input_ids, attention_mask, token_type_ids, int64" in text
-    assert "Two texts that are judged together" in text
+    assert "| two texts judged together | in one line, separated by a tab |" in text
     assert "    python -m mosdeploy_runtime . --provider CUDAExecutionProvider\n" in text
     assert 'open_model(".", providers=["CUDAExecutionProvider"])' in text
     manifest = read_manifest(folder)

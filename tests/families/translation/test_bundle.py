@@ -68,7 +68,7 @@ def test_settings_hold_what_the_runtime_reads() -> None:
 def test_the_readme_shows_an_example_for_a_shell() -> None:
     text = bundle_readme(make_manifest())
     assert text.startswith("# en-de: en to fr\n")
-    assert "| BLEU on 9 validation sentences | 30.50 (the trained network: 31.00) |" in text
+    assert "| BLEU on 9 validation examples | 30.50 (the trained network: 31.00) |" in text
     assert "pip install numpy onnxruntime sentencepiece" in text
     assert "printf '%s\\n' 'say \"$5\"' | python -m mosdeploy_runtime ." in text
     assert "    sag fünf\n" in text and "machine code" not in text
