@@ -199,6 +199,28 @@ def supernet_share(num_winners: int) -> float:
     return min(SHARED * math.sqrt(num_winners), MAX_SHARE)
 
 
+SPLIT_REASONS = {
+    "valid": "chooses everything",
+    "valid_fraction": "chooses everything; split off by a hash, so that a rerun repeats it",
+    "test": "chooses nothing",
+    "test_fraction": "chooses nothing",
+}
+
+
+def search_settings(population: int, iterations: int, eval_examples: int) -> tuple[Setting, ...]:
+    """Size the search: a quarter of a generation are parents, the rest is made of them."""
+    parents = population // 4
+    made = 2 * parents - parents // 2
+    return (
+        Setting("population", population, "architectures of a generation"),
+        Setting("parents", parents),
+        Setting("mutations", made),
+        Setting("crossovers", made),
+        Setting("iterations", iterations),
+        Setting("eval_examples", eval_examples, "validation examples that each is judged on"),
+    )
+
+
 def dropped_fact(dropped: Mapping[str, int]) -> str:
     """Describe how many examples are left out, by reason."""
     return ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "none"
@@ -273,28 +295,17 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-class TaskData(Protocol):
-    """The user's examples, as text, in three splits, and how many were dropped for which reason."""
+@dataclass(frozen=True)
+class TaskData:
+    """The user's examples, as text, in three splits, and how many were dropped for which reason; no
+    input, case aside, is in two splits.
+    """
 
-    @property
-    def train(self) -> Sequence[Any]:
-        """Training examples."""
-
-    @property
-    def valid(self) -> Sequence[Any]:
-        """Validation examples."""
-
-    @property
-    def test(self) -> Sequence[Any]:
-        """Test examples; may be empty."""
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Reason to count."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the three splits."""
+    train: Sequence[Any]
+    valid: Sequence[Any]
+    test: Sequence[Any]  # may be empty
+    dropped: Mapping[str, int]
+    sha256: str
 
 
 class Tokenizer(Protocol):

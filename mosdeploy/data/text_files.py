@@ -3,7 +3,8 @@
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ def read_text_lines(path: Path) -> Iterator[str]:
 
 
 E = TypeVar("E")
+K = TypeVar("K")
 
 
 def split_by_hash(
@@ -54,10 +56,48 @@ def split_by_hash(
     return train, valid, test
 
 
-def told_held_out(count: int, **files: str | None) -> str:
-    """For a message: that training examples are left out because they are in held-out files."""
-    named = [f"{key.replace('_', '.')} '{name}'" for key, name in files.items() if name]
-    return f"; {count:,} are in {' or '.join(named)} too: name another file" if count else ""
+def split_shares(section: str, config: Any) -> tuple[float, float]:
+    """Shares that are split off for validation and test; 0 where the config names a file."""
+    valid = 0.0 if config.valid else config.valid_fraction
+    test = 0.0 if config.test else config.test_fraction
+    if valid + test >= 1:
+        raise ConfigError(
+            f"{section}.valid_fraction and {section}.test_fraction add up to 1 or more: nothing is "
+            "left to train on"
+        )
+    return valid, test
+
+
+def without(
+    examples: list[E], taken: Container[K], key: Callable[[E], K], dropped: Counter[str]
+) -> list[E]:
+    """Leave out the examples whose key is that of a held-out one."""
+    kept = [example for example in examples if key(example) not in taken]
+    dropped["held_out"] += len(examples) - len(kept)
+    return kept
+
+
+def check_filled(
+    section: str, config: Any, sizes: tuple[int, int], dropped: Mapping[str, int]
+) -> None:
+    """Check that there are examples to train on and to validate with."""
+    train, valid = sizes
+    counts = ", ".join(f"{reason} {x}" for reason, x in sorted(dropped.items()) if x) or "none"
+    if not train:
+        files = {f"{section}.{name}": getattr(config, name) for name in ("valid", "test")}
+        named = " or ".join(f"{key} '{name}'" for key, name in files.items() if name)
+        held_out = dropped.get("held_out", 0)
+        told = f"; {held_out:,} are in {named} too: name another file" if held_out else ""
+        source = config.train if isinstance(config.train, str) else " + ".join(config.train)
+        raise ConfigError(
+            f"{section}.train '{source}': no example is left to train on (dropped: {counts})" + told
+        )
+    if not valid:
+        raise ConfigError(
+            f"the data has no validation examples ({train} training examples, dropped: {counts}): "
+            f"name another file as {section}.valid (--valid of init), whose examples are not in "
+            f"{section}.test, or raise {section}.valid_fraction above {config.valid_fraction}"
+        )
 
 
 DATASETS = "datasets:"

@@ -5,12 +5,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from ...config.encoder import AGNOSTIC, EncoderRunConfig, TaskConfig
-from ...data.text_files import DATASETS, split_by_hash, told_held_out
+from ...data.text_files import DATASETS, check_filled, split_by_hash, split_shares, without
 from ...errors import ConfigError
+from ...family import TaskData
 from ...storage import fingerprint, sha256_file
 from .checkpoint_files import FILES, resolve_folder
 from .tables import GLUE_COLUMNS, LINES_COLUMN, TABLES, Row, cell_text, read_rows
@@ -177,14 +179,9 @@ def _text(row: Row, column: str) -> str:
 
 
 @dataclass(frozen=True)
-class EncoderData:
-    """Examples in three splits; no input, case aside, is in two of them."""
+class EncoderData(TaskData):
+    """Examples in three splits, and the folder of the checkpoint that the networks start from."""
 
-    train: tuple[Example, ...]
-    valid: tuple[Example, ...]
-    test: tuple[Example, ...]
-    dropped: dict[str, int]
-    sha256: str
     checkpoint_folder: Path | None = None
 
 
@@ -206,22 +203,16 @@ def load_data(config: EncoderRunConfig, root: Path) -> EncoderData:
 
 
 def _read_splits(task: TaskConfig, root: Path) -> tuple[_Splits, Counter[str]]:
-    valid_share = 0.0 if task.valid else task.valid_fraction
-    test_share = 0.0 if task.test else task.test_fraction
-    if valid_share + test_share >= 1:
-        raise ConfigError(
-            "task.valid_fraction and task.test_fraction add up to 1 or more: nothing is left to "
-            "train on"
-        )
+    shares = split_shares("task", task)
     reader = ExampleReader(task, root)
     dropped = reader.dropped
     # held-out files first: what is in them is in no other split
     test = reader.read([task.test] if task.test else [], "test")
     taken = {found.key for found in test}
     valid = reader.read([task.valid] if task.valid else [], "valid")
-    valid = _without(valid, taken, dropped)
+    valid = without(valid, taken, attrgetter("key"), dropped)
     taken |= {found.key for found in valid}
-    given = _without(reader.read(task.train_sources, "train"), taken, dropped)
+    given = without(reader.read(task.train_sources, "train"), taken, attrgetter("key"), dropped)
     # names in the place of numbers that the files may hold
     numbers = target_numbers([*given, *valid, *test], task)
     names = {written: task.tag_names[number] for written, number in numbers.items()}
@@ -236,18 +227,12 @@ def _read_splits(task: TaskConfig, root: Path) -> tuple[_Splits, Counter[str]]:
     dropped += Counter()  # drops zeros
     # by their first text: all pairs that begin with it stay together
     train, split_valid, split_test = split_by_hash(
-        unique.values(), lambda found: found.first_text, valid_share, test_share
+        unique.values(), lambda found: found.first_text, *shares
     )
     teach_all(train, (split_valid, split_test))
     splits = (train, valid + split_valid, test + split_test)
-    _check_filled(splits, task, dropped)
+    check_filled("task", task, (len(splits[0]), len(splits[1])), dropped)
     return splits, dropped
-
-
-def _without(examples: list[Found], taken: set[bytes], dropped: Counter[str]) -> list[Found]:
-    kept = [found for found in examples if found.key not in taken]
-    dropped["held_out"] += len(examples) - len(kept)
-    return kept
 
 
 def teach_all(train: list[Found], split_off: Iterable[list[Found]]) -> None:
@@ -263,22 +248,6 @@ def teach_all(train: list[Found], split_off: Iterable[list[Found]]) -> None:
                 taught.update(found.labels)
         train += [found for found in part if found.first_text in moved]
         part[:] = [found for found in part if found.first_text not in moved]
-
-
-def _check_filled(splits: _Splits, task: TaskConfig, dropped: Counter[str]) -> None:
-    train, valid, _ = splits
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
-    if not train:
-        raise ConfigError(
-            f"task.train '{task.train_name}': no example is left to train on (dropped: {counts})"
-            + told_held_out(dropped["held_out"], task_valid=task.valid, task_test=task.test)
-        )
-    if not valid:
-        raise ConfigError(
-            f"the task has no validation examples ({len(train)} training examples, dropped: "
-            f"{counts}): name a file as task.valid (--valid of init) whose texts are not in "
-            f"task.test, or raise task.valid_fraction above {task.valid_fraction}"
-        )
 
 
 # -- targets

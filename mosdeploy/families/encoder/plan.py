@@ -21,6 +21,7 @@ from ...config.encoder import (
 from ...errors import ConfigError
 from ...family import (
     HELD_OUT,
+    SPLIT_REASONS,
     DataRequest,
     DataSizes,
     RunPlan,
@@ -28,6 +29,7 @@ from ...family import (
     dropped_fact,
     held_out_fraction,
     rounded_up,
+    search_settings,
     two_digits,
 )
 from ...record import parse
@@ -253,7 +255,7 @@ def plan_run(request: DataRequest) -> RunPlan:
         )
     vocab_size = found.checkpoint.vocab_size
     # on a CPU a candidate is judged in seconds, on a GPU in a fraction of one
-    population, iterations, examples = (64, 15, 512) if request.has_gpu else (24, 4, 192)
+    search = (64, 15, 512) if request.has_gpu else (24, 4, 192)
     middle = min(rounded_up(float(np.median(found.lengths)), 8), found.max_tokens)
     return RunPlan(
         f"{found.columns.kind}, sized for {len(data.train):,} texts.",
@@ -276,14 +278,7 @@ def plan_run(request: DataRequest) -> RunPlan:
                 Setting("precision", "int8", "fp32 | int8 | int8-fp32-embedding"),
             ),
             "profile": (Setting("budget", 16, "subnets to measure"),),
-            "search": (
-                Setting("population", population, "architectures of a generation"),
-                Setting("parents", population // 4),
-                Setting("mutations", 3 * population // 8),
-                Setting("crossovers", 3 * population // 8),
-                Setting("iterations", iterations),
-                Setting("eval_examples", examples, "validation texts that each is judged on"),
-            ),
+            "search": search_settings(*search),
             "export": (
                 Setting("max_input_len", found.max_tokens, "as in training"),
                 Setting("score_examples", 1000, "validation texts that a bundle is compared on"),
@@ -431,10 +426,7 @@ def _facts(found: _Found) -> dict[str, str]:
 def _task(found: _Found) -> list[Setting]:
     why = {
         "kind": "told from the columns",
-        "valid": "chooses everything",
-        "valid_fraction": "chooses everything; split off by a hash, so that a rerun repeats it",
-        "test": "chooses nothing",
-        "test_fraction": "chooses nothing",
+        **SPLIT_REASONS,
         "labels": "in the order of their numbers",
         "pooling": "as the checkpoint's files say",
         "max_tokens": "99 of 100 texts are no longer; the rest is cut",

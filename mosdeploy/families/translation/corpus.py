@@ -8,14 +8,23 @@ import struct
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...config.lookup import PACKAGE, expand_home, resolve_path
 from ...config.translation import CorpusConfig, TranslationRunConfig
-from ...data.text_files import DATASETS, load_published, read_text_lines, split_by_hash
+from ...data.text_files import (
+    DATASETS,
+    check_filled,
+    load_published,
+    read_text_lines,
+    split_by_hash,
+    split_shares,
+    without,
+)
 from ...errors import ConfigError
+from ...family import TaskData
 from ...storage import fingerprint, listed, sha256_file
 
 Pair = tuple[str, str]
@@ -37,18 +46,7 @@ ROWS = 10_000  # rows of a published data set that are read at a time
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Sentence pairs (source, target) in three splits; no source, case aside, is in two of them."""
-
-    train: tuple[Pair, ...]
-    valid: tuple[Pair, ...]
-    test: tuple[Pair, ...]
-    dropped: dict[str, int]
-    sha256: str
-
-
-def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
+def load_data(config: TranslationRunConfig, root: Path) -> TaskData:
     """Read the corpus of a run file; its digest covers the teacher that the run file names."""
     corpus = load_corpus(config.corpus, root)
     if config.teacher.path is None:
@@ -58,43 +56,26 @@ def load_data(config: TranslationRunConfig, root: Path) -> Corpus:
     return replace(corpus, sha256=sha256)
 
 
-def load_corpus(config: CorpusConfig, root: Path) -> Corpus:
+def load_corpus(config: CorpusConfig, root: Path) -> TaskData:
     """Read, clean and split a parallel corpus."""
-    # a fraction counts where no file is named
-    shares = (
-        0.0 if config.valid else config.valid_fraction,
-        0.0 if config.test else config.test_fraction,
-    )
-    if sum(shares) >= 1:
-        raise ConfigError(
-            "corpus.valid_fraction and corpus.test_fraction add up to 1 or more: "
-            "nothing is left to train on"
-        )
+    shares = split_shares("corpus", config)
     dropped: Counter[str] = Counter()
     test = _read_held_out(config.test, config, root, dropped)
     taken = {_source_key(pair) for pair in test}
-    valid = _without(_read_held_out(config.valid, config, root, dropped), taken, dropped)
+    valid = _read_held_out(config.valid, config, root, dropped)
+    valid = without(valid, taken, _source_key, dropped)
     taken |= {_source_key(pair) for pair in valid}
     pairs = _read(config.train, config, root, dropped)
     if not pairs:
         raise ConfigError(f"corpus.train '{config.train}' is empty: it holds no sentence pair")
-    cleaned = _without(clean(pairs, config, dropped), taken, dropped)
+    cleaned = without(clean(pairs, config, dropped), taken, _source_key, dropped)
     train, split_valid, split_test = split_by_hash(cleaned, _source_key, *shares)
     valid += split_valid
     test += split_test
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items())) or "none"
-    if not train:
-        raise ConfigError(
-            f"corpus.train '{config.train}': no pair is left to train on (dropped: {counts})"
-        )
-    if not valid:
-        raise ConfigError(
-            f"the corpus has no validation pairs ({len(train)} training pairs, dropped: {counts}): "
-            "name another file as corpus.valid (--valid of init), or raise corpus.valid_fraction "
-            f"above {config.valid_fraction}"
-        )
+    dropped += Counter()  # drops zeros
+    check_filled("corpus", config, (len(train), len(valid)), dropped)
     splits = (tuple(train), tuple(valid), tuple(test))
-    return Corpus(*splits, dict(sorted(dropped.items())), _digest(*splits))
+    return TaskData(*splits, dict(sorted(dropped.items())), _digest(*splits))
 
 
 def teacher_folder(config: TranslationRunConfig, root: Path) -> Path:
@@ -151,13 +132,6 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
     if longer > config.max_length_ratio * shorter:
         return "length_ratio"
     return None
-
-
-def _without(pairs: list[Pair], taken: set[str], dropped: Counter[str]) -> list[Pair]:
-    kept = [pair for pair in pairs if _source_key(pair) not in taken]
-    if len(kept) < len(pairs):
-        dropped["held_out"] += len(pairs) - len(kept)
-    return kept
 
 
 def _source_key(pair: Pair) -> str:

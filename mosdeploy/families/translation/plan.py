@@ -13,18 +13,21 @@ from ...config.translation import CorpusConfig
 from ...errors import ConfigError
 from ...family import (
     HELD_OUT,
+    SPLIT_REASONS,
     DataRequest,
     DataSizes,
     RunPlan,
     Setting,
+    TaskData,
     dropped_fact,
     held_out_fraction,
     rounded_up,
+    search_settings,
     supernet_share,
     two_digits,
 )
 from ...record import parse
-from .corpus import Corpus, load_corpus
+from .corpus import load_corpus
 from .tokenizer import trial_lengths
 
 MIN_PAIRS = 100
@@ -323,12 +326,12 @@ def plan_run(request: DataRequest) -> RunPlan:
             **_trainings(corpus, lengths, size, request.num_winners),
             "workload": _workload(lengths),
             "profile": (Setting("budget", size.profile_budget, "subnets to measure"),),
-            "search": _search(size),
+            "search": search_settings(size.population, size.iterations, size.eval_examples),
         },
     )
 
 
-def _read(given: dict[str, object], request: DataRequest) -> Corpus:
+def _read(given: dict[str, object], request: DataRequest) -> TaskData:
     # before anything is known of lengths: what is far too long for any run alone is left out
     config = parse(CorpusConfig, {"max_tokens": MAX_TOKENS, **given}, "--train")
     return load_corpus(config, request.root)
@@ -342,7 +345,7 @@ def _check_enough(num_pairs: int, why: str, request: DataRequest) -> None:
         )
 
 
-def _facts(files: CorpusFiles, corpus: Corpus, lengths: _Lengths, size: str) -> dict[str, str]:
+def _facts(files: CorpusFiles, corpus: TaskData, lengths: _Lengths, size: str) -> dict[str, str]:
     valid, test = (name or "split off by a hash" for name in (files.valid, files.test))
     middle, most = (int(x) for x in np.percentile(lengths.longer, (50, 95)))
     return {
@@ -364,10 +367,7 @@ def _corpus(
 ) -> list[Setting]:
     why = {
         "source_lang": files.told_by,
-        "valid": "chooses everything",
-        "valid_fraction": "chooses everything; split off by a hash, so that a rerun repeats it",
-        "test": "chooses nothing",
-        "test_fraction": "chooses nothing",
+        **SPLIT_REASONS,
     }
     vocabulary = f"of size {name}"
     if lengths.vocab_size != size.vocab_size:
@@ -403,7 +403,7 @@ def _space(size: Size, name: str) -> list[Setting]:
 
 
 def _trainings(
-    corpus: Corpus, lengths: _Lengths, size: Size, num_winners: int
+    corpus: TaskData, lengths: _Lengths, size: Size, num_winners: int
 ) -> dict[str, Sequence[Setting]]:
     # steps in which one subnet reads a pair once
     pair_steps = float(np.mean(lengths.longer) + 1) / size.tokens_per_batch
@@ -467,16 +467,4 @@ def _workload(lengths: _Lengths) -> list[Setting]:
         Setting("beam", 1, "1 is greedy, the fastest"),
         Setting("threads", 1),
         Setting("precision", "fp32", "fp32 | fp32-int4-logits | int8 | int8-int4-logits | int4"),
-    ]
-
-
-def _search(size: Size) -> list[Setting]:
-    quarter = size.population // 4
-    return [
-        Setting("population", size.population, "architectures of a generation"),
-        Setting("parents", quarter),
-        Setting("mutations", 2 * quarter - quarter // 2),
-        Setting("crossovers", 2 * quarter - quarter // 2),
-        Setting("iterations", size.iterations),
-        Setting("eval_examples", size.eval_examples, "validation pairs that each is judged on"),
     ]

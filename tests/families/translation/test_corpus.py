@@ -335,10 +335,10 @@ def test_a_corpus_needs_pairs_to_train_on_and_to_validate_on(tmp_path: Path) -> 
     write_text(tmp_path / "valid", [("", "leer")])
     write_text(tmp_path / "test", pairs(2))
     for fields, message in (
-        ({"valid_fraction": 0.0}, "no validation pairs"),
+        ({"valid_fraction": 0.0}, "no validation examples"),
         ({"valid_fraction": 0.5, "test_fraction": 0.5}, "add up to 1"),
         ({"valid": "valid"}, "'valid' is empty"),
-        ({"valid": "test", "test": "test"}, "no validation pairs"),
+        ({"valid": "test", "test": "test"}, "no validation examples"),
         ({"test": "train"}, "held_out 10"),
     ):
         with pytest.raises(ConfigError, match=message):

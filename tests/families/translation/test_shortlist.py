@@ -7,7 +7,6 @@ from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig
 from mosdeploy.data.batches import Ragged
 from mosdeploy.families.translation import shortlist as lexicon
-from mosdeploy.families.translation.corpus import Corpus
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.shortlist import (
     Shortlist,
@@ -17,6 +16,7 @@ from mosdeploy.families.translation.shortlist import (
     lexical_probabilities,
 )
 from mosdeploy.families.translation.tokenizer import EOS_ID, PAD_ID, Tokenizer, train_tokenizer
+from mosdeploy.family import TaskData
 from mosdeploy.spaces.translation import TranslationWorkload
 
 WORDS_VOCAB_SIZE = 40
@@ -113,7 +113,7 @@ def options_of(
     tokenizer: Tokenizer, workload: TranslationWorkload = SHORT, **limits: float
 ) -> TranslationGraphOptions:
     config = load_recipe("tiny").model_copy(update={"export": TranslationExportConfig(**limits)})
-    corpus = Corpus(PAIRS, PAIRS[:1], (), {}, "")
+    corpus = TaskData(PAIRS, PAIRS[:1], (), {}, "")
     return graph_options(config, workload, corpus, tokenizer)
 
 

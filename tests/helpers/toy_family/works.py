@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mosdeploy.data.batches import Ragged, pad_rows
 from mosdeploy.errors import StaleInputError
-from mosdeploy.family import ScoredExamples
+from mosdeploy.family import ScoredExamples, TaskData
 from mosdeploy.storage import atomic_write, sha256_file
 
 from .words import CipherRunConfig, CipherWorkload
@@ -20,22 +20,13 @@ from .words import CipherRunConfig, CipherWorkload
 PAD_ID = 0
 
 
-@dataclass(frozen=True)
-class Lines:
-    train: list[str]
-    valid: list[str]
-    test: list[str]
-    dropped: dict[str, int]
-    sha256: str
-
-
-def load_data(config: CipherRunConfig, root: Path) -> Lines:
+def load_data(config: CipherRunConfig, root: Path) -> TaskData:
     """Of ten lines eight are for training, one for validation, one for the test."""
     path = root / config.letters.path
     lines = list(dict.fromkeys(path.read_text().split()))
     parts = {rest: [x for i, x in enumerate(lines) if i % 10 == rest] for rest in (8, 9)}
     train = [x for i, x in enumerate(lines) if i % 10 < 8]
-    return Lines(train, parts[8], parts[9], {"repeated": 0}, sha256_file(path))
+    return TaskData(train, parts[8], parts[9], {"repeated": 0}, sha256_file(path))
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class Alphabet:
         return "".join(self.letters[(self.letters.index(x) + 1) % size] for x in line)
 
 
-def train_tokenizer(data: Lines, config: CipherRunConfig, path: Path) -> None:
+def train_tokenizer(data: TaskData, config: CipherRunConfig, path: Path) -> None:
     atomic_write(path, config.letters.alphabet.encode())
 
 
