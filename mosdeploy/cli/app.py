@@ -11,15 +11,25 @@ from typer.core import TyperCommand
 
 from ..errors import ConfigError, MosdeployError
 from ..version import __version__
-from .compare import compare
 from .devices import devices_add, devices_check, devices_clean, devices_list
-from .init import init
 from .options import SETTINGS, SSH_CONFIG, spread
-from .predict import predict
 from .printing import PROGRESS, tell
-from .profile import profile
-from .search import search
-from .verbs import deploy, evaluate, export, finetune, fit, report, status, train, verify
+from .verbs import (
+    compare,
+    deploy,
+    evaluate,
+    export,
+    finetune,
+    fit,
+    init,
+    predict,
+    profile,
+    report,
+    search,
+    status,
+    train,
+    verify,
+)
 from .walk import demo, walk
 
 __all__ = ["VERBS", "app", "run"]

@@ -54,7 +54,7 @@ def test_a_chart_that_cannot_be_written_costs_no_table(
     ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = list[Comparison]()
-    monkeypatch.setattr("mosdeploy.cli.compare._text", lambda found: f"{shown.append(found)}")
+    monkeypatch.setattr("mosdeploy.cli.verbs._compare_text", lambda found: f"{shown.append(found)}")
     (tmp_path / "file").write_text("not a folder")
     words = ("compare", "large", "small", "--chart", str(tmp_path / "file" / "two.svg"))
     with pytest.raises(MosdeployError, match=r"two\.svg|file"):

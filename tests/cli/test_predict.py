@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder
 
-from mosdeploy.cli.predict import _lines
 from mosdeploy.cli.printing import PROGRESS
+from mosdeploy.cli.verbs import _input_lines
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.predict import PredictResult
 from mosdeploy.run_folder.options import PredictOptions
@@ -120,18 +120,18 @@ def test_a_byte_order_mark_is_passed_over_and_a_blank_line_answered(
 ) -> None:
     first = '{"text": "one"}' if are_json else "one"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"\ufeff{first}\n\n".encode())))
-    assert _lines(None, are_json) == ["one", ""]
+    assert _input_lines(None, are_json) == ["one", ""]
 
 
 def test_lines_are_arguments_or_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "one\r\n\ntwo \u2028 in one line\n".encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    assert _lines(["one", "two"]) == ["one", "two"]
-    assert _lines(None) == ["one", "", "two \u2028 in one line"]
+    assert _input_lines(["one", "two"]) == ["one", "two"]
+    assert _input_lines(None) == ["one", "", "two \u2028 in one line"]
     with pytest.raises(ConfigError, match="not UTF-8"):
-        _lines(["\udcff"])
+        _input_lines(["\udcff"])
     with pytest.raises(ConfigError, match=r"^line 2"):
-        _lines(['{"text": "fine"}', "{"], are_json=True)
+        _input_lines(['{"text": "fine"}', "{"], are_json=True)
 
 
 def test_a_terminal_is_told_what_is_waited_for(
@@ -141,5 +141,5 @@ def test_a_terminal_is_told_what_is_waited_for(
     with os.fdopen(main, "wb", buffering=0) as keys, os.fdopen(typed) as terminal:
         keys.write(b"one\n\x04")
         monkeypatch.setattr(sys, "stdin", terminal)
-        assert _lines(None) == ["one"]
+        assert _input_lines(None) == ["one"]
     assert "Ctrl-D" in capsys.readouterr().err
