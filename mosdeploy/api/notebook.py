@@ -44,9 +44,9 @@ def front_chart(
     >>> run = mosdeploy.open_run("my-run")  # doctest: +SKIP
     >>> mosdeploy.front_chart(run.search(max_latency="150ms"))  # doctest: +SKIP
     """
-    from ..pipeline.candidates import choices
     from ..report import charts
     from ..report.selection import axes_of
+    from ..run_folder.candidates import choices
 
     listed = choices(search)
     axes = {x.name.partition(":")[0]: x for x in axes_of(listed, search)}

@@ -21,6 +21,20 @@ HOT_C = 75.0
 MAX_LOAD = 0.3
 PROBE_TIMEOUT_S = 300.0
 
+BOARDS = {
+    "Raspberry Pi 4": "cortex-a72",
+    "Raspberry Pi 5": "cortex-a76",
+    "Orin": "cortex-a78",
+}
+"""LLVM's name of the processor, by a part of what a board calls itself."""
+
+EXTENSIONS = {
+    "avx512_vnni": "cascadelake",
+    "avx_vnni": "alderlake",
+    "avx2": "x86-64-v3",
+}
+"""The same for x86-64, by the best extension that it has."""
+
 
 def describe(device: Device) -> DeviceState:
     """Describe a device that is known to work: hardware, clock, load, Python, and the packages that
@@ -159,3 +173,11 @@ def _disturbing(state: DeviceState, profile: DeviceProfile) -> Iterator[tuple[st
             "nothing: measurements there stay labelled as emulated and enter no predictor of a "
             "real device",
         )
+
+
+def llvm_cpu(state: DeviceState) -> str | None:
+    """LLVM's name of a board's processor; None where it cannot be told."""
+    if state.machine == "x86_64":
+        return next((x for key, x in EXTENSIONS.items() if key in state.cpu_features), None)
+    model = state.cpu_model or ""
+    return next((x for key, x in BOARDS.items() if key in model), None)

@@ -19,20 +19,6 @@ from ..workspace import Workspace
 CUDA = "CUDAExecutionProvider"
 GPU_RUNTIME = "onnxruntime-gpu"
 
-BOARDS = {
-    "Raspberry Pi 4": "cortex-a72",
-    "Raspberry Pi 5": "cortex-a76",
-    "Orin": "cortex-a78",
-}
-"""LLVM's name of the processor, by a part of what a board calls itself."""
-
-EXTENSIONS = {
-    "avx512_vnni": "cascadelake",
-    "avx_vnni": "alderlake",
-    "avx2": "x86-64-v3",
-}
-"""The same for x86-64, by the best extension that it has."""
-
 BUSY_ROUNDS = 3
 
 
@@ -75,7 +61,7 @@ def _packages(root: Path) -> list[str]:
 
 def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None = None) -> str:
     """The TOML file of a board that was found so."""
-    from ..devices.probe import MAX_LOAD
+    from ..devices.probe import MAX_LOAD, llvm_cpu
 
     is_for_gpus = CUDA in state.providers
     runtime = GPU_RUNTIME if is_for_gpus else "onnxruntime"
@@ -125,11 +111,3 @@ def profile_text(name: str, host: str, state: DeviceState, gpu_error: str | None
         *(setting.line for setting in measure),
     ]
     return "\n".join(lines) + "\n"
-
-
-def llvm_cpu(state: DeviceState) -> str | None:
-    """LLVM's name of a board's processor; None where it cannot be told."""
-    if state.machine == "x86_64":
-        return next((x for key, x in EXTENSIONS.items() if key in state.cpu_features), None)
-    model = state.cpu_model or ""
-    return next((x for key, x in BOARDS.items() if key in model), None)

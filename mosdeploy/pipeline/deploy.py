@@ -10,6 +10,7 @@ from ..errors import ConfigError, InfeasibleError, StaleInputError
 from ..printable import latency
 from ..records import NO_LIMITS, BundleManifest, Candidate, Deployment
 from ..run_folder.bundles import bundle_spec, deployed_to, deployment_slot, require_bundle
+from ..run_folder.candidates import candidates
 from ..run_folder.context import Context
 from ..run_folder.devices import (
     lasting_device,
@@ -117,13 +118,13 @@ def fallback_candidates(
     context: Context, manifest: BundleManifest, deployed_ms: float | None
 ) -> list[Candidate]:
     """List the candidates that should keep the limit that a bundle missed, best first."""
-    from ..search.front import best_first, front_members
+    from ..search.front import best_first
 
     try:
         result = trained_run(context.run).search_result()
     except StaleInputError:  # another supernet is here now
         return []
-    found = {x.arch.key: x for x in (*front_members(result), *result.finalists, result.winner)}
+    found = {x.arch.key: x for x in candidates(result)}
     missed = found.pop(manifest.arch.key, None)
     if missed is None or result.device != manifest.device:
         return []

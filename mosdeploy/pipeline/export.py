@@ -8,7 +8,7 @@ from ..config.sections import ExportConfig
 from ..errors import ConfigError
 from ..printable import byte_size, told_apart
 from ..record import parse
-from ..records import PrecisionChoice, Runtime, SearchResult
+from ..records import NO_LIMITS, PrecisionChoice, Runtime
 from ..run_folder.bundles import folder_bytes, limited_bytes, note_newest
 from ..run_folder.context import Context
 from ..run_folder.devices import run_profile
@@ -27,12 +27,13 @@ from .exporting.export_job import (
     runtime_errors,
     say_weights,
     smaller_vocabulary,
+    tvm_builder,
 )
 from .exporting.precision import PrecisionTask, choose_precision
-from .exporting.runtime import select_runtime, tvm_builder
+from .exporting.runtime import select_runtime
 
 if TYPE_CHECKING:
-    from ..export.bundle import BundleOrigin
+    from ..export.bundle import BundleOrigin, ModelBuilder
 
 
 def export(
@@ -51,11 +52,7 @@ def export(
         return select_runtime(context, dataclasses.replace(options, device=device), export)
     plan = _plan(context, options)
     source = plan.source
-    name = source.name
-    build = onnx_builder(source)
-    if options.runtime == "tvm":
-        name += f"-tvm-{plan.device}"
-        build = tvm_builder(source, run_profile(context.files.root, plan.device))
+    name = plan.origin.name
     limits = plan.limits
     num_examples = limits.parity_examples if source.workload.is_exact else limits.score_examples
     out_dir = context.files.bundles_dir / name
@@ -66,15 +63,15 @@ def export(
     )
     with runtime_errors():
         manifest = export_bundle(
-            bundle_job(source, plan.origin(name), limits),
-            build=build,
+            bundle_job(source, plan.origin, limits),
+            build=plan.build,
             open_bundle=opened_in_chunks(context.family.open_bundle, context.progress),
             examples=parity_examples(source, num_examples),
             out_dir=out_dir,
         )
     if is_newest:
         note_newest(context.files, out_dir)
-    most = plan.search.limits.max_size_bytes if plan.search is not None else None
+    most = (plan.origin.limits or NO_LIMITS).max_size_bytes
     if most is not None and (taken_bytes := limited_bytes(out_dir)) > most:
         taken, limit = told_apart(byte_size, taken_bytes, most)
         context.progress.say(
@@ -131,27 +128,15 @@ class _Plan:
 
     source: ExportSource
     limits: ExportConfig
-    device: str
-    search: SearchResult | None
-    limit_ms: float | None
-    provenance: dict[str, str]
+    origin: "BundleOrigin"
+    build: "ModelBuilder"
     precision_choice: PrecisionChoice | None
-
-    def origin(self, name: str) -> "BundleOrigin":
-        """What the manifest says of where the bundle comes from."""
-        from ..export.bundle import BundleOrigin
-
-        origin = BundleOrigin(name, self.device, self.provenance, self.source.chosen.weights)
-        if self.search is None:
-            return origin
-        limits = self.search.limits
-        if self.limit_ms is not None:
-            limits = limits.model_copy(update={"max_latency_ms": self.limit_ms})
-        return dataclasses.replace(origin, limits=limits, statistic=self.search.statistic)
 
 
 def _plan(context: Context, options: ExportOptions) -> _Plan:
     """Decide which subnet is exported, with which weights, at which precision."""
+    from ..export.bundle import BundleOrigin
+
     config = context.config
     precision = options.precision or config.export.precision
     if precision == "auto" and options.runtime == "tvm":
@@ -170,7 +155,13 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
     picked = pick(state, str(options.pick), context.progress)
     search = state.search_of(picked.arch.key)
     provenance = dict(state.card.provenance)
+    limits_held = None
+    statistic = config.search.statistic
     if search is not None:
+        limits_held = search.limits
+        statistic = search.statistic
+        if picked.limit_ms is not None:
+            limits_held = limits_held.model_copy(update={"max_latency_ms": picked.limit_ms})
         # now: another search may end while this one's subnet is exported
         provenance["search"] = sha256_file(context.files.search_result_path)
         if search.predictor_sha256 is not None:
@@ -182,11 +173,16 @@ def _plan(context: Context, options: ExportOptions) -> _Plan:
     device = _device_name(context, options, state.searched_device)
     choice = None
     if precision == "auto":
-        statistic = config.search.statistic if search is None else search.statistic
         target = run_profile(context.files.root, device).timed_for(statistic)
         choice = choose_precision(PrecisionTask(context, source, target, limits, statistic))
         source = source.at(choice.precision)
-    return _Plan(source, limits, device, search, picked.limit_ms, provenance, choice)
+    name = source.name
+    build = onnx_builder(source)
+    if options.runtime == "tvm":
+        name += f"-tvm-{device}"
+        build = tvm_builder(source, run_profile(context.files.root, device))
+    origin = BundleOrigin(name, device, provenance, chosen.weights, limits_held, statistic)
+    return _Plan(source, limits, origin, build, choice)
 
 
 def _device_name(context: Context, options: ExportOptions, searched: str | None) -> str:

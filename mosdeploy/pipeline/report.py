@@ -11,6 +11,7 @@ from ..errors import ConfigError, StaleInputError
 from ..notebook import HtmlTable
 from ..records import DataCard, ScoreTable, SearchResult, SessionRecord
 from ..run_folder.bundles import folder_bytes, limited_bytes, newest_bundle, readable_deployments
+from ..run_folder.candidates import candidates, choices, device_prices
 from ..run_folder.catalog import report_inputs, scored_inputs
 from ..run_folder.context import Context
 from ..run_folder.predictors import noise_problem, predictor, profile_command, tail_ratio
@@ -19,7 +20,6 @@ from ..run_folder.trained_run import TrainedRun, trained_run
 from ..runtime.manifest import MANIFEST_NAME
 from ..storage import read_record, sha256_file
 from ..workspace import Workspace
-from .candidates import candidates, choices, device_prices
 
 if TYPE_CHECKING:
     from ..latency.dataset import LatencyDataset

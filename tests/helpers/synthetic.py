@@ -9,7 +9,6 @@ from example_spaces import space_of
 from markupsafe import Markup
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.pipeline.candidates import DevicePrices, candidates, choices
 from mosdeploy.records import (
     BundleManifest,
     Candidate,
@@ -29,6 +28,7 @@ from mosdeploy.records import (
     Timing,
 )
 from mosdeploy.report import FamilyPage, ReportInputs
+from mosdeploy.run_folder.candidates import DevicePrices, candidates, choices
 from mosdeploy.spaces import ArchConfig, ModelSpec
 from mosdeploy.spaces.translation import TranslationWorkload
 

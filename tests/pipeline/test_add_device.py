@@ -15,8 +15,9 @@ from mosdeploy.config.device import DeviceProfile, list_profiles, load_profile
 from mosdeploy.config.lookup import shipped_dir
 from mosdeploy.devices.connect import LocalSession
 from mosdeploy.devices.device import Device
+from mosdeploy.devices.probe import llvm_cpu
 from mosdeploy.errors import ConfigError, ConnectError
-from mosdeploy.pipeline.add_device import add_device, llvm_cpu, profile_text
+from mosdeploy.pipeline.add_device import add_device, profile_text
 from mosdeploy.record import parse
 from mosdeploy.records import DeviceState
 

@@ -13,10 +13,10 @@ from synthetic import DEVICE, full_inputs
 
 from mosdeploy.families.encoder.bundle import draw_architecture as draw_encoder
 from mosdeploy.families.translation.bundle import describe_page, draw_architecture
-from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import Limits
 from mosdeploy.report import Choice, ReportInputs, build_report
 from mosdeploy.report.page import vega
+from mosdeploy.run_folder.candidates import choices
 
 pytestmark = pytest.mark.browser
 INPUTS = full_inputs()

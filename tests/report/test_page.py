@@ -18,7 +18,6 @@ from synthetic import (
 )
 
 from mosdeploy.config.device import DeviceProfile
-from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import BoardCalibration, Candidate, DeviceState, Measurement, SessionRecord
 from mosdeploy.report import Report, ReportInputs, build_report, page
 from mosdeploy.report.cells import NBSP
@@ -39,6 +38,7 @@ from mosdeploy.report.page import (
 )
 from mosdeploy.report.selection import axes_of
 from mosdeploy.report.summary import Agreement, Headline, LimitVerdict, summarise
+from mosdeploy.run_folder.candidates import choices
 from mosdeploy.spaces import ArchConfig
 from mosdeploy.storage import read_record
 

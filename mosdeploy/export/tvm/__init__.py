@@ -8,7 +8,8 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ExportError
+from ...config.device import DeviceProfile
+from ...errors import ConfigError, ExportError
 from ...runtime.execution import leave_tvm_threads_unbound
 from ..onnx.builder import Array, Lookup
 from ..quantize import LARGEST_CODE, quantize_columns
@@ -28,6 +29,22 @@ class Processor:
 
     machine: str = platform.machine()
     cpu: str | None = None
+
+    @classmethod
+    def of(cls, profile: DeviceProfile) -> "Processor":
+        """What to compile for, from a device profile."""
+        if profile.provider != "CPUExecutionProvider":
+            raise ConfigError(
+                f"'{profile.name}' works with {profile.provider}; TVM bundles run on CPUs alone"
+            )
+        if profile.kind == "local":
+            return cls()
+        if profile.machine is None or profile.llvm_cpu is None:
+            raise ConfigError(
+                f"the profile '{profile.name}' does not say what to compile for; set machine "
+                "(x86_64 or aarch64) and llvm_cpu (LLVM's name, such as cortex-a72) in it"
+            )
+        return cls(profile.machine, profile.llvm_cpu)
 
     @property
     def is_this_one(self) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...config.device import DeviceProfile
 from ...config.sections import ExportConfig
 from ...errors import ConfigError, ExportError
 from ...notebook import HtmlTable
@@ -24,7 +25,7 @@ from ...storage import atomic_write, sha256_bytes
 from ..chunked import in_chunks
 
 if TYPE_CHECKING:
-    from ...export.bundle import BundleJob, BundleOrigin, ModelBuilder
+    from ...export.bundle import BuiltModel, BundleJob, BundleOrigin, ModelBuilder
     from ...export.parity import ParityExamples
     from ...family import SmallerVocabulary
 
@@ -184,6 +185,30 @@ def onnx_builder(source: ExportSource) -> "ModelBuilder":
         model = state.family.build_graph(source.spec, source.arch, source.arrays(), options)
         write_model(model, folder / ONNX_MODEL_NAME)
         return BuiltModel("onnxruntime")
+
+    return build
+
+
+def tvm_builder(source: ExportSource, profile: DeviceProfile) -> "ModelBuilder":
+    """What writes a TVM model for a device into a bundle's folder."""
+    from ...export.tvm import Processor
+
+    family = source.state.family
+    build_tvm = family.build_tvm
+    if build_tvm is None:
+        raise ConfigError(f"'{family.name}' has no TVM export; choose --runtime onnxruntime")
+    processor = Processor.of(profile)
+    max_positions = source.state.graph_options(source.workload).max_positions
+
+    def build(folder: Path) -> "BuiltModel":
+        return build_tvm(
+            source.spec,
+            source.arch,
+            source.arrays(),
+            folder,
+            max_positions=max_positions,
+            processor=processor,
+        )
 
     return build
 

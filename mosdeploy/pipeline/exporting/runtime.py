@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from ...config.device import DeviceProfile
 from ...errors import CommandError, ConfigError, DeviceError, DeviceTimeoutError, ExportError
@@ -18,51 +18,7 @@ from ...run_folder.summaries import RuntimeChoice, RuntimeTiming
 from ...runtime.manifest import MANIFEST_NAME
 from ...storage import disk_errors, fingerprint, remove_scratch, sha256_file
 from ..measuring.time_by_turns import device_conditions, time_by_turns
-from .export_job import ExportResult, ExportSource
-
-if TYPE_CHECKING:
-    from ...export.bundle import BuiltModel, ModelBuilder
-    from ...export.tvm import Processor
-
-
-def processor_of(profile: DeviceProfile) -> "Processor":
-    """What to compile for, from a device profile."""
-    from ...export.tvm import Processor
-
-    if profile.provider != "CPUExecutionProvider":
-        raise ConfigError(
-            f"'{profile.name}' works with {profile.provider}; TVM bundles run on CPUs alone"
-        )
-    if profile.kind == "local":
-        return Processor()
-    if profile.machine is None or profile.llvm_cpu is None:
-        raise ConfigError(
-            f"the profile '{profile.name}' does not say what to compile for; set machine (x86_64 "
-            "or aarch64) and llvm_cpu (LLVM's name, such as cortex-a72) in it"
-        )
-    return Processor(profile.machine, profile.llvm_cpu)
-
-
-def tvm_builder(source: ExportSource, profile: DeviceProfile) -> "ModelBuilder":
-    """What writes a TVM model for a device into a bundle's folder."""
-    family = source.state.family
-    build_tvm = family.build_tvm
-    if build_tvm is None:
-        raise ConfigError(f"'{family.name}' has no TVM export; choose --runtime onnxruntime")
-    processor = processor_of(profile)
-    max_positions = source.state.graph_options(source.workload).max_positions
-
-    def build(folder: Path) -> "BuiltModel":
-        return build_tvm(
-            source.spec,
-            source.arch,
-            source.arrays(),
-            folder,
-            max_positions=max_positions,
-            processor=processor,
-        )
-
-    return build
+from .export_job import ExportResult
 
 
 def select_runtime(

@@ -33,9 +33,9 @@ from mosdeploy.families.encoder.dataset import BatchLayout
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.scoring import predictor
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
-from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import BundleManifest, SearchResult, SelfTest
 from mosdeploy.report import build_report
+from mosdeploy.run_folder.candidates import choices
 from mosdeploy.runtime.encoder import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload

@@ -11,9 +11,10 @@ from walking import edit, opened
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.errors import ConfigError, DeviceBusyError, DeviceError, ExportError
 from mosdeploy.export.bundle import read_manifest
+from mosdeploy.export.tvm import Processor
 from mosdeploy.pipeline.exporting import runtime
 from mosdeploy.pipeline.exporting.export_job import ExportOptions, ExportResult
-from mosdeploy.pipeline.exporting.runtime import processor_of, select_fastest
+from mosdeploy.pipeline.exporting.runtime import select_fastest
 from mosdeploy.records import Measurement, Runtime, Timing
 from mosdeploy.run_folder.bundles import note_newest, require_bundle
 from mosdeploy.run_folder.context import Context
@@ -35,15 +36,15 @@ def board(**keys: str) -> DeviceProfile:
 
 
 def test_the_profile_says_what_to_compile_for() -> None:
-    processor = processor_of(board(machine="aarch64", llvm_cpu="cortex-a72"))
+    processor = Processor.of(board(machine="aarch64", llvm_cpu="cortex-a72"))
     assert (processor.machine, processor.cpu) == ("aarch64", "cortex-a72")
     assert not processor.is_this_one
     assert str(processor) == "aarch64 cortex-a72"
-    assert processor_of(DeviceProfile(name="here", kind="local")).is_this_one
+    assert Processor.of(DeviceProfile(name="here", kind="local")).is_this_one
     with pytest.raises(ConfigError, match=r"set machine .* and llvm_cpu"):
-        processor_of(board(machine="aarch64"))
+        Processor.of(board(machine="aarch64"))
     with pytest.raises(ConfigError, match="CUDAExecutionProvider; TVM bundles run on CPUs"):
-        processor_of(board(provider="CUDAExecutionProvider"))
+        Processor.of(board(provider="CUDAExecutionProvider"))
 
 
 def test_times_of_an_emulated_device_choose_no_runtime(folder: Path) -> None:

@@ -10,8 +10,8 @@ from synthetic import SPACE, elsewhere, scores, search_result
 from walking import add_device, edit, opened
 
 from mosdeploy.latency.predictor import LatencyPredictor
-from mosdeploy.pipeline.candidates import choices
 from mosdeploy.records import SearchResult
+from mosdeploy.run_folder.candidates import choices
 from mosdeploy.run_folder.predictors import tail_ratio
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.storage import read_record

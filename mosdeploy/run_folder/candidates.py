@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import MosdeployError
 from ..records import Candidate, ScoreTable, SearchResult
-from ..run_folder.predictors import predictor, tail_ratio
-from ..run_folder.run import Run
+from .predictors import predictor, tail_ratio
+from .run import Run
 
 if TYPE_CHECKING:
     from ..report import Choice
