@@ -101,40 +101,31 @@ def test_missing_or_corrupt_record_names_file_and_verb(
     assert "mosdeploy train" in str(caught.value)
 
 
-def test_folder_in_the_place_of_a_record(tmp_path: Path) -> None:
-    with pytest.raises(StaleInputError, match="cannot be read"):
-        read_record(Note, tmp_path, "mosdeploy train")
-
-
 def card_file(folder: Path, content: object) -> Path:
     path = folder / "card.json"
     path.write_text(json.dumps(content))
     return path
 
 
-def test_an_older_record_is_refused_by_name(tmp_path: Path) -> None:
-    path = card_file(tmp_path, {"version": 1, "updates": 5})
-    with pytest.raises(StaleInputError) as caught:
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"version": 1, "updates": 5}, r"an older mosdeploy \(version 1, needed is 2\); run"),
+        ({"version": 3, "num": 5}, r"a newer mosdeploy \(version 3, needed is 2\); update"),
+        (
+            {"version": 2, "steps": 5, "epochs": 1},
+            r"another version of mosdeploy \(unknown key 'epochs'; known keys: .*\); update",
+        ),
+    ],
+)
+def test_a_record_of_another_version_is_refused_and_not_called_damaged(
+    tmp_path: Path, data: dict[str, int], message: str
+) -> None:
+    path = card_file(tmp_path, data)
+    with pytest.raises(StaleInputError, match=rf"card\.json was made by {message}") as caught:
         read_record(Card, path, "mosdeploy train")
-    assert str(caught.value) == (
-        f"{path} was made by an older mosdeploy (version 1, needed is 2); "
-        "run `mosdeploy train` again"
-    )
-
-
-def test_a_newer_record_asks_for_an_update(tmp_path: Path) -> None:
-    path = card_file(tmp_path, {"version": 3, "num_steps": 5})
-    with pytest.raises(StaleInputError) as caught:
-        read_record(Card, path, "mosdeploy train")
-    assert str(caught.value) == (
-        f"{path} was made by a newer mosdeploy (version 3, needed is 2); "
-        "update mosdeploy, or run `mosdeploy train` again"
-    )
-
-
-def test_the_version_that_is_needed_is_read(tmp_path: Path) -> None:
-    path = card_file(tmp_path, {"version": 2, "steps": 5})
-    assert read_record(Card, path, "mosdeploy train") == Card(steps=5)
+    assert "run `mosdeploy train` again" in str(caught.value)
+    assert "delete" not in str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["2", True, 2.5, None])
@@ -148,26 +139,6 @@ def test_records_without_a_version_have_none_to_check(tmp_path: Path) -> None:
     path = card_file(tmp_path, {"text": "a", "version": 1})
     with pytest.raises(StaleInputError, match="unknown key 'version'"):
         read_record(Note, path, "mosdeploy train")
-
-
-def test_an_unknown_key_is_another_versions_and_not_damage(tmp_path: Path) -> None:
-    path = card_file(tmp_path, {"version": 2, "steps": 5, "epochs": 1})
-    with pytest.raises(StaleInputError) as caught:
-        read_record(Card, path, "mosdeploy train")
-    assert str(caught.value) == (
-        f"{path} was made by another version of mosdeploy (unknown key 'epochs'; known keys: "
-        "steps, version); update mosdeploy, or run `mosdeploy train` again"
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "9" * 5000, '{"version": 2, "steps": 1e999}', '"\\ud800"']
-)
-def test_what_was_made_to_be_too_much_is_corrupt(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "card.json"
-    path.write_text(text)
-    with pytest.raises(StaleInputError, match="delete it and run `mosdeploy train` again"):
-        read_record(Card, path, "mosdeploy train")
 
 
 def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path: Path) -> None:

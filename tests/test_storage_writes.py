@@ -214,11 +214,6 @@ def test_a_folder_that_is_replaced_is_there_all_the_while(tmp_path: Path) -> Non
     assert missing == []
 
 
-def test_what_cannot_be_replaced_says_why(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "nothing", folder_with(tmp_path / "target", "a"))
-
-
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files and folders that were forced to disk, in order."""
