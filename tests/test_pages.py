@@ -15,7 +15,7 @@ from page_folders import (
     make_searched,
     with_two_bundles,
 )
-from pages import CONTENT, PAGES, PYTHON_PAGES, ROOT, SHELL, Block, Hook, Typist, blocks, make_home
+from pages import CONTENT, PAGES, PYTHON_PAGES, ROOT, SHELL, Block, Hook, Typist, blocks
 from short_walks import ENCODER, TRANSLATION, shorten, write_reviews
 from walking import write_corpus
 
@@ -62,19 +62,6 @@ def test_blocks_of_a_page_are_found() -> None:
     assert python.text == "import one\n\nimport two\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("<!-- not run: why -->\n\nwords\n", "line 3: no block after the comment 'why'"),
-        ("<!-- not run: why -->\n", "no block after the comment 'why'"),
-        ("```toml\n[section]\n", "line 1: a fence that is not closed"),
-    ],
-)
-def test_what_is_wrong_on_a_page_is_told(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        blocks(text)
-
-
 def forgotten(page: Path, found: list[Block]) -> list[int]:
     """Lines of the blocks that nothing runs and that do not say so."""
     kept = {*CONTENT}
@@ -102,25 +89,6 @@ def test_a_new_block_is_not_forgotten() -> None:
     many = [Block(name, 1 + i, "x") for i, name in enumerate(("python", "sh", "python.notest"))]
     assert forgotten(PYTHON_PAGES[0], many) == [2, 3]
     assert forgotten(ROOT / "README.md", found) == []
-
-
-def test_commands_follow_one_another(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("    mkdir a && cd a\n    cat given # x\n\n<!-- not run: y -->\n\n    no\n")
-    home = make_home(tmp_path / "home")
-
-    def give(folder: Path) -> None:
-        (folder / "given").write_text("1")
-
-    before = {"cat": give}
-    reader = Typist(home, tmp_path, before, after={"cat": lambda folder: folder.parent})
-    assert reader.type_page(page)["cat given # x"] == "1"
-    assert reader.folder == tmp_path.resolve()
-    page.write_text("    cat given\n")
-    with pytest.raises(AssertionError, match=r"page\.md:1: cat given: exit code 1"):
-        Typist(home, tmp_path).type_page(page)
-    with pytest.raises(AssertionError, match=r"page\.md has 0 commands that begin with 'cd'"):
-        Typist(home, tmp_path, {"cd": lambda folder: None}).type_page(page)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def test_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", "a--b", "a-", "ä", ".", "a b", "a" * 65])
 def test_what_is_no_name(name: str) -> None:
-    with pytest.raises(ConfigError, match="'device': (a name holds|.* at most 64)"):
+    with pytest.raises(ConfigError, match=r"'device': (a name holds|.* at most 64)"):
         parse(Config, {"device": name}, "x")
 
 

@@ -72,11 +72,6 @@ def test_spread_keeps_annotations_name_and_docstring() -> None:
     assert (called.__name__, called.__doc__) == ("verb", "Say what was given.")
 
 
-def test_spread_hands_the_record_to_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    spread(verb)(lowest=1, highest=2, device="rpi", count=3)
-    assert capsys.readouterr().out == "Limits(lowest=1, highest=2) rpi 3\n"
-
-
 def test_typer_reads_a_spread_verb() -> None:
     alone = typer.Typer()
     alone.command()(spread(verb))
@@ -189,17 +184,16 @@ def test_options_are_read_as_their_fields_say(words: str, taken: object) -> None
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
-def test_every_verb_has_help(words: tuple[str, ...]) -> None:
+def test_every_verb_is_explained_and_answers_in_json_and_in_a_folder(
+    words: tuple[str, ...],
+) -> None:
     done = CliRunner().invoke(app, [*words, "--help"])
     assert done.exit_code == 0, done.output
     assert "Usage:" in done.output
     assert COMMANDS[words].help.strip()
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
-def test_every_option_is_explained(words: tuple[str, ...]) -> None:
-    unexplained = [x.name for x in COMMANDS[words].params if not getattr(x, "help", None)]
-    assert not unexplained
+    assert all(getattr(x, "help", None) for x in COMMANDS[words].params)
+    options = {option for x in COMMANDS[words].params for option in x.opts}
+    assert {"--json", "--dir", "-C"} <= options
 
 
 NO_DEFAULT = {"train", "checkpoint", "task", "chart"}
@@ -219,12 +213,6 @@ def test_nothing_is_cut_on_a_narrow_terminal(words: tuple[str, ...]) -> None:
     _, text = done.output.split("\n\n", 1)  # without the usage
     assert "..." not in text
     assert "…" not in text
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
-def test_every_verb_answers_in_json_and_in_a_folder(words: tuple[str, ...]) -> None:
-    options = {option for x in COMMANDS[words].params for option in x.opts}
-    assert {"--json", "--dir", "-C"} <= options
 
 
 def test_options_before_the_verb_are_explained() -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,43 +77,6 @@ def test_a_signal_while_imports_run_is_told_alike(tmp_path: Path, number: signal
     assert starting.returncode == 128 + number
     reason = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
     assert told == f"{reason}\n"  # it keeps nothing
-
-
-@pytest.fixture
-def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[signal.Signals], int]]:
-    """Sends this process a signal in the middle of a verb; gives the exit code."""
-    # under `nohup` it is ignored
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-    def end_by(number: signal.Signals) -> int:
-        def work(*_: object) -> None:
-            os.kill(os.getpid(), number)
-            time.sleep(60)  # which the signal ends
-
-        monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
-        monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code)  # type: ignore[arg-type]
-
-    yield end_by
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "told"),
-    [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGHUP, 129, "ended by SIGHUP")],
-)
-def test_a_signal_ends_a_verb_as_ctrl_c_does(
-    signalled: Callable[[signal.Signals], int],
-    capsys: pytest.CaptureFixture[str],
-    number: signal.Signals,
-    code: int,
-    told: str,
-) -> None:
-    assert signalled(number) == code
-    assert f"{told}; what was finished is kept, the same command resumes" in capsys.readouterr().err
-    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -203,14 +165,6 @@ for i in range(3):
 PROGRESS.say("done")
 print("answer")
 """
-
-
-def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
-    code = "from mosdeploy.cli import app, main; app.app = lambda: print('caf\\u00e9'); main()"
-    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == b"caf\\xe9\n"
 
 
 def test_json_is_ascii_and_a_full_disk_is_told(tmp_path: Path) -> None:

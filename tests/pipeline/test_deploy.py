@@ -20,7 +20,6 @@ from mosdeploy.errors import (
 from mosdeploy.pipeline import deploy
 from mosdeploy.run_folder.bundles import deployed_to, require_bundle
 from mosdeploy.run_folder.context import Context
-from mosdeploy.run_folder.options import DeployOptions
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.workspace import Workspace
 
@@ -213,12 +212,6 @@ def test_a_limit_on_the_tail_is_deployed_and_verified_with_enough_repeats(folder
         assert taken.total is not None and taken.total.repeats >= 50
 
 
-def test_a_rollback_takes_no_bundle(walked: Path) -> None:
-    options = DeployOptions(bundle=str(walked / "bundles"), rollback=True)
-    with pytest.raises(ConfigError, match="it takes no --bundle"):
-        deploy.deploy(Context(open_run(walked)), options)
-
-
 def test_a_corrupt_bundle_is_one_error_for_whoever_reads_it(folder: Path) -> None:
     damage(require_bundle(Workspace(folder)) / "model.onnx")
     run = opened(folder)
@@ -233,11 +226,3 @@ def test_a_bundle_of_another_family_is_refused(walked: Path, encoder_folder: Pat
     told = "is a bundle of 'translation', this is a run folder of 'encoder'"
     with pytest.raises(ConfigError, match=told):
         opened(encoder_folder).deploy(bundle=other)
-
-
-def test_without_a_bundle_export_is_named(folder: Path) -> None:
-    shutil.rmtree(folder / "bundles")
-    run = opened(folder)
-    for verb in (run.deploy, lambda: run.predict(["one"])):
-        with pytest.raises(StaleInputError, match="run `mosdeploy export` first"):
-            verb()

@@ -84,17 +84,6 @@ def test_a_pick_leaves_the_other_scores(folder: Path) -> None:
     assert read_record(ScoreTable, path, "mosdeploy evaluate") == table
 
 
-def test_each_beam_keeps_its_scores(folder: Path) -> None:
-    wide = opened(folder).evaluate(("largest",), beam=2)
-    usual = opened(folder).evaluate(("largest",))
-    assert (wide.subnets["largest"].setup, usual.subnets["largest"].setup) == ("beam 2", "greedy")
-    progress = KeptProgress()
-    run = opened(folder, progress)
-    assert run.evaluate(("largest",), beam=2) == wide
-    assert run.evaluate(("largest",)) == usual
-    assert progress.messages.count(KNOWN) == 2
-
-
 def test_scores_stay_unless_answers_change(folder: Path) -> None:
     path = folder / "mosdeploy.toml"
     edit(path, "[export]\n", "[export]\nmax_score_drop = 0.1\nscore_examples = 5\n")

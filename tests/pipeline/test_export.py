@@ -179,14 +179,6 @@ def test_a_shortlist_that_costs_too_much_is_not_written(
     assert sorted((folder / "bundles").glob("*/")) == before
 
 
-def test_options_that_make_no_bundle_are_refused(walked: Path) -> None:
-    run = opened(walked)
-    with pytest.raises(ConfigError, match="unknown precision 'int3'"):
-        run.export(precision="int3")
-    with pytest.raises(ConfigError, match="unknown runtime 'onnx'; known: onnxruntime, tvm, auto"):
-        run.export(runtime="onnx")
-
-
 # -- formats of other libraries
 
 

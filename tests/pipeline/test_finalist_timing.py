@@ -76,21 +76,6 @@ def test_what_a_search_has_measured_itself_counts_however_long_it_takes(
 
 
 @pytest.mark.slow
-def test_an_outdated_timing_is_made_anew(folder: Path) -> None:
-    timing = timing_of(folder)
-    path = timing.first_path
-    before = LatencyDataset.load(path)
-    set_age(path, {0: timedelta(days=1)})
-    old = before.records[0]
-    [candidate] = [x for x in finalists_of(folder).finalists if x.arch == old.arch]
-    [timed] = timing.timed([candidate], path)
-    after = LatencyDataset.load(path)
-    assert [x.arch for x in after.records] == [*(x.arch for x in before.records), old.arch]
-    assert timed.measured_ms == after.records[-1].measurement.total.median_ms
-    assert after.records[-1].session != old.session
-
-
-@pytest.mark.slow
 def test_what_a_killed_search_left_on_the_device_counts_for_an_hour(folder: Path) -> None:
     """One finalist was timed three weeks ago and one just now; neither was read from the device."""
     timing = timing_of(folder)

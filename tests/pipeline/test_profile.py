@@ -141,25 +141,6 @@ def test_a_board_that_lost_its_runtime_is_told_so_and_keeps_what_it_measured(fol
 
 
 @pytest.mark.slow
-def test_a_board_that_cannot_measure_again_keeps_what_it_measured(folder: Path) -> None:
-    path = next(folder.glob("predictors/*/latency.jsonl"))
-    before = path.read_text()
-    board = folder / "device_profiles" / "local.toml"
-    edit(board, "warmup = 1", "warmup = 2")
-    broken = board.read_text().replace("[measure]", 'python = "/nonexistent/python3"\n[measure]')
-    whole = board.read_text()
-    board.write_text(broken)
-    for _ in range(2):
-        with pytest.raises(DeviceError):
-            opened(folder).profile(renew=True)
-        assert path.read_text() == before
-        assert path.with_name("predictor.json").exists()
-    board.write_text(whole)
-    opened(folder).profile(renew=True)
-    assert path.with_suffix(".old").read_text() == before
-
-
-@pytest.mark.slow
 def test_a_file_without_a_measurement_hinders_nobody_and_takes_no_place(folder: Path) -> None:
     path = next(folder.glob("predictors/*/latency.jsonl"))
     before = path.read_text()
@@ -207,17 +188,6 @@ def test_a_profile_stops_when_the_error_is_met_twice(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_there_already_counts_in_its_part_alone(folder: Path) -> None:
-    progress = KeptProgress()
-    run = opened(folder, progress)
-    run.profile(budget=15)
-    summary = run.profile(until_error_percent=99.0, budget=30)
-    assert (summary.error_met, summary.measured_now, summary.num_records) == (True, 0, 15)
-    judged = [x.rpartition("from ")[2] for x in progress.messages if x.startswith("error ")]
-    assert judged == ["10 subnets", "15 subnets"]
-
-
-@pytest.mark.slow
 def test_an_error_that_is_never_met_takes_the_budget(folder: Path) -> None:
     progress = KeptProgress()
     run = opened(folder, progress)
@@ -257,11 +227,6 @@ def test_parts_of_a_profile_grow_to_the_whole(walked: Path) -> None:
     assert [len(part) for part in parts] == [10, 15, 20, 22]
     with pytest.raises(PredictorError, match="budget of 11 or more; this one gives 10"):
         _parts([config.space.smallest] * 10, device, config)
-
-
-def test_an_error_of_an_emulated_device_is_refused_first(emulated: Path) -> None:
-    with pytest.raises(PredictorError, match="emulated device: its times mean nothing"):
-        opened(emulated).profile(until_error_percent=2.0, budget=20)
 
 
 @pytest.mark.slow

@@ -104,12 +104,6 @@ def test_limits_on_parameters_size_and_latency_hold_together(folder: Path) -> No
         assert candidate.size_bytes <= 300_000
 
 
-def test_without_verification_the_result_says_so(folder: Path) -> None:
-    result = opened(folder).search("10s", verify=False)
-    assert not result.verified
-    assert result.winner.measured_ms is None
-
-
 @pytest.mark.slow
 def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "[search]\n", '[search]\nstatistic = "p90"\n')
@@ -158,11 +152,6 @@ def test_a_search_for_an_unknown_device_is_refused_unverified_too(folder: Path) 
     assert Workspace(folder).search_result_path.read_bytes() == before
 
 
-def test_a_search_without_any_limit_is_refused(walked: Path) -> None:
-    with pytest.raises(ConfigError, match="a search needs a limit: give --max-latency"):
-        opened(walked).search()
-
-
 def test_another_search_space_is_stale(folder: Path) -> None:
     edit(folder / "mosdeploy.toml", "encoder_ffn_dim = [16, 64]", "encoder_ffn_dim = [16, 48]")
     run = opened(folder)
@@ -190,14 +179,6 @@ def test_what_a_real_device_measured_predicts_nothing_of_an_emulation(folder: Pa
     with pytest.raises(StaleInputError, match="device emulated is False there and True now"):
         run.search("9s", verify=False)
     assert run.search(max_parameters=40_000, verify=False).winner.measured_ms is None
-
-
-def test_an_evaluating_search_tells_of_each_iteration(folder: Path) -> None:
-    shutil.rmtree(folder / "search")
-    progress = KeptProgress()
-    result = opened(folder, progress).search("10s", verify=False)
-    notes = [note for stage, note in progress.updates if stage == "search"]
-    assert notes[-1] == f"best loss {result.winner.loss:.4f}, {result.num_evaluated} subnets"
 
 
 def test_an_encoder_gets_more_layers(encoder_folder: Path) -> None:

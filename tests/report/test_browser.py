@@ -84,12 +84,25 @@ class Opened:
 
 
 @pytest.fixture
-def opened(browser: Any, page_path: Path) -> Iterator[Opened]:
-    found = Opened(browser, page_path).drawn()
-    yield found
-    found.context.close()
-    assert found.said == []
-    assert found.asked == [page_path.as_uri()]
+def open_page(browser: Any) -> Iterator[Any]:
+    """Opens pages that must print nothing and ask nobody."""
+    made: list[Opened] = []
+
+    def open_page(path: Path, width: int = 1200, **options: Any) -> Opened:
+        made.append(Opened(browser, path, width, **options))
+        return made[-1]
+
+    yield open_page
+    for found in made:
+        found.context.close()
+        assert found.said == []
+        assert found.asked == [found.path.as_uri()]
+
+
+@pytest.fixture
+def opened(open_page: Any, page_path: Path) -> Opened:
+    found: Opened = open_page(page_path).drawn()
+    return found
 
 
 def best(axis: int, limit: float) -> Choice:
@@ -169,8 +182,8 @@ def test_a_click_on_a_point_shows_its_subnet(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_charts_take_the_colours_of_the_page(browser: Any, page_path: Path, scheme: str) -> None:
-    opened = Opened(browser, page_path, color_scheme=scheme).drawn()
+def test_charts_take_the_colours_of_the_page(open_page: Any, page_path: Path, scheme: str) -> None:
+    opened = open_page(page_path, color_scheme=scheme).drawn()
     line = opened.page.locator("#front-chart svg .mark-line path").first
     blue = opened.page.evaluate(
         "getComputedStyle(document.documentElement).getPropertyValue('--blue').trim()"
@@ -182,13 +195,13 @@ def test_charts_take_the_colours_of_the_page(browser: Any, page_path: Path, sche
         " !== old",
         arg=blue,
     )
-    assert opened.said == []
-    opened.context.close()
 
 
 @pytest.mark.parametrize("width", [360, 768])
-def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, width: int) -> None:
-    opened = Opened(browser, page_path, width).drawn()
+def test_a_narrow_page_does_not_scroll_sideways(
+    open_page: Any, page_path: Path, width: int
+) -> None:
+    opened = open_page(page_path, width).drawn()
     assert opened.page.evaluate("document.documentElement.scrollWidth") == width
     for name in ("front", "agreement"):
         chart = opened.page.locator(f"#{name}-chart svg").bounding_box()
@@ -199,26 +212,24 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Any, page_path: Path, w
     captions = opened.page.locator("caption:visible").all()
     assert captions
     assert all((box := x.bounding_box())["x"] + box["width"] <= width for x in captions)
-    opened.context.close()
 
 
-def test_one_long_word_makes_no_page_wider(browser: Any, tmp_path: Path) -> None:
+def test_one_long_word_makes_no_page_wider(open_page: Any, tmp_path: Path) -> None:
     device = DEVICE.model_copy(update={"name": "d" * 60, "description": f"https://{'u' * 90}"})
     inputs = full_inputs(device)
     search = inputs.search.model_copy(update={"device": device.name})
     named = dataclasses.replace(inputs, search=search, choices=choices(search), noise="n" * 90)
-    opened = Opened(browser, built(named, tmp_path), 360).drawn()
+    opened = open_page(built(named, tmp_path), 360).drawn()
     assert opened.page.evaluate("document.documentElement.scrollWidth") == 360
     title = opened.page.locator("#front-chart svg text", has_text="latency on").bounding_box()
     assert title["x"] >= 0 and title["x"] + title["width"] <= 360
-    opened.context.close()
 
 
 @pytest.mark.parametrize("draw", [draw_architecture, draw_encoder])
-def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw: Any) -> None:
+def test_a_drawing_is_whole_on_a_narrow_page(open_page: Any, tmp_path: Path, draw: Any) -> None:
     arch = uneven_arch() if draw is draw_encoder else INPUTS.search.winner.arch
     family = dataclasses.replace(describe_page(INPUTS.search, None), draw=lambda _: draw(arch))
-    opened = Opened(browser, build_report(INPUTS, family, tmp_path).resolve(), 360)
+    opened = open_page(build_report(INPUTS, family, tmp_path).resolve(), 360)
     figure = opened.page.locator(".card:visible figure")
     whole = figure.bounding_box()
     for shape in figure.locator("rect, text").all():
@@ -226,12 +237,13 @@ def test_a_drawing_is_whole_on_a_narrow_page(browser: Any, tmp_path: Path, draw:
         assert box["x"] >= whole["x"] and box["x"] + box["width"] <= whole["x"] + whole["width"]
     # words of 13 px, hardly scaled
     assert figure.locator("tspan").first.bounding_box()["height"] >= 11
-    opened.context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_no_line_crosses_the_label_of_the_limit(browser: Any, page_path: Path, width: int) -> None:
-    opened = Opened(browser, page_path, width).drawn()
+def test_no_line_crosses_the_label_of_the_limit(
+    open_page: Any, page_path: Path, width: int
+) -> None:
+    opened = open_page(page_path, width).drawn()
     label = opened.page.locator("#front-chart svg text", has_text="limit 12 ms").bounding_box()
     bottom = label["y"] + label["height"]
     lines = opened.page.locator("#front-chart svg .mark-rule line").all()
@@ -239,33 +251,29 @@ def test_no_line_crosses_the_label_of_the_limit(browser: Any, page_path: Path, w
     assert all(line.bounding_box()["y"] >= bottom - 3 for line in lines)
     legend = opened.page.locator("#front-chart svg .role-legend").first.bounding_box()
     assert legend["y"] + legend["height"] <= label["y"] + 3
-    opened.context.close()
 
 
 def test_the_slider_works_without_the_chart_library(
-    browser: Any, page_path: Path, tmp_path: Path
+    open_page: Any, page_path: Path, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare.html"
     bare.write_text(page_path.read_text(encoding="utf-8").replace(vega(), ""), encoding="utf-8")
-    opened = Opened(browser, bare)
+    opened = open_page(bare)
     opened.limit(6.5)
     chosen = best(0, 6.5)
     assert opened.shown == (title_of(chosen), chosen.command)
     assert opened.page.locator("svg.marks").count() == 0
     assert opened.page.locator("figure:has(.vega):visible").count() == 0
-    assert opened.said == []
-    opened.context.close()
 
 
-def test_without_scripts_the_winner_and_the_tables_stay(browser: Any, page_path: Path) -> None:
-    opened = Opened(browser, page_path, java_script_enabled=False)
+def test_without_scripts_the_winner_and_the_tables_stay(open_page: Any, page_path: Path) -> None:
+    opened = open_page(page_path, java_script_enabled=False)
     assert opened.shown[1] == "mosdeploy export"
     assert not opened.page.locator("#chooser").is_visible()
     assert opened.page.locator("noscript p").is_visible()
     # nor is an empty place called a chart
     assert not opened.page.locator("figcaption").is_visible()
     assert opened.page.locator("figure:has(.vega):visible").count() == 0
-    opened.context.close()
 
 
 def test_nothing_leaves_the_page_even_if_it_tries(opened: Opened) -> None:
@@ -277,15 +285,13 @@ def test_nothing_leaves_the_page_even_if_it_tries(opened: Opened) -> None:
     opened.said.clear()
 
 
-def test_one_subnet_needs_no_choice(browser: Any, tmp_path: Path) -> None:
+def test_one_subnet_needs_no_choice(open_page: Any, tmp_path: Path) -> None:
     search = INPUTS.search.model_copy(update={"limits": Limits()})
     alone = ReportInputs(
         search=search, choices=tuple(x for x in CHOICES if x.role == "winner"), records=()
     )
-    opened = Opened(browser, built(alone, tmp_path))
+    opened = open_page(built(alone, tmp_path))
     opened.page.wait_for_selector("#front-chart svg path[aria-label]", state="attached")
     slider = opened.page.locator("#limit")
     assert slider.get_attribute("min") == slider.get_attribute("max")
     assert opened.shown[1] == "mosdeploy export"
-    assert opened.said == []
-    opened.context.close()

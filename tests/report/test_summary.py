@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from synthetic import DEVICE, LIMIT_MS, SPACE, deployment, full_inputs, manifest
+from synthetic import LIMIT_MS, SPACE, deployment, full_inputs, manifest
 
 from mosdeploy.config.device import DeviceProfile
 from mosdeploy.records import Candidate, Limits, SearchResult
@@ -39,12 +39,6 @@ def test_without_a_deployment_of_the_bundle_the_candidate_counts(changes: dict) 
     )
 
 
-def test_parameters_are_those_of_the_deployed_bundle() -> None:
-    full = full_inputs()
-    trimmed = manifest(full.search.winner.arch).model_copy(update={"num_parameters": 12_345})
-    assert summarise(dataclasses.replace(full, manifest=trimmed)).headline.num_parameters == 12_345
-
-
 def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
     full = full_inputs()
     search = full.search.model_copy(update={"limits": Limits(max_latency_ms=1000.0)})
@@ -60,15 +54,6 @@ def test_a_finalist_that_was_delivered_in_place_of_the_winner_counts() -> None:
 
 def beyond_the_finalists(search: SearchResult) -> Candidate:
     return next(x for x in search.front if x.arch not in [c.arch for c in search.kept])
-
-
-@pytest.mark.parametrize("limit_ms", [LIMIT_MS - 4.0, None])
-def test_a_deployed_bundle_is_judged_by_what_it_was_held_to(limit_ms: float | None) -> None:
-    held = deployment(LIMIT_MS - 1.0).model_copy(update={"limit_ms": limit_ms})
-    inputs = dataclasses.replace(full_inputs(), deployments=(held,))
-    headline = summarise(inputs).headline
-    assert (headline.limit_ms, headline.limit_kept) == (limit_ms, held.limit_kept)
-    assert headline.predicted_ms == inputs.search.winner.predicted_ms
 
 
 @pytest.mark.parametrize(("limit_ms", "kept"), [(18.0, True), (9.0, False)])
@@ -244,11 +229,3 @@ def test_memory_is_the_deployed_bundles_else_what_the_search_measured() -> None:
     predicted = searched(Limits(max_memory_bytes=1000), memory_bytes=2000)
     unknown = judged(dataclasses.replace(predicted, deployments=()))
     assert (unknown.taken, unknown.kept) == (2000, None)
-
-
-def test_memory_on_an_emulated_device_is_not_judged() -> None:
-    inputs = searched(Limits(max_memory_bytes=1000), measured_memory_bytes=900)
-    emulated = deployment(11.4, DEVICE.model_copy(update={"emulated": True}))
-    taken = emulated.measurement.model_copy(update={"memory_bytes": 900})
-    held = emulated.model_copy(update={"measurement": taken})
-    assert judged(dataclasses.replace(inputs, deployments=(held,))).kept is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from latency_fixtures import leave_measurements
-from walking import KeptProgress, edit, make_run_folder, opened
+from walking import edit, make_run_folder
 
 from mosdeploy.devices import connect
 from mosdeploy.errors import OtherConditionsError
@@ -18,12 +18,11 @@ from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, read_ses
 from mosdeploy.latency.regression import choose
 from mosdeploy.pipeline.measuring import collect as collecting
 from mosdeploy.pipeline.measuring.collect import CollectRequest, CollectResult, collect
-from mosdeploy.records import DeviceState, SearchResult
+from mosdeploy.records import DeviceState
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import predictor
 from mosdeploy.run_folder.run import Run, open_run
-from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -245,32 +244,6 @@ def test_the_sessions_of_one_folder_are_told_apart(scene: Scene) -> None:
     first, second = (LatencyDataset.load(x).sessions for x in (path, other))
     assert len(first) == len(second) == 1
     assert first != second
-
-
-@pytest.mark.slow
-def test_finalists_of_another_runtime_are_measured_again(folder: Path) -> None:
-    sessions = folder / "search" / "sessions.jsonl"
-    (session,) = read_sessions(folder / "search" / "latency.jsonl")
-    version = session.state.packages["onnxruntime"]
-    sessions.write_text(sessions.read_text().replace(version, "1.1.0"))
-    progress = KeptProgress()
-    opened(folder, progress).search("10s")
-    assert any("ONNX Runtime was 1.1, is" in message for message in progress.messages)
-    path = Workspace(folder).verified_path("local", "sentence")
-    dataset = LatencyDataset.load(path)
-    kept = read_record(SearchResult, Workspace(folder).search_result_path, "mosdeploy search")
-    assert {x.arch.key for x in kept.finalists} == set(dataset.measured)
-    assert {x.state.packages["onnxruntime"] for x in dataset.sessions} == {version}
-
-
-def test_a_profile_of_another_processor_is_not_continued(folder: Path) -> None:
-    sessions = Workspace(folder).latency_path("local", "sentence").with_name("sessions.jsonl")
-    (session,) = read_sessions(sessions)
-    sessions.write_text(sessions.read_text().replace(session.state.cpu_model, "another"))
-    before = sessions.read_bytes()
-    with pytest.raises(OtherConditionsError, match=r"on local, processor was another, is .* now"):
-        opened(folder).profile(budget=14)
-    assert sessions.read_bytes() == before
 
 
 def test_this_machine_is_told_by_its_id_or_its_name(

@@ -129,15 +129,6 @@ def test_an_impossible_latency_names_the_true_minimum():
     assert error.value.fastest_latency_ms == pytest.approx(fastest)
 
 
-def test_too_few_parameters_name_the_least():
-    least = min(num_parameters(ENUMERABLE, arch) for arch in everything(ENUMERABLE))
-    with pytest.raises(
-        InfeasibleError, match=rf"max_parameters = 10 \(least found: {least:,}\)"
-    ) as error:
-        feasible(Problem(ENUMERABLE), Limits(max_parameters=10))
-    assert error.value.fastest_latency_ms is None
-
-
 def test_limits_are_told_in_the_units_that_people_write():
     problem = Problem(ENUMERABLE)
     asked = (

@@ -156,19 +156,6 @@ def test_of_as_many_layers_none_stands_by_the_loss_of_another():
     assert losses == [(2.99, None), (2.995, None), (3.0, None)]
 
 
-def test_a_new_layer_is_like_the_last_one():
-    two = ENCODERS.repeated({"embed_dim": 384, "layers": 2, "ffn_dim": 192, "heads": 9})
-    first = two.layers[0].model_copy(update={"heads": 3})
-    two = two.model_copy(update={"layers": (first, two.layers[1])})
-    oracle = SearchOracle(
-        lambda archs: [1.0 for _ in archs],
-        lambda arch: Cost(len(arch.layers), 0, num_body_parameters=1, memory_bytes=0),
-    )
-    after = add_layers(evolution_of(scored(two, 1.0)), ENCODERS, Limits(max_parameters=3), oracle)
-    (three,) = (c.arch for c in after.ranked if len(c.arch.layers) == 3)
-    assert [layer.heads for layer in three.layers] == [3, 9, 9]
-
-
 @pytest.mark.parametrize(("most", "heads"), [(30, [9, 9, 9]), (20, [3, 3, 3]), (8, [9])])
 def test_new_layers_have_the_heads_of_the_last_one_if_the_limit_lets_them(most, heads):
     one = ENCODERS.repeated({"embed_dim": 384, "layers": 1, "ffn_dim": 1536, "heads": 9})

@@ -219,9 +219,3 @@ def test_in_a_fleet_each_board_is_named(dataset: LatencyDataset) -> None:
         "pi1: reconnecting",
         "pi1 failed, what it has not finished goes to the others: unplugged",
     ]
-
-
-def test_the_reason_of_a_board_that_failed_is_kept(dataset: LatencyDataset) -> None:
-    recorder = ProfileRecorder(dataset, ARCHS, KeptProgress(), is_fleet=False)
-    recorder.record(Failed("pi1", DeviceError("unplugged")))
-    assert recorder.failed_boards == {"pi1": "unplugged"}
