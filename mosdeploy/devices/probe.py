@@ -40,7 +40,7 @@ def describe(device: Device) -> DeviceState:
     """Describe a device that is known to work: hardware, clock, load, Python, and the packages that
     the profile requires.
     """
-    return _ask(device, "describe")
+    return _ask(device, "describe", "describe")
 
 
 def probe(device: Device) -> DeviceState:

@@ -216,18 +216,11 @@ class _Leftovers(Answer):
     leftovers: tuple[Leftover, ...] = ()
 
 
-def find_leftovers(device: Device, *, with_earlier: bool = False) -> tuple[Leftover, ...]:
-    """List what can be removed from a device."""
+def clean(
+    device: Device, *, remove: bool = False, with_earlier: bool = False
+) -> tuple[Leftover, ...]:
+    """List what can be removed from a device; with `remove`, remove it and list what is gone."""
     refuse_if_busy(device)
-    return _call(device, "leftovers", with_earlier)
-
-
-def remove_leftovers(device: Device, *, with_earlier: bool = False) -> tuple[Leftover, ...]:
-    """Remove what `find_leftovers` lists; return what is gone."""
-    refuse_if_busy(device)
-    return _call(device, "remove", with_earlier)
-
-
-def _call(device: Device, command: str, with_earlier: bool) -> tuple[Leftover, ...]:
+    command = "remove" if remove else "leftovers"
     words = (command, device.work_dir(), "yes" if with_earlier else "no")
     return device.call(_Leftovers, "slots", *words, timeout_s=HASHING_TIMEOUT_S).leftovers

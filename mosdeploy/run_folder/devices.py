@@ -59,11 +59,11 @@ def clean_device(
     with_earlier: bool = False,
 ) -> DeviceCleaning:
     """List what nothing needs any more on a device, and remove it if that is asked for."""
-    from ..devices.setup import find_leftovers, remove_leftovers
+    from ..devices.setup import clean
 
     with device_at(profile, ssh_config) as device:
-        found = find_leftovers(device, with_earlier=with_earlier)
-        removed = remove_leftovers(device, with_earlier=with_earlier) if remove else found
+        found = clean(device, with_earlier=with_earlier)
+        removed = clean(device, remove=True, with_earlier=with_earlier) if remove else found
     gone = {leftover.path for leftover in removed}
     return DeviceCleaning(
         device=profile.name,

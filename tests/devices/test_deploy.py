@@ -26,7 +26,7 @@ from mosdeploy.devices.deploy import (
 )
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.on_device.slots import deduplicate, history, is_claimed, switch
-from mosdeploy.devices.setup import find_leftovers
+from mosdeploy.devices.setup import clean
 from mosdeploy.errors import (
     BundleError,
     CommandError,
@@ -185,11 +185,11 @@ def test_a_device_killed_while_it_switches_stays_live(step, put, bundles, tmp_pa
         "switch": "slots.switch = lambda *_: os._exit(9)",
         "remove": "shutil.rmtree = lambda *_, **__: os._exit(9)",
     }[step]
-    script = f"import os, shutil\nfrom mosdeploy.devices.on_device import slots\n{patch}\n"
+    script = f"import os, shutil\nfrom mosdeploy.devices.on_device import main, slots\n{patch}\n"
     version = Path(second.remote_dir).name
     left_over = bundles / "0123456789abcdef-01234567"
     left_over.mkdir()
-    script += f"slots.main('activate', {str(bundles)!r}, {version!r}, '3', '{{}}')\n"
+    script += f"main('slots', 'activate', {str(bundles)!r}, {version!r}, '3', '{{}}')\n"
     assert LocalSession().run([sys.executable, "-c", script]).returncode == 9
     assert live(bundles) == ("two" if step == "remove" else "one")
     put("two")
@@ -316,7 +316,7 @@ def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, de
     with pytest.raises(CommandError, match="No space left"):
         put("one", session=FullSession("dev"))
     version = next(bundles.glob("*-*"))
-    listed = [x.path for x in find_leftovers(device)]
+    listed = [x.path for x in clean(device)]
     assert f"bundles/{bundles.name}/{version.name}" in listed
     # and what was stored of it is not sent again
     session = CountingSession()

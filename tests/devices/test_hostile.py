@@ -20,7 +20,7 @@ from mosdeploy.devices.drift import DriftWatch
 from mosdeploy.devices.job import AgentJob, refuse_if_busy
 from mosdeploy.devices.probe import check, probe
 from mosdeploy.devices.session import CommandResult, last_lines
-from mosdeploy.devices.setup import remove_leftovers
+from mosdeploy.devices.setup import clean
 from mosdeploy.errors import CommandError, MosdeployError
 from mosdeploy.printable import printable
 from mosdeploy.records import Deployment, DeviceState, Measurement, Timing
@@ -125,7 +125,7 @@ CALLS = {
     "python": ({}, lambda d: d.python_path()),
     "leftovers": (
         {"leftovers": [{"path": "jobs/one", "what": "job", "size_bytes": 7}]},
-        lambda d: remove_leftovers(d),
+        lambda d: clean(d, remove=True),
     ),
 }
 

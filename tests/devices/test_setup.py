@@ -19,7 +19,7 @@ from mosdeploy.devices.device import Device
 from mosdeploy.devices.on_device import slots as script
 from mosdeploy.devices.on_device import take_lock
 from mosdeploy.devices.probe import probe
-from mosdeploy.devices.setup import find_leftovers, remove_leftovers, setup
+from mosdeploy.devices.setup import clean, setup
 from mosdeploy.errors import CommandError, CommandTimeoutError, DeviceBusyError
 from mosdeploy.records import DeviceState
 
@@ -327,14 +327,14 @@ def make_old(folder):
 @pytest.fixture
 def listed(device):
     def list_(**options):
-        found = find_leftovers(device, **options)
+        found = clean(device, **options)
         return {x.path: (x.what, x.size_bytes) for x in found if not x.path.startswith("agents/")}
 
     return list_
 
 
 def remove_all(device, **options):
-    remove_leftovers(device, **options)
+    clean(device, remove=True, **options)
 
 
 def test_jobs_weights_wheels_and_old_environments_go(work, device, listed, monkeypatch):
@@ -399,15 +399,15 @@ def test_what_is_listed_is_what_becomes_free(work, device, with_earlier):
     (bundles / "en-de" / earlier / "deployment.json").touch()
     (bundles / "en-de" / "history").write_text(f"{earlier}\n{current}\n")
     (bundles / "en-de" / "current").symlink_to(current)
-    find_leftovers(device)  # stores the scripts there
+    clean(device)  # stores the scripts there
     before = disk_bytes(work)
-    found = find_leftovers(device, with_earlier=with_earlier)
+    found = clean(device, with_earlier=with_earlier)
     assert {x.path: x.size_bytes for x in found if x.what == "version"} == {
         f"bundles/en-de/{unused}": 10_000,
         f"bundles/en-fr/{unused}": 1_000_000,
         **({f"bundles/en-de/{earlier}": 100} if with_earlier else {}),
     }
-    remove_leftovers(device, with_earlier=with_earlier)
+    clean(device, remove=True, with_earlier=with_earlier)
     assert sum(x.size_bytes for x in found) == before - disk_bytes(work) > 1_000_000
 
 

@@ -6,14 +6,17 @@ Here: small files, and the locks that let one agent at a time measure.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import importlib
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,12 +28,25 @@ PARENT = "MOSDEPLOY_AGENT_PID"
 
 TOO_OLD = "Python is too old"
 
+NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
+"""Errors of a work folder that another one would not have."""
 
-def main(script: str, *words: str) -> None:
-    """Run a command of a script, which prints what it finds as one line of JSON."""
+
+def main(script: str, command: str, first: str, *words: str) -> None:
+    """Run a command of a script; print what it finds as one line of JSON."""
     if sys.version_info < (3, 9):  # noqa: UP036  # the device's Python
         sys.exit(f"{TOO_OLD}: {sys.executable} is {platform.python_version()}")
-    importlib.import_module(f".{script}", __name__).main(*words)
+    run = getattr(importlib.import_module(f".{script}", __name__), command)
+    try:
+        # a folder is an absolute path, and no other first word begins like one
+        answer = run(Path(first) if first.startswith("/") else first, *words)
+    except OSError as error:
+        answer = {"error": f"{error.filename or first}: {error.strerror or error}"}
+        if error.errno in NO_PLACE:
+            answer["error"] += (
+                "; set work_dir to a folder on a local disk that has space and may be written"
+            )
+    print(json.dumps(answer), flush=True)
 
 
 MACHINE_LOCK = os.environ.get("MOSDEPLOY_MACHINE_LOCK", "/etc/machine-id")
@@ -48,11 +64,29 @@ def read_text(path: str | Path) -> str:
         return ""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Put something in the place of a file in one step."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        write(new)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)  # on a full disk it would take what is left
+        raise
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, or copy it where the file system has no links."""
+
+    def write(new: Path) -> None:
+        try:
+            os.link(source, new)
+        except OSError:
+            shutil.copyfile(source, new)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace(target, write)
 
 
 def file_clock(folder: Path) -> float:
@@ -67,9 +101,8 @@ def open_own(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
 
 
-def busy(work_dir_text: str) -> dict[str, Any]:
+def busy(work_dir: Path) -> dict[str, Any]:
     """{"busy": what holds the device}, or {}."""
-    work_dir = Path(work_dir_text)
     lock = take_lock(work_dir)
     if lock is None:
         return {"busy": folder_holder(work_dir)}

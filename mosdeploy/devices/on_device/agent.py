@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import json
 import os
 import random
@@ -14,63 +13,40 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import (
     ARCHIVE,
     PARENT,
-    busy,
     folder_holder,
+    link_or_copy,
     machine_holder,
     open_own,
     read_text,
+    replace,
     take_lock,
     take_machine_lock,
-    write_whole,
 )
+from . import busy as busy  # a command
 
 CHECK_TIMEOUT_S = 120.0
 START_S = 30.0  # a small board loads Python in a second or two
 WEIGHTS_BLOCK_BYTES = 16 << 20
 SPARE_DISK_BYTES = 8 << 20  # left free for results and logs
-NO_PLACE = (errno.ENOLCK, errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
-"""Errors of a work folder that another one would not have."""
 # that of Linux runs on while the device sleeps
 UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 REFERENCE = "reference"
 """The key of the model that is timed again and again, to show how the device's speed changes."""
 
 
-def main(command: str, *arguments: str) -> None:
-    """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]] = {
-        "probe": probe,
-        "busy": busy,
-        "run": run,
-        "work": work,
-    }
-    try:
-        answer = commands[command](*arguments)
-    except OSError as error:
-        if error.errno not in NO_PLACE:
-            raise
-        answer = {
-            "error": f"{error.strerror} in work_dir; set it to a folder on a local disk that has "
-            "space and may be written"
-        }
-    print(json.dumps(answer), flush=True)
-
-
 # -- the job ---------------------------------------------------------------------------------------
 
 
-def run(job_dir_text: str) -> dict[str, Any]:
+def run(job_dir: Path) -> dict[str, Any]:
     """Start a job, or join it if it runs already: {"pid"}, that of the agent; {"busy"}, what holds
     the device; or {"error"}.
     """
-    job_dir = Path(job_dir_text)
     work_dir = job_dir.parent.parent
     lock = take_lock(work_dir)
     if lock is None:
@@ -83,7 +59,7 @@ def run(job_dir_text: str) -> dict[str, Any]:
     (job_dir / "rc").unlink(missing_ok=True)
     with lock, machine_lock, os.fdopen(open_own(job_dir / "agent.log"), "a") as output:
         agent = subprocess.Popen(
-            [sys.executable, str(ARCHIVE), "agent", "work", job_dir_text],
+            [sys.executable, str(ARCHIVE), "agent", "work", str(job_dir)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -99,21 +75,20 @@ def run(job_dir_text: str) -> dict[str, Any]:
     return {"pid": agent.pid}
 
 
-def work(job_dir_text: str) -> dict[str, Any]:
+def work(job_dir: Path) -> dict[str, Any]:
     """Measure, then write into rc how it ended."""
-    job_dir = Path(job_dir_text)
     holder = {"pid": os.getpid(), "job": job_dir.name, "since": now()}
     with os.fdopen(open_own(job_dir.parent.parent / "agent.lock"), "a") as lock:
         lock.truncate(0)
         lock.write(json.dumps(holder))
-    write_whole(job_dir / "pid", str(os.getpid()))
+    replace(job_dir / "pid", lambda new: new.write_text(str(os.getpid())))
     outcome: dict[str, Any] = {"rc": 0}
     try:
         measure_all(job_dir)
     except Exception as error:
         log(f"failed: {type(error).__name__}: {error}")
         outcome = {"rc": 1, "error": str(error) or type(error).__name__}
-    write_whole(job_dir / "rc", json.dumps(outcome))
+    replace(job_dir / "rc", lambda new: new.write_text(json.dumps(outcome)))
     return outcome
 
 
@@ -229,12 +204,7 @@ def provide_weights(job_dir: Path, num_bytes: int) -> None:
     if not shared.exists():
         shared.parent.mkdir(exist_ok=True)
         make_weights(shared, num_bytes)
-    link = job_dir / "candidates" / "weights.bin"
-    link.unlink(missing_ok=True)
-    try:
-        os.link(shared, link)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(shared, link)
+    link_or_copy(shared, job_dir / "candidates" / "weights.bin")
 
 
 def make_weights(path: Path, num_bytes: int) -> None:
@@ -264,7 +234,7 @@ def make_weights(path: Path, num_bytes: int) -> None:
 # -- the device ------------------------------------------------------------------------------------
 
 
-def probe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
+def probe(work_dir: Path, provider: str, *requirements: str) -> dict[str, Any]:
     """Fields of a DeviceState; what the device does not report is left out."""
     from .describe import describe  # which no other command waits for
 

@@ -44,12 +44,6 @@ CHECK_MODEL = base64.b64decode(
 )
 
 
-def main(command: str, *arguments: str) -> None:
-    """Run one command; print what it finds as one line of JSON."""
-    commands: dict[str, Callable[..., dict[str, Any]]] = {"check": check, "measure": measure}
-    print(json.dumps(commands[command](*arguments)), flush=True)
-
-
 def check(provider: str) -> dict[str, Any]:
     """Run one product on a provider: `providers`, those of the installed ONNX Runtime, and
     `provider_error`, what went wrong first.
@@ -76,16 +70,16 @@ def check(provider: str) -> dict[str, Any]:
 # -- timing ----------------------------------------------------------------------------------------
 
 
-def measure(job_dir: str, key: str) -> dict[str, Any]:
+def measure(job_dir: Path, key: str) -> dict[str, Any]:
     """Time one model: load it, warm up, then run its stages in turn, repeat by repeat."""
     die_with_parent()
     die_first_without_memory()
-    job = json.loads(Path(job_dir, "job.json").read_text())
+    job = json.loads((job_dir / "job.json").read_text())
     if job["cpu_affinity"]:
         set_cpu_affinity(job["threads"])
     import numpy as np
 
-    path = Path(job_dir, job["models"][key])
+    path = job_dir / job["models"][key]
     load = open_bundle(path, job) if path.is_dir() else open_graph(path, job)
     base_bytes = memory_bytes("VmRSS")
     begin = time.perf_counter()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -26,12 +25,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw"
 
 
-def main(work_dir: str, provider: str, *requirements: str) -> None:
-    """Print what is known of the device as one line of JSON."""
-    print(json.dumps(describe(work_dir, provider, *requirements)), flush=True)
-
-
-def describe(work_dir: str, provider: str, *requirements: str) -> dict[str, Any]:
+def describe(work_dir: Path, provider: str, *requirements: str) -> dict[str, Any]:
     """Fields of a DeviceState; what the device does not report is left out."""
     gpu = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader")
     found = {

@@ -5,19 +5,17 @@ folder with a `current` link; environments; and what nothing needs any more.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import ARCHIVE, file_clock, open_own, take_lock
+from . import ARCHIVE, file_clock, link_or_copy, open_own, replace, take_lock
 
 SUMS_NAME = "SHA256SUMS"
 RECORD_NAME = "deployment.json"
@@ -39,22 +37,6 @@ PLACES = (
 
 RECENT_S = 3600.0
 """For so long after its last change, a job may still be uploaded or an environment filled."""
-
-
-def main(command: str, folder: str, *arguments: str) -> None:
-    """Run one command; print what it finds as one line of JSON."""
-    verbs = (
-        *(claim, deduplicate, activate, release, previous, rollback),
-        *(leftovers, remove, use_environment),
-    )
-    commands: dict[str, Callable[..., dict[str, Any]]] = {verb.__name__: verb for verb in verbs}
-    try:
-        answer = commands[command](Path(folder), *arguments)
-    except OSError as error:
-        answer = {"error": f"{error.filename or folder}: {error.strerror}"}
-        if error.errno == errno.ENOLCK:
-            answer["error"] += "; set work_dir in the profile to a folder on a disk of the device"
-    print(json.dumps(answer), flush=True)
 
 
 def claim(folder: Path, version: str, owner: str, is_shared: str) -> dict[str, Any]:
@@ -230,31 +212,6 @@ def switch(folder: Path, version: str) -> None:
     os.sync()
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Put something in the place of a file in one step."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        write(new)
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)  # on a full disk it would take what is left
-        raise
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Link a file, or copy it where the file system has no links."""
-
-    def write(new: Path) -> None:
-        try:
-            os.link(source, new)
-        except OSError:
-            shutil.copyfile(source, new)
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace(target, write)
-
-
 def read_sums(folder: Path) -> dict[str, str]:
     """Digest of each file of a version, by its path there."""
     lines = (line.partition("  ") for line in (folder / SUMS_NAME).read_text().splitlines())
@@ -361,10 +318,7 @@ def use_environment(folder: Path, name: str) -> dict[str, Any]:
     with lock:
         if not (folder / name / "bin" / "python").exists():
             return {"error": "another setup has removed this environment; run the command again"}
-        link = folder / ".venv.new"
-        link.unlink(missing_ok=True)
-        link.symlink_to(name)
-        link.replace(folder / "venv")
+        replace(folder / "venv", lambda new: new.symlink_to(name))
         others = [path for path in folder.glob("venv-*") if path.name != name]
         for path in others:  # at once, for a setup that is still at it to see
             with contextlib.suppress(OSError):

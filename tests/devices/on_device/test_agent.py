@@ -192,7 +192,7 @@ from mosdeploy.devices import on_device
 from mosdeploy.devices.on_device import agent
 
 agent.ARCHIVE, on_device.MACHINE_LOCK = sys.argv[1:3]
-agent.main("run", sys.argv[3])
+on_device.main("agent", "run", sys.argv[3])
 """
 
 
@@ -218,7 +218,7 @@ def test_an_agent_holds_the_device_until_its_group_is_killed(two_users, tmp_path
 def test_an_agent_whose_starter_was_ended_can_be_found(two_users, monkeypatch):
     job = two_users[0] / "jobs" / "job"
     monkeypatch.setattr(agent, "measure_all", lambda job_dir: None)
-    agent.work(str(job))
+    agent.work(job)
     assert (job / "pid").read_text() == str(os.getpid())
     assert json.loads((job.parent.parent / "agent.lock").read_text())["job"] == "job"
 
@@ -228,8 +228,8 @@ def test_a_work_folder_without_locks_is_an_error(monkeypatch, tmp_path, capsys):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(on_device.fcntl, "flock", no_locks)
-    agent.main("busy", str(tmp_path))
-    assert "No locks available in work_dir" in json.loads(capsys.readouterr().out)["error"]
+    on_device.main("agent", "busy", str(tmp_path))
+    assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.parametrize(
@@ -257,5 +257,5 @@ def test_nothing_is_written_through_a_planted_link(tmp_path, path, script, words
 
 def test_a_runtime_that_ends_its_process_is_told_beside_the_device(tmp_path, monkeypatch):
     monkeypatch.setattr(agent, "in_child", lambda arguments, timeout_s: {"error": "killed"})
-    found = agent.probe(str(tmp_path), "CPUExecutionProvider")
+    found = agent.probe(tmp_path, "CPUExecutionProvider")
     assert (found["provider_error"], found["cores"]) == ("killed", os.cpu_count())

@@ -187,7 +187,7 @@ def test_a_stage_with_minus_is_what_is_left_of_total(tmp_path, write_job, monkey
     monkeypatch.setattr(benchmark, "open_graph", lambda path, job: lambda: None)
     monkeypatch.setattr(benchmark, "time_run", time_run)
     write_job("model.onnx", max_repeats=10)
-    found = benchmark.measure(str(tmp_path), "a")
+    found = benchmark.measure(tmp_path, "a")
     assert found["total"]["median_ms"] == 11.0
     assert list(found["parts"]) == ["first", "rest"]
     assert found["parts"]["first"]["median_ms"] == 4.5
@@ -202,7 +202,7 @@ def test_what_is_left_of_a_disturbed_run_is_nothing_at_least(tmp_path, write_job
     monkeypatch.setattr(benchmark, "open_graph", lambda path, job: lambda: None)
     monkeypatch.setattr(benchmark, "time_run", lambda run, inputs: (next(wall_ms), 1.0))
     write_job("model.onnx", max_repeats=10)
-    assert benchmark.measure(str(tmp_path), "a")["parts"]["rest"]["minimum_ms"] == 0.0
+    assert benchmark.measure(tmp_path, "a")["parts"]["rest"]["minimum_ms"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_a_process_keeps_to_its_processors_and_loading_is_timed(tmp_path, write_
     monkeypatch.setattr(benchmark, "open_graph", lambda path, job: load)
     monkeypatch.setattr(benchmark, "time_run", lambda run, inputs: (1.0, 1.0))
     write_job("model.onnx", cpu_affinity=True, threads=2)
-    assert benchmark.measure(str(tmp_path), "a")["load_ms"] == 2500.0
+    assert benchmark.measure(tmp_path, "a")["load_ms"] == 2500.0
     write_job("model.onnx", cpu_affinity=False)
-    benchmark.measure(str(tmp_path), "a")
+    benchmark.measure(tmp_path, "a")
     assert kept == [2]
 
 

@@ -19,9 +19,9 @@ def test_throttling_and_gpu_clocks_come_from_the_device_s_tools(tmp_path, monkey
     assert describe.first_line("no-such-tool") == ""
     assert describe.first_line("false") == ""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    state = describe.describe(str(tmp_path), "CUDAExecutionProvider")
+    state = describe.describe(tmp_path, "CUDAExecutionProvider")
     assert (state["throttled"], state["gpu"]) == ("0x50005", "TITAN Xp, 580.1, 1404 MHz")
-    assert "gpu" not in describe.describe(str(tmp_path), "CPUExecutionProvider")
+    assert "gpu" not in describe.describe(tmp_path, "CPUExecutionProvider")
 
 
 def test_versions_are_told_of_what_is_installed_and_required():

@@ -20,13 +20,13 @@ def test_one_measurement_at_a_time_on_a_machine(two_users, monkeypatch):
     holder = {"pid": 7, "job": "/home/anna/jobs/job"}
     for module in (agent, on_device):
         monkeypatch.setattr(module, "machine_holder", lambda: holder)
-    assert on_device.busy(str(ben)) == {}
+    assert on_device.busy(ben) == {}
     with on_device.take_lock(anna), on_device.take_machine_lock():
-        assert on_device.busy(str(ben)) == {"busy": holder}
-        assert agent.run(f"{ben}/jobs/job") == {"busy": holder}
+        assert on_device.busy(ben) == {"busy": holder}
+        assert agent.run(ben / "jobs" / "job") == {"busy": holder}
         (anna / "agent.lock").write_text('{"pid": 8}')
-        assert on_device.busy(str(anna)) == {"busy": {"pid": 8}}
-    assert on_device.busy(str(anna)) == {}
+        assert on_device.busy(anna) == {"busy": {"pid": 8}}
+    assert on_device.busy(anna) == {}
 
 
 def test_who_else_measures_is_read_from_its_command_line(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from deploying import live
 from faults import fail_everywhere, faults
 
+from mosdeploy.devices import on_device
 from mosdeploy.devices.on_device import slots
 from mosdeploy.errors import MosdeployError
 from mosdeploy.storage import sha256_bytes
@@ -104,7 +105,7 @@ def told(command, root, *arguments):
     """Run a command as a device does; what it says went wrong is raised."""
     answer = io.StringIO()
     with contextlib.redirect_stdout(answer):
-        slots.main(command, str(root / "bundles" / "en-de"), *arguments)
+        on_device.main("slots", command, str(root / "bundles" / "en-de"), *arguments)
     if "error" in (found := json.loads(answer.getvalue())):
         raise MosdeployError(found["error"])
 
@@ -233,7 +234,7 @@ def test_a_file_system_without_locks_is_named(folder, capsys, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(slots.fcntl, "flock", no_locks)
-    slots.main("rollback", str(folder), "one", "two")
+    on_device.main("slots", "rollback", str(folder), "one", "two")
     assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]
 
 
