@@ -1,9 +1,6 @@
 """Log in to an alias of the user's ssh_config: jump hosts, host keys, the user's keys."""
 
-import base64
 import contextlib
-import fnmatch
-import hmac
 import logging
 import os
 import pwd
@@ -372,25 +369,23 @@ def _login_errors(target: SSHTarget, keys: _Keys, timeout_s: float, by_hand: str
 
 
 class KnownHosts:
-    """What known_hosts files say; a line that cannot be understood is no key."""
+    """What known_hosts files say of a host: OpenSSH takes the keys of all lines about it."""
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
         self.revoked: set[str] = set()
         self.has_authority = False
-        self._keys: list[tuple[str, paramiko.PKey]] = []
-        for path in paths:
-            for words in _lines(path):
-                if words[0] == "@revoked":
-                    self.revoked.update(words[3:4])
-                elif words[0] == "@cert-authority":
-                    self.has_authority = True
-                elif (key := _key(words)) is not None:
-                    self._keys.append((words[0], key))
-
-    def keys(self, name: str) -> list[paramiko.PKey]:
-        """Return the keys of all lines about a host: OpenSSH takes each of them."""
-        found = [key for names, key in self._keys if _is_about(names, name.lower())]
-        return [key for key in found if key.get_base64() not in self.revoked]
+        found = []
+        for words in (words for path in paths for words in _lines_about(name, path)):
+            if words[0] == "@revoked":
+                self.revoked.update(words[3:4])
+            elif words[0] == "@cert-authority":
+                self.has_authority = True
+            else:
+                # a kind of key without support (FIDO) is none
+                with contextlib.suppress(InvalidHostKey, paramiko.SSHException, ValueError):
+                    entry = HostKeyEntry.from_line(" ".join(words))
+                    found += [entry.key] if entry and entry.key else []
+        self.keys = [key for key in found if key.get_base64() not in self.revoked]
 
 
 class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
@@ -400,10 +395,11 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         self._where = f"{target.key_names[0]} ('{target.alias}')"
         self._paths = [path for path in target.known_hosts_paths if path.is_file()]
         self._by_hand = by_hand
-        self._files = KnownHosts(*target.known_hosts_paths)
-        name, *others = target.key_names
-        self._known = self._files.keys(name)
-        self._known_otherwise = [key for other in others for key in self._files.keys(other)]
+        found = [KnownHosts(name, target.known_hosts_paths) for name in target.key_names]
+        self._revoked = {key for about in found for key in about.revoked}
+        self._has_authority = any(about.has_authority for about in found)
+        self._known = found[0].keys
+        self._known_otherwise = [key for about in found[1:] for key in about.keys]
 
     def make_transport(self, link: Any, /, **options: Any) -> paramiko.Transport:
         """Make a transport that asks for a key of a known kind, where the host has one."""
@@ -419,7 +415,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
         shown = f"{key.get_name()} {key.fingerprint}"
-        if key.get_base64() in self._files.revoked:
+        if key.get_base64() in self._revoked:
             raise HostKeyError(
                 f"the host key of {self._where} is REVOKED (@revoked in known_hosts): {shown}; "
                 "somebody who has stolen it may stand there. The host needs a new key"
@@ -437,44 +433,26 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
             signed = "; keys signed by a @cert-authority are not known by that"
             raise HostKeyError(
                 f"the host key of {self._where} is not known: {shown}"
-                f"{signed if self._files.has_authority else ''}; if it is the right one, accept it "
+                f"{signed if self._has_authority else ''}; if it is the right one, accept it "
                 f"once by hand with `{self._by_hand}`, then run the same command again"
             )
 
 
-def _lines(path: Path) -> Iterator[list[str]]:
-    """Words of the lines of a file that are neither empty nor a comment."""
-    try:
-        content = path.read_bytes() if path.is_file() else b""
-    except OSError as error:
-        raise ConfigError(f"known hosts {path} cannot be read: {error.strerror}") from error
-    for line in content.split(b"\n"):  # at nothing else: a comment may hold any other separator
-        text = line.decode("latin-1").strip(" \t\r")  # comments are in any encoding
-        if text and not text.startswith("#"):
-            yield re.split("[ \t]+", text)
-
-
-def _key(words: list[str]) -> paramiko.PKey | None:
-    """The key of a line; None for an unknown mark or a kind of key without support (FIDO)."""
-    with contextlib.suppress(InvalidHostKey, paramiko.SSHException, ValueError):
-        entry = HostKeyEntry.from_line(" ".join(words))
-        return entry.key if entry else None
-    return None
-
-
-def _is_about(names: str, name: str) -> bool:
-    """Tell whether the names of a line, patterns between commas or a hash, are about a host."""
-    if names.startswith("|"):
-        with contextlib.suppress(ValueError):  # not base64, or another number of parts
-            _, kind, salt, digest = names.split("|")
-            found = hmac.digest(base64.b64decode(salt), name.encode(), "sha1")
-            return kind == "1" and found == base64.b64decode(digest)
-        return False
-    is_named = False
-    for pattern in names.lower().split(","):
-        # of what fnmatch knows, OpenSSH knows * and ?
-        if fnmatch.fnmatchcase(name, pattern.removeprefix("!").replace("[", "[[]")):
-            if pattern.startswith("!"):
-                return False
-            is_named = True
-    return is_named
+def _lines_about(name: str, path: Path) -> Iterator[list[str]]:
+    """Words of the lines of a file that are about a host; OpenSSH says which these are."""
+    if not path.is_file():
+        return
+    done = subprocess.run(
+        ["ssh-keygen", "-F", name.lower(), "-f", str(path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=READING_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode not in (0, 1):  # 1: there are none
+        told = done.stderr.decode(errors="replace").strip()[:500]
+        raise ConfigError(f"known hosts {path} cannot be read: {told}")
+    for line in done.stdout.split(b"\n"):
+        words = line.decode("latin-1").split()  # comments are in any encoding
+        if words and not words[0].startswith("#"):
+            yield words

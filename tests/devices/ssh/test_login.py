@@ -163,11 +163,11 @@ def test_what_an_authority_signed_has_to_be_accepted_itself(make_profile, client
         login(make_profile, client_files)
 
 
-def test_known_hosts_that_cannot_be_read(make_profile, client_files, double, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+def test_known_hosts_that_cannot_be_read(make_profile, client_files, double, tmp_path, monkeypatch):
+    stub = tmp_path / "ssh-keygen"
+    stub.write_text("#!/bin/sh\necho Permission denied >&2\nexit 255\n")
+    stub.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(ConfigError, match=r"known_hosts cannot be read: Permission denied"):
         login(make_profile, client_files)
 
@@ -417,8 +417,8 @@ def test_names_are_of_any_case_and_hashed_names_of_small_letters(tmp_path):
     for number, name in enumerate(names):
         path = tmp_path / str(number)
         path.write_text(f"{name} {OTHER.get_name()} {key}\n")
-        assert KnownHosts(path).keys("Pi5.Local") == [OTHER]
-        assert KnownHosts(path, Path("/nowhere")).keys("pi7.local") == []
+        assert KnownHosts("Pi5.Local", [path]).keys == [OTHER]
+        assert KnownHosts("pi7.local", [path, Path("/nowhere")]).keys == []
 
 
 IN_THE_WILD = b"""\
