@@ -25,27 +25,6 @@ if TYPE_CHECKING:
     from .runtime import Translator, open_model
     from .spaces import ArchConfig, ModelSpec, SearchSpace
 
-
-_HOMES = {
-    "api": ("RunFolder", "compare_chart", "front_chart", "init", "open_run"),
-    "config.device": ("DeviceProfile", "load_profile"),
-    "errors": (
-        "ArchError",
-        "BundleError",
-        "ConfigError",
-        "DeviceError",
-        "ExportError",
-        "InfeasibleError",
-        "MosdeployError",
-        "PredictorError",
-        "StaleInputError",
-    ),
-    "latency.predictor": ("LatencyPredictor",),
-    "runtime": ("Translator", "open_model"),
-    "spaces": ("ArchConfig", "ModelSpec", "SearchSpace"),
-}
-"""Where each public name lives; it is imported from there when it is first asked for."""
-
 __all__ = [
     "ArchConfig",
     "ArchError",
@@ -70,6 +49,16 @@ __all__ = [
     "open_model",
     "open_run",
 ]
+
+_HOMES = {
+    "api": ("RunFolder", "compare_chart", "front_chart", "init", "open_run"),
+    "config.device": ("DeviceProfile", "load_profile"),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "latency.predictor": ("LatencyPredictor",),
+    "runtime": ("Translator", "open_model"),
+    "spaces": ("ArchConfig", "ModelSpec", "SearchSpace"),
+}
+"""Where each public name lives; it is imported from there when it is first asked for."""
 
 
 def __getattr__(name: str) -> "Any":

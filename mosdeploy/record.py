@@ -53,7 +53,10 @@ def parse(model: type[R], data: Any, source: str) -> R:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         found = error.errors()
-        lines = _explained(model, found, data)
+        by_key: dict[tuple[int | str, ...], list[Any]] = {}  # a union may say several things of one
+        for item in found:
+            by_key.setdefault(_location(model, item, data), []).append(item)
+        lines = [_explain(model, location, items) for location, items in by_key.items()]
         is_unknown = any(item["type"] == "extra_forbidden" for item in found)
         kind = UnknownKeyError if is_unknown else ConfigError
         raise kind(f"{source}: " + "; ".join(lines)) from error
@@ -107,14 +110,6 @@ def _read(path: Path, kind: str, load: Callable[[str], Any]) -> Any:
         twice = "a key is there twice: remove one"
         reason = _reason(error).replace("Cannot overwrite a value", twice)
         raise ConfigError(f"{path}: not valid {kind}: {reason}") from error
-
-
-def _explained(model: type[BaseModel], found: list[Any], data: Any) -> list[str]:
-    """A line for each key, of which a union may say several things."""
-    by_key: dict[tuple[int | str, ...], list[Any]] = {}
-    for item in found:
-        by_key.setdefault(_location(model, item, data), []).append(item)
-    return [_explain(model, location, items) for location, items in by_key.items()]
 
 
 def _location(model: type[BaseModel], item: Any, data: Any) -> tuple[int | str, ...]:

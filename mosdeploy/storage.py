@@ -110,7 +110,9 @@ def _partial(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         with partial.open("xb") as file:
             try:
-                _lock_if_possible(file, fcntl.LOCK_EX)
+                # where the file system knows no locks, leftovers are not removed either
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 # a writer that looked for leftovers may have taken it for one before it was locked
                 if os.fstat(file.fileno()).st_nlink:
                     yield partial, file
@@ -125,12 +127,6 @@ def _remove_partials(target: Path) -> None:
         with contextlib.suppress(OSError), partial.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()
-
-
-def _lock_if_possible(file: IO[bytes], how: int) -> None:
-    # where the file system knows no locks, leftovers are not removed either
-    with contextlib.suppress(OSError):
-        fcntl.flock(file, how)
 
 
 def atomic_copy(source: Path, path: Path) -> None:
@@ -210,14 +206,12 @@ def _check_version(model: type[Record], data: Any, path: Path, made_by: str) -> 
     # a version that is no number is left to the validation
     if field is None or type(found) is not int or found == field.default:
         return
-    if found < field.default:
-        raise StaleInputError(
-            f"{path} was made by an older mosdeploy (version {found}, needed is {field.default}); "
-            f"run `{made_by}` again"
-        )
+    age, update = (
+        ("an older", "") if found < field.default else ("a newer", "update mosdeploy, or ")
+    )
     raise StaleInputError(
-        f"{path} was made by a newer mosdeploy (version {found}, needed is {field.default}); "
-        f"update mosdeploy, or run `{made_by}` again"
+        f"{path} was made by {age} mosdeploy (version {found}, needed is {field.default}); {update}"
+        f"run `{made_by}` again"
     )
 
 

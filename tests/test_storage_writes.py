@@ -83,7 +83,7 @@ def test_a_partial_file_that_was_taken_for_a_leftover_is_begun_again(
             taken.append(file.name)
             Path(file.name).unlink()
 
-    monkeypatch.setattr("mosdeploy.storage._lock_if_possible", another_writer_is_quicker)
+    monkeypatch.setattr("mosdeploy.storage.fcntl.flock", another_writer_is_quicker)
     atomic_write(tmp_path / "file", "content")
     assert taken
     assert (tmp_path / "file").read_text() == "content"

@@ -38,27 +38,21 @@ class Session(Protocol):
 
     def run(self, command: Sequence[str] | str, timeout_s: float | None = None) -> CommandResult:
         """Run a command (words, or text for `sh`) with stdin closed, and wait for its end."""
-        ...
 
     def put(self, local_path: Path, remote_path: str) -> None:
         """Upload a file whole or not at all; an upload that was cut is continued."""
-        ...
 
     def put_bytes(self, data: bytes, remote_path: str) -> None:
         """Upload bytes as a file, whole or not at all; raises as `put`."""
-        ...
 
     def read(self, remote_path: str, offset: int = 0) -> bytes:
         """Read a remote file from a byte offset to its present end."""
-        ...
 
     def home(self) -> str:
         """Absolute path of the home folder on the device."""
-        ...
 
     def close(self) -> None:
         """Close the connection; processes on the device go on."""
-        ...
 
     def __enter__(self) -> Self:
         return self
@@ -67,11 +61,9 @@ class Session(Protocol):
         self.close()
 
 
-def check_run(
-    session: Session, command: Sequence[str] | str, what: str, timeout_s: float | None = None
-) -> str:
+def check_run(session: Session, command: Sequence[str] | str, what: str) -> str:
     """Run a command that has to succeed, and return its standard output."""
-    result = session.run(command, timeout_s)
+    result = session.run(command)
     if result.returncode != 0:
         raise CommandError(
             f"{session.name}: {what} failed (exit status {result.returncode}): {last_lines(result)}"

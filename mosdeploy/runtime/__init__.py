@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,12 +63,7 @@ def open_model(
 
 def __getattr__(name: str) -> Any:
     """Import a family's class, and with it what takes a second, when it is first asked for."""
-    if name == "Encoder":
-        from .encoder import Encoder
-
-        return Encoder
-    if name == "Translator":
-        from .translation import Translator
-
-        return Translator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    homes = {"Encoder": ".encoder", "Translator": ".translation"}
+    if name not in homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(homes[name], __name__), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from .texts import check_texts, joined
 
 if TYPE_CHECKING:
     from .session import ModelSession
+    from .tvm_engine import TvmEngine
 
 INPUTS = ("source_ids", "max_steps", "min_steps")
 OUTPUTS = ("output_ids",)
@@ -40,16 +41,6 @@ LETTERS_A_TOKEN = 1024
 TVM_PACKAGES = "'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi<0.1.15'"
 
 Inputs = Mapping[str, npt.NDArray[np.int64]]
-
-
-class Engine(Protocol):
-    """What runs the model of a translation bundle."""
-
-    def translate(self, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Translate token ids into token ids, both without begin and end."""
-
-    def run(self, inputs: Inputs) -> object:
-        """Run the model on raw inputs; see `Translator.run`."""
 
 
 class Translator:
@@ -204,7 +195,9 @@ class Translator:
             raise ModelError(f"a translation takes {', '.join(INPUTS)}, not {sorted(inputs)}")
         return self._engine.run(inputs)
 
-    def _open_engine(self, folder: Path, threads: int, providers: Sequence[str] | None) -> Engine:
+    def _open_engine(
+        self, folder: Path, threads: int, providers: Sequence[str] | None
+    ) -> OnnxEngine | TvmEngine:
         """Open the model with the runtime that the bundle was exported for, and import no other."""
         if self.manifest.runtime == "onnxruntime":
             with needs("onnxruntime"):
