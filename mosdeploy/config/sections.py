@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ..record import Name, Record
 from ..spaces.genes import Width
 from ..spaces.spec import CostedSpace, ModelSpec, Precision, Workload
-from .units import Count, Duration, Fraction, Size, Statistic, Steps, Timeout
+from .units import Count, Duration, Fraction, Size, Statistic, Steps
 
 MAX_SEED = 2**62
 """What every generator of random numbers takes."""
@@ -48,9 +48,9 @@ class TrainingConfig(Record):
     subnets that are found in it and trained on. `log`: JSON Lines alone, or TensorBoard's events
     too (extra `tensorboard`). Of more examples than `train_examples`, so many are drawn and trained
     on; of more than `valid_examples`, so many are validated on. `weight_decay` shrinks matrices
-    alone, apart from the gradient (AdamW), and `adam_betas` are of that. A gradient's norm is
-    clipped to `clip_norm`, 0 for not at all. `compute`: on what is trained; "auto" takes a GPU if
-    there is one. `threads` of the processor; None takes all that are allowed.
+    alone, apart from the gradient (AdamW). A gradient's norm is clipped to `clip_norm`, 0 for not
+    at all. `compute`: on what is trained; "auto" takes a GPU if there is one. `threads` of the
+    processor; None takes all that are allowed.
     """
 
     without_effect: ClassVar[tuple[str, ...]] = (
@@ -59,7 +59,6 @@ class TrainingConfig(Record):
         "threads",
         "validate_every",
         "checkpoint_every",
-        "rank_timeout_s",
     )
     """Keys that change how a training runs, and not what it comes to."""
 
@@ -72,7 +71,6 @@ class TrainingConfig(Record):
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0)
     schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
-    adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip_norm: float = Field(1.0, ge=0)
     label_smoothing: Fraction = 0.1
@@ -89,7 +87,6 @@ class TrainingConfig(Record):
     checkpoint_every: int = Field(100, ge=1)
     # changes no result: it is in no fingerprint
     log: Literal["jsonl", "tensorboard"] = Field("jsonl", exclude=True)
-    rank_timeout_s: Timeout = Field(300.0)
 
     @property
     def fingerprinted(self) -> Self:

@@ -27,6 +27,8 @@ BUCKET_ELEMENTS = 2**24
 """Numbers that are added up in one message: 64 MiB of float32."""
 WAIT_TIMEOUT_S = 24 * 3600.0
 """How long the other ranks wait for the first."""
+SILENCE_S = 300.0
+"""A rank that says nothing for so long is given up."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,6 @@ class DistributedContext(Launch):
     """Which process this is, of how many, and how it reaches the others."""
 
     device: torch.device | None = None
-    timeout_s: float = 0.0
     store: "Store | None" = None
 
     @property
@@ -127,7 +128,7 @@ class DistributedContext(Launch):
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise MosdeployError(
                 f"rank {self.rank} of {self.size} lost touch with the others: one of them ended, "
-                f"or was silent for {self.timeout_s:g} s ({reason[0]}); its own message, if any, "
+                f"or was silent for {SILENCE_S:g} s ({reason[0]}); its own message, if any, "
                 "says why. Start all of them again with the same command: it goes on from the last "
                 "checkpoint"
             ) from error
@@ -154,8 +155,8 @@ def init_distributed(config: TrainingConfig) -> Iterator[DistributedContext]:
             f"more processes were started than this machine has GPUs ({torch.cuda.device_count()});"
             " lower --nproc-per-node"
         )
-    timeout = timedelta(seconds=config.rank_timeout_s)
-    alone = DistributedContext(**vars(launch), device=device, timeout_s=config.rank_timeout_s)
+    timeout = timedelta(seconds=SILENCE_S)
+    alone = DistributedContext(**vars(launch), device=device)
     # torchrun's store outlives a group, and a later one must not read what was said in it
     number = next(_GROUP_NUMBERS)
     with alone._watched():

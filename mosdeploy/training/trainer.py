@@ -36,6 +36,8 @@ from .log import LogLine, TrainingLog, check_log
 ProgressCallback = Callable[[LogLine, int, float], None]
 """Called after each step with: its line of the log, the last step to make, seconds left."""
 
+ADAM_BETAS = (0.9, 0.98)
+
 MIN_LOSS_SCALE = 2.0**-10
 """Below this fp16's gradients do not overflow because they are scaled up: the training diverged."""
 
@@ -310,9 +312,8 @@ def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
     is apart from the gradient.
     """
     lr = config.learning_rate
-    betas = config.adam_betas
     if not config.weight_decay:
-        return EagerAdam(net.parameters(), lr=lr, betas=betas, fused=True)
+        return EagerAdam(net.parameters(), lr=lr, betas=ADAM_BETAS, fused=True)
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
@@ -323,7 +324,7 @@ def make_optimizer(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return EagerAdam(groups, lr=lr, betas=betas, fused=True, decoupled_weight_decay=True)
+    return EagerAdam(groups, lr=lr, betas=ADAM_BETAS, fused=True, decoupled_weight_decay=True)
 
 
 class SaveClock:

@@ -47,7 +47,6 @@ def test_the_published_pretraining_is_that_of_the_recipes() -> None:
         assert (training.steps, training.warmup_steps) == (125_000, 10_000)
         assert training.schedule == "linear"
         assert (training.learning_rate, training.weight_decay) == (5e-4, 0.01)
-        assert training.adam_betas == (0.9, 0.98)
         # 2,048 texts of 128 tokens, which the largest, the smallest and a random one share
         assert training.tokens_per_batch * training.grad_accum_steps == 2048 * 128
         assert (training.batch_sharing, training.sandwich, training.num_random_archs) == (

@@ -55,6 +55,7 @@ def _run(size: int, rank: int, port: str, task: Callable[[Job, int], object], jo
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in names.items()})
+    distributed.SILENCE_S = job.get("silence_s", 60.0)
     try:
         answer = task(job, rank)
     except MosdeployError as error:
@@ -97,7 +98,7 @@ def exchange(job: Job, rank: int) -> list[object]:
         raise AssertionError("only the first rank has a task")
 
     distributed.BUCKET_ELEMENTS = 5
-    with distributed.init_distributed(TrainingConfig(compute="cpu", rank_timeout_s=60.0)) as ranks:
+    with distributed.init_distributed(TrainingConfig(compute="cpu")) as ranks:
         text = ranks.first("prepare", not_mine if rank else task)
         tensors = [torch.full((2, 2), 1.0 + rank), torch.tensor(5.0), torch.arange(7.0) * rank]
         ranks.all_reduce(tensors)

@@ -33,7 +33,6 @@ CONFIG = TrainingConfig(
     threads=1,
     validate_every=3,
     checkpoint_every=2,
-    rank_timeout_s=60.0,
 )
 
 
@@ -125,8 +124,9 @@ def test_a_killed_rank_ends_the_others_and_any_number_resumes(
 
 @pytest.mark.slow
 def test_a_silent_rank_is_given_up(tmp_path: Path) -> None:
-    brief = CONFIG.model_copy(update={"rank_timeout_s": 3.0})
-    survivor, _ = train(2, tmp_path, SMALL, brief, signal="SIGSTOP", stop_at=1, stopped_rank=1)
+    survivor, _ = train(
+        2, tmp_path, SMALL, signal="SIGSTOP", stop_at=1, stopped_rank=1, silence_s=3.0
+    )
     assert "was silent for 3 s" in survivor
 
 
