@@ -1,7 +1,6 @@
 import inspect
 from pathlib import Path
 
-from mosdeploy.config.lookup import lookup_dirs, shipped_dir
 from mosdeploy.workspace import Workspace, tokens_path
 
 
@@ -40,13 +39,6 @@ def test_deployments_tell_the_boards_of_a_kind_apart(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert workspace.deployed_to() == boards
-
-
-def test_profiles_are_looked_up_in_the_run_folder_first(tmp_path: Path) -> None:
-    dirs = lookup_dirs("device_profiles", tmp_path)
-    assert dirs[0] == tmp_path / "device_profiles"
-    assert dirs[-1] == shipped_dir("device_profiles")
-    assert len(dirs) == 3
 
 
 def test_what_is_trained_beside_another_has_folders_of_its_own(tmp_path: Path) -> None:

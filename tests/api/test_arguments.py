@@ -35,8 +35,6 @@ def verb(
     [
         ({}, {}),
         ({"picks": "winner"}, {"picks": "winner"}),
-        ({"picks": 3}, {"picks": 3}),
-        ({"picks": Path("arch.json")}, {"picks": Path("arch.json")}),
         ({"picks": ["winner", 3]}, {"picks": ["winner", 3]}),
         ({"budget": 12e6, "share": 2}, {"budget": 12_000_000, "share": 2.0}),
         ({"budget": np.int64(12), "runtime": "tvm"}, {"budget": 12, "runtime": "tvm"}),
@@ -51,20 +49,14 @@ def test_what_is_natural_is_taken(given: dict[str, Any], taken: dict[str, Any]) 
     ("given", "message"),
     [
         ({"picks": 2.5}, "picks: 2.5: Input should be a valid string or .*integer"),
-        ({"picks": ["winner", 2.5]}, "picks: .* Input should be a valid string"),
         ({"lines": "eins"}, r"lines: 'eins' is one text, not a list of them; write \['eins'\]"),
         ({"lines": "x" * 999}, r"one text, .* write \['x+\.\.\.x+'\]"),
         ({"lines": [1]}, "lines: 1: Input should be a valid string"),
-        ({"lines": {"a": 1}}, "lines: {'a': 1}: Input should be"),
-        ({"budget": "12MiB"}, "budget: '12MiB': Input should be a valid integer"),
         ({"budget": 0.5}, "budget: 0.5: Input should be a valid integer"),
         ({"budget": float("inf")}, "budget: inf: Input should be a finite number"),
         ({"share": "2%"}, "share: '2%': Input should be a valid number"),
-        ({"share": True}, "share: True: Input should be a valid number"),
         ({"budget": "10"}, "budget: '10': Input should be a valid integer"),
-        ({"budget": True}, "budget: True: Input should be a valid integer"),
         ({"picks": True}, "picks: True: Input should be a valid string or a valid integer"),
-        ({"picks": ["winner", False]}, "picks: .*False.*: Input should be a valid string or"),
         ({"renew": "no"}, "renew: 'no': Input should be a valid boolean"),
     ],
 )
@@ -99,12 +91,8 @@ def test_every_list_of_texts_of_the_interface_is_checked(tmp_path: Path) -> None
             getattr(run, method)("abc")
     with pytest.raises(ConfigError, match="train is empty; give your data"):
         mosdeploy.init(tmp_path / "new", train=[])
-    with pytest.raises(ConfigError, match="train: 3: Input should be"):
-        mosdeploy.init(tmp_path / "new", train=3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"progress: .*print.*: Input should be an instance of"):
         mosdeploy.open_run(tmp_path, progress=print)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"pairs\.tsv: no such file"):
-        mosdeploy.init(tmp_path / "new", train="pairs.tsv")
     given = {"valid": tmp_path / "v.tsv", "checkpoint": tmp_path / "bert", "num_winners": 1}
     with pytest.raises(ConfigError, match=r"bert"):
         mosdeploy.init(tmp_path / "new", train=tmp_path / "pairs.csv", **given)

@@ -26,20 +26,6 @@ def test_list_and_show(tmp_path: Path) -> None:
     assert json.loads(shown.stdout)["host"] == "rpi"
 
 
-def test_list_as_json_has_whole_profiles(tmp_path: Path) -> None:
-    listed = json.loads(mosdeploy("devices", "list", "--json", cwd=tmp_path).stdout)
-    assert [profile["name"] for profile in listed["devices"]] == NAMES
-    assert all("measure" in profile for profile in listed["devices"])
-
-
-def test_a_profile_in_the_run_folder_comes_first(tmp_path: Path) -> None:
-    folder = tmp_path / "device_profiles"
-    folder.mkdir()
-    (folder / "rpi.toml").write_text('name = "rpi"\nhost = "kitchen"\n')
-    done = mosdeploy("devices", "list", "rpi", cwd=tmp_path)
-    assert json.loads(done.stdout)["host"] == "kitchen"
-
-
 @pytest.mark.slow
 def test_check_of_this_machine_tells_what_is_missing(tmp_path: Path) -> None:
     folder = tmp_path / "device_profiles"

@@ -10,9 +10,7 @@ from command_line import mosdeploy
 
 from mosdeploy.errors import ConfigError
 from mosdeploy.pipeline.init import init
-from mosdeploy.recipes import list_recipes
 from mosdeploy.run_folder.options import InitOptions
-from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import NewRun, StepTimes, WalkEstimate
 
 
@@ -42,17 +40,6 @@ def test_json_names_the_file_that_was_written(tmp_path: Path) -> None:
     done = mosdeploy("init", "--dir", "run", "--json", cwd=tmp_path)
     assert (tmp_path / json.loads(done.stdout)["path"]).exists()
     assert done.stderr == ""
-
-
-@pytest.mark.parametrize("recipe", list_recipes())
-def test_every_recipe_is_a_valid_run_file(tmp_path: Path, recipe: str) -> None:
-    init(tmp_path, recipe, None)
-    assert open_run(tmp_path).config.space.num_architectures > 500
-
-
-def test_recipes_of_0_1_0_are_there() -> None:
-    known = {"tiny", "wmt14.en-de", "wmt14.en-fr", "wmt19.en-de", "iwslt14.de-en"}
-    assert known <= set(list_recipes())
 
 
 NEW = NewRun(

@@ -25,20 +25,6 @@ from mosdeploy.runtime.execution import Timing
 PREDICT = "predict.predict"
 
 
-@pytest.mark.parametrize("verb", ["predict"])
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path, verb: str) -> None:
-    done = subprocess.run(
-        [*MOSDEPLOY, verb],
-        cwd=run_folder(tmp_path),
-        env=ENVIRONMENT,
-        input=b"\xff\xfe\n",
-        capture_output=True,
-        timeout=60,
-    )
-    assert done.returncode == 3
-    assert b"not UTF-8" in done.stderr
-
-
 def answered(*answers: dict[str, Any], lines: tuple[str, ...] = ("one", "two")) -> PredictResult:
     outputs = [Encoder.line_of(answer) for answer in answers]
     return PredictResult(Path("b"), lines, answers, outputs, Timing())

@@ -13,7 +13,6 @@ from mosdeploy.cli.printing import (
     table,
     terminal_width,
 )
-from mosdeploy.printable import kept
 from mosdeploy.records import PredictorCard
 
 
@@ -24,23 +23,11 @@ def test_a_card_is_one_line() -> None:
     assert card_line(card) == "30 subnets, error 1.23%, 98% within 5%, Kendall tau 0.988"
 
 
-def test_a_limit_is_kept_up_to_its_last_digit() -> None:
-    assert kept(100.0, 100.0) == ", limit 100 ms kept"
-    assert kept(100.1, 100.0) == ", limit 100 ms NOT kept (100.1 ms)"
-    assert kept(101.0, 100.0) == ", limit 100 ms NOT kept"
-    assert kept(None, 100.0) == kept(100.0, None) == ""
-
-
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     text = table(("name", "ms"), [("a", 1), ("a long name", 22)])
     assert [line.split() for line in text.splitlines()[::2]] == [["name", "ms"], ["a", "1"]]
     header, _, first, last = text.splitlines()
     assert header.index("ms") == first.index("1") == last.index("22")
-
-
-def test_a_cell_is_neither_cut_nor_read_as_markup() -> None:
-    path = "x" * 500 + "[bold]y[/bold]"
-    assert path in table(("what",), [(path,)])
 
 
 def test_the_last_column_is_folded_at_the_width_of_the_terminal() -> None:

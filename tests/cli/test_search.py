@@ -8,14 +8,8 @@ from typing import Any
 from answers import ARCH, candidate, search_result
 
 from mosdeploy.records import Limits, SearchResult
-from mosdeploy.run_folder.options import SearchOptions
 
 SEARCH = "search.search"
-
-
-def test_what_is_not_said_is_left_open(ask: Callable[..., Any]) -> None:
-    done = ask(SEARCH, search_result(), "search")
-    assert done.arguments[1] == SearchOptions()
 
 
 def test_a_winner_is_told_with_its_limit(ask: Callable[..., Any]) -> None:
@@ -72,13 +66,6 @@ def test_a_front_is_told_by_a_few_of_its_members(ask: Callable[..., Any]) -> Non
         ["1", "-", "-", "3.0000"],
         ["2", "-", "-", "2.0000"],
     ]
-
-
-def test_memory_is_told_where_it_is_limited(ask: Callable[..., Any]) -> None:
-    limits = Limits(max_memory_bytes=3 * 2**20)
-    result = search_result(limits=limits, winner=candidate(memory_bytes=5 * 2**19))
-    told = ask(SEARCH, result, "search", "--max-memory", "3MiB").stdout
-    assert "1,234,567 parameters, 2.5 MiB of memory" in told
 
 
 def test_a_winner_that_was_not_measured_is_a_prediction(ask: Callable[..., Any]) -> None:

@@ -79,26 +79,11 @@ def test_another_board_of_the_kind_differs_by_its_host_alone(tmp_path):
         with_host(load_profile("local", tmp_path), "pi2")
 
 
-@pytest.mark.parametrize("name", ["rpi", "rpi-4", "Pi_2.local", "a"])
-def test_device_name(name: str) -> None:
-    assert DeviceProfile(name=name).name == name
-
-
-@pytest.mark.parametrize(
-    "name", ["", "-rpi", "a--b", "rpi-", "../etc", "a b", "x" * 65, "rpi;ls", "rpi\n"]
-)
-def test_bad_device_name(name: str) -> None:
-    with pytest.raises(ConfigError, match="name"):
-        parse(DeviceProfile, {"name": name}, "devices/x.toml")
-
-
 @pytest.mark.parametrize(
     ("data", "key"),
     [
         ({"measure": {"min_repeats": 9}}, "measure.min_repeats"),
-        ({"connect_timeout_s": 0}, "connect_timeout_s"),
         ({"command_timeout_s": 1e9}, "command_timeout_s"),
-        ({"measure": {"warmup": 10**9}}, "measure.warmup"),
         ({"precisions": []}, "precisions"),
     ],
 )
@@ -111,16 +96,11 @@ def test_value_out_of_range_names_its_key(data, key):
     ("lines", "word"),
     [
         ("measure.min_repeats = 300", "min_repeats"),
-        ("measure.max_time_s = 60", "max_time_s"),
-        ("measure.min_time_s = 6", "min_time_s"),
         ("measure.candidate_timeout_s = 1e9", "candidate_timeout_s"),
         ('kind = "local"\nhost = "pi"', "leave host out"),
         ('python = " "', "python is empty"),
-        ('provider = ""', "provider is empty"),
         ('work_dir = "mosdeploy"', "work_dir"),
-        ('work_dir = ""', "work_dir"),
         ('work_dir = "/"', "work_dir"),
-        ('work_dir = "~/"', "work_dir"),
         ('work_dir = "/srv/a\\nb"', "work_dir"),
         ('requirements = ["numpy", " "]', "' ' is no package"),
         ('requirements = ["-r x.txt"]', "'-r x.txt' is no package"),

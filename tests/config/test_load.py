@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import mosdeploy
-from mosdeploy.config import RUN_CONFIGS, load_recipe, load_run_config
+from mosdeploy.config import load_recipe, load_run_config
 from mosdeploy.errors import ConfigError
 
 RECIPES = sorted(path.stem for path in (Path(mosdeploy.__file__).parent / "recipes").glob("*.toml"))
@@ -42,20 +42,10 @@ def test_without_a_family_it_is_a_translation(load):
     assert load('family = "translation"\n' + MINIMAL) == load(MINIMAL)
 
 
-@pytest.mark.parametrize("family", sorted(RUN_CONFIGS))
-def test_a_run_file_of_a_family_names_it(family):
-    assert RUN_CONFIGS[family].model_fields["family"].default == family
-
-
 @pytest.mark.parametrize("family", ['"translatoin"', "3", "[]"])
 def test_an_unknown_family_names_the_known_ones(load, family):
     with pytest.raises(ConfigError, match=r"unknown family .*; known: .*translation"):
         load(f"family = {family}\n" + MINIMAL)
-
-
-def test_an_unknown_key_names_the_nearest_known_one(load):
-    with pytest.raises(ConfigError, match=r"'search\.populaton'; did you mean 'population'\?"):
-        load(MINIMAL + "[search]\npopulaton = 10\n")
 
 
 @pytest.mark.parametrize("name", RECIPES)

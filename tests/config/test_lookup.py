@@ -21,12 +21,6 @@ def test_a_user_without_a_home_folder_has_what_is_shipped(tmp_path, monkeypatch)
     ]
 
 
-def test_what_is_shipped_is_there():
-    profiles = shipped_dir("device_profiles")
-    assert (profiles / "local.toml").is_file()
-    assert (shipped_dir("predictors") / "rpi-wmt14-ende" / "predictor.json").is_file()
-
-
 def test_in_a_wheel_it_lies_inside_the_package(tmp_path, monkeypatch):
     package = tmp_path / "mosdeploy"
     monkeypatch.setattr("mosdeploy.config.lookup.__file__", str(package / "config" / "lookup.py"))

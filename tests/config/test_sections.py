@@ -4,7 +4,6 @@ import pytest
 
 from mosdeploy.config.encoder import TeacherConfig
 from mosdeploy.config.sections import (
-    FinetuneConfig,
     ProfileConfig,
     SearchConfig,
     SupernetConfig,
@@ -28,21 +27,13 @@ def test_an_update_has_something_to_train() -> None:
         (SearchConfig, {"max_latency": "-1ms"}, "max_latency"),
         (SearchConfig, {"max_size": "12 MB"}, "max_size"),
         (SearchConfig, {"mutation_probability": 0}, "mutation_probability"),
-        (SearchConfig, {"seed": -1}, "seed"),
         (ProfileConfig, {"seed": -1}, "seed"),
         (TrainingConfig, {"seed": 2**64}, "seed"),
         (TrainingConfig, {"threads": 100_000}, "threads"),
-        (TrainingConfig, {"grad_accum_steps": 10**9}, "grad_accum_steps"),
-        (TrainingConfig, {"num_random_archs": 10**9}, "num_random_archs"),
         (SearchConfig, {"population": 10**9}, "population"),
-        (SearchConfig, {"parents": 10**9}, "parents"),
         (TrainingConfig, {"steps": 10**10}, "steps"),
-        (TrainingConfig, {"budget": 10**10}, "budget"),
-        (FinetuneConfig, {"steps": 10**10}, "steps"),
         (TeacherConfig, {"steps": 10**10}, "steps"),
         (SupernetConfig, {"router_hidden_dim": 10**9}, "router_hidden_dim"),
-        (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
-        (TrainingConfig, {"label_smoothing": 1}, "label_smoothing"),
     ],
 )
 def test_value_out_of_range_names_its_key(

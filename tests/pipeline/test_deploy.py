@@ -1,6 +1,5 @@
 """Bundles on a device: tested and timed there, rolled back, recorded."""
 
-import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -146,20 +145,6 @@ def test_the_host_of_a_profile_names_the_same_board(folder: Path) -> None:
         ("rpi", None),
         ("rpi", "pi2"),
     )
-
-
-def test_a_board_has_one_record_however_it_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "device_profiles" / "rpi.toml").write_text('name = "rpi"\nhost = "pi1"\n')
-    found = deployment_of(folder)
-    monkeypatch.setattr("mosdeploy.devices.deploy.deploy", lambda *_: found)
-    monkeypatch.setattr(deploy, "lasting_device", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(deploy, "_provider_command", lambda *_: None)
-    for host in ("pi1", "pi2"):
-        opened(folder).deploy(device=f"rpi@{host}")
-    names = sorted(path.name for path in (folder / "deployments").glob("[!.]*"))
-    assert names == ["local.json", "rpi.json", "rpi@pi2.json"]
 
 
 @pytest.mark.slow

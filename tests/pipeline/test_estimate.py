@@ -71,13 +71,6 @@ def test_steps_of_more_batches_make_no_forward_pass_longer(tmp_path: Path) -> No
         assert eight[verb] == pytest.approx(one[verb])
 
 
-def test_a_budget_is_shared_as_the_training_shares_it(tmp_path: Path) -> None:
-    make_run_folder(tmp_path)
-    edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
-    found = estimated(Context(open_run(tmp_path)), TIMES, BOARD, DataSizes(400, 50, 30))
-    assert found.steps == {"teacher": 0, "supernet": 7, "winner": 93}
-
-
 def test_each_winner_is_searched_for_trained_and_exported(tmp_path: Path) -> None:
     """0.38 of 100 steps for the supernet, the rest in four parts."""
     found = []

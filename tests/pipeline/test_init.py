@@ -18,13 +18,6 @@ from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.summaries import StepTimes
 
 
-def test_a_new_run_file_is_written_once(tmp_path: Path) -> None:
-    run = mosdeploy.init(tmp_path, device="rpi")
-    assert (run.root, run.config.device) == (tmp_path, "rpi")
-    with pytest.raises(ConfigError, match=r"mosdeploy\.toml exists already; edit it"):
-        mosdeploy.init(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -7,7 +7,6 @@ from walking import edit, opened
 
 from mosdeploy.records import ScoreTable
 from mosdeploy.report import Report
-from mosdeploy.run_folder.bundles import limited_bytes, newest_bundle
 from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
@@ -37,18 +36,3 @@ def test_a_deployment_that_cannot_be_read_is_left_out(
     report = opened(folder).report().report
     assert [deployment.device.name for deployment in report.deployments] == ["local"]
     assert "other.json was made by a newer mosdeploy" in caplog.text
-
-
-def test_a_limit_on_size_is_judged_by_model_and_tokenizer(folder: Path) -> None:
-    files = Workspace(folder)
-    bundle = newest_bundle(files)
-    assert bundle is not None
-    taken = limited_bytes(bundle)
-    before = "null"
-    for most in (taken, taken - 1):
-        edit(files.search_result_path, f'"max_size_bytes": {before}', f'"max_size_bytes": {most}')
-        before = str(most)
-        run = opened(folder).report()
-        [found] = run.report.headline.other_limits
-        assert (found.taken, found.kept) == (taken, most == taken)
-        assert ("The limit on size" in run.page.read_text()) is not found.kept

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from walking import KeptProgress, edit, opened
 
-from mosdeploy.errors import ConfigError, InfeasibleError, PredictorError, StaleInputError
+from mosdeploy.errors import InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.pipeline.search import FinalistTiming, _SearchTask, cost_function
 from mosdeploy.records import Limits, SearchResult
@@ -143,13 +143,6 @@ def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
     assert run.search(max_parameters=40_000, verify=False, statistic="p90").predictor_sha256 is None
     with pytest.raises(StaleInputError, match="mosdeploy profile"):
         run.search("10s", verify=False, statistic="p90")
-
-
-def test_a_search_for_an_unknown_device_is_refused_unverified_too(folder: Path) -> None:
-    before = Workspace(folder).search_result_path.read_bytes()
-    with pytest.raises(ConfigError, match="unknown device 'locla'; did you mean 'local'"):
-        opened(folder).search(max_parameters=40_000, device="locla", verify=False)
-    assert Workspace(folder).search_result_path.read_bytes() == before
 
 
 def test_another_search_space_is_stale(folder: Path) -> None:

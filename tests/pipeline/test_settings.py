@@ -39,11 +39,9 @@ def test_other_lines_and_their_comments_stay() -> None:
     ("name", "value", "place"),
     [
         ("workload.threads", 2, ("workload", "threads")),
-        ("search.population", 8, ("search", "population")),
         ("training.learning_rate", 1e-5, ("training", "learning_rate")),
         ("device", "rpi", ("device",)),
         ("family", 'trans\u00b2lation "x"', ("family",)),
-        ("workload.deep", True, ("workload", "deep")),
         ("space.layers", (1, 2), ("space", "layers")),
     ],
 )
@@ -63,13 +61,10 @@ def test_a_key_is_where_it_belongs(name: str, value: Any, place: tuple[str, ...]
     ("name", "value"),
     [
         ("workload.batch", None),
-        ("workload.batch", float("nan")),
         ("workload.batch", object()),
-        ("workload.batch", {"a": 1}),
         ("space.heads", [3]),  # over several lines
         ("workload.batch.size", 1),
         ("", 1),
-        ("a b.c", 1),
         ("workload.two words", 1),
     ],
 )

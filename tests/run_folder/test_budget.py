@@ -57,19 +57,6 @@ def test_validations_of_a_time_are_those_of_the_run_files_budget(tmp_path: Path)
     assert with_budget(run, budget).config.training.validate_every == 12
 
 
-@pytest.mark.slow
-def test_a_walk_with_a_budget_in_steps(tmp_path: Path) -> None:
-    make_run_folder(tmp_path)
-    edit(tmp_path / "mosdeploy.toml", "\nsteps = 12", "\nsteps = 12\nbudget = 100")
-    run = opened(tmp_path)
-    card = run.train()
-    assert (card.steps, card.budget) == (7, split_steps(100))
-    assert run.train() == card
-    assert run.search(max_parameters=10**6, verify=False).supernet_sha256 == card.supernet_sha256
-    # what finetuning makes is told by the card: the run file still says 500
-    assert run.finetune().steps == 93
-
-
 def make_budgeted(root: Path) -> Path:
     """A run folder whose supernet is trained for 7 of 100 steps; returns its run file."""
     make_run_folder(root)

@@ -15,7 +15,6 @@ from mosdeploy.pipeline.train import dry_run, train
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.devices import (
     check_device,
-    lasting_device,
     list_devices,
     resolve_profile,
     run_profile,
@@ -67,12 +66,6 @@ def test_a_setup_that_was_cut_is_told_to_go_on(root: Path, monkeypatch: pytest.M
     monkeypatch.setattr("mosdeploy.devices.setup.setup", cut)
     with pytest.raises(ConnectionLostError, match=r"a\.whl\.part; run the same command again"):
         setup_device(resolve_profile(root, "local", None))
-
-
-def test_a_session_runs_commands_on_its_device(root: Path) -> None:
-    context = Context(open_run(root))
-    with lasting_device(context, run_profile(root, "local")) as device:
-        assert device.session.run("echo here").stdout.strip() == "here"
 
 
 def test_what_a_family_needs_is_required_too(root: Path) -> None:

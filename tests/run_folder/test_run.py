@@ -10,11 +10,6 @@ from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.run_folder.run import open_run
 
 
-def test_a_folder_without_a_run_file_names_init(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no mosdeploy\.toml in .*run `mosdeploy init`"):
-        open_run(tmp_path)
-
-
 def test_a_device_is_the_option_else_the_config_else_here(tmp_path: Path) -> None:
     root = make_run_folder(tmp_path / "run")
     edit(root / "mosdeploy.toml", 'device = "local"', 'device = "xeon"')

@@ -19,8 +19,6 @@ from mosdeploy.run_folder.summaries import Part
 from mosdeploy.storage import locked, read_record, write_record
 from mosdeploy.workspace import Workspace
 
-WALK = ("data", "supernet", "dataset", "predictor", "search", "subnet", "scores", "bundle")
-
 
 def parts(root: Path) -> dict[str, Part]:
     return {part.what: part for part in reversed(opened(root).status().parts)}
@@ -159,12 +157,6 @@ def test_a_report_is_stale_once_it_shows_others_than_are_there(folder: Path) -> 
     table["subnets"]["winner"]["loss"] += 1
     path.write_text(json.dumps(table))
     assert "the evaluation has changed" in parts(folder)["report"].detail
-
-
-def test_an_unknown_device_is_told_first(folder: Path) -> None:
-    edit(folder / "mosdeploy.toml", 'device = "local"', 'device = "nowhere"')
-    found = opened(folder).status()
-    assert (found.parts[0].what, found.next_command) == ("device", "mosdeploy devices list")
 
 
 def test_a_second_device_is_listed_and_not_wanted(folder: Path) -> None:

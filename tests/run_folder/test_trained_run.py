@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from walking import damage, edit, make_run_folder, opened
+from walking import damage, opened
 
 from mosdeploy.errors import ArchError, ConfigError, StaleInputError
 from mosdeploy.run_folder.run import open_run
@@ -41,14 +41,6 @@ def test_an_architecture_outside_the_space_is_named(folder: Path) -> None:
         run.export(str(path))
 
 
-def test_verbs_out_of_order_name_the_one_that_is_missing(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(StaleInputError, match="mosdeploy train"):
-        opened(make_run_folder(tmp_path / "fresh")).search("10s")
-    (folder / "search" / "result.json").unlink()
-    with pytest.raises(StaleInputError, match="mosdeploy search"):
-        opened(folder).export()
-
-
 @pytest.mark.parametrize(
     ("name", "verb", "part"),
     [
@@ -72,23 +64,6 @@ def test_a_corrupt_file_is_named_with_its_verb(
     with pytest.raises(StaleInputError, match=part) as caught:
         verbs[verb]()
     assert Path(name).name in str(caught.value)
-
-
-def test_changed_data_is_stale_until_trained_on(folder: Path) -> None:
-    for name in ("train.en", "train.de"):
-        path = folder / "data" / name
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[10:]))
-    run = opened(folder)
-    with pytest.raises(StaleInputError, match="the data has changed"):
-        run.evaluate(("largest",))
-    with pytest.raises(StaleInputError, match="the data has changed"):
-        run.export("largest")
-
-
-def test_a_winner_for_another_workload_is_stale(folder: Path) -> None:
-    edit(folder / "mosdeploy.toml", "source_len = 6", "source_len = 5")
-    with pytest.raises(StaleInputError, match="another workload"):
-        opened(folder).export()
 
 
 def test_validation_examples_are_drawn_from_the_whole_set(walked: Path) -> None:
