@@ -28,6 +28,7 @@ from ..errors import (
 from ..printable import byte_size, figure_note, latency, told_apart
 from ..record import Record
 from ..records import BundleManifest, Deployment, Measurement, Runtime
+from ..runtime.execution import CPU_PROVIDER
 from ..runtime.manifest import MANIFEST_NAME, ONNX_MODEL_NAME
 from ..spaces.spec import TimingStage
 from ..storage import sha256_bytes, sha256_file
@@ -44,8 +45,6 @@ MANIFEST_PATH = f"bundle/{MANIFEST_NAME}"
 """In the folder of a version."""
 RUNTIME_NAME = "mosdeploy_runtime"
 SELF_TEST_TIMEOUT_S = 600.0
-CPU_PROVIDER = "CPUExecutionProvider"
-"""The provider that the runtime takes unless it is told."""
 _RENAMED = "If this folder had another name, write that one as `name` under [deploy]"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _log = logging.getLogger(__name__)

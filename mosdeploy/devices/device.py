@@ -19,13 +19,15 @@ from ..storage import sha256_bytes
 from .on_device import TOO_OLD
 from .session import CommandResult, Session, last_lines, parse_answer
 
-ON_DEVICE = Path(__file__).parent / "on_device"
+PACKAGE = Path(__file__).parents[1]
 Script = Literal["agent", "describe", "slots"]
 R = TypeVar("R", bound=Record)
 
 _TOO_OLD = (TOO_OLD, "SyntaxError: future feature annotations")
 """How Python 3.7 and 3.8 fail, and older ones."""
-_START = b"from sys import argv\n\nfrom on_device import main\n\nmain(*argv[1:])\n"
+_START = (
+    b"from sys import argv\n\nfrom mosdeploy.devices.on_device import main\n\nmain(*argv[1:])\n"
+)
 
 
 class NoPythonError(CommandError):
@@ -201,8 +203,14 @@ class Device:
 @cache
 def archive() -> bytes:
     """All scripts as a zip file that Python runs, the same whenever it is made."""
-    members = {f"on_device/{path.name}": path.read_bytes() for path in ON_DEVICE.glob("*.py")}
-    members["__main__.py"] = _START
+    members = {
+        "__main__.py": _START,
+        "mosdeploy/__init__.py": b"",
+        "mosdeploy/devices/__init__.py": b"",
+    }
+    for folder in ("devices/on_device", "runtime"):
+        for path in (PACKAGE / folder).glob("*.py"):
+            members[f"mosdeploy/{folder}/{path.name}"] = path.read_bytes()
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
         for name in sorted(members):

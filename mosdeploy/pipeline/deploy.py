@@ -174,7 +174,8 @@ def _provider_command(
     device: "Device", manifest: BundleManifest, deployment: Deployment
 ) -> str | None:
     """Return the command that runs a bundle on the provider that it was timed on."""
-    from ..devices.deploy import CPU_PROVIDER, RUNTIME_NAME
+    from ..devices.deploy import RUNTIME_NAME
+    from ..runtime.execution import CPU_PROVIDER
 
     # the runtime takes the CPU unless it is told otherwise, and TVM knows CPUs alone
     if device.profile.provider == CPU_PROVIDER or manifest.runtime == "tvm":

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError, ModelError, needs
-from .execution import Timing, group_by_length, num_threads
+from .execution import CPU_PROVIDER, Timing, group_by_length, num_threads
 from .manifest import (
     CUT,
     LONG,
@@ -107,7 +107,7 @@ class Encoder:
         if self.manifest.runtime != "onnxruntime":
             raise ModelError(f"an encoder runs in ONNX Runtime, not in {self.manifest.runtime}")
         with needs("onnxruntime tokenizers"):
-            from .session import CPU_PROVIDER, ModelSession
+            from .session import ModelSession
             from .wordpieces import WordPieces
         settings = self.settings
         self.tokenizer = WordPieces(

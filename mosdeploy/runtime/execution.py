@@ -12,6 +12,10 @@ from .errors import InputError
 
 MAX_THREADS = 256
 
+CPU_PROVIDER = "CPUExecutionProvider"
+GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
+
 
 def num_threads(asked: object, measured: int) -> int:
     """Threads to use: as many as are asked for, else as the bundle was measured with, but no more

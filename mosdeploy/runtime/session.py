@@ -15,25 +15,55 @@ import numpy.typing as npt
 import onnxruntime
 
 from .errors import ModelError
+from .execution import CPU_PROVIDER, GPU_PROVIDERS, OPENVINO_PROVIDER
 from .manifest import INDEPENDENT_ROWS
 from .texts import check_texts
 
-CPU_PROVIDER = "CPUExecutionProvider"
 EXTERNAL_DATA = "location"
 """Key of a tensor that lies in another file, whatever the encoding; no model of a bundle has the
 word.
 """
 BLOCK_BYTES = 1 << 20
-GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
+
+
+class LoadedModel:
+    """A model that ONNX Runtime has loaded on exactly the provider that was asked for.
+
+    On the CPU, independent rows are shared out to as many calls at a time as there are threads,
+    each on a thread of its own.
+    """
+
+    def __init__(
+        self, model: str | bytes, threads: int, providers: Sequence[str], independent: bool = False
+    ) -> None:
+        self._num_calls = threads if independent and providers[0] == CPU_PROVIDER else 1
+        self._start_calls()
+        self.session = _load(model, 1 if self._num_calls > 1 else threads, providers)
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[np.generic]], outputs: Sequence[str] | None = None
+    ) -> list[Any]:
+        """Run the model on inputs by name; give some of its outputs, or all."""
+        if self._num_calls == 1:
+            return list(self.session.run(outputs, dict(inputs)))
+        count = min(self._num_calls, *map(len, inputs.values()))
+        # rows are sorted by length: in turns, every call has long ones and short ones
+        shares = [
+            {name: np.ascontiguousarray(array[i::count]) for name, array in inputs.items()}
+            for i in range(count)
+        ]
+        if self._process != os.getpid():  # forked: the threads are those of the parent
+            self._start_calls()
+        parts = self._calls.map(lambda share: self.session.run(outputs, share), shares)
+        return [_in_turns(found) for found in zip(*parts)]  # noqa: B905 (Python 3.9)
+
+    def _start_calls(self) -> None:
+        self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
+        self._process = os.getpid()
 
 
 class ModelSession:
-    """A model that ONNX Runtime has loaded, with the inputs and outputs that it must have.
-
-    On the CPU, the rows of a model with `INDEPENDENT_ROWS` are shared out to as many calls at a
-    time as there are threads, each on a thread of its own.
-    """
+    """A bundle's model, loaded, with the inputs and outputs that it must have."""
 
     def __init__(
         self,
@@ -48,18 +78,13 @@ class ModelSession:
         self._path = path
         self._outputs = list(outputs)
         providers = list(providers or [CPU_PROVIDER])
-        words = _words_in(path, (EXTERNAL_DATA, INDEPENDENT_ROWS))
+        words = words_in(path, (EXTERNAL_DATA, INDEPENDENT_ROWS))
         if EXTERNAL_DATA in words:
             raise ModelError(
                 f"{path} refers to other files; the model of a bundle carries its weights inside"
             )
-        self._num_calls = 1
-        if INDEPENDENT_ROWS in words and providers[0] == CPU_PROVIDER:
-            self._num_calls = threads
-            threads = 1
-        self._start_calls()
-        self._session = _load(path, threads, providers)
-        sides = (self._session.get_inputs(), self._session.get_outputs())
+        self._model = LoadedModel(str(path), threads, providers, INDEPENDENT_ROWS in words)
+        sides = (self._model.session.get_inputs(), self._model.session.get_outputs())
         found = [[value.name for value in side] for side in sides]
         expected = [list(inputs), self._outputs]
         if found != expected:
@@ -70,35 +95,17 @@ class ModelSession:
     def run(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
         """Run the model on inputs by name; give its outputs in order."""
         try:
-            if self._num_calls == 1:
-                return list(self._session.run(self._outputs, dict(inputs)))
-            return self._run_rows(inputs)
+            return self._model.run(inputs, self._outputs)
         except Exception as error:  # ONNX Runtime's errors have no common base but this
             raise ModelError(f"ONNX Runtime could not run {self._path}: {error}") from error
 
-    def _start_calls(self) -> None:
-        self._calls = ThreadPoolExecutor(self._num_calls)  # starts no thread before it is asked
-        self._process = os.getpid()
 
-    def _run_rows(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Any]:
-        """The same, with the rows shared out."""
-        count = min(self._num_calls, *map(len, inputs.values()))
-        # rows are sorted by length: in turns, every call has long ones and short ones
-        shares = [
-            {name: np.ascontiguousarray(array[i::count]) for name, array in inputs.items()}
-            for i in range(count)
-        ]
-        if self._process != os.getpid():  # forked: the threads are those of the parent
-            self._start_calls()
-        parts = self._calls.map(lambda share: self._session.run(self._outputs, share), shares)
-        return [_in_turns(outputs) for outputs in zip(*parts)]  # noqa: B905 (Python 3.9)
-
-
-def _load(path: Path, threads: int, providers: Sequence[str]) -> Any:
+def _load(model: str | bytes, threads: int, providers: Sequence[str]) -> Any:
     available = onnxruntime.get_available_providers()
     missing = [name for name in providers if name not in available]
     if missing:  # ONNX Runtime would take the CPU instead
-        raise ModelError(f"this ONNX Runtime has no {missing[0]}, only {available}")
+        version = onnxruntime.__version__
+        raise ModelError(f"ONNX Runtime {version} here has no {missing[0]}, only {available}")
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -115,15 +122,16 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> Any:
     settings[OPENVINO_PROVIDER] = {"num_of_threads": str(threads)}  # it reads no session's
     try:
         session = onnxruntime.InferenceSession(
-            str(path),
+            model,
             options,
             providers=list(providers),
             provider_options=[settings.get(name, {}) for name in providers],
             enable_fallback=0,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but this
+        name = model if isinstance(model, str) else "a model"
         raise ModelError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}"
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {name}: {error}"
         ) from error
     if session.get_providers()[0] != providers[0]:
         raise ModelError(
@@ -141,7 +149,7 @@ def _in_turns(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return rows
 
 
-def _words_in(path: Path, words: Sequence[str]) -> set[str]:
+def words_in(path: Path, words: Sequence[str]) -> set[str]:
     """Which of some words the bytes of a file have."""
     keys = {word: word.encode() for word in words}
     overlap = max(map(len, keys.values())) - 1  # a word may lie across two blocks

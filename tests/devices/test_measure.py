@@ -228,7 +228,7 @@ def test_what_is_measured_again_is_known_beforehand(make_profile):
     ("changes", "told"),
     [
         ({"python": "python-nowhere"}, r"no Python on the device: .*apt-get install python3"),
-        ({"provider": "CUDAExecutionProvider"}, "CUDAExecutionProvider is not in this onnxrun"),
+        ({"provider": "CUDAExecutionProvider"}, "has no CUDAExecutionProvider, only"),
         ({"python": None}, r"No module named 'numpy'; run `mosdeploy devices check dev --setup`"),
     ],
 )

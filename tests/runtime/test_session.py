@@ -202,7 +202,6 @@ def test_a_provider_that_does_not_start_is_no_cpu(
 def test_on_a_gpu_the_libraries_of_pip_are_loaded_and_fp32_is_no_tf32(
     path: Path, pretend: Callable[..., list[Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `load_onnx` has it on a device, where the limit was measured."""
     names = ["CUDAExecutionProvider", CPU]
     asked = pretend(names[0])
     ModelSession(path, ["x"], ["y"], threads=1, providers=names)

@@ -1,4 +1,4 @@
-"""What is copied to a device and runs there, in one archive: standard library and numpy alone.
+"""What is copied to a device and runs there, in one archive with the runtime.
 
 Here: small files, and the locks that let one agent at a time measure.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-ARCHIVE = Path(__file__).parents[1]
+ARCHIVE = Path(__file__).parents[3]
 """On a device: the archive that this lies in."""
 
 PARENT = "MOSDEPLOY_AGENT_PID"

@@ -7,20 +7,19 @@ import contextlib
 import ctypes
 import json
 import math
-import mmap
 import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ...runtime.execution import GPU_PROVIDERS
+from ...runtime.manifest import INDEPENDENT_ROWS
 from . import PARENT, read_text
 
-GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 MAX_WARMUP = 20
 LOOK_AT_EACH = 200
 LOOK_EVERY = 100
@@ -30,10 +29,6 @@ TOTAL = "total"
 """The stage that runs the model as deployed; the repeats end when its median is known."""
 
 CPUS = "/sys/devices/system/cpu/cpu"
-CPU = "CPUExecutionProvider"
-OPENVINO = "OpenVINOExecutionProvider"
-INDEPENDENT_ROWS = b"mosdeploy.independent_rows"
-"""Metadata of a model whose rows the runtime shares out to as many calls as there are threads."""
 
 Run = Callable[[dict[str, Any]], object]
 """Runs a loaded model on arrays by name."""
@@ -55,11 +50,10 @@ def check(provider: str) -> dict[str, Any]:
         import onnxruntime as ort
 
         found["providers"] = ort.get_available_providers()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        model = load_onnx(ort, CHECK_MODEL, options, provider)
-        model.run(None, {"x": np.eye(2, dtype=np.float32)})
+        from ...runtime.session import LoadedModel
+
+        model = LoadedModel(CHECK_MODEL, 1, [provider])
+        model.run({"x": np.eye(2, dtype=np.float32)})
     except ImportError as error:
         found["provider_error"] = f"the runtime cannot be imported: {error}"
     except Exception as error:
@@ -128,37 +122,14 @@ def make_inputs(np: Any, declared: list[dict[str, Any]], seed: int) -> dict[str,
 
 def open_graph(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
     """Import ONNX Runtime; the result loads an ONNX file."""
-    import onnxruntime as ort
+    from ...runtime.session import LoadedModel, words_in
 
-    is_shared_out = job["provider"] == CPU and job["threads"] > 1 and has(path, INDEPENDENT_ROWS)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1 if is_shared_out else job["threads"]
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    providers = [job["provider"]]
+    independent = bool(words_in(path, [INDEPENDENT_ROWS]))
     if job["provider"] in GPU_PROVIDERS:
         # CUDA's own host memory, hundreds of MiB, is taken with the first model, whichever it is
-        load_onnx(ort, CHECK_MODEL, options, job["provider"])
-
-    def load() -> Run:
-        model = load_onnx(ort, str(path), options, job["provider"])
-        if not is_shared_out:
-            return lambda inputs: model.run(None, inputs)
-        calls = ThreadPoolExecutor(job["threads"])
-
-        def run(inputs: dict[str, Any]) -> object:
-            count = min(job["threads"], *map(len, inputs.values()))
-            shares = [{name: x[i::count] for name, x in inputs.items()} for i in range(count)]
-            return list(calls.map(lambda share: model.run(None, share), shares))
-
-        return run
-
-    return load
-
-
-def has(path: Path, word: bytes) -> bool:
-    """Whether a file has a word; it is not kept in memory."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(word) >= 0
+        LoadedModel(CHECK_MODEL, job["threads"], providers)
+    return lambda: LoadedModel(str(path), job["threads"], providers, independent).run
 
 
 def open_bundle(path: Path, job: dict[str, Any]) -> Callable[[], Run]:
@@ -272,34 +243,6 @@ def time_run(
 
 
 # -- the runtime and the process -------------------------------------------------------------------
-
-
-def load_onnx(ort: Any, model: str | bytes, options: Any, provider: str) -> Any:
-    """Load a model on exactly this provider; ONNX Runtime alone would fall back to the CPU
-    silently.
-    """
-    if provider not in ort.get_available_providers():
-        has = ", ".join(ort.get_available_providers())
-        raise RuntimeError(
-            f"{provider} is not in this onnxruntime {ort.__version__}, which has {has}"
-        )
-    if provider in GPU_PROVIDERS and hasattr(ort, "preload_dlls"):
-        # of CUDA that pip installed the loader knows nothing; what this prints is no result
-        with contextlib.redirect_stdout(sys.stderr):
-            ort.preload_dlls()
-    settings = {}
-    # a GPU's fp32 would be TF32, which has 10 bits; builds before 1.18 refuse the word
-    version = tuple(map(int, ort.__version__.split(".")[:2]))
-    if provider == GPU_PROVIDERS[0] and version >= (1, 18):
-        settings["use_tf32"] = "0"
-    if provider == OPENVINO:  # it does not read the session's
-        settings["num_of_threads"] = str(options.intra_op_num_threads)
-    loaded = ort.InferenceSession(model, options, providers=[provider], provider_options=[settings])
-    loaded.disable_fallback()
-    used = loaded.get_providers()[0]
-    if used != provider:
-        raise RuntimeError(f"{provider} did not start; onnxruntime fell back to {used}")
-    return loaded
 
 
 def memory_bytes(name: str) -> int | None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...runtime.execution import GPU_PROVIDERS
 from . import read_text
-from .benchmark import GPU_PROVIDERS
 
 CPU_FEATURES = (
     "avx avx2 fma avx512f avx512_vnni avx_vnni amx_int8 amx_bf16 "
