@@ -107,23 +107,20 @@ class TrainingConfig(Record):
 class FinetuneConfig(Record):
     """Training of one subnet alone, after the search; what is not said here is as in [training].
 
-    From inherited weights the learning rate peaks at `learning_rate_share` of the supernet's, from
-    scratch at all of it; both warm up over a tenth of the steps, the former over a fiftieth where
-    the supernet's rate was constant and all is inherited. Most of a walk's compute should go into
-    its winner, at the full rate. `inherited_share`: how much of its matrices is inherited, the rest
+    The learning rate peaks at the supernet's, after a tenth of the steps, or a fiftieth where the
+    supernet's rate was constant and all is inherited. Most of a walk's compute should go into its
+    winner. `inherited_share`: how much of its matrices is inherited, the rest
     being fresh weights (shrink and perturb); of translations. With `same_time` the steps are those
     of the reference architecture, of median work, and any other has as many as take as long.
 
-    With `teacher = "largest"` the loss is for `teacher_weight` of it the divergence from the
-    distributions of the largest subnet, trained alone before.
+    With `teacher = "largest"` half of the loss is the divergence from the distributions of the
+    largest subnet, trained alone before.
     """
 
     steps: Steps = 500
-    learning_rate_share: float = Field(1.0, gt=0)
     inherited_share: float = Field(1.0, gt=0, le=1)
     same_time: bool = False
     teacher: Literal["largest"] | None = None
-    teacher_weight: float = Field(0.5, gt=0, le=1)
 
 
 MIN_BUDGET = 4

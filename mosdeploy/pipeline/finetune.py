@@ -12,7 +12,7 @@ from ..run_folder.options import FinetuneOptions
 from ..run_folder.subnets import STARTS, losses_of, pick
 from ..run_folder.trained_run import trained_run
 from .equal_time import steps_for
-from .training.subnet_training import LARGEST, SubnetTraining, teaching
+from .training.subnet_training import LARGEST, SubnetTraining, teacher_card
 
 CURVE_POINTS = 20
 """How often the validation loss is logged on the way, at most."""
@@ -59,17 +59,17 @@ def finetune(
         if options.steps is None and options.pick != LARGEST:
             own = own.model_copy(update={"steps": steps_for(state, arch, context.progress)})
         config = alone(state.config.training, own, options)
-        taught = teaching(state, arch)
+        teacher = teacher_card(state, arch)
         cards = []
         for weights in _starts(options, state.has_parts_of_teacher, from_teacher=from_teacher):
-            subnet = SubnetTraining(state, arch, weights, config, taught, command=options.command)
+            subnet = SubnetTraining(state, arch, weights, config, teacher, command=options.command)
             cards.append(subnet.run(distributed, context.progress))
     for card in cards if len(cards) > 1 else ():
         say(f"from {STARTS[card.weights]}: {losses_of(card)}")
     best = min(cards, key=lambda card: card.loss)
-    if taught.teacher is not None and taught.teacher.loss >= best.loss:
+    if teacher is not None and teacher.loss >= best.loss:
         say(
-            f"its teacher came to a validation loss of {taught.teacher.loss:.3f} itself, and one "
+            f"its teacher came to a validation loss of {teacher.loss:.3f} itself, and one "
             "that is no better may cost more than it brings: train it longer with `mosdeploy "
             f"finetune --pick {LARGEST} --steps`, or leave [finetune] teacher out"
         )
@@ -79,19 +79,17 @@ def finetune(
 def alone(
     training: TrainingConfig, finetune: FinetuneConfig, options: FinetuneOptions
 ) -> TrainingConfig:
-    """The training of one subnet: [training] with its own number of steps and learning rates."""
+    """The training of one subnet: [training] with its own number of steps and schedule."""
     usual = finetune.steps + (training.steps if options.from_scratch else 0)
     steps = usual if options.steps is None else options.steps
     if steps < 1:
         raise ConfigError(f"steps is {steps}; at least 1 is needed")
-    share = 1.0 if options.from_scratch else finetune.learning_rate_share
     # a supernet whose rate stayed leaves the decay to its winners
     stays = training.schedule == "constant"
     resumes = stays and not options.from_scratch and finetune.inherited_share == 1
     return training.model_copy(
         update={
             "steps": steps,
-            "learning_rate": training.learning_rate * share,
             "warmup_steps": steps // (RESUMED_WARMUP if resumes else WARMUP),
             "schedule": "cosine" if stays else training.schedule,
             "validate_every": max(1, steps // CURVE_POINTS),

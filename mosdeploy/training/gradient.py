@@ -66,7 +66,7 @@ class Distillation:
     """A teacher of one subnet, and for how much of the loss its distributions count."""
 
     teacher: Subnet
-    weight: float
+    weight: float = 0.5
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from walking import KeptProgress, edit, opened
 
 from mosdeploy.config.sections import FinetuneConfig, TrainingConfig
-from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
+from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
@@ -32,8 +32,8 @@ def changes(training: TrainingConfig) -> tuple[int, float, int, int]:
 
 def test_the_training_of_one_subnet_by_hand() -> None:
     training = TrainingConfig(steps=400, learning_rate=1e-2, warmup_steps=100, validate_every=50)
-    short = FinetuneConfig(steps=60, learning_rate_share=0.5)
-    assert changes(alone(training, short, FinetuneOptions())) == (60, 5e-3, 6, 3)
+    short = FinetuneConfig(steps=60)
+    assert changes(alone(training, short, FinetuneOptions())) == (60, 1e-2, 6, 3)
     whole = FinetuneOptions(from_scratch=True)
     assert changes(alone(training, short, whole)) == (460, 1e-2, 46, 23)
     few = FinetuneOptions(from_scratch=True, steps=7)
@@ -89,13 +89,6 @@ def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Pa
     )
     losses = [json.loads(line).get("subnet_loss") for line in log]
     assert losses == [None] * 9 + [card.loss]
-
-
-def test_a_finetuning_that_diverged_names_its_own_key(folder: Path) -> None:
-    share = "[finetune]\nlearning_rate_share = 1e30\n[profile]\n"
-    edit(folder / "mosdeploy.toml", "[profile]\n", share)
-    with pytest.raises(MosdeployError, match=r"; lower finetune\.learning_rate_share, delete"):
-        opened(folder).finetune("largest", steps=4)
 
 
 def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:

@@ -38,48 +38,19 @@ LARGEST = "largest"
 TRIED_NAME = "tried.json"
 
 
-@dataclass(frozen=True)
-class Teaching:
-    """A teacher's card, and the share of the loss that its distributions have."""
-
-    teacher: SubnetCard | None = None
-    weight: float = 0.0
-
-    @property
-    def sha256(self) -> tuple[str | float, ...]:
-        """What goes into the fingerprint of a training; nothing without a teacher."""
-        return () if self.teacher is None else (self.teacher.subnet_sha256, self.weight)
-
-    def distillation(self, state: TrainedRun) -> "Distillation | None":
-        """Open the teacher's network."""
-        from ...training.gradient import Distillation
-
-        if self.teacher is None:
-            return None
-        teacher = select_subnet(state, self.teacher.arch, "finetuned").subnet
-        return Distillation(teacher, self.weight)
-
-
-def teaching(state: TrainedRun, arch: ArchConfig) -> Teaching:
+def teacher_card(state: TrainedRun, arch: ArchConfig) -> SubnetCard | None:
     """Find the teacher that [finetune] asks for; the largest subnet itself has none."""
     config = state.config.finetune
     largest = state.arch(LARGEST)
     if config.teacher is None or arch == largest:
-        return Teaching()
+        return None
     try:
-        teacher = subnet_card(state, largest, "finetuned")
+        return subnet_card(state, largest, "finetuned")
     except StaleInputError as error:
         raise StaleInputError(
             f'[finetune] teacher = "{LARGEST}" is not trained alone yet ({error}); run `mosdeploy '
             f"finetune --pick {LARGEST}`"
         ) from error
-    return Teaching(teacher, config.teacher_weight)
-
-
-def remedy(weights: WeightOrigin) -> str:
-    """What to do about a subnet's training that diverged: from scratch its rate has no share."""
-    key = "training.learning_rate" if weights == "scratch" else "finetune.learning_rate_share"
-    return f"lower {key}"
 
 
 class TriedTrainings(Record):
@@ -106,7 +77,7 @@ class SubnetTraining:
     arch: ArchConfig
     weights: WeightOrigin
     config: TrainingConfig
-    teaching: Teaching
+    teacher: SubnetCard | None
     command: str = "mosdeploy finetune"
 
     @property
@@ -123,9 +94,8 @@ class SubnetTraining:
             **settings(self.config.fingerprinted, "training"),
             "finetune.inherited_share": self.inherited_share,
         }
-        if self.teaching.teacher is not None:
-            found["teacher of the subnet"] = f"{DIGEST}{self.teaching.teacher.subnet_sha256}"
-            found["finetune.teacher_weight"] = self.teaching.weight
+        if self.teacher is not None:
+            found["teacher of the subnet"] = f"{DIGEST}{self.teacher.subnet_sha256}"
         return found
 
     @property
@@ -187,6 +157,14 @@ class SubnetTraining:
         shutil.rmtree(self.artifact.new_folder, ignore_errors=True)  # of a kill at its very end
         return _Start(folder=str(folder), inputs=wanted, is_done=True).model_dump_json()
 
+    def _distillation(self) -> "Distillation | None":
+        """Open the teacher's network."""
+        from ...training.gradient import Distillation
+
+        if self.teacher is None:
+            return None
+        return Distillation(select_subnet(self.state, self.teacher.arch, "finetuned").subnet)
+
     def _kept(self) -> SubnetCard | None:
         """The card of the subnet that stands here, if it counts."""
         try:
@@ -214,8 +192,8 @@ class SubnetTraining:
             log_path=folder / LOG_NAME,
             inputs_sha256=digest(start.inputs),
             say=progress.say,
-            distillation=self.teaching.distillation(self.state),
-            remedy=remedy(self.weights),
+            distillation=self._distillation(),
+            remedy="lower training.learning_rate",
         )
         show = training_progress("finetune", progress) if distributed.is_first else None
         summary = train(subnet, batches, valid, job, show, distributed)
