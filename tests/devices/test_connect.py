@@ -102,7 +102,3 @@ def test_a_stored_file_may_be_read_by_all(tmp_path):
     path = tmp_path / "file"
     LocalSession().put_bytes(b"x", str(path))
     assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_home_is_that_of_the_user():
-    assert LocalSession().home() == str(Path.home())

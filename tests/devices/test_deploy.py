@@ -30,7 +30,6 @@ from mosdeploy.devices.setup import clean
 from mosdeploy.errors import (
     BundleError,
     CommandError,
-    CommandTimeoutError,
     ConnectionLostError,
     DeviceBusyError,
     InfeasibleError,
@@ -107,21 +106,6 @@ def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime
     ):
         put("two")
     assert live(bundles) == "one"
-
-
-@pytest.mark.slow
-def test_the_last_few_versions_are_kept_and_what_failed_is_not(put, bundles):
-    with pytest.raises(CommandError, match="self-test failed"):
-        put("bad", tokenizer="bad")
-    remote = [
-        Path(put(name, keep=2, tokenizer=f"good {name}").remote_dir).name
-        for name in ("one", "two", "three")
-    ]
-    assert history(bundles) == remote[1:]
-    assert sorted(path.name for path in bundles.glob("*-*")) == sorted(remote[1:])
-    assert live(bundles) == "three"
-    put("two", keep=1)
-    assert sorted(path.name for path in bundles.glob("*-*")) == [remote[1]]
 
 
 class DyingSession(LocalSession):
@@ -338,16 +322,6 @@ def test_what_an_upload_over_a_dead_link_left_goes_with_the_next(put, bundles):
     assert not left.exists()
 
 
-def test_a_self_test_that_takes_too_long_leaves_nothing_in_work(put, bundles, monkeypatch):
-    def too_long(*_):
-        raise CommandTimeoutError("dev: the self-test did not end within 600 s")
-
-    monkeypatch.setattr(module, "self_test", too_long)
-    with pytest.raises(CommandTimeoutError):
-        put("one")
-    assert not is_claimed(next(bundles.glob("*-*")))
-
-
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):
     (runtime_dir / "__main__.py").write_text(
         "import json, sys; print(json.dumps({'passed': False, 'failures': [str(sys.argv[2:])]}))"
@@ -442,22 +416,6 @@ def test_what_an_emulated_device_takes_misses_no_limit(make_profile):
     assert not missed_limits(profile, taking(9.0, 2**30), LatencyLimit(1.0), 2**20)
 
 
-@pytest.mark.parametrize(
-    ("ms", "limit_ms", "more_bytes", "told"),
-    [
-        (20.004, 20.0, 0, "takes 20.004 ms there (median), the limit is 20 ms"),
-        (12_345.6, 12_345.0, 0, "takes 12345.6 ms there (median), the limit is 12345 ms"),
-        (1.0, 1.0, 30, "takes 200.00003 MiB of memory there, the limit is 200 MiB"),
-    ],
-)
-def test_what_misses_its_limit_by_little_does_not_look_equal(
-    make_profile, ms, limit_ms, more_bytes, told
-):
-    taken = taking(ms, (200 << 20) + more_bytes)
-    missed = missed_limits(make_profile(), taken, LatencyLimit(limit_ms), 200 << 20)
-    assert missed == f"the bundle {told}"
-
-
 @pytest.fixture
 def during_look(device, monkeypatch):
     """Does something else when a deployment has been timed and is about to become current."""
@@ -483,38 +441,6 @@ def test_two_deployments_at_once_leave_whole_versions(put, bundles, during_look,
     assert live(bundles) == "two"
     roll_back(device, SLOT)
     assert live(bundles) == "three"
-
-
-def test_a_version_that_another_command_removed_does_not_become_current(put, bundles, during_look):
-    first = put("one")
-
-    def remove_others():
-        for path in bundles.glob("*-*"):
-            if path != Path(first.remote_dir):
-                shutil.rmtree(path)
-
-    during_look(remove_others)
-    with pytest.raises(CommandError, match=r"no longer whole \(SHA256SUMS\).*same command again"):
-        put("two", tokenizer="good two")
-    assert live(bundles) == "one"
-    assert [path.name for path in bundles.glob("*-*")] == [Path(first.remote_dir).name]
-
-
-@pytest.mark.slow
-def test_projects_on_one_board_leave_each_other_alone(put, bundles, device):
-    other = DeploymentSlot("en-fr", owner="pc:/en-fr")
-    others = bundles.with_name("en-fr")
-    put("one", tokenizer="good one")
-    put("fr1", slot=other, keep=1, tokenizer="good fr1")
-    two = put("two", tokenizer="good two")
-    put("fr2", slot=other, tokenizer="good fr2")
-    roll_back(device, SLOT)
-    assert (live(bundles), live(others)) == ("one", "fr2")
-    with pytest.raises(StaleInputError, match="dev runs one now, not two"):
-        time_current(device, SLOT, two, lambda manifest: ())
-    with pytest.raises(CommandError, match="no earlier version of 'en-de'"):
-        roll_back(device, SLOT)
-    assert (live(bundles), live(others)) == ("one", "fr2")
 
 
 def test_a_folder_of_the_same_name_takes_over_only_by_request(put, bundles, device):

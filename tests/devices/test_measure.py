@@ -70,18 +70,6 @@ def test_each_key_is_measured_once_and_a_failing_model_is_data(make_profile):
     assert "candidates" not in names
 
 
-def test_a_round_that_failed_takes_no_good_one_along(make_profile):
-    profile = make_profile(measure=MeasureProtocol(**QUICK, rounds=2, candidate_timeout_s=60.0))
-    timing = {"median_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "minimum_ms": 1.0, "repeats": 10}
-    held = [{"total": timing}, {"error": "no result within 60 s"}]
-    path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps({"key": "a", "measurement": x}) + "\n" for x in held))
-    (found,) = dict(run(profile, ["a"])).values()
-    assert (found.error, found.rounds, found.attempts) == (None, 2, 3)
-    assert [line["key"] for line in result_lines(profile)] == ["a", "a", "a"]
-
-
 def test_an_agent_that_dies_after_each_result_is_started_as_often_as_it_takes(
     make_profile, monkeypatch
 ):

@@ -154,9 +154,3 @@ def test_a_package_that_is_too_old_is_told(make_profile, requirement, version, t
         [told] if told else []
     )
     assert all(x.blocking and x.fix == "mosdeploy devices check dev --setup" for x in found)
-
-
-def test_a_package_that_is_required_twice_is_told_once(make_profile):
-    profile = make_profile("ssh", requirements=("tiny", "tiny>=0.2.2"))
-    (problem,) = problems(make_profile, profile=profile)
-    assert problem.what == "not installed: tiny"

@@ -2,19 +2,16 @@
 
 import fcntl
 import os
-import shutil
 import sys
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
-from deploying import SLOT
 from watching import other_agent
 
 from mosdeploy.devices import setup as room
 from mosdeploy.devices.connect import LocalSession, open_session
-from mosdeploy.devices.deploy import roll_back
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.on_device import slots as script
 from mosdeploy.devices.on_device import take_lock
@@ -77,30 +74,6 @@ def test_wheels_are_sent_to_a_device_without_internet(
     assert any("sending wheels" in line for line in said)
 
 
-@pytest.mark.slow
-def test_no_wheel_for_the_device_leaves_no_half_environment(
-    device, make_profile, bare_python, tmp_path, monkeypatch
-):
-    write_wheel(tmp_path / "index", "tiny_runtime", tag="py3-none-win_arm64")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    profile = make_profile(python=bare_python, requirements=("tiny_runtime",), wheel_python="3.11")
-    monkeypatch.setattr(room, "_make_venv", lambda device, venv: None)
-    with pytest.raises(
-        CommandError, match=r"no wheels for Python 3\.11 on manylinux_2_28_.*set wheel_platform"
-    ):
-        setup(Device(LocalSession("dev"), profile))
-    assert not (Path(profile.work_dir) / "venv").exists()
-
-
-def test_a_download_that_does_not_end_is_told(make_profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "DOWNLOAD_TIMEOUT_S", 0.001)
-    profile = make_profile(requirements=("tiny_runtime",))
-    state = DeviceState(python_version="3.10.4", machine="riscv64")
-    with pytest.raises(CommandError, match="pip was not done after"):
-        room._send_wheels(Device(LocalSession("dev"), profile), profile.work_dir, state)
-
-
 @pytest.fixture
 def quick_setup(device, make_profile, monkeypatch):
     """Sets a device up, with an environment that is a script, and gives what its Python says."""
@@ -156,21 +129,6 @@ def test_no_environment_is_switched_under_a_measurement(quick_setup, device, mak
         quick_setup("after", lambda *_: begun.append(take_lock(Path(make_profile().work_dir))))
     begun[0].close()
     assert device.python_path() == "before"
-
-
-def test_a_measurement_that_began_meanwhile_is_told(quick_setup, device, make_profile, monkeypatch):
-    old = quick_setup("before")
-
-    def begin(*_):
-        monkeypatch.setattr(room, "refuse_if_busy", busy)
-
-    def busy(device):
-        raise DeviceBusyError("another measurement")
-
-    with pytest.raises(DeviceBusyError, match="another measurement"):
-        quick_setup("after", begin)
-    assert device.python_path() == "before"
-    assert sorted(path.name for path in Path(make_profile().work_dir).glob("*venv*")) == old
 
 
 def test_what_other_run_folders_asked_for_is_installed_again(quick_setup, make_profile):
@@ -261,11 +219,6 @@ def test_nothing_planted_in_the_current_folder_runs(device, make_profile, plante
     assert planted() == []
 
 
-def test_no_planted_module_switches(quick_setup, planted):
-    quick_setup("a")
-    assert planted() == []
-
-
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -277,13 +230,6 @@ def test_why_no_environment_could_be_made(make_profile, bare_python, tmp_path, s
     python = failing_venv(tmp_path / "python", bare_python, said)
     with pytest.raises(CommandError, match=told):
         setup(Device(LocalSession("dev"), make_profile(python=python)))
-
-
-def test_no_python_names_the_package(device, make_profile):
-    with pytest.raises(
-        CommandError, match=r"no Python on the device.*apt-get install python3 python3-venv"
-    ):
-        setup(Device(LocalSession("dev"), make_profile(python="python-nowhere")))
 
 
 def test_platform_tags_follow_the_profile_then_the_machine(make_profile):
@@ -411,44 +357,9 @@ def test_what_is_listed_is_what_becomes_free(work, device, with_earlier):
     assert sum(x.size_bytes for x in found) == before - disk_bytes(work) > 1_000_000
 
 
-@pytest.mark.slow
-def test_versions_go_that_nothing_goes_back_to(put, device, bundles, listed):
-    for name in ("one", "two"):
-        put(name, tokenizer=f"good {name}")
-    with pytest.raises(CommandError, match="self-test failed"):
-        put("bad", tokenizer="bad")
-    (bundles / "notes").mkdir()
-    (unused,) = listed()
-    assert unused.startswith(f"bundles/{SLOT.name}/")
-    remove_all(device)
-    assert len(list(bundles.glob("*-*"))) == 2
-    roll_back(device, SLOT)
-    assert len(listed()) == len(listed(with_earlier=True)) == 1  # `two` was given up
-    put("two", tokenizer="good two")
-    assert (len(listed()), len(listed(with_earlier=True))) == (0, 1)
-    remove_all(device, with_earlier=True)
-    assert [path.name for path in bundles.glob("*-*")] == [(bundles / "current").readlink().name]
-    assert (bundles / "notes").is_dir()
-
-
 def test_a_device_that_measures_is_not_cleaned(work, device):
     with other_agent(work) as pid, pytest.raises(DeviceBusyError, match=f"pid {pid}"):
         remove_all(device)
     with (work / "agent.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert script.remove(work, "no") == {"error": "a measurement has begun meanwhile"}
-
-
-def test_what_cannot_be_removed_is_not_told_as_removed(work, monkeypatch):
-    # as of another user
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    monkeypatch.setattr(Path, "unlink", not_permitted)
-    assert script.remove(work, "no") == {"leftovers": []}
-
-
-def not_permitted(*_):
-    raise PermissionError
-
-
-def test_a_device_with_nothing_on_it(device, listed):
-    assert listed() == {}

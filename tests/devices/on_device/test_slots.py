@@ -229,15 +229,6 @@ def test_a_copy_that_a_full_disk_ends_leaves_nothing(folder, make_version, monke
     assert [path.name for path in (folder / name).iterdir()] == [slots.SUMS_NAME]
 
 
-def test_a_file_system_without_locks_is_named(folder, capsys, monkeypatch):
-    def no_locks(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(slots.fcntl, "flock", no_locks)
-    on_device.main("slots", "rollback", str(folder), "one", "two")
-    assert "No locks available; set work_dir" in json.loads(capsys.readouterr().out)["error"]
-
-
 def test_a_version_is_on_the_disk_before_it_is_current_and_then_the_link(
     folder, make_version, monkeypatch
 ):

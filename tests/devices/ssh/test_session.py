@@ -8,11 +8,9 @@ import time
 import pytest
 from stalling_proxy import StallingProxy
 
-from mosdeploy.devices.connect import LastingSession, open_session
+from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.ssh.session import MAX_READ_BACK_BYTES, CommandOutput
 from mosdeploy.errors import (
-    CommandError,
-    CommandTimeoutError,
     ConnectionLostError,
     DeviceTimeoutError,
 )
@@ -136,35 +134,3 @@ def test_what_was_sent_is_not_read_back_in_many_pieces(
         session.put_bytes(data, str(remote))
     assert remote.read_bytes() == data
     assert [path.name for path in tmp_path.glob("remote*")] == ["remote"]
-
-
-def test_a_lasting_session_reconnects_and_gives_up_in_the_end(
-    make_profile, client_files, double, monkeypatch
-):
-    monkeypatch.setattr("mosdeploy.devices.connect.RECONNECT_WAITS_S", (0.0, 0.0))
-    said = []
-    profile = make_profile("ssh", connect_timeout_s=1.0)
-    with LastingSession(lambda: open_session(profile, client_files.config), said.append) as session:
-        assert session.run("echo 1").stdout == "1\n"
-        double.cut()
-        assert session.run("echo 2").stdout == "2\n"
-        assert len(said) == 1
-        assert "reconnecting" in said[0]
-        double.close()
-        with pytest.raises(
-            ConnectionLostError, match=r"gave up after 2 reconnects.*run the same command again"
-        ):
-            session.run("echo 3")
-
-
-def test_an_error_of_a_command_is_not_repeated(make_profile, client_files, double, tmp_path):
-    with LastingSession(
-        lambda: open_session(make_profile("ssh"), client_files.config), pytest.fail
-    ) as session:
-        with pytest.raises(CommandError):
-            session.read(str(tmp_path))
-        with pytest.raises(FileNotFoundError):
-            session.read(str(tmp_path / "missing"))
-        with pytest.raises(CommandTimeoutError):
-            session.run("echo begun; sleep 300", timeout_s=0.5)
-    assert double.num_logins == 1
