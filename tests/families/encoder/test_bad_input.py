@@ -7,9 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import pytest
-from encoder_checkpoints import write_modules
 from encoder_walking import examples, make_encoder_folder, write_checkpoint
 from walking import KeptProgress, edit
 
@@ -62,20 +60,6 @@ def test_a_training_on_bad_input_is_refused(
     root = make_encoder_folder(tmp_path / "run", "classification")
     edit(root / "mosdeploy.toml", old, new)
     assert message in told(root, monkeypatch, capsys)
-
-
-@pytest.mark.slow
-def test_a_downloaded_checkpoint_that_pools_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_checkpoint(tmp_path / "bert")
-    write_modules(tmp_path / "bert", "cls", "Normalize")
-    path = str(tmp_path / "bert")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: path)
-    checkpoint = '60\npath = "hub:made/up"'
-    root = make_encoder_folder(tmp_path / "run", "embedding", vocab_size=checkpoint)
-    line = told(root, monkeypatch, capsys)
-    assert line.endswith('write pooling = "cls" in [task]')
 
 
 @pytest.mark.parametrize("verb", ["profile", "train --dry-run"])

@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import shlex
 from functools import partial
@@ -17,7 +16,7 @@ from encoder_bundles import (
     write_tokenizer,
 )
 from encoders import random_weights
-from synthetic import full_inputs, search_result
+from synthetic import search_result
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.bundle import read_manifest
@@ -34,8 +33,6 @@ from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.scoring import predictor
 from mosdeploy.families.encoder.tokenizer import EncoderTokenizer
 from mosdeploy.records import BundleManifest, SearchResult, SelfTest
-from mosdeploy.report import build_report
-from mosdeploy.run_folder.candidates import choices
 from mosdeploy.runtime.encoder import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload
@@ -187,13 +184,3 @@ def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:
         ),
     )
     assert describe_page(search, None).bundle_facts == ()
-
-
-@pytest.mark.slow
-def test_page_is_built_with_it(manifest: BundleManifest, tmp_path: Path) -> None:
-    search = search_of_encoder()
-    inputs = dataclasses.replace(full_inputs(), search=search, choices=choices(search))
-    family = describe_page(search, manifest)
-    page = build_report(inputs, family, tmp_path).read_text(encoding="utf-8")
-    assert "On rpi, the winner tells the class of a text in 11.6" in page
-    assert all(family.draw(x.arch) in page for x in search.front) and "bad, fair, good" in page

@@ -192,25 +192,6 @@ def test_a_head_with_a_matrix_of_its_own_is_refused(kind: str, tmp_path: Path) -
     assert checkpoint.weights("pooled")["embed.weight"].shape[0] == 30
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_texts_are_classified_as_by_transformers(kind: str, tmp_path: Path) -> None:
-    theirs = saved(tmp_path, kind, "ForSequenceClassification", num_labels=3)
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    net = network(checkpoint, "pooled", num_outputs=3)
-    own_inputs, their_inputs = inputs_of(checkpoint)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            net(*own_inputs), theirs(**their_inputs).logits, atol=1e-5, rtol=1e-5
-        )
-
-
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
-def test_tokens_are_tagged_as_by_transformers(kind: str, tmp_path: Path) -> None:
-    theirs = saved(tmp_path, kind, "ForTokenClassification", num_labels=5)
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    assert_same_answers(network(checkpoint, "tokens", num_outputs=5), theirs, checkpoint)
-
-
 def assert_same_answers(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint) -> None:
     own_inputs, their_inputs = inputs_of(checkpoint)
     real = own_inputs[1].bool()
@@ -446,14 +427,6 @@ def test_a_head_that_knows_nothing_is_drawn_anew(
     assert "have nothing to do with the labels, by 256 training texts" in caplog.text
 
 
-def test_fresh_heads_and_classes_are_left_alone(tmp_path: Path) -> None:
-    dataset = replace(tokenized(tmp_path), labels=np.linspace(400, 900, 300))
-    for net, config in ((fresh(), CONFIG), (shaken(encoder_config()), encoder_config())):
-        before = {name: x.clone() for name, x in net.state_dict().items()}
-        put_on_scale(net, dataset, config)
-        assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
-
-
 def task_of(
     folder: Path, checkpoint: Path, label: Callable[[int], float], **teacher: Any
 ) -> TeacherTask:
@@ -507,25 +480,6 @@ def test_a_teacher_starts_with_what_its_checkpoint_knows(tmp_path: Path, caplog:
     assert sha256_file(files[0]) == sha256_file(files[1])
 
 
-def test_beside_another_teacher_the_head_is_fresh(tmp_path: Path, caplog: Any) -> None:
-    for name in ("bert", "given"):
-        saved(tmp_path / name, "bert", "ForSequenceClassification", num_labels=1, **SIZES)
-        trained_tokenizer(tmp_path / name / "tokenizer.json")
-    for name, is_own in (("given", False), ("bert", True)):
-        root = tmp_path / f"taught-by-{name}"
-        made = task_of(root, tmp_path / "bert", float, path=str(tmp_path / name))
-        made.folder.mkdir()
-        teacher = open_teacher(made)
-        assert teacher.is_largest == is_own
-        assert teacher.weights["head.out.bias"].any() == is_own
-        data = made.train
-        assert isinstance(data, EncoderDataset)
-        caplog.clear()
-        teacher.label(data, [Example(text) for text in sentences(40)])
-        # off the scale, either is told
-        assert "are they on the scale of the labels?" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("names", "order"),
     [
@@ -538,7 +492,3 @@ def test_beside_another_teacher_the_head_is_fresh(tmp_path: Path, caplog: Any) -
 )
 def test_outputs_are_found_by_name(names: list[str], order: list[int] | None) -> None:
     assert output_order(names, encoder_config(labels=["a", "b_c", "d"]).task) == order
-
-
-def test_names_that_fold_to_one_have_no_order() -> None:
-    assert output_order(["YES", "yes"], encoder_config(labels=["Yes", "yes"]).task) is None

@@ -1,5 +1,4 @@
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from mosdeploy.families.encoder.elastic import (
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.spaces.encoder import EncoderSpace, EncoderWorkload
 from mosdeploy.spaces.spec import ModelSpec
-from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import Supernet, extract
 
 VARIANTS = [
@@ -105,15 +103,6 @@ def test_bottlenecks_change_nothing_at_the_start() -> None:
     assert torch.equal(own["layers.0.narrow.weight"], torch.eye(12)[:4])
     assert torch.equal(own["layers.0.widen.weight"], torch.eye(12)[:, :4])
     assert torch.equal(own["layers.0.fc1.weight"], checkpoint["layers.0.fc1.weight"][:5, :4])
-
-
-def test_without_routing_the_supernet_starts_as_the_teacher_exactly() -> None:
-    space = small_space()
-    teacher = a_teacher(space)
-    config = SupernetConfig(routing="none")
-    net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher.state_dict())
-    weights = net.generate(space.largest, router_dropout=False)
-    assert all(torch.equal(weights[name], x) for name, x in teacher.state_dict().items())
 
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
@@ -217,12 +206,3 @@ def test_weights_of_another_network_are_refused(change: object, message: str) ->
     change(weights)
     with pytest.raises(ConfigError, match=message):
         teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_a_saved_supernet_is_built_again(head: str, tmp_path: Path) -> None:
-    net = built(small_space(head=head))
-    save_supernet(tmp_path / "supernet.safetensors", net)
-    again = load_supernet(tmp_path / "supernet.safetensors", EncoderSpace, fresh_supernet)
-    assert (again.space, again.config, again.vocab_size) == (net.space, net.config, VOCAB_SIZE)
-    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))

@@ -245,29 +245,6 @@ def test_training_examples_of_several_files(tmp_path: Path) -> None:
         load_data(encoder_config(train=["a.csv", "b.csv"]), tmp_path)
 
 
-def test_a_data_set_of_a_script_is_read_from_its_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "books"
-    (folder / "plain_text" / "train").mkdir(parents=True)
-    rows = [{"text": text} for text in sentences(60)]
-    datasets.Dataset.from_list(rows).to_parquet(folder / "plain_text" / "train" / "0000.parquet")
-    load = datasets.load_dataset
-
-    def as_the_hub(path: str, *rest: object, revision: str = "main", **options: object) -> object:
-        if revision == "main":
-            raise RuntimeError("Dataset scripts are no longer supported, but found books.py")
-        assert revision == "refs/convert/parquet"
-        return load(path, *rest, **options)
-
-    monkeypatch.setattr("datasets.load_dataset", as_the_hub)
-    config = encoder_config(kind="masked-lm", train=f"datasets:{folder}/plain_text/train")
-    data = load_data(config, tmp_path)
-    assert len(data.train) + len(data.valid) + len(data.test) == 60
-
-
 def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
@@ -400,19 +377,6 @@ def test_a_bad_row_is_named(tmp_path: Path, kind: str, line: str, message: str) 
     config = encoder_config(kind=kind, train="train.jsonl", labels=labels.get(kind, []))
     with pytest.raises(ConfigError, match=rf"train\.jsonl, line 2: .*{message}"):
         load_data(config, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("nowhere.csv", r"nowhere\.csv: cannot be read: No such file"),
-        ("package:no_such_package/a.csv", "there is no package 'no_such_package' to import"),
-        ("datasets:glue", "is no dataset: write datasets:PATH/CONFIG/SPLIT"),
-    ],
-)
-def test_a_missing_source_says_what_to_do(tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        load_data(encoder_config(train=source), tmp_path)
 
 
 def test_splits_that_are_empty(tmp_path: Path) -> None:

@@ -131,27 +131,6 @@ def test_it_tags_pieces_as_transformers_does(kind: str, tmp_path: Path) -> None:
     assert same_folder(config, Path())
 
 
-@pytest.mark.parametrize(
-    ("names", "order"),
-    [
-        (["no", "yes"], [0, 1]),
-        (["yes", "no"], [1, 0]),
-        (["YES", "No"], [1, 0]),
-        (["LABEL_0", "LABEL_1"], [0, 1]),
-    ],
-)
-def test_outputs_come_in_the_order_of_the_task(
-    names: list[str], order: list[int], tmp_path: Path
-) -> None:
-    labels = dict(enumerate(names))
-    theirs = given(tmp_path, "bert", "ForSequenceClassification", id2label=labels)
-    teacher = load_external_teacher(config_of(tmp_path), Path())
-    ids = teacher.ids(examples())
-    for row, output in enumerate(teacher.outputs(examples())):
-        expected = expected_logits(theirs, ids[row].tolist(), teacher.tokenizer.special.sep)
-        torch.testing.assert_close(output, expected[order], atol=1e-5, rtol=1e-5)
-
-
 def other_tokenizer(folder: Path) -> None:
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text())

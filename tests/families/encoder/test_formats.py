@@ -139,21 +139,6 @@ def test_what_no_bert_can_hold(
 # -- Optimum ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])
-def test_optimum_answers_the_same(tmp_path: Path, kind: str) -> None:
-    optimum = pytest.importorskip("optimum.onnxruntime")
-    job = make_job(tmp_path, kind, uneven_arch())
-    folder = tmp_path / "optimum"
-    write_optimum(job, folder)
-    name = "Token" if kind == "tagging" else "Sequence"
-    model = getattr(optimum, f"ORTModelFor{name}Classification").from_pretrained(folder)
-    batch = batch_of(folder, TEXTS)
-    found = model(**batch).logits.numpy()
-    for row, mask, answer in zip(found, batch["attention_mask"], expected(job, TEXTS), strict=True):
-        real = row[: int(mask.sum())] if row.ndim == 2 else row
-        assert real == pytest.approx(answer, rel=1e-5, abs=1e-4)
-
-
 def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
     """What Optimum does, by hand: inputs by the names of the model, as the tokenizer makes them."""
     transformers = pytest.importorskip("transformers")

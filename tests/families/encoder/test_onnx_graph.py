@@ -14,7 +14,6 @@ from encoders import (
 from onnx import TensorProto, checker
 from onnx_parts import open_model
 
-from mosdeploy.errors import ArchError
 from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.families.encoder.network import EncoderSubnet
 from mosdeploy.families.encoder.onnx_graph import build_graph
@@ -227,9 +226,3 @@ def test_its_size_is_known_before_it_is_built(kind: str, precision: str) -> None
 
 
 # -- bad input -------------------------------------------------------------------------------------
-
-
-def test_an_architecture_outside_the_space() -> None:
-    arch = uneven_arch(embed_dim=32)
-    with pytest.raises(ArchError, match="embed_dim is 32"):
-        build_graph(encoder_spec(SPACES["pooled"]), arch, {})

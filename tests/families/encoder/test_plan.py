@@ -58,19 +58,6 @@ def test_a_run_file_fits_data_and_checkpoint(
     assert all(label in plan.facts.get("labels", "") for label in labels)
 
 
-def test_tags_of_words_have_the_names_that_they_are_given(root: Path, tmp_path: Path) -> None:
-    rows = [{"words": row["tokens"], "ner": row["tags"]} for row in examples("tagging")]
-    (tmp_path / "ner.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    plan = plan_run(
-        DataRequest(
-            ("ner.jsonl",), tmp_path, checkpoint=str(root / "bert"), text="words", label="ner"
-        )
-    )
-    task = parsed(plan, tmp_path).task
-    assert (task.kind, task.labels) == ("tagging", ("BAD", "GOOD"))
-    assert (task.tokens, task.tags) == ("words", "ner")
-
-
 def test_a_regression_tells_its_numbers_and_what_is_not_read(root: Path, tmp_path: Path) -> None:
     lines = [f"the film is {i},{i % 30},{i}\n" for i in range(120)]
     (tmp_path / "scores.csv").write_text("text,label,id\n" + "".join(lines))
@@ -250,13 +237,6 @@ def test_tags_tell_their_types() -> None:
 def test_labels_that_are_a_mistake_are_refused(labels: list[Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         task_columns(rows(text=["a"] * len(labels), label=labels), None, None)
-
-
-def test_columns_that_are_not_there_are_named() -> None:
-    with pytest.raises(ConfigError, match="no column 'lable'; the columns are: 'text', 'label'"):
-        task_columns(rows(text=["a"], label=["x"]), None, "lable")
-    with pytest.raises(ConfigError, match="no column holds text"):
-        task_columns(rows(n=[1, 2], label=["x", "y"]), None, None)
 
 
 @pytest.mark.parametrize("strange", ["NA", "nan", "inf", "1e39", "1_000"])

@@ -235,12 +235,6 @@ def test_concordance_sees_what_correlations_do_not() -> None:
     assert regression_metrics([3.0] * 2, [3.0] * 2)["concordance"] == 0
 
 
-def test_constant_answers_have_no_correlation() -> None:
-    none = {"Pearson": 0.0, "Spearman": 0.0, "concordance": 0.0}
-    assert regression_metrics([2.0] * 3, [1, 2, 6]) == {**none, "MAE": 5 / 3}
-    assert regression_metrics([1], [2]) == {**none, "MAE": 1.0}
-
-
 @pytest.mark.parametrize(
     ("tags", "wanted"),
     [
@@ -267,16 +261,6 @@ def test_tagging_by_hand() -> None:
     assert tagging_metrics([["O"]], [["O"]]) == {"F1": 0.0, "precision": 0.0, "recall": 0.0}
 
 
-def test_similarities_do_not_depend_on_rotation_or_scale() -> None:
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(20, 3))
-    rotation = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    scores = embedding_metrics(5 * vectors @ rotation, vectors)
-    assert scores["similarity"] == pytest.approx(100)
-    assert scores["cosine"] < 90
-    assert embedding_metrics(vectors, vectors) == pytest.approx({"similarity": 100, "cosine": 100})
-
-
 def test_embeddings_by_hand() -> None:
     """Cosines of the pairs: 0, 0.6, 0.8 of the teacher, 0.8, 0.6, 0 of the student."""
     teacher = np.array([[1.0, 0], [0, 1], [0.6, 0.8]])
@@ -284,12 +268,3 @@ def test_embeddings_by_hand() -> None:
     scores = embedding_metrics(student, teacher)
     assert scores["similarity"] == pytest.approx(-100)
     assert scores["cosine"] == pytest.approx(100 * (1 + 0.6 - 0.28) / 3)
-
-
-def test_answers_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="1 answers for 2 references"):
-        classification_metrics([1], [1, 0])
-    with pytest.raises(ValueError, match="0 answers for 0 references"):
-        regression_metrics([], [])
-    with pytest.raises(ValueError, match="1 answers for 2 references"):
-        tagging_metrics([["O"]], [["O", "O"]])

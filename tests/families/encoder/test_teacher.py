@@ -224,15 +224,6 @@ def test_a_given_teacher_is_scored_and_not_trained(taught: Any) -> None:
     assert scores.num_examples == results["scores"].subnets["largest"].num_examples
 
 
-@slow
-def test_subnets_are_no_parts_of_another_network(taught: Any) -> None:
-    root, results, _ = taught
-    assert results["tuned"].weights == "finetuned"
-    assert not list(root.glob("subnets/*-teacher"))
-    with pytest.raises(ConfigError, match="the teacher was given: it is no subnet"):
-        opened(root).export("largest", weights="teacher")
-
-
 def test_subnets_learn_what_the_teacher_answers(tmp_path: Path) -> None:
     """Of another kind, with another tokenizer, with outputs in another order."""
     sizes = {"vocab_size": 96, "max_position_embeddings": 40}
@@ -440,22 +431,6 @@ def test_a_slice_keeps_the_most_important(net: EncoderSubnet) -> None:
     assert torch.equal(sliced["layers.0.fc2.weight"], expected)
 
 
-def test_equal_importance_keeps_the_order(net: EncoderSubnet) -> None:
-    weights = net.state_dict()
-    ordered = reorder(weights, Importance(torch.ones(3, 4), torch.ones(3, 16)))
-    assert all(torch.equal(ordered[name], x) for name, x in weights.items())
-
-
-def test_a_network_is_left_as_it_was(net: EncoderSubnet) -> None:
-    net.train()
-    first = measure_importance(net, BATCHES)
-    assert net.training
-    assert all(x.grad is None for x in net.parameters())
-    second = measure_importance(net, BATCHES)  # its dropout is not at work
-    assert torch.equal(first.heads, second.heads)
-    assert torch.equal(first.neurons, second.neurons)
-
-
 LAYOUT = BatchLayout(pad_id=0, sep_id=2, num_types=2)
 FULL = TrainingConfig(amp="none")
 
@@ -547,19 +522,6 @@ def test_a_killed_labelling_keeps_its_precision(
     whole = TeacherOutputs(tmp_path / "whole", ids)
     whole.compute(network, LAYOUT, TrainingConfig(amp="bf16"))
     assert all(map(np.array_equal, again.values, whole.values))
-
-
-@pytest.mark.parametrize("length", [0, 100])
-def test_a_part_that_was_cut_is_made_again(network: Any, tmp_path: Path, length: int) -> None:
-    ids = ids_of(5)
-    TeacherOutputs(tmp_path, ids).compute(network, LAYOUT, FULL)
-    (path,) = tmp_path.iterdir()
-    content = path.read_bytes()
-    path.write_bytes(content[:length])
-    labels = TeacherOutputs(tmp_path, ids)
-    assert not labels.is_whole
-    labels.compute(network, LAYOUT, FULL)
-    assert path.read_bytes() == content
 
 
 def test_a_part_with_any_wrong_byte_is_an_answer_or_made_again(

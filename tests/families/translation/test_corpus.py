@@ -162,14 +162,6 @@ def test_gettext_takes_the_language_without_plurals_or_contexts(
     assert (one_file.train, one_file.valid) == (corpus.train, corpus.valid)
 
 
-def test_gettext_of_an_installed_package(tmp_path: Path) -> None:
-    pytest.importorskip("jupyterlab_language_pack_fr_FR")
-    name = "package:jupyterlab-language-pack-fr-FR"
-    corpus = load_corpus(config(format="gettext", train=name, target_lang="fr"), tmp_path)
-    assert len(corpus.train) > 2000
-    assert set(corpus.dropped) >= {"plural", "identical", "duplicate"}
-
-
 @fuzzed(60)
 @given(data=st.data())
 def test_any_catalog_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
@@ -178,14 +170,6 @@ def test_any_catalog_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> 
     path.write_bytes(damage(path.read_bytes(), data))
     with only(ConfigError):
         load_corpus(config(format="gettext", train="a.mo"), tmp_path)
-
-
-def test_fractions_count_where_no_file_is_named(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(100))
-    write_text(tmp_path / "valid", pairs(2))
-    corpus = load_corpus(config(valid="valid", valid_fraction=0.5, test_fraction=0.5), tmp_path)
-    assert len(corpus.train) + len(corpus.test) == 98
-    assert 30 < len(corpus.test) < 70
 
 
 def test_normalise_is_idempotent() -> None:

@@ -84,12 +84,6 @@ def test_bleu_by_hand() -> None:
     assert scores["BLEU"] == pytest.approx(100 * 0.2**0.25)
 
 
-@pytest.mark.parametrize(("hypotheses", "references"), [([], []), (["a"], ["a", "b"])])
-def test_scores_refuse_unequal_numbers(hypotheses: list[str], references: list[str]) -> None:
-    with pytest.raises(ValueError, match="hypotheses for"):
-        bleu_chrf(hypotheses, references)
-
-
 def test_a_language_without_spaces_has_words_of_its_own() -> None:
     reference, near = "\u6211\u4eec\u4fdd\u5b58\u6587\u4ef6", "\u6211\u4eec\u6253\u5f00\u6587\u4ef6"
     assert bleu_chrf([near], [reference])["BLEU"] == 0  # one word, which is wrong

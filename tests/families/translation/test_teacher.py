@@ -14,16 +14,14 @@ from walking import make_run_folder
 
 from mosdeploy.config import load_run_config
 from mosdeploy.config.translation import TranslationRunConfig
-from mosdeploy.errors import BundleError, ConfigError, MosdeployError
+from mosdeploy.errors import BundleError, ConfigError
 from mosdeploy.families.translation.corpus import load_data
 from mosdeploy.families.translation.elastic import fresh_subnet
 from mosdeploy.families.translation.scoring import translate
 from mosdeploy.families.translation.teacher import (
     TranslationTeacher,
-    _adds_end,
     _bundle_teacher,
     _language_token,
-    _readable,
     answered_pairs,
     open_teacher,
 )
@@ -192,27 +190,6 @@ def test_ctranslate2_leaves_out_what_is_too_long_for_it(
     assert teacher.translate([too_long]) == [""]
 
 
-@pytest.mark.parametrize("ct2_folder", [1040], indirect=True)
-def test_ctranslate2_translates_no_part_of_a_source(
-    ct2_folder: Path,
-    tokenizer: Tokenizer,
-    config: TranslationRunConfig,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Of its own accord it leaves out what is behind the first 1,024 tokens."""
-    teacher = opened(ct2_folder, config, beam=1)
-    assert teacher.translate(["one " * 1050, "one"])[0] == ""
-    assert "left out 1 of 2 sources, which" in caplog.text
-
-
-def test_a_ctranslate2_that_always_fails_is_told(tmp_path: Path) -> None:
-    def fail(pieces: list[list[str]]) -> list[list[str]]:
-        raise RuntimeError("no memory")
-
-    with pytest.raises(MosdeployError, match=r"CTranslate2 failed: no memory"):
-        _readable(fail, [["one"], ["two"]], tmp_path)
-
-
 def with_tokens(folder: Path, tokens: list[str]) -> None:
     """Put tokens in the place of the vocabulary's last ones."""
     path = folder / "shared_vocabulary.json"
@@ -295,18 +272,3 @@ def test_without_ctranslate2_the_extra_is_named(
     (tmp_path / "model.bin").touch()
     with pytest.raises(ConfigError, match=r"run: pip install 'mosdeploy\[teacher\]'"):
         opened(tmp_path, config, beam=1)
-
-
-@pytest.mark.parametrize(
-    ("text", "adds_end"),
-    [(None, False), ("{}", False), ("[]", False), ('{"add_source_eos": true}', True)],
-)
-def test_whether_a_model_adds_the_end_is_read_from_its_folder(
-    tmp_path: Path, text: str | None, adds_end: bool
-) -> None:
-    if text is not None:
-        (tmp_path / "config.json").write_text(text)
-    assert _adds_end(tmp_path) == adds_end
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON"):
-        _adds_end(tmp_path)
