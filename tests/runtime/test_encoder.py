@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +67,6 @@ def test_many_inputs_are_answered_as_by_the_network(
     assert len({tuple(np.round(row, 3)) for row in found}) > 20
 
 
-def test_the_second_text_of_a_pair_is_of_another_type(encoders: dict[str, Encoder]) -> None:
-    pair = [CLS_ID, 5, 6, SEP_ID, 7, 8, SEP_ID]
-    (found,) = encoders["classification"].predict_ids([pair])
-    (expected,) = in_numpy(encoder_config("classification"), [pair])
-    assert found == pytest.approx(expected, abs=5e-5)
-    split = encoders["classification"].tokenizer.encode("the cat\tsee small")
-    assert split == [CLS_ID, 5, 6, SEP_ID, 7, 8, SEP_ID]
-
-
 def test_in_int8_no_line_depends_on_those_beside_it(int8_encoder: Encoder) -> None:
     inputs = random_inputs(1)
     alone = [int8_encoder.predict_ids([ids])[0] for ids in inputs]
@@ -116,14 +106,6 @@ def test_in_int8_lines_share_a_call_as_in_the_workload(
     shapes = watch_calls(encoder)
     assert encoder.predict_ids(inputs) == [int8_encoder.predict_ids([ids])[0] for ids in inputs]
     assert [rows for rows, _ in shapes] == calls
-
-
-def test_a_call_on_a_cpu_has_few_positions(encoder_bundle: Path) -> None:
-    encoder = Encoder(encoder_bundle, threads=1)
-    shapes = watch_calls(encoder)
-    encoder._max_positions = 20
-    assert len(encoder.predict_ids([[CLS_ID, 5, 6, 7, SEP_ID]] * 9)) == 9
-    assert shapes == [(4, 5), (4, 5), (1, 5)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -422,12 +404,6 @@ def test_where_entities_begin(tags: list[str], entities: list[tuple[str, int, in
     assert [(x["type"], x["start"], x["end"]) for x in found] == entities
 
 
-def test_an_entity_is_as_sure_as_its_least_sure_tag() -> None:
-    answer = logits_of(["O", "B-PER"]) + logits_of(["I-PER"], height=1.0) + logits_of(["O"])
-    (entity,) = tags_of(TAGS, [answer], "a b", [pieces_of([(0, 1), (2, 3)])])["entities"]
-    assert entity["score"] == pytest.approx(np.e / (np.e + 4), abs=1e-6)
-
-
 def test_a_piece_may_begin_with_the_space_before_its_word() -> None:
     words = [(0, 1), (2, 4), (5, 6)]
     assert best_places(words, [pieces_of([(0, 1), (1, 3), (3, 4)])]) == [(0, 1), (0, 2), None]
@@ -459,16 +435,6 @@ def test_windows_are_averaged_by_their_pieces() -> None:
     assert answer_of(settings_of("regression"), "", [cut], [[2]]) == {"value": 2, "is_cut": True}
 
 
-@pytest.mark.parametrize("takes_pairs", [False, True])
-def test_lines_that_are_not_what_was_learned_are_marked(takes_pairs: bool) -> None:
-    settings = replace(settings_of("regression"), takes_pairs=takes_pairs)
-    one, two = (
-        answer_of(settings, line, [pieces_of([(0, 1)])], [[2.0]]) for line in ("one", "one\ttwo")
-    )
-    assert one == {"value": 2.0, **({"is_single": True} if takes_pairs else {})}
-    assert two == {"value": 2.0, **({} if takes_pairs else {"is_joined": True})}
-
-
 def test_a_word_is_read_where_most_stands_around_it() -> None:
     words = [(i, i + 1) for i in range(0, 12, 2)]
     windows = [pieces_of(words[:4]), pieces_of(words[2:])]
@@ -481,9 +447,3 @@ def test_a_word_is_read_where_most_stands_around_it() -> None:
     assert found["tags"] == ["O", "B-PER", "I-PER", "I-PER", "O", "B-LOC"]
     spans = [(x["type"], x["text"], line[x["start"] : x["end"]]) for x in found["entities"]]
     assert spans == [("PER", "b c d", "b c d"), ("LOC", "f", "f")]
-
-
-def test_a_word_whose_first_piece_is_in_another_window() -> None:
-    # the word's pieces are (0, 2), (2, 4) and (4, 6); the second window begins with the second
-    windows = [pieces_of([(0, 2), (2, 4)]), pieces_of([(2, 4), (4, 6)])]
-    assert best_places([(0, 6)], windows) == [(0, 1)]

@@ -43,11 +43,6 @@ def test_what_is_no_number_of_threads(
             open_model(folder, threads=asked)
 
 
-def test_a_generator_is_no_list_of_providers(encoder_bundle: Path) -> None:
-    with pytest.raises(InputError, match="is no list of providers"):
-        open_model(encoder_bundle, providers=(name for name in ["CPUExecutionProvider"]))
-
-
 def test_groups_hold_every_input_once_and_keep_their_limits() -> None:
     lengths = [(37 * i) % 400 for i in range(300)] + [5000]
     groups = group_by_length(lengths, 32, 2048)

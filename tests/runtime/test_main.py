@@ -101,17 +101,6 @@ def test_a_provider_that_is_not_there_does_not_fall_back(device: Path, bundle: P
     assert done.returncode == 0
 
 
-def test_a_corrupt_bundle_is_code_8(device: Path, bundle: Path) -> None:
-    (bundle / "model.onnx").write_bytes(b"")
-    done = command(device, bundle, "--self-test")
-    assert done.returncode == 8 and done.stdout == b""
-    assert (
-        b"error: " in done.stderr
-        and b"model.onnx" in done.stderr
-        and b"Traceback" not in done.stderr
-    )
-
-
 @pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "x"], ["--unknown"]])
 def test_wrong_usage_is_code_2(device: Path, fp32_bundle: Path, arguments: list[str]) -> None:
     done = command(device, fp32_bundle, *arguments)

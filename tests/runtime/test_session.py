@@ -35,12 +35,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def test_it_runs_by_names(path: Path) -> None:
-    session = ModelSession(path, ["x"], ["y"], threads=1)
-    (found,) = session.run({"x": np.array([1.5, -4.0], np.float32)})
-    assert found.tolist() == [3.0, -8.0]
-
-
 def counting_model(**metadata: str) -> bytes:
     """y is x (N, 2); n has one row a call: how many rows that had."""
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2])

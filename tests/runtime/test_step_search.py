@@ -101,12 +101,6 @@ def test_the_least_number_of_steps_changes_no_answer(beam: int) -> None:
     assert made == 11 > stopped_after
 
 
-def test_greedy_takes_the_lowest_id_on_ties() -> None:
-    logits = np.zeros((1, 8), np.float32)
-    logits[0, [5, 7]] = 1.0
-    assert search(lambda tokens, parents: logits, settings(1, 2)) == [5, 5]
-
-
 @pytest.mark.parametrize("size", [7, CHUNK, 5 * CHUNK + 3, 40 * CHUNK, 40 * CHUNK + 1])
 def test_the_largest_are_those_of_a_whole_sort(size: int) -> None:
     rng = np.random.default_rng(size)

@@ -7,7 +7,6 @@ import pytest
 
 from mosdeploy.runtime import InputError
 from mosdeploy.runtime.texts import (
-    LineNotes,
     check_texts,
     joined,
     line_of_json,
@@ -54,14 +53,6 @@ def test_a_tab_separates_the_two_of_a_pair() -> None:
 def test_what_is_no_such_object_is_named(content: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         line_of_json(content, 3)
-
-
-def test_each_kind_of_line_is_counted() -> None:
-    notes = LineNotes([{"label": "a"}, {"label": "a", "is_single": True, "is_cut": True}, {}])
-    assert str(notes).startswith("1 of 3 lines were too long and were cut; 1 of 3 lines hold one")
-    assert str(LineNotes([{}, {"label": "a"}])) == ""
-    joined = str(LineNotes([{"label": "a", "is_joined": True}]))
-    assert joined.startswith("1 of 1 lines hold a tab, or text_pair in JSON, and the model has")
 
 
 @pytest.mark.parametrize(

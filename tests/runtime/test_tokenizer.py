@@ -39,12 +39,6 @@ def test_parts_end_at_sentences_if_they_can(tokenizer: Tokenizer) -> None:
     assert len(texts) > 1 and all(text.endswith(".") for text in texts)
 
 
-def test_parts_of_a_sentence_end_at_words(tokenizer: Tokenizer) -> None:
-    line = "the cat sees a small red house and takes one book from its green roof"
-    texts = [tokenizer.decode(part) for part in tokenizer.encode_parts(line, 7)]
-    assert len(texts) > 1 and " ".join(texts) == line
-
-
 @pytest.fixture(scope="module")
 def japanese(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     rng = random.Random(0)
@@ -93,12 +87,6 @@ def test_a_line_that_fits_is_one_part(tokenizer: Tokenizer) -> None:
 
 
 # -- bad files -------------------------------------------------------------------------------------
-
-
-def test_a_tokenizer_that_is_none(bundle: Path, replace: Callable) -> None:
-    replace("tokenizer.model", b"not a tokenizer")
-    with pytest.raises(ModelError, match=r"SentencePiece cannot read .*tokenizer\.model"):
-        Translator(bundle)
 
 
 def test_a_tokenizer_of_another_size(bundle: Path, replace: Callable) -> None:
