@@ -11,7 +11,6 @@ from mosdeploy.errors import ConfigError
 from mosdeploy.training.device import (
     COMPUTE_MODES,
     ComputeMode,
-    ComputeModeTrial,
     DeviceContext,
     fastest,
 )
@@ -90,11 +89,3 @@ def test_the_fastest_mode_if_by_enough(
     assert times_ms == pytest.approx([1000 * s for s in seconds])
     # the first round alone is longer than a trial may take: one more, and no third
     assert asked == [*COMPUTE_MODES, *COMPUTE_MODES]
-
-
-def test_the_choice_is_told_with_all_times() -> None:
-    trial = ComputeModeTrial(
-        amp="bf16", is_unfused=True, full_ms=20.0, bf16_ms=10.0, unfused_ms=9.0
-    )
-    assert "computing in bf16 with unfused attention: " in str(trial)
-    assert "20 ms in full precision, 10 ms in bf16, 9 ms in bf16 with unfused" in str(trial)

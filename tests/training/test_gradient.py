@@ -121,12 +121,6 @@ def test_no_batch_is_passed_over() -> None:
     assert (num_batches(own, 3), num_batches(shared, 3)) == (6, 2)
 
 
-def test_a_subnet_alone_reads_the_same_either_way() -> None:
-    own = NINE_STEPS.model_copy(update={"batch_sharing": "none"})
-    shared = NINE_STEPS.model_copy(update={"batch_sharing": "shared"})
-    assert batch_indices(own, 1, 5) == batch_indices(shared, 1, 5)
-
-
 def test_the_sandwich_is_drawn_for_the_step() -> None:
     def drawn(step: int, **changes: object) -> list[ArchConfig]:
         return sandwich(TOY_SPACE, NINE_STEPS.model_copy(update=changes), step)
@@ -140,12 +134,3 @@ def test_the_sandwich_is_drawn_for_the_step() -> None:
     assert drawn(5, num_random_archs=2, sandwich="none") == random
     assert drawn(5, num_random_archs=2, sandwich="smallest") == [TOY_SPACE.smallest, *random]
     assert drawn(8, num_random_archs=0, sandwich="smallest") == [TOY_SPACE.largest]
-
-
-def test_another_seed_draws_other_architectures() -> None:
-    def drawn(seed: int) -> list[ArchConfig]:
-        config = NINE_STEPS.model_copy(update={"num_random_archs": 2, "seed": seed})
-        return [arch for step in range(1, 9) for arch in sandwich(TOY_SPACE, config, step)]
-
-    assert drawn(1) == drawn(1)
-    assert drawn(1) != drawn(2)

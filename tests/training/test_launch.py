@@ -4,7 +4,7 @@ import pytest
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.training.distributed import SINGLE_PROCESS, init_distributed
+from mosdeploy.training.distributed import init_distributed
 from mosdeploy.training.launch import Launch, is_first
 
 NAMES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -47,10 +47,3 @@ def test_what_an_earlier_job_left_is_refused_at_once(
     with pytest.raises(ConfigError, match=message), init_distributed(TrainingConfig()):
         pass
     assert is_first()  # and who does not train is not silenced
-
-
-def test_a_rank_alone_means_nothing(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("RANK", "1")
-    with init_distributed(TrainingConfig()) as distributed:
-        assert distributed is SINGLE_PROCESS
-    assert is_first()

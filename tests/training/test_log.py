@@ -45,30 +45,12 @@ def test_a_new_training_takes_no_older_log_in(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_missing_log_stays_missing(tmp_path: Path) -> None:
-    cut_log(tmp_path / "log.jsonl", 3)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("text", ["no json\n", '{"loss": 1.0}\n', "[1]\n"])
 def test_a_corrupt_log_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(text)
     with pytest.raises(StaleInputError, match=r"log\.jsonl is corrupt .*only the plot"):
         cut_log(path, 3)
-
-
-def test_the_loss_of_a_validation_is_that_of_the_largest_or_the_only_subnet() -> None:
-    assert log_line(1).validation_loss is None
-    assert log_line(1, largest_loss=2.0, smallest_loss=3.0).validation_loss == 2.0
-    assert log_line(1, subnet_loss=4.0).validation_loss == 4.0
-
-
-def test_json_lines_alone_leave_no_events(tmp_path: Path) -> None:
-    log = TrainingLog(tmp_path / "log.jsonl", "jsonl", last_step=0)
-    log.append(log_line(1))
-    log.flush()
-    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
 
 def scalars(folder: Path, name: str) -> list[tuple[int, float]]:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from training_fixtures import (
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.data.batches import Batches, ordered_batches
-from mosdeploy.errors import ConfigError, MosdeployError, StaleInputError
+from mosdeploy.errors import MosdeployError, StaleInputError
 from mosdeploy.families.translation.dataset import TranslationDataset
 from mosdeploy.families.translation.scoring import translate
 from mosdeploy.supernet.mos import MoSLinear
@@ -144,20 +143,6 @@ def test_a_state_made_from_something_else_is_refused(
         run(net(), BRIEF)
 
 
-def test_a_torn_log_line_goes_and_a_corrupt_one_is_named(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
-    run(net(), BRIEF)
-    log = log_of(tmp_path)
-    with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"step": 1')
-    run(net(), BRIEF)
-    assert log_of(tmp_path) == log
-    (tmp_path / "log.jsonl").write_text("no json\n")
-    with pytest.raises(StaleInputError, match=r"log\.jsonl is corrupt"):
-        run(net(), BRIEF)
-
-
 def test_log_and_progress(
     net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
 ) -> None:
@@ -177,19 +162,6 @@ def test_log_and_progress(
     assert validation_loss(trained, batches, smallest) == pytest.approx(
         summary.losses["smallest_loss"], rel=1e-5
     )
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_events_for_tensorboard_change_nothing_else(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
-    pytest.importorskip("tensorboard")
-    run(net(), BRIEF, folder=tmp_path / "plain")
-    run(net(), BRIEF.model_copy(update={"log": "tensorboard"}), folder=tmp_path / "drawn")
-    plain, drawn = (without_times(log_of(tmp_path / name)) for name in ("plain", "drawn"))
-    assert plain == drawn
-    assert list((tmp_path / "drawn" / "tensorboard").iterdir())
-    assert not (tmp_path / "plain" / "tensorboard").exists()
 
 
 def test_training_learns_to_translate(
@@ -229,11 +201,6 @@ def test_a_subnet_alone_learns_what_is_left_to_learn(
     assert summary.losses["subnet_loss"] == lines[-1]["subnet_loss"] < before
     assert lines[-1]["largest_loss"] is None
     assert not torch.equal(inherited.embed.weight, frozen.embed.weight)
-
-
-@pytest.mark.parametrize("routing", ["none", "layer"])
-def test_other_routings_train(net: Callable[..., Supernet], run: Run, routing: str) -> None:
-    assert math.isfinite(run(net(SupernetConfig(routing=routing)), BRIEF).losses["largest_loss"])  # type: ignore[arg-type]
 
 
 def test_the_global_generator_is_left_alone(net: Callable[..., Supernet], run: Run) -> None:
@@ -452,21 +419,6 @@ def test_matrices_are_mixed_with_fresh_ones_and_vectors_stay(share: float) -> No
 DATASET = random_rows(20, TOY_VOCAB_SIZE)
 
 
-def test_supernet_and_extracted_subnet_agree() -> None:
-    net = toy_supernet()
-    batches = ordered_batches(DATASET, 100)
-    for arch in (TOY_SPACE.largest, TOY_SPACE.smallest):
-        inherited = validation_loss(extract(net, arch), batches)
-        assert validation_loss(net, batches, arch) == pytest.approx(inherited, rel=1e-5)
-    assert net.training
-
-
-def test_padding_does_not_count() -> None:
-    subnet = extract(toy_supernet(), TOY_SPACE.largest)
-    losses = [validation_loss(subnet, ordered_batches(DATASET, size)) for size in (30, 90, 1000)]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
-
-
 def test_it_is_the_mean_of_the_losses_of_examples() -> None:
     subnet = extract(toy_supernet(), TOY_SPACE.largest)
     batch = DATASET.batch(np.arange(len(DATASET)))
@@ -481,26 +433,6 @@ def test_knowing_nothing_costs_the_log_of_the_vocabulary() -> None:
         subnet.embed.weight.zero_()
     loss = validation_loss(subnet, ordered_batches(DATASET, 100))
     assert loss == pytest.approx(math.log(TOY_VOCAB_SIZE))
-
-
-def test_targets_that_are_nowhere_are_said_to_be() -> None:
-    subnet = extract(toy_supernet(), TOY_SPACE.largest)
-    batch = replace(DATASET.batch(np.arange(2)), num_targets=0)
-    with pytest.raises(ConfigError, match="nothing to predict"):
-        validation_loss(subnet, [batch])
-
-
-def test_ambiguous_calls_are_refused() -> None:
-    net = toy_supernet()
-    subnet = extract(net, TOY_SPACE.largest)
-    batches = ordered_batches(DATASET, 100)
-    for model, parts, arch in (
-        (net, batches, None),
-        (subnet, batches, TOY_SPACE.largest),
-        (subnet, [], None),
-    ):
-        with pytest.raises(ValueError, match="validation_loss needs"):
-            validation_loss(model, parts, arch)
 
 
 def test_learning_rates_by_hand() -> None:
