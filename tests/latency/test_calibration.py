@@ -1,7 +1,5 @@
 """How boards compare, and the noise floor, by hand."""
 
-import logging
-
 import numpy as np
 import pytest
 
@@ -46,14 +44,6 @@ def test_the_time_ratio_is_that_to_the_median_board():
         ("pi2", 4, 10.0, 1.0),
         ("pi3", 1, 12.0, 1.2),
     ]
-
-
-def test_only_boards_that_measured_are_compared():
-    sessions = [session("pi1", 10.0), session("pi2", 12.0), session("pi3", 99.0)]
-    assert [
-        x.time_ratio for x in calibrate_boards(sessions, {"pi1": 1, "pi2": 1})
-    ] == pytest.approx([10 / 11, 12 / 11])
-    assert calibrate_boards(sessions, {"pi1": 1}) == ()
 
 
 def test_a_board_without_a_reference_has_no_time_ratio():
@@ -254,14 +244,6 @@ def test_a_subnet_that_fails_counts_for_no_board_and_no_session(fleet, space, dr
     assert dataset.sha256 == before
 
 
-def test_boards_within_the_allowed_drift_cause_no_warning(fleet, space, caplog):
-    dataset, genes, latency_ms = fleet(1.02)
-    samples = dataset.samples(space)
-    assert (samples.genes == genes).all()
-    np.testing.assert_allclose(samples.latency_ms, latency_ms)
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_path):
     dataset, _, _ = fleet(1.5)
     before = dataset.sha256
@@ -281,29 +263,3 @@ def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_
         "t1", Measurement(total=timing(16.0))
     )
     assert alone.sha256 == before
-
-
-def test_a_newer_level_of_the_reference_rescales_the_sessions_before(
-    tmp_path, context, space, draw, record
-):
-    dataset = LatencyDataset.open(tmp_path / "latency.jsonl", context)
-    for number, times_ms in enumerate(((10.0, 10.1), (10.0, 10.1), (12.0, 12.1))):
-        begun = ProfilingSession(dataset.path, "board", DeviceState(), dataset_id="first")
-        before = dataset.sha256
-        for time_ms in times_ms:
-            begun.add_reference(f"{number} {time_ms}", Measurement(total=timing(time_ms)))
-        assert dataset.sha256 == before
-        made = record(space.from_genes(draw(1, seed=number)[0]), 5.0)
-        dataset.append(made.model_copy(update={"session": begun.record.session}))
-        assert len(dataset.rescaled_sessions) == (2 if number == 2 else 0)
-
-
-def test_a_session_that_was_stopped_before_its_first_subnet_is_no_noise(fleet):
-    dataset, _, _ = fleet(1.0)
-    begun = ProfilingSession(dataset.path, "pi1", DeviceState(), dataset_id="first")
-    for number, factor in enumerate((1.38, 1.4, 1.42)):
-        begun.add_reference(f"busy {number}", Measurement(total=timing(10 * factor)))
-    floor, boards = dataset.noise_floor_percent, dataset.boards
-    assert floor is None
-    assert [board.time_ratio for board in boards] == [1.0, 1.0]
-    assert dataset.rescaled_sessions == ()

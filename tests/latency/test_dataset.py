@@ -44,23 +44,6 @@ def test_opening_is_idempotent_and_keeps_the_first_id(path, context):
     assert path.read_bytes() == content
 
 
-def test_the_digest_follows_the_records(path, context, archs, record):
-    dataset = LatencyDataset.open(path, context)
-    digests = [dataset.sha256]
-    for arch in archs[:2]:
-        dataset.append(record(arch, 2.0))
-        digests.append(dataset.sha256)
-    assert len(set(digests)) == 3
-
-
-def test_a_failed_measurement_is_data_but_not_usable(path, context, archs, record):
-    dataset = LatencyDataset.open(path, context)
-    dataset.append(record(archs[0], None))
-    dataset.append(record(archs[1], 3.0))
-    assert set(dataset.measured) == {archs[0].key, archs[1].key}
-    assert [r.arch for r in dataset.usable] == [archs[1]]
-
-
 def test_the_latest_record_of_an_architecture_counts(path, context, archs, record):
     dataset = LatencyDataset.open(path, context)
     dataset.append(record(archs[0], None))
@@ -146,13 +129,6 @@ def test_a_corrupt_middle_line_names_file_line_and_remedy(path, context, archs, 
         LatencyDataset.open(path, context)
 
 
-def test_a_corrupt_context_asks_to_move_the_file(path, context):
-    LatencyDataset.open(path, context)
-    overwrite_line(path, 1, b"{}")
-    with pytest.raises(StaleInputError, match=r"line 1.*move the file away"):
-        LatencyDataset.load(path)
-
-
 @pytest.mark.parametrize("key", MeasureProtocol.model_fields)
 def test_each_key_of_the_protocol_is_another_context_but_for_a_timeout(path, context, key):
     LatencyDataset.open(path, context)
@@ -192,17 +168,6 @@ def test_another_context_is_refused_with_what_differs(path, context, change, mes
         StaleInputError, match=rf"{message}.*Move the folder .*board-sentence.*workload\.name"
     ):
         LatencyDataset.open(path, context.model_copy(update=update))
-
-
-def test_how_a_device_is_reached_may_change(path, context):
-    LatencyDataset.open(path, context)
-    moved = context.device.model_copy(update={"host": "other", "command_timeout_s": 5.0})
-    LatencyDataset.open(path, context.model_copy(update={"device": moved}))
-
-
-def test_loading_what_was_never_measured_names_the_verb(path):
-    with pytest.raises(StaleInputError, match=r"no measurements; run `mosdeploy profile` first"):
-        LatencyDataset.load(path)
 
 
 def test_a_full_disk_keeps_what_was_there(path, context, archs, monkeypatch, record):
@@ -272,10 +237,3 @@ def test_the_sessions_of_several_boards_grow_beside_each_other(path):
     assert [reference.measured_at for reference in found["pi1"].references] == ["t1", "t2"]
     assert [reference.measured_at for reference in found["pi2"].references] == ["t1"]
     assert (found["pi1"].after, found["pi2"].after.temperature_c) == (None, 60.0)
-
-
-def test_a_corrupt_file_is_named(path):
-    path.parent.mkdir()
-    (path.parent / "sessions.jsonl").write_text("{}\n")
-    with pytest.raises(StaleInputError, match=r"sessions\.jsonl, line 1: .*; delete that line"):
-        read_sessions(path)
