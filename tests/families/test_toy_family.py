@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from command_line import run_python
 from toy_family import FAMILY
 from toy_family.bundle import CipherModel
@@ -19,7 +18,6 @@ from mosdeploy.errors import ArchError
 from mosdeploy.export.candidate import bundle_bytes
 from mosdeploy.export.onnx.builder import state_arrays, write_model
 from mosdeploy.spaces import ModelSpec
-from mosdeploy.supernet.checkpoint import load_supernet, save_supernet
 from mosdeploy.supernet.supernet import extract
 from mosdeploy.training.trainer import TrainingJob, train
 
@@ -27,7 +25,6 @@ SPACE = CipherSpace(width=(8, 16), depth=(1, 2), hidden=(16, 32))
 VOCAB_SIZE = 9
 SPEC = ModelSpec(SPACE, VOCAB_SIZE, CipherWorkload(num_letters=5))
 CONFIG = CipherRunConfig(letters={"path": "lines.txt"}, space=SPACE)
-IDS = torch.tensor([[1, 2, 3, 8, 4], [5, 6, 7, 0, 0]])
 
 
 @pytest.fixture
@@ -71,29 +68,6 @@ def test_costs_worked_out_by_hand() -> None:
     features = SPEC.latency_features(SPEC.gene_rows([arch]))
     ffn, logits = 2e-6 * 5 * 8 * (16 + 32), 1e-6 * 5 * 9 * 8
     assert features == pytest.approx(np.array([[1, 2, ffn, logits]]))
-
-
-def test_a_subnet_computes_what_the_supernet_does(net: Any, arch: CipherArch) -> None:
-    with torch.no_grad():
-        torch.testing.assert_close(extract(net, arch)(IDS), net.eval()((IDS,), arch))
-
-
-def test_the_seed_decides_every_weight() -> None:
-    state = torch.random.get_rng_state()
-    made = [FAMILY.fresh_supernet(SPACE, 9, SupernetConfig(), seed) for seed in (1, 1, 2)]
-    alone = [FAMILY.fresh_subnet(SPACE.largest, SPACE, 9, SupernetConfig(), x) for x in (1, 1, 2)]
-    assert torch.equal(state, torch.random.get_rng_state())
-    for first, same, other in (made, alone):
-        weights = [list(x.state_dict().values()) for x in (first, same, other)]
-        assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
-        assert not all(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
-
-
-def test_a_saved_supernet_is_built_again(net: Any, tmp_path: Path) -> None:
-    save_supernet(tmp_path / "net", net)
-    again = load_supernet(tmp_path / "net", CipherSpace, FAMILY.fresh_supernet)
-    with torch.no_grad():
-        assert torch.equal(again((IDS,), SPACE.largest), net.eval()((IDS,), SPACE.largest))
 
 
 def test_made_up_examples_fill_one_batch() -> None:

@@ -170,25 +170,12 @@ def test_hand_worked_stack() -> None:
     assert STACK.sum_genes(STACK.genes([ARCH])).tolist() == [[14, 16, 3]]
 
 
-def test_equal_spaces_stay_equal_once_they_were_used() -> None:
-    again = StackSpace(**STACK.model_dump())
-    for space in (STACK, again):
-        space.decode(space.encode(space.largest))
-    assert again == STACK
-    assert hash(again) == hash(STACK)
-
-
 def test_a_copy_with_a_change_computes_its_own() -> None:
     wider = ARCH.model_copy(update={"embed_dim": 8})
     assert wider.key != ARCH.key
     assert wider.key == StackArch.model_validate(wider.model_dump()).key
     assert STACK.num_genes == 5
     assert STACK.model_copy(update={"depth": (1, 4)}).num_genes == 6
-
-
-def test_an_architecture_of_another_family_is_refused() -> None:
-    with pytest.raises(ArchError, match="a StackArch, not of this family"):
-        TINY.to_genes(ARCH)
 
 
 def test_an_architecture_outside_the_space_is_named() -> None:
@@ -214,18 +201,6 @@ def test_a_row_that_is_no_architecture_is_refused(row: list[int]) -> None:
 def test_choices_that_cannot_be_are_refused(choices: list[int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(StackSpace, {"embed_dim": [8], "depth": [1], "width": choices}, "mosdeploy.toml")
-
-
-@pytest.mark.parametrize(
-    ("gene", "is_depth", "is_per_layer"),
-    [
-        (Gene("embed_dim"), False, False),
-        (Gene("depth", stack="layers"), True, False),
-        (Gene("width", stack="layers", field="width"), False, True),
-    ],
-)
-def test_an_entry_is_made_once_a_stack_or_a_layer(gene, is_depth, is_per_layer):
-    assert (gene.is_depth, gene.is_per_layer) == (is_depth, is_per_layer)
 
 
 def test_choices_are_sorted_positive_and_different():

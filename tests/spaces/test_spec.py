@@ -46,13 +46,6 @@ def test_means_and_gene_rows_give_the_same_features(space: TranslationSpace, see
     np.testing.assert_allclose(spec.latency_features_of_means(means), features, rtol=1e-12)
 
 
-def test_core_and_overhead_features_are_among_the_features() -> None:
-    assert 0 < SPEC.space.num_core_features <= len(SPEC.space.feature_names)
-    assert set(SPEC.space.overhead_features) <= set(
-        SPEC.space.feature_names[: SPEC.space.num_core_features]
-    )
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -133,20 +133,6 @@ def test_the_gradient_passes_where_the_activation_did() -> None:
     assert torch.equal(x.grad, torch.where(y == 0, 0.0, 1 / 0.6))
 
 
-def test_the_seed_gives_the_mask() -> None:
-    masks = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        masks.append(drop(torch.ones(64, 3), 0.5))
-    assert torch.equal(masks[0], masks[1])
-    assert not torch.equal(masks[0], masks[2])
-
-
-@pytest.mark.parametrize("shape", [(), (0, 4), (1,), (3,), (2, 3, 5)])
-def test_any_shape_is_kept(shape: tuple[int, ...]) -> None:
-    assert drop(torch.ones(shape), 0.3).shape == shape
-
-
 def test_nothing_is_dropped_in_eval_mode_or_without_a_probability() -> None:
     x = torch.randn(3, 4)
     assert Dropout(0.9).eval()(x) is x
@@ -285,11 +271,6 @@ def test_positions_by_hand() -> None:
         [math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)],
     ]
     torch.testing.assert_close(table, torch.tensor(wanted))
-
-
-def test_positions_of_a_narrow_stack_are_first_columns() -> None:
-    wide = positions(0, 5, 12, 12, CPU)
-    assert torch.equal(positions(0, 5, 7, 12, CPU), wide[:, :7])
 
 
 def test_positions_have_no_end_and_no_start() -> None:
