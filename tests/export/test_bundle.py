@@ -165,15 +165,6 @@ def test_a_library_for_elsewhere_is_checked_by_its_twin(tmp_path: Path) -> None:
     assert beside(tmp_path) == {"b", "trained.model"}
 
 
-def test_an_export_replaces_an_older_bundle(tmp_path: Path) -> None:
-    export(tmp_path / "b")
-    (tmp_path / "b" / "left over").touch()
-    export(tmp_path / "b", "int8")
-    assert {path.name for path in (tmp_path / "b").iterdir()} == NAMES
-    assert read_manifest(tmp_path / "b").precision == "int8"
-    assert beside(tmp_path) == {"b", "trained.model"}
-
-
 # -- bad input -------------------------------------------------------------------------------------
 
 

@@ -91,8 +91,3 @@ def test_the_format_of_a_step_depends_on_its_rows() -> None:
     assert scheme.format_of("step", 1) == "matmulnbits8"
     assert scheme.format_of("step", 5) == "int8"
     assert scheme.format_of("encoder", 1) == scheme.format_of("encoder", 5) == "int8"
-
-
-def test_a_part_that_no_graph_has() -> None:
-    with pytest.raises(ValueError, match="no part 'pooler'"):
-        SCHEMES["fp32"].format_of("pooler", 1)

@@ -137,13 +137,6 @@ def test_pre_norm_keeps_the_sum_and_norms_what_is_read() -> None:
     assert reads == pytest.approx(norm("final", x + y), abs=1e-5)
 
 
-def test_the_epsilon_is_the_spaces() -> None:
-    x = random(1, 3, 6)
-
-    found = reads_after(lambda stream: None, x, pre_norm=True, norm_epsilon=0.5)
-    assert found == pytest.approx(norm("norm", x, 0.5), abs=1e-5)
-
-
 # -- sublayers -------------------------------------------------------------------------------------
 
 

@@ -140,27 +140,3 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best(seed: int, length_penalty: fl
     for offset, row in enumerate(found):
         best = max(tree, key=lambda ids: score(log_p, offset, ids, length_penalty))
         assert until_end(row) == list(best)
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_an_example_does_not_depend_on_the_others(beam: int) -> None:
-    log_p = random_log_p(8)
-    together = decode(log_p, range(7), 6, beam=beam)
-    alone = [decode(log_p, [offset], 6, beam=beam)[0] for offset in range(7)]
-    assert [until_end(row) for row in together] == [until_end(row) for row in alone]
-    assert len({tuple(until_end(row)) for row in alone}) > 2
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_min_steps_changes_no_answer(beam: int) -> None:
-    log_p = chain()
-    short = decode(log_p, [0], 9, beam=beam)
-    long = decode(log_p, [0], 9, min_steps=9, beam=beam)
-    num_steps = short.shape[1]
-    assert num_steps < long.shape[1] == 9
-    assert (long[:, :num_steps] == short).all() and not long[:, num_steps:].any()
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_no_step_gives_no_ids(beam: int) -> None:
-    assert decode(chain(), [0, 1], 0, beam=beam).shape == (2, 0)

@@ -51,12 +51,6 @@ def test_every_format_multiplies_nearly_as_numpy(
     assert full - product == pytest.approx(np.broadcast_to(bias, full.shape), abs=1e-5)
 
 
-def test_a_layer_without_owner_is_named_by_itself() -> None:
-    weights = {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.ones(2, np.float32)}
-    layer = LinearLayer("", ("fc",), 3, 2, "fp32")
-    assert run_part(weights, layer.apply, np.ones((1, 3), np.float32))[0].tolist() == [[4.0, 4.0]]
-
-
 @pytest.mark.parametrize("number_format", ["int8", "matmulnbits8"])
 def test_largest_products_do_not_saturate(number_format: str) -> None:
     """All weights and activations at full scale."""
