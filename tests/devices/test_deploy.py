@@ -25,12 +25,11 @@ from mosdeploy.devices.deploy import (
     time_current,
 )
 from mosdeploy.devices.device import Device
-from mosdeploy.devices.on_device.slots import deduplicate, history, is_claimed, switch
+from mosdeploy.devices.on_device.slots import deduplicate, history, switch
 from mosdeploy.devices.setup import clean
 from mosdeploy.errors import (
     BundleError,
     CommandError,
-    ConnectionLostError,
     DeviceBusyError,
     InfeasibleError,
     StaleInputError,
@@ -309,19 +308,6 @@ def test_an_upload_that_a_full_disk_ends_is_listed_for_cleaning(put, bundles, de
     assert stored and not stored & set(session.uploads)
 
 
-def test_what_an_upload_over_a_dead_link_left_goes_with_the_next(put, bundles):
-    class DeadSession(LocalSession):
-        def put(self, local_path, remote_path):
-            raise ConnectionLostError("dev: no answer within 60 s; gave up after 5 reconnects")
-
-    with pytest.raises(ConnectionLostError):
-        put("one", session=DeadSession("dev"))
-    left = next(bundles.glob("*-*"))
-    assert is_claimed(left)
-    put("two", tokenizer="good two")
-    assert not left.exists()
-
-
 def test_the_self_test_runs_on_the_provider_that_is_timed(make_profile, runtime_dir):
     (runtime_dir / "__main__.py").write_text(
         "import json, sys; print(json.dumps({'passed': False, 'failures': [str(sys.argv[2:])]}))"
@@ -353,20 +339,6 @@ def test_a_device_that_became_busy_during_the_upload_is_not_disturbed(
     with pytest.raises(DeviceBusyError):
         put("two", tokenizer="good two")
     assert (bundles / "current").readlink() == before
-
-
-@pytest.mark.slow
-def test_a_rollback_goes_back_step_by_step(put, bundles, device):
-    deployments = {name: put(name, tokenizer=f"good {name}") for name in ("one", "two", "three")}
-    assert roll_back(device, SLOT) == deployments["two"]
-    assert live(bundles) == "two"
-    put("four", tokenizer="good four")
-    assert roll_back(device, SLOT) == deployments["two"]
-    assert roll_back(device, SLOT) == deployments["one"]
-    assert live(bundles) == "one"
-    with pytest.raises(CommandError, match=r"no earlier version .*keep_versions"):
-        roll_back(device, SLOT)
-    assert live(bundles) == "one"
 
 
 def test_a_rollback_to_a_broken_version_changes_nothing(put, bundles, device):

@@ -2,7 +2,6 @@
 this machine.
 """
 
-import contextlib
 import json
 import threading
 from dataclasses import replace
@@ -142,17 +141,6 @@ def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     assert accepted(events) == {"a": "pi1", "b": "pi1", "c": "pi2", "d": "pi2"}
     assert sorted(line["key"] for line in result_lines(second)) == ["c", "d"]
     assert agent_pid(second) == pid  # joined, or read after its end: never started again
-
-
-def test_a_board_whose_agent_still_works_is_not_probed(profiles):
-    profile = profiles[0]
-    commands = []
-    before = DeviceState(cores=99)
-    leave_agent_at_work(profile, MANY)
-    events = measure_fleet([Board(profile, lambda: Recorded(commands), before)], MANY, TASK)
-    with contextlib.closing(events):
-        assert next(events) == Started("pi1", before)
-        assert not [command for command in commands if "probe" in command]
 
 
 def test_a_board_that_was_looked_at_is_not_probed_again(profiles, monkeypatch):

@@ -244,10 +244,8 @@ def test_any_version_is_rolled_back_to_or_refused(make_profile, deployment, verb
     [
         ({**TIMING, "minimum_ms": 0.0}, "longer than 0 ms"),
         ({**TIMING, "median_ms": 1e300, "p90_ms": 1e300}, "no timing has the figures"),
-        ({**TIMING, "p99_ms": 1e300}, "no timing has the figures"),
         ({**TIMING, "p99_ms": -1.0}, "no timing has the figures .*-1"),
         ({**TIMING, "p90_ms": TIMING["median_ms"] / 2}, "no timing has the figures"),
-        ({**TIMING, "median_ms": TIMING["minimum_ms"] / 2}, "no timing has the figures"),
         ({**TIMING, "repeats": 0}, "no timing has the figures"),
         ({**TIMING, "cpu_ms": -1.0}, "no timing has the figures"),
         (None, "neither a time nor an error"),

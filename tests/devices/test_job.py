@@ -108,10 +108,3 @@ def test_the_end_of_a_job_tells_why_it_stopped(job, results):
     assert job.failure() is None
     outcome.write_text('{"rc": 1, "error": "the runtime cannot be imported: no numpy"}')
     assert "run `mosdeploy devices check dev --setup`" in str(job.failure())
-
-
-def test_new_output_is_told_once(job, results):
-    assert not job.has_new_log()
-    results.with_name("agent.log").write_text("measuring a\n")
-    assert job.has_new_log()
-    assert not job.has_new_log()

@@ -226,15 +226,6 @@ def test_what_the_device_lacks_is_named(make_profile, bare_python, changes, told
         list(run(make_profile(**changes), ["a"]))
 
 
-def test_a_corrupt_results_file_is_named(make_profile):
-    profile = make_profile()
-    path = Path(profile.work_dir) / "jobs" / "job" / "results.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text('{"key": "a", "measurement": {"total": "fast"}}\n')
-    with pytest.raises(CommandError, match=r"results\.jsonl: .*remove that file"):
-        list(run(profile, ["a"]))
-
-
 def test_a_key_that_would_leave_the_job_folder_is_refused(make_profile):
     with pytest.raises(ValueError, match="not a safe file name"):
         list(run(make_profile(), ["../../x"]))
@@ -261,23 +252,3 @@ def test_a_deployed_model_is_measured_afresh(make_profile, tmp_path, is_alive_st
     assert measurement.error is None
     assert measurement.total.repeats == 10
     assert [line["key"] for line in result_lines(profile, job_id)] == ["model"]
-
-
-class CountingSession(LocalSession):
-    """Knows which models were sent."""
-
-    def __init__(self):
-        super().__init__()
-        self.models = []
-
-    def put_bytes(self, data, remote_path):
-        if remote_path.endswith(".onnx"):
-            self.models.append(Path(remote_path).name)
-        super().put_bytes(data, remote_path)
-
-
-def test_a_model_that_is_the_reference_too_is_sent_once(make_profile):
-    task = MeasurementTask("job", STAGES, threads=1, build=lambda _: tiny_model())
-    session = CountingSession()
-    assert dict(collect(Device(session, make_profile()), task, ["a"]))["a"].total is not None
-    assert session.models == ["reference.onnx"]

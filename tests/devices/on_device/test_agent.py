@@ -61,14 +61,6 @@ def test_weights_are_uniform_exact_in_size_and_reproducible(tmp_path, monkeypatc
     assert sorted(x.name for x in tmp_path.iterdir()) == ["a.bin", "b.bin"]
 
 
-def test_weights_are_shared_by_jobs_of_one_size(tmp_path):
-    files = [tmp_path / "jobs" / job / "candidates" / "weights.bin" for job in ("one", "two")]
-    for file in files:
-        file.parent.mkdir(parents=True)
-        agent.provide_weights(file.parents[1], 4096)
-    assert files[0].samefile(files[1])
-
-
 def test_a_full_disk_is_told_before_the_weights_are_written(tmp_path):
     with pytest.raises(RuntimeError, match=r"disk full: .*weights\.bin needs .* MiB, .* MiB free"):
         agent.make_weights(tmp_path / "weights.bin", 1 << 60)
