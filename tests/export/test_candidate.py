@@ -153,20 +153,3 @@ def test_bundle_bytes_count_the_shortlist(space: TranslationSpace) -> None:
     size = build_graph(spec, arch, arrays, options).ByteSize()
     assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
     assert size > 2000 * 50 * 2
-
-
-def test_the_nodes_are_counted_once_for_each_depth(space: TranslationSpace) -> None:
-    depths = set()
-    num_calls = 0
-
-    def count(spec, arch, weights, options):
-        nonlocal num_calls
-        num_calls += 1
-        return build_graph(spec, arch, weights, options)
-
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        arch = space.sample(rng)
-        depths.add((len(arch.encoder_layers), len(arch.decoder_layers)))
-        bundle_bytes(spec_of(space), arch, count)
-    assert num_calls == len(depths) > 3
