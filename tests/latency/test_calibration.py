@@ -8,7 +8,7 @@ from mosdeploy.latency.calibration import (
     calibrate_sessions,
     noise_floor_percent,
 )
-from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, end_session, read_sessions
+from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, read_sessions
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, SessionRecord, Timing
 
@@ -231,35 +231,3 @@ def test_the_fit_predicts_the_median_board(fleet, space, caplog):
     np.testing.assert_allclose(found.predict(genes), latency_ms, rtol=0.02)
     assert [(x.host, x.num_subnets) for x in found.card.boards] == [("pi1", 12), ("pi2", 12)]
     assert found.card.dataset_sha256 == dataset.sha256
-
-
-def test_a_subnet_that_fails_counts_for_no_board_and_no_session(fleet, space, draw, record):
-    dataset, _, _ = fleet(1.5)
-    before = dataset.sha256
-    own = {x.host: x.session for x in dataset.sessions}
-    for gene, host in zip(draw(2, seed=4), ("pi1", "pi2"), strict=True):
-        failed = record(space.from_genes(gene), None)
-        dataset.append(failed.model_copy(update={"session": own[host]}))
-    assert [(x.host, x.num_subnets) for x in dataset.boards] == [("pi1", 12), ("pi2", 12)]
-    assert dataset.sha256 == before
-
-
-def test_a_new_reference_changes_the_digest_of_a_fleet_only(fleet, context, tmp_path):
-    dataset, _, _ = fleet(1.5)
-    before = dataset.sha256
-    # no subnet of that session is fitted
-    ProfilingSession(dataset.path, "pi2", DeviceState(), dataset_id="first").add_reference(
-        "t2", Measurement(total=timing(16.0))
-    )
-    assert dataset.sha256 == before
-    own = next(x for x in dataset.sessions if x.host == "pi2")
-    later = ReferenceTiming(measured_at="t3", total=timing(16.0))
-    changed = own.model_copy(update={"references": (*own.references, later)})
-    end_session(dataset.path, changed, DeviceState())
-    assert dataset.sha256 != before
-    alone = LatencyDataset.open(tmp_path / "alone" / "latency.jsonl", context)
-    before = alone.sha256
-    ProfilingSession(alone.path, "board", DeviceState(), dataset_id="first").add_reference(
-        "t1", Measurement(total=timing(16.0))
-    )
-    assert alone.sha256 == before

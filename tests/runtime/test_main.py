@@ -125,20 +125,6 @@ def test_lines_before_one_that_cannot_be_read_are_answered(
     assert message in done.stderr and b"Traceback" not in done.stderr
 
 
-def test_lines_before_one_that_has_no_windows_are_answered(
-    device: Path, encoder_bundle: Path
-) -> None:
-    short = b"the cat\n" * 514
-    long = b"the cat\t" + b"a house " * 20 + b"\n"
-    whole = command(device, encoder_bundle, lines=short)
-    done = command(device, encoder_bundle, "--long", "window", lines=short + long + short)
-    assert done.returncode == 2
-    warning, error = done.stderr.splitlines()
-    assert error.startswith(b"error: line 515: 'the cat\\ta house ")
-    assert warning.startswith(b"warning: 514 of 514 lines hold one text"), "of what was answered"
-    assert done.stdout == whole.stdout and done.stdout.count(b"\n") == 514
-
-
 def test_a_line_of_a_pipe_is_answered_before_the_next_one_comes(
     device: Path, fp32_bundle: Path
 ) -> None:

@@ -7,7 +7,6 @@ from torch import Tensor
 from toy_family.words import CipherArch, CipherLayer
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.supernet.layers import DecoderLayer, EncoderLayer, StackConfig
 from mosdeploy.supernet.mos import (
     ElasticLayer,
     MoSBlock,
@@ -179,30 +178,6 @@ def test_experts_start_apart_by_a_share_of_the_weights_spread() -> None:
 
 
 CONFIG = SupernetConfig(router_hidden_dim=4)
-STACK = StackConfig(
-    dim=4,
-    qkv_dim=8,
-    activation="relu",
-    norm_epsilon=1e-5,
-    pre_norm=True,
-    dropout=0.0,
-    attention_dropout=0.0,
-)
-
-
-def shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-def test_generated_weights_fit_the_plain_layers() -> None:
-    encoding = torch.rand(3)
-    encoder = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
-    plain = EncoderLayer(STACK, heads=2, ffn_dim=5)
-    assert shapes(encoder.generate(4, 5, encoding, False)) == shapes(plain.state_dict())
-    decoder = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG, memory_dim=7)
-    plain = DecoderLayer(STACK, memory_dim=3, self_heads=2, cross_heads=4, ffn_dim=5)
-    generated = decoder.generate(4, 5, encoding, False, memory_dim=3)
-    assert shapes(generated) == shapes(plain.state_dict())
 
 
 def test_attention_is_sliced_and_only_the_ffn_is_routed() -> None:

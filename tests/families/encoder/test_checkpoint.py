@@ -201,13 +201,6 @@ def assert_same_answers(net: EncoderSubnet, theirs: Any, checkpoint: Checkpoint)
     torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["distilbert", "electra"])
-def test_a_classifier_that_computes_otherwise_is_left_out(kind: str, tmp_path: Path) -> None:
-    saved(tmp_path, kind, "ForSequenceClassification")
-    checkpoint = load_checkpoint(str(tmp_path), Path())
-    assert not any(name.startswith("head") for name in checkpoint.weights("pooled"))
-
-
 @pytest.mark.parametrize(
     ("kind", "has_head"), [("bert", True), ("electra", False), ("roberta", False)]
 )
@@ -280,13 +273,6 @@ def keep_as(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / "model.safetensors").rename(folder / name) and None
 
 
-def drop_weight(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    tensors = safetensors.torch.load_file(path)
-    del tensors["encoder.layer.1.output.dense.bias"]
-    safetensors.torch.save_file(tensors, path)
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -295,10 +281,7 @@ def drop_weight(folder: Path) -> None:
         (lambda x: (x / "config.json").write_text("[]"), "model_type None is not supported"),
         (change_config(model_type="mpnet"), "'mpnet' is not supported; supported: .*'electra'"),
         (change_config(is_decoder=True), "only encoders with absolute positions"),
-        (change_config(position_embedding_type="relative_key"), "only encoders with absolute"),
-        (change_config(hidden_act="silu"), r"json: 'hidden_act': .*'gelu_new'.* got 'silu'"),
         (change_config(type_vocab_size=3), "'type_vocab_size': .* equal to 2, got 3"),
-        (change_config(hidden_size=None), "config.json: missing key 'hidden_size'"),
         (change_config(num_attention_heads=3), "the heads must divide the size"),
         (change_config(num_hidden_layers=3), r"lacks the weights of layers\.2"),
         (
@@ -312,7 +295,6 @@ def drop_weight(folder: Path) -> None:
         (spoil_weight, r"tensors: encoder\.layer\.1\.output\.dense\.bias holds NaN or infinity"),
         (point, "pointer of Git LFS, run `git lfs pull` in"),
         (keep_as("pytorch_model.bin"), "has its weights in pytorch_model.bin, .*save_pretrained"),
-        (drop_weight, r"lacks the weights of layers\.1\.fc2\.bias"),
         (lambda x: (x / "model.safetensors").write_bytes(b"12345678"), "not a safetensors file"),
     ],
 )
@@ -330,9 +312,7 @@ def test_bad_checkpoints_are_refused(
     [
         ("package:no_such_package_here/model", "no package 'no_such_package_here' to import"),
         ("package:transformers/nothing", "no such folder"),
-        ("package:/model", "no package '' to import"),
         ("hub:mosdeploy/no-such-checkpoint", "cannot download hub:mosdeploy/no-such-checkpoint"),
-        ("hub:no name", "cannot download hub:no name"),
     ],
 )
 def test_places_without_a_checkpoint_are_refused(

@@ -108,14 +108,6 @@ def test_a_batch_by_hand(tokenizer: EncoderTokenizer) -> None:
     assert dataset.lengths is dataset.lengths  # which each batch reads
 
 
-def test_batches_are_padded_to_few_widths(tokenizer: EncoderTokenizer) -> None:
-    texts = [" ".join(["old"] * count) for count in range(1, 16)]
-    examples = [Example(text, label=0) for text in texts]
-    dataset = tokenize(tokenizer, examples, config_of("classification", max_tokens=12))
-    widths = {batch.input_ids.shape[1] for batch in ordered_batches(dataset, 24)}
-    assert widths == {8, 12}  # a multiple of 8, or the most that a text may have
-
-
 def test_tags_stand_at_the_first_piece_of_each_word(tokenizer: EncoderTokenizer) -> None:
     words = ("the", "redold", "is", "new")
     example = Example(" ".join(words), words=words, tags=(0, 1, 0, 3))
@@ -195,14 +187,6 @@ def test_the_loss_is_the_sum_of_the_texts(kind: TaskKind) -> None:
     assert losses.dtype == torch.float64
     assert batch.loss(logits).item() == pytest.approx(losses.sum().item())
     assert (losses > 0).all()
-
-
-def test_hidden_pieces_count_for_their_texts() -> None:
-    batch, logits = random_case("masked-lm")
-    assert batch.hidden is not None
-    assert batch.hidden.tolist() == [0, 2, 4]
-    nats = [-row.log_softmax(-1)[i].item() for row, i in zip(logits, (1, 2, 0), strict=True)]
-    assert batch.losses(logits).tolist() == pytest.approx([nats[0] + nats[1], nats[2]])
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])

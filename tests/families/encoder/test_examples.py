@@ -187,13 +187,6 @@ def test_the_digest_follows_what_a_supernet_depends_on(tmp_path: Path) -> None:
     assert digest(encoder_config(train="moved.csv")) == digests[0]
 
 
-def test_a_cell_may_be_long(tmp_path: Path) -> None:
-    long = "word " * 30_000
-    write_train(tmp_path, [*labelled(60), [long, "yes"]])
-    data = load_data(encoder_config(), tmp_path)
-    assert long.strip() in {x.text for x in (*data.train, *data.valid, *data.test)}
-
-
 def test_rare_classes_are_trained_on(tmp_path: Path) -> None:
     # each is said to be another thing, too: no text is in two splits
     rare = "".join(f"a rare text {i},rare {i}\na rare text {i},no\n" for i in range(12))
@@ -256,17 +249,6 @@ def test_a_published_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert published == load_data(encoder_config(train="glue/train.jsonl"), tmp_path)
     with pytest.raises(ConfigError, match="row 1: no column 'title'; the columns are: 'sentence'"):
         load_data(encoder_config(train=f"datasets:{folder}/default/train", text="title"), tmp_path)
-
-
-def test_a_rerun_and_a_longer_file_repeat_the_split(tmp_path: Path) -> None:
-    write_train(tmp_path, labelled(200))
-    first = load_data(encoder_config(), tmp_path)
-    assert load_data(encoder_config(), tmp_path) == first
-    write_train(tmp_path, labelled(400)[::-1])
-    more = load_data(encoder_config(), tmp_path)
-    for name in ("train", "valid", "test"):
-        assert set(getattr(first, name)) < set(getattr(more, name))
-    assert more.sha256 != first.sha256
 
 
 @pytest.mark.parametrize("kind", ["embedding", "masked-lm"])
@@ -334,13 +316,10 @@ GOOD = "text,label\n" + "".join(f"{text},{label}\n" for text, label in labelled(
     ("content", "message"),
     [
         ("sentence1,label\nx,yes\n", r"line 2: no column 'text'; the columns are: 'sentence1'"),
-        ("text,class\nx,yes\n", r"line 2: no column 'label'"),
         (GOOD + "x,maybe\n", r"line 62: column 'label' holds 'maybe'; .* yes, or .* 1 if no row"),
-        (GOOD + "x,1\n", r"line 62: column 'label' holds '1'"),
         (GOOD + '"two\nlines",yes\nx\n', r"line 64: 1 cells for 2 columns"),
         ("text,label,label\nx,yes,no\n", r"line 1: two columns are called 'label'"),
         ("", r"task\.train 'train\.csv' holds no example"),
-        ("text,label\n,yes\n , no\n", r"task\.train 'train\.csv' holds no example"),
         ("text,label\nx,yes\nzw\udcf6lf,no\n", r"train\.csv, line 3: not UTF-8"),
     ],
 )
@@ -357,12 +336,8 @@ def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> Non
         ("tagging", '{"tokens": ["a", "b"], "tags": ["O"]}', "2 words in 'tokens' and 1 tags"),
         ("tagging", '{"tokens": ["a"], "tags": ["E-UI"]}', "column 'tags' holds 'E-UI'"),
         ("tagging", '{"tokens": ["a", " "], "tags": ["O", "O"]}', "an empty word, number 2"),
-        ("tagging", '{"tokens": ["a"]}', "no column 'tags'"),
-        ("tagging", '{"tokens": 7, "tags": ["O"]}', "holds 7, no list"),
         ("tagging", '["press"]', "no JSON object"),
         ("regression", '{"text": "a", "label": "high"}', "holds 'high'; regression needs a number"),
-        ("regression", '{"text": "a", "label": NaN}', "holds nan; regression needs a number"),
-        ("regression", '{"text": "a", "label": null}', "holds None; regression needs a number"),
         ("regression", '{"label": 1, "text": "a", "label": 2}', "the key 'label' is there twice"),
         ("regression", r'{"text": "a \uD800", "label": 1}', "half of a character"),
         ("regression", '{"text": ["a"], "label": 1}', r"column 'text' holds \['a'\], no text"),

@@ -9,7 +9,6 @@ import pytest
 import torch
 from encoder_checkpoints import saved
 from encoder_task import encoder_config, sentences, trained_tokenizer
-from safetensors.torch import load_file, save_file
 
 from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, TeacherConfig
 from mosdeploy.errors import ConfigError
@@ -67,23 +66,6 @@ def test_it_answers_texts_as_transformers_does(kind: str, task: str, tmp_path: P
         assert output.shape == (num_outputs,)
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     assert teacher.is_of_family == (kind not in ("distilbert", "electra"))
-
-
-def test_a_pooler_beside_a_classifier_of_roberta_computes_nothing(tmp_path: Path) -> None:
-    net = given(tmp_path, "roberta", "ForSequenceClassification", num_labels=2)
-    path = tmp_path / "model.safetensors"
-    tensors = load_file(path)
-    width = len(tensors["classifier.dense.bias"])
-    kept = {"weight": torch.randn(width, width), "bias": torch.randn(width)}
-    # before and after the classifier's by name
-    for prefix in ("roberta.pooler.dense", "a.roberta.pooler.dense"):
-        more = {f"{prefix}.{name}": tensor for name, tensor in kept.items()}
-        save_file({**tensors, **more}, path, metadata={"format": "pt"})
-        teacher = load_external_teacher(config_of(tmp_path), tmp_path)
-        ids = teacher.ids([Example("the red house")])[0].tolist()
-        expected = expected_logits(net, ids, teacher.tokenizer.special.sep)
-        found = teacher.outputs([Example("the red house")])[0]
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 SIGMOID = "torch.nn.modules.activation.Sigmoid"

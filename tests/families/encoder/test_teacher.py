@@ -247,15 +247,6 @@ def test_subnets_learn_what_the_teacher_answers(tmp_path: Path) -> None:
 
 
 @slow
-def test_a_taught_folder_is_left_as_it_is(taught: Any) -> None:
-    root, results, _ = taught
-    files = {path: path.stat().st_mtime_ns for path in root.glob("teacher/*/*")}
-    assert opened(root).train() == results["card"]
-    assert opened(root).finetune("largest") == results["tuned"]
-    assert {path: path.stat().st_mtime_ns for path in files} == files
-
-
-@slow
 def test_a_changed_teacher_is_another_training(taught: Any, given: Path, tmp_path: Path) -> None:
     root, _, _ = taught
     copy = Path(shutil.copytree(root, tmp_path / "run"))

@@ -50,14 +50,6 @@ def test_a_limit_takes_the_first_that_a_bundle_takes(tokenizer: Tokenizer) -> No
     assert scored.inputs == fitting[:5]
 
 
-def test_the_beam_of_the_workload_is_told(tokenizer: Tokenizer) -> None:
-    setups = [
-        scored_examples(tokenizer, PAIRS[:2], config_of(64), TranslationWorkload(beam=beam)).setup
-        for beam in (1, 4)
-    ]
-    assert setups == ["greedy", "beam 4"]
-
-
 def test_sources_that_are_all_too_long_for_a_bundle_are_told(tokenizer: Tokenizer) -> None:
     with pytest.raises(ConfigError, match="none of 400 sources has at most"):
         scored_examples(tokenizer, PAIRS, config_of(1), TranslationWorkload(), limit=5)
