@@ -208,14 +208,9 @@ SPLIT_REASONS = {
 
 
 def search_settings(population: int, iterations: int, eval_examples: int) -> tuple[Setting, ...]:
-    """Size the search: a quarter of a generation are parents, the rest is made of them."""
-    parents = population // 4
-    made = 2 * parents - parents // 2
+    """Size the search."""
     return (
         Setting("population", population, "architectures of a generation"),
-        Setting("parents", parents),
-        Setting("mutations", made),
-        Setting("crossovers", made),
         Setting("iterations", iterations),
         Setting("eval_examples", eval_examples, "validation examples that each is judged on"),
     )

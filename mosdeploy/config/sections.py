@@ -27,7 +27,6 @@ class SupernetConfig(Record):
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
     router_hidden_dim: Width = 128
-    router_input: Literal["per_layer", "aggregated"] = "per_layer"
     router_dropout: Fraction = 0.1
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.0
@@ -145,7 +144,8 @@ class SearchConfig(Record):
     on the device beyond the interpreter and the runtime, which is predicted as the bundle's model
     and the activations that a run of the workload holds.
 
-    A mutant has each gene drawn anew with `mutation_probability`; `seed` is of all draws.
+    Of a generation a fifth are parents, whose mutants and crossovers are the rest; `seed` is of all
+    draws.
 
     With `widen` the best have their FFNs widened as far as the limits allow; with `deepen` those
     that start from parts of a teacher get more layers before that.
@@ -157,17 +157,23 @@ class SearchConfig(Record):
     max_size: Size | None = None
     max_memory: Size | None = None
     population: int = Field(125, ge=4, le=100_000)
-    parents: int = Field(25, ge=2, le=100_000)
-    mutations: int = Field(50, ge=0, le=100_000)
-    crossovers: int = Field(50, ge=0, le=100_000)
     iterations: int = Field(30, ge=1, le=100_000)
-    mutation_probability: float = Field(0.3, gt=0, le=1)
     eval_examples: int = Field(256, ge=1)
     finalists: int = Field(5, ge=1, le=1000)
     widen: bool = True
     deepen: bool = True
     statistic: Statistic = "median"
     seed: int = Field(1, ge=0, le=MAX_SEED)
+
+    @property
+    def num_parents(self) -> int:
+        """Architectures that a generation is made of; a fifth, as in HAT."""
+        return max(2, self.population // 5)
+
+    @property
+    def num_mutants(self) -> int:
+        """Mutants of a generation, and crossovers: the rest, in equal parts."""
+        return (self.population - self.num_parents) // 2
 
 
 class ExportConfig(Record):

@@ -157,7 +157,7 @@ class WalkCosts:
     @property
     def search_s(self) -> float:
         search = self.config.search
-        judged = search.population + search.iterations * (search.mutations + search.crossovers)
+        judged = search.population + 2 * search.iterations * search.num_mutants
         return judged * search.eval_examples * self.example_s + self.measuring_s(search.finalists)
 
     @property

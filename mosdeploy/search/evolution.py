@@ -19,6 +19,9 @@ from .front import Evolution, pareto_front
 MAX_DRAW_ROUNDS = 32
 """How often the missing part of a batch is drawn again."""
 
+MUTATION_PROBABILITY = 0.3
+"""A mutant has each gene drawn anew with it (HAT)."""
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -53,7 +56,7 @@ def evolve(
             on_iteration(Iteration(number, best_loss=best, num_evaluated=len(run.seen)))
         if number < config.iterations:
             # as long as no loss is finite, mutants of the start
-            archs = run.children(run.ranked[: config.parents] or [start])
+            archs = run.children(run.ranked[: config.num_parents] or [start])
     candidates = [constraints.candidate(arch, run.seen[arch]) for arch in run.ranked]
     if not candidates:
         raise MosdeployError(
@@ -95,10 +98,10 @@ class _Run:
 
     def children(self, parents: list[ArchConfig]) -> list[ArchConfig]:
         """Draw new mutants and crossovers within the limits."""
-        mutants = self._draw(lambda: self._mutant(parents), self.config.mutations, self.seen)
+        mutants = self._draw(lambda: self._mutant(parents), self.config.num_mutants, self.seen)
         return mutants + self._draw(
             lambda: self._crossover(parents),
-            self.config.crossovers,
+            self.config.num_mutants,
             # a crossover may come out as one of these mutants, which are not evaluated yet
             [*self.seen, *mutants],
         )
@@ -137,7 +140,7 @@ class _Run:
 
     def _mutant(self, parents: list[ArchConfig]) -> ArchConfig:
         parent = parents[self.rng.integers(len(parents))]
-        return self.constraints.space.mutate(parent, self.config.mutation_probability, self.rng)
+        return self.constraints.space.mutate(parent, MUTATION_PROBABILITY, self.rng)
 
     def _crossover(self, parents: list[ArchConfig]) -> ArchConfig:
         # both may be the same parent; the child is then known, and `draw` leaves it out

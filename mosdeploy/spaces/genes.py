@@ -288,12 +288,6 @@ class SearchSpace(Record):
 
     # -- sums and means over layers
 
-    def aggregate(self, arch: ArchConfig) -> npt.NDArray[np.float64]:
-        """Means over the layers of an architecture, shape (A,), in the order of `mean_order`, not
-        scaled.
-        """
-        return self.aggregate_genes(self.to_genes(arch)[None]).reshape(-1)
-
     def aggregate_genes(self, genes: GeneArray) -> npt.NDArray[np.float64]:
         """Means over the layers of a population: (N, G) to (N, A), in the order of `mean_order`."""
         return self._sums_to_means(self.sum_genes(genes), np.divide)

@@ -2,7 +2,6 @@
 2024).
 """
 
-import functools
 from collections.abc import Mapping
 from typing import cast
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config.sections import SupernetConfig
-from ..spaces.genes import ArchConfig, SearchSpace
 from .elastic import ElasticLayerNorm, ElasticLinear, StateDict, with_prefix
 
 ROUTER_STD = 0.3
@@ -39,19 +37,6 @@ def attention_sizes(query_dim: int, memory_dim: int, qkv_dim: int) -> dict[str, 
         "v": (memory_dim, qkv_dim),
         "out": (qkv_dim, query_dim),
     }
-
-
-def encoding_dim(space: SearchSpace, config: SupernetConfig) -> int:
-    """Length G of what a router sees of an architecture."""
-    return space.num_genes if config.router_input == "per_layer" else len(space.mean_names)
-
-
-@functools.lru_cache(maxsize=4096)
-def encode(space: SearchSpace, arch: ArchConfig, config: SupernetConfig) -> tuple[float, ...]:
-    """Encode an architecture for the routers: G numbers in [0, 1], each 1 for the largest."""
-    if config.router_input == "per_layer":
-        return tuple(space.encode(arch).tolist())
-    return tuple((space.aggregate(arch) / space.aggregate(space.largest)).tolist())
 
 
 def routed(config: SupernetConfig) -> bool:

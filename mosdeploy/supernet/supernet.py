@@ -12,7 +12,6 @@ from ..config.sections import SupernetConfig
 from ..errors import MosdeployError
 from ..spaces.genes import ArchConfig, SearchSpace
 from .elastic import ElasticNetwork, StateDict, Subnet
-from .mos import encode
 
 
 class Supernet(nn.Module):
@@ -63,9 +62,7 @@ class Supernet(nn.Module):
         """Encode an architecture for the routers: float32 (G,), in [0, 1], on the supernet's
         device.
         """
-        values = encode(self.space, arch, self.config)
-        device = next(self.parameters()).device
-        return torch.tensor(values, dtype=torch.float32, device=device)
+        return torch.from_numpy(self.space.encode(arch)).to(next(self.parameters()).device)
 
 
 @torch.no_grad()

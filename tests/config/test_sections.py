@@ -26,7 +26,6 @@ def test_an_update_has_something_to_train() -> None:
     [
         (SearchConfig, {"max_latency": "-1ms"}, "max_latency"),
         (SearchConfig, {"max_size": "12 MB"}, "max_size"),
-        (SearchConfig, {"mutation_probability": 0}, "mutation_probability"),
         (ProfileConfig, {"seed": -1}, "seed"),
         (TrainingConfig, {"seed": 2**64}, "seed"),
         (TrainingConfig, {"threads": 100_000}, "threads"),

@@ -53,9 +53,6 @@ input_len = 8
 budget = 10
 [search]
 population = 8
-parents = 4
-mutations = 4
-crossovers = 4
 iterations = 1
 eval_examples = 32
 finalists = 2

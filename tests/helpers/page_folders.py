@@ -15,8 +15,6 @@ SETTINGS = {
     "training.steps": 120,
     "finetune.steps": 40,
     "search.population": 40,
-    "search.mutations": 20,
-    "search.crossovers": 20,
     "search.iterations": 3,
     "export.max_score_drop": 100.0,  # what int8 loses of so little depends on the processor
 }

@@ -22,7 +22,7 @@ from mosdeploy.spaces.translation import (
 
 VOCAB_SIZE = 100
 WORKLOAD = TranslationWorkload(source_len=10, decode_steps=10)
-CONFIG = SearchConfig(population=30, parents=8, mutations=12, crossovers=12, iterations=6)
+CONFIG = SearchConfig(population=30, iterations=6)
 
 MEDIUM = space_of(
     embed_dim=(32, 64),

@@ -55,9 +55,6 @@ decode_steps = 6
 budget = 12
 [search]
 population = 8
-parents = 4
-mutations = 4
-crossovers = 4
 iterations = 2
 eval_examples = 16
 finalists = 2

@@ -43,7 +43,7 @@ def test_a_translation_by_hand(tmp_path: Path) -> None:
         {
             "train": 12 * 3.0 + validations_s,
             "profile": 2 * (12 + 5) * each_s,
-            "search": 24 * 16 * example_s + 2 * (2 + 2) * each_s,
+            "search": 20 * 16 * example_s + 2 * (2 + 2) * each_s,
             "finetune": 500 * 0.9 + curve_s,
             # the largest, and three others
             "evaluate": (larger + 3) * 30 * answer_s,

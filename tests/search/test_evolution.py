@@ -58,9 +58,9 @@ def test_candidates_are_ranked_and_better_than_chance():
 
 def test_a_seed_takes_the_same_way_in_every_version():
     best = run(Problem(), Limits(max_latency_ms=12.0)).ranked[0]
-    assert best.arch.key == "33deab89539e058b"
-    assert best.loss == pytest.approx(-1.4931114096337617)
-    assert best.predicted_ms == 11.7056
+    assert best.arch.key == "0630ff48e579a179"
+    assert best.loss == pytest.approx(-1.4758603079639923)
+    assert best.predicted_ms == 11.536
 
 
 def test_it_finds_the_best_of_a_tiny_space():
@@ -177,7 +177,7 @@ def test_starters_within_the_limits_are_tried_first():
     assert problem.space.smallest in first and problem.space.largest not in problem.asked
 
 
-SMALL = SearchConfig(population=12, parents=4, mutations=6, crossovers=6, iterations=3)
+SMALL = SearchConfig(population=16, iterations=3)
 LARGEST = MEDIUM.largest
 
 

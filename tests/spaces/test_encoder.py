@@ -96,7 +96,7 @@ def test_a_ratio_is_one_gene_at_every_width() -> None:
     narrow = EncoderArch(embed_dim=12, layers=(BertLayerConfig(ffn_dim=15, heads=3),))
     row = RATIO.to_genes(narrow)
     assert row[RATIO.gene_slices["ffn_dim"]].tolist() == [45, 0]
-    assert RATIO.aggregate(narrow).tolist() == [12, 1, 15, 3]
+    assert RATIO.aggregate_genes(row[None]).tolist() == [[12, 1, 15, 3]]
     wide = row.copy()
     wide[0] = 24
     assert RATIO.from_genes(wide).layers[0].ffn_dim == 30  # type: ignore[attr-defined]

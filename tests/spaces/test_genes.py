@@ -166,7 +166,7 @@ def test_hand_worked_stack() -> None:
     assert STACK.to_genes(ARCH).tolist() == [16, 3, 6, 4, 4]
     assert STACK.to_genes(STACK.smallest).tolist() == [8, 1, 4, 0, 0]
     np.testing.assert_allclose(STACK.encode(ARCH), [1, 1, 1, 4 / 6, 4 / 6])
-    np.testing.assert_allclose(STACK.aggregate(ARCH), [14 / 3, 16, 3])
+    np.testing.assert_allclose(STACK.aggregate_genes(STACK.genes([ARCH])), [[14 / 3, 16, 3]])
     assert STACK.sum_genes(STACK.genes([ARCH])).tolist() == [[14, 16, 3]]
 
 

@@ -2,9 +2,7 @@ import math
 
 import pytest
 import torch
-from supernet_fixtures import TOY_SPACE
 from torch import Tensor
-from toy_family.words import CipherArch, CipherLayer
 
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.mos import (
@@ -12,8 +10,6 @@ from mosdeploy.supernet.mos import (
     MoSBlock,
     MoSLinear,
     Router,
-    encode,
-    encoding_dim,
     ffn_sizes,
 )
 
@@ -120,22 +116,6 @@ def test_layer_routing_is_alike_and_neuron_routing_is_by_row() -> None:
         torch.testing.assert_close(part["fc1.weight"], part["fc1.weight"][:, :1].expand(4, 3))
     assert len(set(shares["layer"].tolist())) == 1
     assert len(set(shares["neuron"].tolist())) == 7
-
-
-@pytest.mark.parametrize(("router_input", "length"), [("per_layer", 5), ("aggregated", 3)])
-def test_the_encoding_is_one_for_the_largest(router_input: str, length: int) -> None:
-    config = SupernetConfig(router_input=router_input)
-    assert encoding_dim(TOY_SPACE, config) == length
-    assert encode(TOY_SPACE, TOY_SPACE.largest, config) == (1.0,) * length
-
-
-def test_encodings_by_hand() -> None:
-    """Widths 4 of 6, two of three layers, FFNs of 3 and 8 of 8."""
-    arch = CipherArch(width=4, layers=(CipherLayer(hidden=3), CipherLayer(hidden=8)))
-    per_layer = encode(TOY_SPACE, arch, SupernetConfig(router_input="per_layer"))
-    assert per_layer == pytest.approx((4 / 6, 2 / 3, 3 / 8, 1.0, 0.0))
-    aggregated = encode(TOY_SPACE, arch, SupernetConfig(router_input="aggregated"))
-    assert aggregated == pytest.approx((4 / 6, 2 / 3, 5.5 / 8))
 
 
 @pytest.mark.parametrize("routing", ["none", "layer", "neuron"])

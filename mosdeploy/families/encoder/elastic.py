@@ -22,7 +22,7 @@ from ...supernet.elastic import (
     part_of,
     with_prefix,
 )
-from ...supernet.mos import MoSBlock, Size, attention_sizes, encoding_dim, ffn_sizes
+from ...supernet.mos import MoSBlock, Size, attention_sizes, ffn_sizes
 from ...supernet.supernet import Supernet, drawn, extract
 from .dataset import center_and_spread, label_array
 from .examples import Example
@@ -90,7 +90,7 @@ class ElasticBertLayer(nn.Module):
         outer_dim = max(space.embed_dim)
         dim = max(space.layer_dim) if space.layer_dim else outer_dim
         largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
-        length = encoding_dim(space, config)
+        length = space.num_genes
         self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
         self.self_attn_norm = ElasticLayerNorm(dim)
         self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)

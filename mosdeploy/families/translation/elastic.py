@@ -10,7 +10,7 @@ from ...spaces.genes import ArchConfig
 from ...spaces.translation import TranslationArch, TranslationSpace
 from ...supernet.elastic import ElasticEmbedding, ElasticLayerNorm, StateDict, with_prefix
 from ...supernet.layers import start_near_identity
-from ...supernet.mos import ElasticLayer, encoding_dim
+from ...supernet.mos import ElasticLayer
 from ...supernet.supernet import Supernet, drawn
 from .network import TranslationSubnet
 from .tokenizer import PAD_ID
@@ -26,7 +26,7 @@ class ElasticTranslation(nn.Module):
         self.config = config
         e = max(space.encoder_embed_dim)
         d = max(space.decoder_embed_dim)
-        genes = encoding_dim(space, config)
+        genes = space.num_genes
         # the order of what follows is that of the random draws, and of the optimiser's state
         self.embed = ElasticEmbedding(vocab_size, space.max_embed_dim, PAD_ID)
         self.encoder_layers = nn.ModuleList(

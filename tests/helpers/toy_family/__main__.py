@@ -32,9 +32,6 @@ steps = 10
 budget = 14
 [search]
 population = 8
-parents = 4
-mutations = 4
-crossovers = 4
 iterations = 2
 eval_examples = 30
 finalists = 2
@@ -87,7 +84,7 @@ def search_made_up() -> dict[str, object]:
         predict_ms=predictor.predict,
     )
     limit_ms = float(np.median(latency_ms))
-    config = SearchConfig(population=40, parents=10, mutations=20, crossovers=20, iterations=12)
+    config = SearchConfig(population=50, iterations=12)
     evolution = evolve(space, config, Limits(max_latency_ms=limit_ms), oracle)
     return {
         "mape_percent": predictor.card.mape_percent,

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.supernet.elastic import ElasticEmbedding, StateDict, Subnet, with_prefix
 from mosdeploy.supernet.layers import Embedding, initialise_table
-from mosdeploy.supernet.mos import MoSBlock, encoding_dim, ffn_sizes
+from mosdeploy.supernet.mos import MoSBlock, ffn_sizes
 from mosdeploy.supernet.supernet import Supernet
 
 from .words import CipherArch, CipherSpace
@@ -48,7 +48,7 @@ class ElasticCipher(nn.Module):
         self.embed = ElasticEmbedding(vocab_size, max(space.width), pad_id=0)
         sizes = ffn_sizes(max(space.width), max(space.hidden))
         self.layers = nn.ModuleList(
-            MoSBlock(sizes, encoding_dim(space, config), config) for _ in range(max(space.depth))
+            MoSBlock(sizes, space.num_genes, config) for _ in range(max(space.depth))
         )
 
     def generate(self, arch: CipherArch, encoding: Tensor, router_dropout: bool) -> StateDict:
