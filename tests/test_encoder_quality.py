@@ -39,22 +39,6 @@ class ByWeights:
         return np.array([sum(4 * 32 * x.heads + 2 * x.ffn_dim for x in a.layers) for a in archs])
 
 
-def test_evenly_spaced_layers_reach_from_the_first_to_the_last(hand: Any) -> None:
-    assert [hand.spaced_layers(k, 6) for k in (1, 2, 4, 6)] == [
-        [0],
-        [0, 5],
-        [0, 2, 3, 5],
-        [0, 1, 2, 3, 4, 5],
-    ]
-
-
-def test_kept_layers_come_first_and_keep_their_weights(hand: Any) -> None:
-    weights = {f"layers.{i}.fc1.bias": torch.tensor(float(i)) for i in range(12)}
-    moved = hand.renumbered({**weights, "head.bias": torch.tensor(9.0)}, [0, 5, 11])
-    assert [moved[f"layers.{i}.fc1.bias"].item() for i in range(3)] == [0.0, 5.0, 11.0]
-    assert moved["head.bias"].item() == 9.0
-
-
 def test_a_training_from_spaced_layers_starts_as_these(hand: Any, space: Any) -> None:
     config = load_recipe("minilm-l6")
     checkpoint = config.checkpoint.model_copy(update={"vocab_size": 50})
@@ -83,13 +67,6 @@ def test_narrower_nets_keep_the_limit_and_are_no_whole_layers(hand: Any, space: 
     weights = [ByWeights().predict(space.genes([arch]))[0] for arch in largest]
     assert weights == sorted(weights, reverse=True)
     assert hand.narrower(space, ByWeights(), 1.0) == ([], [])
-
-
-def test_of_measured_nets_the_slowest_that_keeps_the_limit(hand: Any, space: Any) -> None:
-    archs = hand.whole_layers(space)
-    times_ms = {arch.key: float(len(arch.layers)) for arch in archs}
-    assert len(hand.slowest_within(archs, times_ms, 2.5).layers) == 2
-    assert hand.slowest_within(archs, times_ms, 0.5) is None
 
 
 def test_a_random_net_uses_the_limit_and_follows_its_seed(

@@ -9,7 +9,6 @@ import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
-import mosdeploy
 from mosdeploy.api.notebook import NotebookProgress, default_progress
 from mosdeploy.run_folder.context import SilentProgress
 
@@ -89,13 +88,3 @@ def test_only_a_kernel_is_told_without_asking(monkeypatch: pytest.MonkeyPatch) -
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1, execution_count=1))
     monkeypatch.setitem(sys.modules, "IPython", kernel)
     assert isinstance(default_progress(), NotebookProgress)
-
-
-def test_a_run_folder_is_told_of_where_it_is_opened(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1, execution_count=1))
-    monkeypatch.setitem(sys.modules, "IPython", kernel)
-    run = mosdeploy.init(tmp_path, device="local")
-    assert isinstance(run._context.progress, NotebookProgress)
-    assert isinstance(mosdeploy.open_run(tmp_path)._context.progress, NotebookProgress)

@@ -10,7 +10,6 @@ import pytest
 from command_line import ENVIRONMENT, MOSDEPLOY, mosdeploy, run_folder, run_python
 
 from mosdeploy.cli import main
-from mosdeploy.cli.app import app
 from mosdeploy.recipes import list_recipes
 
 HEAVY = """
@@ -190,25 +189,3 @@ def test_an_error_steers_no_terminal(
         main()
     assert end.value.code == 3
     assert "unknown device '?[2Jrpi'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("typed", "words"),
-    [
-        ("mosdeploy pro", ["profile"]),
-        ("mosdeploy devices cl", ["clean"]),
-        ("mosdeploy search --max-l", ["--max-latency"]),
-    ],
-)
-def test_a_shell_completes_commands_and_options(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    typed: str,
-    words: list[str],
-) -> None:
-    monkeypatch.setenv("_MOSDEPLOY_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", typed)
-    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
-    with pytest.raises(SystemExit):
-        app(prog_name="mosdeploy")
-    assert capsys.readouterr().out.split() == words

@@ -1,7 +1,6 @@
 """Options that all verbs share, records of options, and what every verb must take."""
 
 import dataclasses
-import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,21 +54,6 @@ NAMES = [" ".join(words) for words in COMMANDS]
 
 
 # -- spread
-
-
-def test_spread_puts_fields_in_place_of_a_record() -> None:
-    parameters = inspect.signature(spread(verb)).parameters
-    assert list(parameters) == ["lowest", "highest", "device", "count"]
-    assert parameters["highest"].default == 9
-    assert {x.kind for x in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
-
-
-def test_spread_keeps_annotations_name_and_docstring() -> None:
-    called = spread(verb)
-    parameters = inspect.signature(called).parameters
-    assert parameters["highest"].annotation.__metadata__[0].help == "The most."
-    assert parameters["device"].annotation == Device
-    assert (called.__name__, called.__doc__) == ("verb", "Say what was given.")
 
 
 def test_typer_reads_a_spread_verb() -> None:
@@ -154,30 +138,6 @@ def test_each_field_is_an_option_with_its_help_default_and_reader(record: Any) -
         assert len(option.names) == 0 or set(option.names) <= set(parameters[name].opts)
     assert CliRunner().invoke(alone, []).exit_code == 0
     assert taken == [record()]
-
-
-@pytest.mark.parametrize(
-    ("words", "taken"),
-    [
-        ("profile --until-error 2.5% --hosts pi1,pi2", ("pi1", "pi2")),
-        ("search --max-latency 1.5s --max-parameters 4M --no-verify", False),
-        ("evaluate --pick largest --pick a.json", ["largest", "a.json"]),
-        ("export --shortlist 50 --trim-vocabulary", True),
-    ],
-)
-def test_options_are_read_as_their_fields_say(words: str, taken: object) -> None:
-    verb, *rest = words.split()
-    made: list[Any] = []
-    record = getattr(options, f"{verb.title()}Options")
-
-    def take(options: record) -> None:  # type: ignore[valid-type]
-        made.append(options)
-
-    take.__annotations__["options"] = record
-    alone = typer.Typer()
-    alone.command()(spread(take))
-    assert CliRunner().invoke(alone, rest).exit_code == 0
-    assert taken in dataclasses.asdict(made[0]).values()
 
 
 # -- every verb

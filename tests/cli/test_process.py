@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_signal_while_imports_run_is_told_alike(tmp_path: Path, number: signal
     assert told == f"{reason}\n"  # it keeps nothing
 
 
+def exit_code(monkeypatch: pytest.MonkeyPatch, work: Callable[..., None]) -> object:
+    """What a verb ends with that does this work, in this process."""
+    monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
+    monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_that_comes_in_a_destructor_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
@@ -97,16 +107,12 @@ def test_a_signal_that_comes_in_a_destructor_is_not_lost(
     before = {x: signal.getsignal(x) for x in (signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
     hook = sys.unraisablehook
     try:
-        with pytest.raises(SystemExit) as end:
-            main()
+        assert exit_code(monkeypatch, work) == 128 + number
     finally:
         for x, handler in before.items():
             signal.signal(x, handler)
-    assert end.value.code == 128 + number
     told = capsys.readouterr().err
     assert "what was finished is kept, the same command resumes" in told
     assert "Exception ignored" not in told
@@ -130,11 +136,7 @@ def test_a_signal_that_a_library_takes_for_its_own_error_ends_the_verb(
         except KeyboardInterrupt as interrupt:
             raise error from interrupt
 
-    monkeypatch.setattr("mosdeploy.pipeline.demo.demo", work)
-    monkeypatch.setattr(sys, "argv", ["mosdeploy", "demo"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 143
+    assert exit_code(monkeypatch, work) == 143
     assert "ended by SIGTERM; what was finished is kept" in capsys.readouterr().err
 
 

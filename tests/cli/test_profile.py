@@ -74,11 +74,9 @@ def test_times_that_are_too_noisy_are_told_in_words(ask: Callable[..., Any]) -> 
     changes = {"noise_floor_percent": 97.0, "max_noise_percent": 6.0, "device": "local"}
     noisy = SUMMARY.model_copy(update={**changes, "load_1min": 3.62, "cores": 2})
     done = ask(PROFILE, noisy, "profile")
-    assert done.stdout.splitlines()[-2:] == [
-        "TOO NOISY: above 6% neither the times nor the predictor can be trusted",
-        "most likely other programs run on this machine (its load was up to 3.6 on 2 cores): `top` "
-        "shows them. Stop them, and run the same command with --renew",
-    ]
+    told = done.stdout.splitlines()[-2:]
+    assert told[0].startswith("TOO NOISY: above 6%")
+    assert "other programs run on this machine (its load was up to 3.6 on 2 cores)" in told[1]
     assert "next:" not in done.stderr  # no limit can be told from such times
     elsewhere = noisy.model_copy(update={"device": "rpi", "load_1min": None})
     told = ask(PROFILE, elsewhere, "profile").stdout

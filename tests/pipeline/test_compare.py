@@ -7,7 +7,6 @@ import pytest
 from encoder_walking import make_encoder_folder
 from walking import damage, edit, opened
 
-from mosdeploy.devices.device import Device
 from mosdeploy.devices.measure import MeasurementTask
 from mosdeploy.errors import BundleError, ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency import dataset
@@ -143,23 +142,3 @@ def test_taggers_are_scored_by_the_tags_of_words(
     path.write_text(text.replace("-GOOD", "-FINE"))
     with pytest.raises(ConfigError, match=r"made for another task .*its labels is .*FINE.*GOOD"):
         run.compare([whole.path, trimmed.path])
-
-
-def test_the_device_of_the_run_file_comes_before_that_of_the_bundle(
-    two: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    devices = []
-
-    def measure(context: object, device: Device, *_: object) -> None:
-        devices.append(device.profile.name)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(compare, "time_by_turns", measure)
-    profile = two / "device_profiles" / "local.toml"
-    other = profile.read_text().replace('name = "local"', 'name = "other"')
-    profile.with_name("other.toml").write_text(other)
-    edit(two / "mosdeploy.toml", 'device = "local"', 'device = "other"')
-    for device in (None, "local"):
-        with pytest.raises(KeyboardInterrupt):
-            opened(two).compare(names(two), device=device)
-    assert devices == ["other", "local"]

@@ -162,26 +162,6 @@ def test_one_that_writes_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyP
     assert set(table.subnets) == {"largest", "smallest", "winner"}
 
 
-def test_one_subnet_of_two_names_is_scored_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "scores.json").unlink()
-    score = module._score
-    asked: list[object] = []
-
-    def counted(*arguments: Any) -> Any:
-        asked.append(arguments)
-        return score(*arguments)
-
-    monkeypatch.setattr(module, "_score", counted)
-    run = opened(folder)
-    path = folder / "same.json"
-    path.write_text(run.config.space.largest.model_dump_json())
-    table = run.evaluate(("largest", str(path)))
-    assert table.subnets["largest"] == table.subnets["same"]
-    assert len(asked) == 1
-
-
 def test_a_folder_that_cannot_be_written_fails_before_the_first_score(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

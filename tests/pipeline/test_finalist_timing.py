@@ -135,35 +135,25 @@ def test_renewing_a_profile_puts_the_timings_of_finalists_away(folder: Path) -> 
     assert line.endswith(told)
 
 
-def test_a_limit_on_the_tail_is_kept_by_the_noise_of_the_tail(
+def test_the_noise_is_that_of_the_tail_and_never_less_than_before(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    percents = iter((1.0, 40.0, 10.0))
 
     def noise(sessions: object, *, statistic: str) -> float:
         asked.append(statistic)
-        return 40.0
+        return next(percents)
 
     path = timing_of(folder).first_path
     known = SimpleNamespace(dataset=LatencyDataset.load(path))
     monkeypatch.setattr(search, "collect", lambda *_: known)
     monkeypatch.setattr(calibration, "noise_floor_percent", noise)
     timing = FinalistTiming(Context(open_run(folder)), "local", "p90")
-    timing.timed(finalists_of(folder).finalists, path)
-    assert (asked, timing.noise) == (["p90"], 0.4)
-
-
-def test_noise_is_never_taken_for_less_than_before(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timing = timing_of(folder)
-    known = SimpleNamespace(dataset=LatencyDataset.load(timing.first_path))
-    monkeypatch.setattr(search, "collect", lambda *_: known)
-    percents = iter((1.0, 40.0, 10.0))
-    monkeypatch.setattr(calibration, "noise_floor_percent", lambda *_, **__: next(percents))
     for expected in (0.03, 0.4, 0.4):
-        timing.timed(finalists_of(folder).finalists, timing.first_path)
+        timing.timed(finalists_of(folder).finalists, path)
         assert timing.noise == expected
+    assert asked == ["p90"] * 3
 
 
 def test_what_later_sessions_brought_is_no_noise_of_this_search(

@@ -78,19 +78,6 @@ def test_no_steps_are_no_training(folder: Path) -> None:
             opened(folder).finetune(steps=steps)
 
 
-def test_a_training_shorter_than_a_validation_is_validated_at_its_end(folder: Path) -> None:
-    card = opened(folder).finetune(steps=10)
-    log = (
-        Workspace(folder)
-        .subnet_path(card.arch.key, "finetuned")
-        .with_name("log.jsonl")
-        .read_text()
-        .splitlines()
-    )
-    losses = [json.loads(line).get("subnet_loss") for line in log]
-    assert losses == [None] * 9 + [card.loss]
-
-
 def test_a_finished_finetuning_is_left_as_it_is(folder: Path) -> None:
     card = opened(folder).finetune(steps=2)
     progress = KeptProgress()

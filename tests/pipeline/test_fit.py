@@ -14,7 +14,6 @@ from mosdeploy.errors import ConfigError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.latency.regression import choose
-from mosdeploy.pipeline.measuring.collect import put_away
 from mosdeploy.records import Measurement
 from mosdeploy.run_folder.devices import run_profile
 from mosdeploy.run_folder.predictors import fitted, latency_context, predictor
@@ -83,18 +82,6 @@ def test_more_measurements_correct_again_what_was_corrected(run: Run, fit) -> No
     assert (again.num_samples, again.transfer.source) == (9, "xeon")
     assert again.transfer.scratch_percent is not None
     assert fit("rpi").transfer is None  # asked for by name: from scratch
-
-
-def test_measuring_again_keeps_what_is_corrected(run: Run, fit) -> None:
-    archs = designed(run, 6)
-    latency_ms = 0.3 * shipped_ms(run, "xeon", archs) + 4.0
-    write_measurements(run, "rpi", archs, latency_ms)
-    fit("rpi", source="xeon")
-    put_away("rpi", run.workspace.latency_path("rpi", run.config.workload.name))
-    write_measurements(run, "rpi", archs, 2 * latency_ms)
-    transfer = fitted(run, "rpi").card.transfer
-    assert transfer is not None
-    assert transfer.source == "xeon"
 
 
 def test_a_device_that_was_measured_here_corrects_another(run: Run, fit) -> None:

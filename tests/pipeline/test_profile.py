@@ -38,19 +38,6 @@ def test_a_session_holds_the_device_before_and_after(walked: Path) -> None:
     assert LatencyDataset.load(path).noise_floor_percent > 0.0
 
 
-def test_a_summary_tells_how_noisy_the_device_may_be(folder: Path) -> None:
-    summary = opened(folder).profile()
-    (session,) = read_sessions(Workspace(folder).latency_path("local", "sentence"))
-    assert session.after is not None
-    assert summary.max_noise_percent == pytest.approx(3e6)  # the protocol of the tests allows 1e6
-    assert summary.load_1min == max(session.state.load_1min, session.after.load_1min)
-    assert summary.cores == session.state.cores
-    assert not summary.is_too_noisy
-    for noise, word in ((3.1e6, True), (2.9e6, False), (None, False)):
-        found = summary.model_copy(update={"noise_floor_percent": noise})
-        assert found.is_too_noisy is word
-
-
 @pytest.mark.slow
 def test_where_there_is_a_predictor_no_further_measuring_is_proposed(
     folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ from walking import KeptProgress, edit, opened
 
 from mosdeploy.errors import InfeasibleError, PredictorError, StaleInputError
 from mosdeploy.latency.dataset import LatencyDataset
-from mosdeploy.pipeline.search import FinalistTiming, _SearchTask, cost_function
+from mosdeploy.pipeline.search import _SearchTask, cost_function
 from mosdeploy.records import Limits, SearchResult
 from mosdeploy.run_folder.context import Context
 from mosdeploy.run_folder.predictors import predictor
@@ -20,7 +20,7 @@ from mosdeploy.run_folder.run import open_run
 from mosdeploy.run_folder.trained_run import trained_run
 from mosdeploy.search.front import quality
 from mosdeploy.spaces.genes import ArchConfig
-from mosdeploy.storage import append_line, read_record
+from mosdeploy.storage import read_record
 from mosdeploy.workspace import Workspace
 
 
@@ -47,32 +47,6 @@ def test_the_winner_was_measured_and_keeps_the_limit(walked: Path) -> None:
     assert result.winner.measured_ms <= 10_000.0
     measured = [x for x in result.finalists if x.measured_ms is not None]
     assert quality(result.winner) == min(map(quality, measured))
-
-
-def test_a_noisier_session_of_later_changes_no_search(folder: Path) -> None:
-    found = result_of(folder)
-    path = Workspace(folder).verified_path("local", found.workload.name)
-
-    def noise() -> float:
-        timing = FinalistTiming(Context(open_run(folder)), "local")
-        timing.timed(found.finalists, path)
-        return timing.noise
-
-    before = noise()
-    space = open_run(folder).config.space
-    generators = (np.random.default_rng(seed) for seed in range(100))
-    last = LatencyDataset.load(path).sessions[-1]
-    noisy = [
-        timing.model_copy(update={"total": timing.total.model_copy(update={"median_ms": 4.0**i})})
-        for i, timing in enumerate(last.references)
-    ]
-    later = {"session": "later", "references": tuple(noisy)}
-    append_line(path.with_name("sessions.jsonl"), last.model_copy(update=later))
-    measured = LatencyDataset.load(path)
-    other = next(x for x in map(space.sample, generators) if x.key not in measured.measured)
-    append_line(path, measured.usable[0].model_copy(update={"arch": other, "session": "later"}))
-    assert LatencyDataset.load(path).noise_floor_percent > 50.0
-    assert noise() == before
 
 
 def test_the_front_trades_latency_for_loss(walked: Path) -> None:
@@ -125,16 +99,7 @@ def test_a_limit_on_the_tail_is_searched_for_and_measured_as_one(folder: Path) -
     assert ratios.pop() >= 1
 
 
-def test_a_parameter_limit_alone_needs_no_predictor(folder: Path) -> None:
-    shutil.rmtree(folder / "predictors")
-    run = opened(folder)
-    result = run.search(max_parameters=40_000, verify=False)
-    assert result.predictor_sha256 is None
-    assert result.winner.num_parameters <= 40_000
-    assert result.winner.arch.key in run.report().page.read_text()
-
-
-def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
+def test_a_parameter_limit_alone_needs_no_tail_and_no_predictor(folder: Path) -> None:
     """As where the predictor was imported: nothing that it was fitted to is here."""
     for name in ("latency.jsonl", "sessions.jsonl"):
         next((folder / "predictors").glob(f"*/{name}")).unlink()
@@ -143,6 +108,11 @@ def test_a_parameter_limit_alone_needs_no_tail(folder: Path) -> None:
     assert run.search(max_parameters=40_000, verify=False, statistic="p90").predictor_sha256 is None
     with pytest.raises(StaleInputError, match="mosdeploy profile"):
         run.search("10s", verify=False, statistic="p90")
+    shutil.rmtree(folder / "predictors")
+    result = run.search(max_parameters=40_000, verify=False)
+    assert result.predictor_sha256 is None
+    assert result.winner.num_parameters <= 40_000
+    assert result.winner.arch.key in run.report().page.read_text()
 
 
 def test_another_search_space_is_stale(folder: Path) -> None:
@@ -154,21 +124,15 @@ def test_another_search_space_is_stale(folder: Path) -> None:
         run.profile()
 
 
-@pytest.mark.parametrize("limit", [{"max_latency": "9s"}, {"max_parameters": 40_000}])
-def test_no_finalist_is_measured_on_an_emulated_device(folder: Path, limit: dict) -> None:
+def test_on_an_emulated_device_nothing_is_measured_and_nothing_real_is_predicted(
+    folder: Path,
+) -> None:
     profile = folder / "device_profiles" / "local.toml"
     edit(profile, 'kind = "local"', 'kind = "local"\nemulated = true')
     run = opened(folder)
-    with pytest.raises(
-        PredictorError, match="its times mean nothing, so no finalist is measured there"
-    ):
-        run.search(**limit)
-
-
-def test_what_a_real_device_measured_predicts_nothing_of_an_emulation(folder: Path) -> None:
-    profile = folder / "device_profiles" / "local.toml"
-    edit(profile, 'kind = "local"', 'kind = "local"\nemulated = true')
-    run = opened(folder)
+    for limit in ({"max_latency": "9s"}, {"max_parameters": 40_000}):
+        with pytest.raises(PredictorError, match="so no finalist is measured there"):
+            run.search(**limit)
     with pytest.raises(StaleInputError, match="device emulated is False there and True now"):
         run.search("9s", verify=False)
     assert run.search(max_parameters=40_000, verify=False).winner.measured_ms is None

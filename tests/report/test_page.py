@@ -433,17 +433,6 @@ def test_measured_memory_stands_beside_what_was_predicted() -> None:
     assert {row[i] for row in table.rows} == {"3.0\N{NO-BREAK SPACE}MiB", "-"}
 
 
-def test_tiles_name_what_is_not_there_yet() -> None:
-    missing = {"metrics": {}, "unscored": "run mosdeploy evaluate", "measured_ms": None}
-    line = headline(**missing, measured="nothing", limit_ms=None)
-    tiles = dict(headline_tiles(line.model_copy(update={"predicted_ms": None}), "Quality"))
-    assert tiles["Quality"] == "not yet<small>run mosdeploy evaluate</small>"
-    assert tiles["Measured"] == "not yet<small>run mosdeploy deploy</small>"
-    predicted = dict(headline_tiles(line, "Quality"))
-    assert predicted["Measured"] == "not yet<small>run mosdeploy search</small>"
-    assert "Limit" not in tiles and "Predicted" not in tiles
-
-
 def test_each_candidate_is_listed_once_by_loss() -> None:
     inputs = full_inputs()
     table = candidates_table(inputs.choices, "median")

@@ -75,16 +75,6 @@ def test_a_picked_bundle_is_held_to_its_own_limit(limit_ms: float, kept: bool) -
         assert (headline.winner, headline.limit_ms) == (winner.arch.key, LIMIT_MS)
 
 
-def test_a_picked_bundle_is_judged_by_its_own_figure() -> None:
-    full = full_inputs(bundle_ms=10.0)
-    picked = {"limit_ms": 10.5, "statistic": "p90"}
-    bundle = manifest(full.search.winner.arch)
-    held = deployment(10.0).model_copy(update=picked)
-    inputs = dataclasses.replace(full, manifest=bundle, deployments=(held,))
-    headline = summarise(inputs).headline
-    assert (headline.measured_ms, headline.limit_kept) == (10.0 * 1.06, False)
-
-
 @pytest.mark.parametrize(
     ("changes", "counts"),
     [

@@ -43,13 +43,6 @@ def test_a_device_is_another_board_of_its_kind_by_host(root: Path) -> None:
         resolve_profile(root, "local", "pi1")
 
 
-def test_this_machine_can_measure(root: Path) -> None:
-    checked = check_device(run_profile(root, "local"))
-    assert checked.device == "local"
-    assert checked.state.reachable
-    assert not [problem for problem in checked.problems if problem.blocking]
-
-
 def test_a_device_that_measures_is_not_looked_at(root: Path) -> None:
     profile = run_profile(root, "local")
     with other_agent(profile.work_dir) as pid:

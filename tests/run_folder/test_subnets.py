@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from walking import KeptProgress, damage, edit, opened
+from walking import KeptProgress, damage, opened
 
 from mosdeploy.errors import ConfigError, StaleInputError
 from mosdeploy.pipeline.finetune import FinetuneOptions, finetune
@@ -80,27 +80,6 @@ def test_weights_of_another_supernet_do_not_count(finetuned) -> None:
         match="the supernet has changed; run `mosdeploy finetune` again",
     ):
         select_subnet(state, card.arch, "finetuned")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("max_positions = 24", "max_positions = 25"), ("max_tokens = 24", "max_tokens = 12")],
-)
-def test_weights_of_another_space_do_not_count(encoder_folder: Path, old: str, new: str) -> None:
-    context = Context(open_run(encoder_folder))
-    finetune(context, FinetuneOptions("smallest", steps=1, from_scratch=True))
-    finetune(context, FinetuneOptions("smallest", steps=1), from_teacher=True)
-    edit(encoder_folder / "mosdeploy.toml", old, new)
-    opened(encoder_folder).train()
-    state = trained_run(open_run(encoder_folder))
-    smallest = state.config.space.smallest
-    for weights in ("scratch", "from-teacher"):
-        with pytest.raises(StaleInputError, match=r"max_\w+ was 24, is \d+ now"):
-            select_subnet(state, smallest, weights)
-    # and they are trained anew
-    card = finetune(Context(state.run), FinetuneOptions("smallest", steps=1), from_teacher=True)
-    assert select_subnet(state, smallest, "from-teacher").card == card
 
 
 def test_weights_worse_than_inherited_are_left_without_finetuned_ones(

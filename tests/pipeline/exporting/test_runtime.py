@@ -117,32 +117,6 @@ def test_for_a_limit_on_the_tail_the_shorter_tail_is_kept(
     assert select(without_bundles, tails).kept == "tvm"
 
 
-def test_bundles_are_timed_by_turns_on_the_device(
-    without_bundles: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the repeats that a tail needs; nobody holds their versions afterwards."""
-    profiles: list[DeviceProfile] = []
-    by_turns = runtime.time_by_turns
-
-    def watched(context, device, *rest) -> dict[str, Measurement]:
-        profiles.append(device.profile)
-        return by_turns(context, device, *rest)
-
-    monkeypatch.setattr(runtime, "time_by_turns", watched)
-    result = opened(without_bundles).export("largest", precision="int8")
-    manifest = result.manifest.model_copy(update={"statistic": "p90"})
-    built: dict[Runtime, ExportResult] = {
-        "onnxruntime": dataclasses.replace(result, manifest=manifest)
-    }
-    here = run_profile(without_bundles, "local")
-    choice = select_fastest(Context(open_run(without_bundles)), here, built, {}).runtime_choice
-    assert choice is not None
-    (timing,) = choice.timings
-    assert timing.measurement is not None and timing.measurement.rounds == 3
-    assert profiles == [here.timed_for("p90")] != [here]
-    assert not list((without_bundles / "device").glob("jobs/runtime-*/results.jsonl"))
-
-
 def test_a_bundle_that_fails_its_self_test_is_not_timed(without_bundles: Path) -> None:
     built = two_bundles(without_bundles)
     path = built["tvm"].path / "manifest.json"

@@ -242,19 +242,6 @@ def test_hosts_that_make_no_fleet_are_refused(
     assert finalists.exists()  # nothing is put away before the options are checked
 
 
-@pytest.mark.slow
-def test_a_torn_measurement_is_made_again_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = Workspace(folder).latency_path("local", "sentence")
-    content = path.read_bytes()
-    path.write_bytes(content[:-40])
-    summary = opened(folder).profile()
-    assert "cut short by a kill; it is measured again" in caplog.text
-    assert (summary.measured_now, summary.num_records) == (1, 12)
-    assert path.read_bytes().startswith(content[: content[:-1].rfind(b"\n") + 1])
-
-
 def test_two_profiles_at_once_on_one_device_are_refused(folder: Path) -> None:
     path = Workspace(folder).latency_path("local", "sentence")
     with (
