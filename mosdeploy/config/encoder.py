@@ -174,7 +174,7 @@ class TeacherConfig(Record):
     """The network that all subnets learn from: the checkpoint trained on the task, or one that is
     given.
 
-    The labels count `label_weight`, its outputs the rest, at `temperature`.
+    The labels count `label_weight`, its outputs the rest.
 
     `path` names a network that was fine-tuned on the task before, as `checkpoint.path` does. It is
     of any supported kind and size, and is not trained.
@@ -184,7 +184,6 @@ class TeacherConfig(Record):
     steps: Steps = 400
     learning_rate: float = Field(5e-5, gt=0)
     label_weight: Fraction = 0.1
-    temperature: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
     def _given_or_trained(self) -> Self:

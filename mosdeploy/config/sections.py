@@ -49,7 +49,8 @@ class TrainingConfig(Record):
     on; of more than `valid_examples`, so many are validated on. `weight_decay` shrinks matrices
     alone, apart from the gradient (AdamW). A gradient's norm is clipped to `clip_norm`, 0 for not
     at all. `compute`: on what is trained; "auto" takes a GPU if there is one. `threads` of the
-    processor; None takes all that are allowed.
+    processor; None takes all that are allowed. `seed` is of all draws: of the training, of a
+    profile and of a search.
     """
 
     without_effect: ClassVar[tuple[str, ...]] = (
@@ -128,10 +129,9 @@ MAX_BUDGET = 1000
 
 
 class ProfileConfig(Record):
-    """How many subnets to measure on the device, and the `seed` by which they are drawn."""
+    """How many subnets to measure on the device."""
 
     budget: int = Field(30, ge=MIN_BUDGET, le=MAX_BUDGET)
-    seed: int = Field(1, ge=0, le=MAX_SEED)
 
 
 class SearchConfig(Record):
@@ -144,11 +144,7 @@ class SearchConfig(Record):
     on the device beyond the interpreter and the runtime, which is predicted as the bundle's model
     and the activations that a run of the workload holds.
 
-    Of a generation a fifth are parents, whose mutants and crossovers are the rest; `seed` is of all
-    draws.
-
-    With `widen` the best have their FFNs widened as far as the limits allow; with `deepen` those
-    that start from parts of a teacher get more layers before that.
+    Of a generation a fifth are parents, whose mutants and crossovers are the rest.
     """
 
     max_latency: Duration | None = None
@@ -160,10 +156,7 @@ class SearchConfig(Record):
     iterations: int = Field(30, ge=1, le=100_000)
     eval_examples: int = Field(256, ge=1)
     finalists: int = Field(5, ge=1, le=1000)
-    widen: bool = True
-    deepen: bool = True
     statistic: Statistic = "median"
-    seed: int = Field(1, ge=0, le=MAX_SEED)
 
     @property
     def num_parents(self) -> int:
@@ -266,6 +259,11 @@ class RunConfig(Record):
     @abstractmethod
     def title(self) -> str:
         """What the task is, in a word that may name a file."""
+
+    @property
+    def draw_seed(self) -> int:
+        """Seed of what numpy draws outside of a training: none below 0."""
+        return self.training.seed % 2**63
 
     @property
     def teacher_steps(self) -> int:

@@ -32,7 +32,6 @@ class CorpusConfig(Record):
     valid_fraction: Fraction = 0.03
     test_fraction: Fraction = 0.03
     max_tokens: int = Field(100, ge=4, le=4096)
-    max_length_ratio: float = Field(4.0, gt=1)
     vocab_size: int = Field(4000, ge=32, le=256_000)
 
 
@@ -52,14 +51,13 @@ class TranslationExportConfig(ExportConfig):
     """Longest source and longest translation of a bundle, in tokens, the length penalty of its beam
     search, and its shortlist.
 
-    `shortlist`: None is the workload's; `max_shortlist_drop`: how much BLEU it may cost.
+    `shortlist`: None is the workload's.
     """
 
     max_source_len: int = Field(128, ge=1, le=4096)
     max_decode_steps: int = Field(192, ge=1, le=4096)
     length_penalty: float = Field(0.6, ge=0, le=MAX_LENGTH_PENALTY)
     shortlist: int | None = Field(None, ge=0, le=MAX_SHORTLIST)
-    max_shortlist_drop: float = Field(0.1, ge=0)
 
     @model_validator(mode="after")
     def _vocabulary_is_whole(self) -> Self:

@@ -87,10 +87,11 @@ def split_hosts(*texts: str) -> tuple[str, ...]:
 def _design(context: Context, budget: int | None) -> list[ArchConfig]:
     from ..latency.regression import choose
 
-    config = context.config.profile
-    if budget is not None and not MIN_BUDGET <= budget <= MAX_BUDGET:
+    if budget is None:
+        budget = context.config.profile.budget
+    if not MIN_BUDGET <= budget <= MAX_BUDGET:
         raise ConfigError(f"budget is {budget}; it must be {MIN_BUDGET} to {MAX_BUDGET} subnets")
-    return choose(context.spec, config.budget if budget is None else budget, config.seed)
+    return choose(context.spec, budget, context.config.draw_seed)
 
 
 def _parts(

@@ -422,7 +422,7 @@ class _SearchTask:
             num_evaluated=evolution.num_evaluated,
             level=level,
             weighs_time=self.state.weighs_time,
-            seed=self.context.config.search.seed,
+            seed=self.context.config.draw_seed,
         )
 
     def _evolve(
@@ -457,12 +457,11 @@ class _SearchTask:
                 return model.predict(genes) * ratio
 
             oracle = replace(oracle, predict_ms=predict_ms)
-        found = evolve(space, config.search, limits, oracle, progress.show)
+        found = evolve(space, config.search, limits, oracle, progress.show, seed=config.draw_seed)
         # measured of winners that start from parts of a teacher alone
-        if config.search.deepen and self.state.has_parts_of_teacher:
+        if self.state.has_parts_of_teacher:
             found = add_layers(found, space, limits, oracle)
-        if config.search.widen:
-            found = widen_ffn(found, space, limits, oracle, config.search.finalists)
+        found = widen_ffn(found, space, limits, oracle, config.search.finalists)
         progress.tell(found.ranked[0].loss, found.num_evaluated)
         return found
 

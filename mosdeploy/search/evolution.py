@@ -41,10 +41,12 @@ def evolve(
     limits: Limits,
     oracle: SearchOracle,
     on_iteration: OnIteration | None = None,
+    *,
+    seed: int = 1,
 ) -> Evolution:
     """Search for the architectures of lowest loss that keep all limits."""
     constraints = ConstraintTable(space, limits, oracle)
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(seed)
     # limits that nothing keeps end the search here, before anything is evaluated
     start = find_feasible(constraints, rng)
     run = _Run(config, constraints, oracle.losses, rng)

@@ -4,7 +4,6 @@ import pytest
 
 from mosdeploy.config.encoder import TeacherConfig
 from mosdeploy.config.sections import (
-    ProfileConfig,
     SearchConfig,
     SupernetConfig,
     TrainingConfig,
@@ -26,7 +25,6 @@ def test_an_update_has_something_to_train() -> None:
     [
         (SearchConfig, {"max_latency": "-1ms"}, "max_latency"),
         (SearchConfig, {"max_size": "12 MB"}, "max_size"),
-        (ProfileConfig, {"seed": -1}, "seed"),
         (TrainingConfig, {"seed": 2**64}, "seed"),
         (TrainingConfig, {"threads": 100_000}, "threads"),
         (SearchConfig, {"population": 10**9}, "population"),

@@ -23,8 +23,8 @@ from mosdeploy.search.refine import widen_ffn
 from mosdeploy.spaces.translation import TranslationSpace
 
 
-def run(problem, limits=None, config=CONFIG, progress=None):
-    return evolve(problem.space, config, limits or Limits(), problem.oracle, progress)
+def run(problem, limits=None, progress=None, seed=1):
+    return evolve(problem.space, CONFIG, limits or Limits(), problem.oracle, progress, seed=seed)
 
 
 def test_each_architecture_is_evaluated_once():
@@ -83,7 +83,7 @@ def test_the_seed_and_the_callables_decide():
     limits = Limits(max_latency_ms=12.0)
     first = run(Problem(), limits)
     assert run(Problem(), limits) == first
-    other = run(Problem(), limits, CONFIG.model_copy(update={"seed": 2}))
+    other = run(Problem(), limits, seed=2)
     assert {c.arch for c in other.ranked} != {c.arch for c in first.ranked}
 
 

@@ -47,7 +47,6 @@ class Objective:
 
     kind: TaskKind
     label_weight: float = 0.1
-    temperature: float = 1.0
     spread: float = 1.0
 
 
@@ -119,11 +118,10 @@ class EncoderBatch:
         if objective.kind == "regression":
             by_teacher = ((logits[:, 0] - teacher[:, 0]) / objective.spread) ** 2
         else:
-            student = F.log_softmax(logits / objective.temperature, dim=-1)
-            wanted = F.log_softmax(teacher / objective.temperature, dim=-1)
-            divergence = F.kl_div(student, wanted, reduction="none", log_target=True).sum(-1)
-            # T^2: gradients then stay of the size of those of the labels (Hinton et al. 2015)
-            by_teacher = objective.temperature**2 * divergence  # (B,) or (B, S)
+            student = F.log_softmax(logits, dim=-1)
+            wanted = F.log_softmax(teacher, dim=-1)
+            divergence = F.kl_div(student, wanted, reduction="none", log_target=True)
+            by_teacher = divergence.sum(-1)  # (B,) or (B, S)
             if labels.dim() > 1:
                 by_teacher = by_teacher.masked_fill(labels == NO_TARGET, 0.0)
         return objective.label_weight * by_label + (1 - objective.label_weight) * by_teacher
@@ -410,7 +408,7 @@ def made_up_dataset(config: EncoderRunConfig) -> EncoderDataset:
 
 
 def _objective(config: EncoderRunConfig) -> Objective:
-    return Objective(config.task.kind, config.teacher.label_weight, config.teacher.temperature)
+    return Objective(config.task.kind, config.teacher.label_weight)
 
 
 def _padded_lengths(lengths: Ids, max_tokens: int) -> Ids:

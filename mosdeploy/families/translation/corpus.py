@@ -41,6 +41,8 @@ LEAST_PAIRS = 10
 MAX_CHARS_PER_TOKEN = 16
 """SentencePiece's longest token: a text of more than this times `max_tokens` characters cannot fit.
 """
+MAX_LENGTH_RATIO = 4.0
+"""Of the characters of two sides; above it they are hardly a translation."""
 ROWS = 10_000  # rows of a published data set that are read at a time
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
@@ -129,7 +131,7 @@ def _reason_to_drop(source: str, target: str, config: CorpusConfig) -> str | Non
         return "identical"
     if longer > config.max_tokens * MAX_CHARS_PER_TOKEN:
         return "too_long"
-    if longer > config.max_length_ratio * shorter:
+    if longer > MAX_LENGTH_RATIO * shorter:
         return "length_ratio"
     return None
 

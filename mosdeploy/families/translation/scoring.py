@@ -156,10 +156,10 @@ def bleu_chrf(
     return {"BLEU": bleu.score, "chrF": chrf.score}
 
 
-_ADVICE = (
-    "list more tokens (--shortlist 100), raise export.max_shortlist_drop, or score the whole "
-    "vocabulary (--shortlist 0)"
-)
+MAX_SHORTLIST_DROP = 0.1
+"""Of BLEU, that a shortlist may cost."""
+
+_ADVICE = "list more tokens (--shortlist 100), or score the whole vocabulary (--shortlist 0)"
 
 
 def scored_examples(
@@ -205,7 +205,7 @@ def scored_examples(
         shortcut=Shortcut(
             name=f"a shortlist of {workload.shortlist}",
             exact=partial(predict, allowed=None),
-            max_drop=limits.max_shortlist_drop,
+            max_drop=MAX_SHORTLIST_DROP,
             advice=_ADVICE,
         )
         if shortlist

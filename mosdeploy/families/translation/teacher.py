@@ -91,7 +91,6 @@ def _answers(
         teacher_sha256(config, root),
         config.teacher.beam,
         config.corpus.max_tokens,
-        config.corpus.max_length_ratio,
         config.export.max_decode_steps,
     )
     path = folder / f"answers-{name[:16]}.jsonl"

@@ -88,7 +88,7 @@ def test_each_reason_is_counted_once(tmp_path: Path) -> None:
     ]
     at_the_bound = [("ab", "abcdefgh")]
     write_text(tmp_path / "train", pairs(99) + at_the_bound + bad)
-    corpus = load_corpus(config(max_tokens=10, max_length_ratio=4.0), tmp_path)
+    corpus = load_corpus(config(max_tokens=10), tmp_path)
     counts = {
         "empty": 2,
         "control": 1,
@@ -307,7 +307,7 @@ def test_files_that_are_no_corpus_are_named(
 def test_names_and_quotes_may_stand_in_texts(tmp_path: Path) -> None:
     rows = [*pairs(20), ("en", "de"), *((x, y.strip('"')) for x, y in QUOTED)]
     (tmp_path / "a.tsv").write_text(table(rows))
-    corpus = load_corpus(config(**TSV, max_length_ratio=9.0), tmp_path)
+    corpus = load_corpus(config(**TSV), tmp_path)
     assert {*corpus.train, *corpus.valid, *corpus.test} == set(rows)
 
 
