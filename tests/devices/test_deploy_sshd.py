@@ -3,7 +3,6 @@
 import contextlib
 import os
 from functools import partial
-from pathlib import Path
 
 import pytest
 from deploying import SLOT, live, write_request
@@ -27,11 +26,6 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(connect, "RECONNECT_WAITS_S", (0.1, 0.5, 2.0))
-
-
-@pytest.fixture
-def bundles(make_profile):
-    return Path(make_profile().work_dir) / "bundles" / SLOT.name
 
 
 @pytest.fixture

@@ -167,17 +167,3 @@ def test_nothing_is_stored_through_a_planted_link(make_profile, folder, session,
         with pytest.raises(CommandError, match="others may write to /"):
             call(device)
     assert list((tmp_path / "victim").iterdir()) == []
-
-
-def test_the_work_folder_is_looked_at_once_a_session(make_profile):
-    commands = []
-
-    class Recorded(LocalSession):
-        def run(self, command, timeout_s=None):
-            commands.append(command)
-            return super().run(command, timeout_s)
-
-    session = Recorded()
-    for _ in range(2):
-        Device(session, make_profile()).python_path()
-    assert ["mkdir" in command for command in commands] == [True, False, False]

@@ -24,12 +24,7 @@ from mosdeploy.devices.connect import LastingSession, open_session
 from mosdeploy.devices.device import Device
 from mosdeploy.devices.measure import MeasureHooks, MeasurementTask, collect
 from mosdeploy.devices.probe import check, probe
-from mosdeploy.errors import (
-    AuthError,
-    CommandError,
-    ConnectError,
-    DeviceTimeoutError,
-)
+from mosdeploy.errors import AuthError, CommandError, ConnectError, DeviceTimeoutError
 
 KEYS = ["a", "b"]
 WEIGHTS_BYTES = 4096

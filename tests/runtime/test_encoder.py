@@ -21,12 +21,7 @@ from encoder_bundles import (
 )
 
 from mosdeploy.runtime import Encoder, InputError, ModelError, open_model
-from mosdeploy.runtime.encoder import (
-    answer_of,
-    best_places,
-    decode_answer,
-    tags_of,
-)
+from mosdeploy.runtime.encoder import answer_of, best_places, decode_answer, tags_of
 from mosdeploy.runtime.manifest import EncoderSettings
 from mosdeploy.runtime.self_test import run_self_test
 from mosdeploy.runtime.wordpieces import Pieces
@@ -404,6 +399,12 @@ def test_where_entities_begin(tags: list[str], entities: list[tuple[str, int, in
     assert [(x["type"], x["start"], x["end"]) for x in found] == entities
 
 
+def test_an_entity_is_as_sure_as_its_least_sure_tag() -> None:
+    answer = logits_of(["O", "B-PER"]) + logits_of(["I-PER"], height=1.0) + logits_of(["O"])
+    (entity,) = tags_of(TAGS, [answer], "a b", [pieces_of([(0, 1), (2, 3)])])["entities"]
+    assert entity["score"] == pytest.approx(np.e / (np.e + 4), abs=1e-6)
+
+
 def test_a_piece_may_begin_with_the_space_before_its_word() -> None:
     words = [(0, 1), (2, 4), (5, 6)]
     assert best_places(words, [pieces_of([(0, 1), (1, 3), (3, 4)])]) == [(0, 1), (0, 2), None]
@@ -447,3 +448,9 @@ def test_a_word_is_read_where_most_stands_around_it() -> None:
     assert found["tags"] == ["O", "B-PER", "I-PER", "I-PER", "O", "B-LOC"]
     spans = [(x["type"], x["text"], line[x["start"] : x["end"]]) for x in found["entities"]]
     assert spans == [("PER", "b c d", "b c d"), ("LOC", "f", "f")]
+
+
+def test_a_word_whose_first_piece_is_in_another_window() -> None:
+    # the word's pieces are (0, 2), (2, 4) and (4, 6); the second window begins with the second
+    windows = [pieces_of([(0, 2), (2, 4)]), pieces_of([(2, 4), (4, 6)])]
+    assert best_places([(0, 6)], windows) == [(0, 1)]

@@ -128,20 +128,6 @@ def test_a_wrong_file_is_named(bundle: Path, name: str, damage: str) -> None:
         check_files(bundle, read_manifest(bundle))
 
 
-def test_a_file_that_cannot_be_opened_is_named(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(path: Path, *_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    manifest = read_manifest(bundle)
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(FileMismatchError, match=r"cannot read .*: Permission denied"):
-        check_files(bundle, manifest)
-    with pytest.raises(ManifestError, match=r"cannot read .*: Permission denied"):
-        read_manifest(bundle)
-
-
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder", "device"])
 def test_a_manifest_that_is_no_file_is_not_read(
     tmp_path: Path, fp32_bundle: Path, kind: str

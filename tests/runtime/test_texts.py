@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from mosdeploy.runtime import InputError
-from mosdeploy.runtime.texts import (
-    check_texts,
-    joined,
-    line_of_json,
-    sentences_of,
-)
+from mosdeploy.runtime.texts import check_texts, joined, line_of_json, sentences_of
 
 
 def test_lists_of_texts_and_what_is_none() -> None:

@@ -10,12 +10,7 @@ import pytest
 from bundles import LIMITS, VOCAB_SIZE, sentences
 from encoder_bundles import edit_manifest
 
-from mosdeploy.runtime import (
-    InputError,
-    ModelError,
-    Translator,
-    open_model,
-)
+from mosdeploy.runtime import InputError, ModelError, Translator, open_model
 from mosdeploy.runtime.errors import LineError
 from mosdeploy.runtime.translation import LETTERS_A_TOKEN, batch_limits
 from mosdeploy.storage import sha256_file

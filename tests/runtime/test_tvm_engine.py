@@ -9,15 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import (
-    SPACE,
-    arrays_of,
-    export_tvm,
-    in_torch,
-    lively_subnet,
-    open_library,
-    spec_of,
-)
+from bundles import SPACE, arrays_of, export_tvm, in_torch, lively_subnet, open_library, spec_of
 
 from mosdeploy.export.tvm import Processor
 from mosdeploy.families.translation.tvm import build_tvm

@@ -10,10 +10,7 @@ from stalling_proxy import StallingProxy
 
 from mosdeploy.devices.connect import open_session
 from mosdeploy.devices.ssh.session import MAX_READ_BACK_BYTES, CommandOutput
-from mosdeploy.errors import (
-    ConnectionLostError,
-    DeviceTimeoutError,
-)
+from mosdeploy.errors import ConnectionLostError, DeviceTimeoutError
 from mosdeploy.storage import sha256_bytes
 
 
