@@ -2,15 +2,12 @@ import numpy as np
 import pytest
 
 from mosdeploy.export.quantize import (
-    LARGEST_PAIRED_CODE,
     SCHEMES,
     block_size,
     in_blocks,
-    matrix_bytes,
     quantize_blocks,
     quantize_columns,
     quantize_table,
-    table_bytes,
 )
 
 
@@ -67,23 +64,6 @@ def test_upper_half_of_a_table_code_is_the_value_in_int4() -> None:
     column = scales[:, None]
     assert (np.abs((codes - 136.0) * column - table) <= 0.5001 * column).all()
     assert (np.abs(((codes >> 4) - 8.0) * 16 * column - table) <= 8.5001 * column).all()
-
-
-def test_sums_of_two_products_fit_into_16_bits() -> None:
-    """The instruction of processors without VNNI: unsigned activations, signed weights, neighbours
-    added.
-    """
-    matrix = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32)
-    codes, _ = quantize_columns(matrix, LARGEST_PAIRED_CODE)
-    assert 255 * np.abs(codes.astype(int)).max() * 2 < 2**15
-
-
-def test_a_file_holds_a_byte_a_weight_and_a_scale_a_row() -> None:
-    """What CTranslate2 stores in int8, and less in int4."""
-    assert matrix_bytes(512, 2048, "int8") == 2048 * (512 + 4)
-    assert matrix_bytes(512, 2048, "matmulnbits8") == 2048 * (512 + 4)
-    assert matrix_bytes(512, 2048, "matmulnbits4") == 2048 * (256 + 4 * 4)
-    assert table_bytes(32_000, 512, "int8") == 32_000 * (512 + 4)
 
 
 def test_the_format_of_a_step_depends_on_its_rows() -> None:

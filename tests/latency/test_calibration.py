@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from mosdeploy.latency.calibration import (
-    calibrate_boards,
-    calibrate_sessions,
-    noise_floor_percent,
-)
+from mosdeploy.latency.calibration import calibrate_boards, calibrate_sessions, noise_floor_percent
 from mosdeploy.latency.dataset import LatencyDataset, ProfilingSession, read_sessions
 from mosdeploy.latency.predictor import LatencyPredictor
 from mosdeploy.records import DeviceState, Measurement, ReferenceTiming, SessionRecord, Timing

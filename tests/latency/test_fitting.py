@@ -18,7 +18,6 @@ from mosdeploy.latency.fitting import (
     measure_errors,
 )
 from mosdeploy.latency.regression import NonNegativeModel, choose
-from mosdeploy.record import parse
 
 
 def test_hand_worked_errors():
@@ -141,6 +140,16 @@ def test_the_rank_of_the_interval_counts_the_one_to_come():
     assert found.interval == pytest.approx(np.log(1.5) / 2)
 
 
+def test_each_coefficient_leaves_one_row_less_over():
+    """Ten rows and five coefficients: 2.015 of Student's distribution with five degrees."""
+    model = NonNegativeModel(np.ones(1), np.ones(10), [0], np.zeros((1, 1)))
+    off = np.arange(1.0, 11.0) / 100
+    held_out = HeldOutPredictions(predicted_ms=10.0 * (1 + off), leverage=np.zeros(10))
+    found = assess(model, None, held_out, np.full(10, 10.0), 5)
+    spread = np.sqrt(np.mean(np.log1p(off) ** 2))
+    assert found.interval == pytest.approx(2.0150 * spread, rel=1e-4)
+
+
 def test_who_only_predicts_waits_for_no_statistics(tmp_path: Path) -> None:
     code = "import sys, mosdeploy.latency.predictor; print('scipy.stats' in sys.modules)"
     assert run_python("-c", code, cwd=tmp_path).stdout == "False\n"
@@ -158,6 +167,15 @@ def test_a_bend_is_learned(features):
     assert np.abs(correction - residual).mean() < 0.2 * np.abs(residual).mean()
 
 
+def test_the_scale_of_a_feature_does_not_matter(features):
+    residual = features[:, 0]
+    wider = features * [1.0, 1.0, 1000.0]
+    plain, scaled = (
+        fit_mlp(rows, residual, weight_decay=1.0).predict(rows) for rows in (features, wider)
+    )
+    np.testing.assert_allclose(plain, scaled, rtol=1e-3, atol=1e-3)
+
+
 def test_a_feature_whose_mean_is_off_in_the_last_digit_does_no_harm(features):
     # the mean of many 5/6 is not 5/6, and their deviation not 0
     constant = np.column_stack([features, np.full(len(features), 5 / 6)])
@@ -166,11 +184,6 @@ def test_a_feature_whose_mean_is_off_in_the_last_digit_does_no_harm(features):
     elsewhere[:, -1] = 4 / 6
     moved = np.abs(ensemble.predict(elsewhere) - ensemble.predict(constant))
     assert moved.max() < np.ptp(features[:, 0])
-
-
-def test_json_there_and_back(features):
-    ensemble = fit_mlp(features, features[:, 0], weight_decay=1.0)
-    assert parse(MlpEnsemble, ensemble.model_dump(mode="json"), "test") == ensemble
 
 
 def test_hand_worked_ensemble():

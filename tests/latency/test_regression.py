@@ -45,6 +45,16 @@ def test_no_more_features_are_used_than_allowed(spec, true_latency, draw):
     assert model.coefficients.shape == (len(spec.space.feature_names),)
 
 
+def test_the_unit_of_time_does_not_matter(spec, true_latency, draw):
+    genes = draw(30, seed=5)
+    latency = true_latency(genes) * np.random.default_rng(1).normal(1, 0.02, 30)
+    features = spec.latency_features(genes)
+    in_ms, in_us = (
+        fit_nonnegative(features, latency * unit, num_features=9) for unit in (1.0, 1000.0)
+    )
+    np.testing.assert_allclose(in_us.predict(features), 1000 * in_ms.predict(features), rtol=1e-6)
+
+
 def test_leverage_grows_away_from_the_samples(spec, true_latency):
     rng = np.random.default_rng(0)
     drawn = [spec.space.sample(rng) for _ in range(400)]
@@ -170,3 +180,9 @@ def test_both_ends_of_the_space_are_in_the_pool(spec):
     ends = [choose(spec, budget=1, seed=seed)[0] for seed in range(3)]
     assert ends == [spec.space.largest] * 3
     assert spec.space.smallest in choose(spec, budget=300, seed=1)
+
+
+def test_core_features_are_known_by_their_place_among_all():
+    # the second is twice the first, and the third no core feature
+    features = np.array([[1.0, 2.0, 0.0], [0.9, 1.8, 0.0], [0.0, 0.0, 1.0]])
+    assert choose_rows(features, num_core=2, budget=3) == [0, 1, 2]

@@ -163,9 +163,3 @@ def test_too_few_measurements_or_an_emulated_device_are_refused(
     )
     with pytest.raises(PredictorError, match="emulated device"):
         fit_transfer(space, emulated, source)
-
-
-def test_save_and_load_keep_a_corrected_predictor(space, source, true_latency, measure, tmp_path):
-    predictor = fit_transfer(space, measure(true_latency, 6), source)
-    predictor.save(tmp_path / "predictor.json")
-    assert LatencyPredictor.load(tmp_path / "predictor.json") == predictor

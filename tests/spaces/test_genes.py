@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mosdeploy.config import load_recipe
-from mosdeploy.errors import ArchError, ConfigError
-from mosdeploy.record import Record, parse
+from mosdeploy.errors import ArchError
+from mosdeploy.record import Record
 from mosdeploy.spaces import ArchConfig, SearchSpace
 from mosdeploy.spaces.genes import (
     MAX_LAYERS,
@@ -192,15 +192,6 @@ def test_an_architecture_outside_the_space_is_named() -> None:
 def test_a_row_that_is_no_architecture_is_refused(row: list[int]) -> None:
     with pytest.raises(ArchError):
         STACK.from_genes(row)
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [([], "width"), ([4, 4], "choices must differ"), ([0], r"width\.0")],
-)
-def test_choices_that_cannot_be_are_refused(choices: list[int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse(StackSpace, {"embed_dim": [8], "depth": [1], "width": choices}, "mosdeploy.toml")
 
 
 def test_choices_are_sorted_positive_and_different():

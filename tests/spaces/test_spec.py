@@ -46,21 +46,6 @@ def test_means_and_gene_rows_give_the_same_features(space: TranslationSpace, see
     np.testing.assert_allclose(spec.latency_features_of_means(means), features, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"source_length": 40}, "models of this family have no source_length"),
-        ({"source_len": -40}, "workload: 'source_len'"),
-        ({"beam": 0}, "workload: 'beam'"),
-    ],
-)
-def test_a_workload_that_there_cannot_be_is_refused(
-    changes: dict[str, object], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        SPEC.with_workload(**changes)
-
-
 def test_the_reference_is_the_median_of_what_is_drawn() -> None:
     reference = SPEC.reference_arch()
     assert reference == SPEC.reference_arch()

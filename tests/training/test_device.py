@@ -8,12 +8,7 @@ import torch
 
 from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.errors import ConfigError
-from mosdeploy.training.device import (
-    COMPUTE_MODES,
-    ComputeMode,
-    DeviceContext,
-    fastest,
-)
+from mosdeploy.training.device import COMPUTE_MODES, ComputeMode, DeviceContext, fastest
 
 
 def config(compute: str, amp: str) -> TrainingConfig:

@@ -11,12 +11,7 @@ from mosdeploy.supernet.elastic import Subnet
 from mosdeploy.supernet.supernet import Supernet, extract
 from mosdeploy.training.device import DeviceContext
 from mosdeploy.training.distributed import SINGLE_PROCESS, DistributedContext
-from mosdeploy.training.gradient import (
-    Gradient,
-    batch_indices,
-    num_batches,
-    sandwich,
-)
+from mosdeploy.training.gradient import Gradient, batch_indices, num_batches, sandwich
 
 CONFIG = TrainingConfig(
     grad_accum_steps=2, num_random_archs=2, compute="cpu", label_smoothing=0.1, seed=3

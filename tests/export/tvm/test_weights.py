@@ -3,12 +3,7 @@ import pytest
 
 from mosdeploy.errors import ExportError
 from mosdeploy.export.onnx.builder import InlineInitializers
-from mosdeploy.export.tvm import (
-    PANEL,
-    WeightPacker,
-    pack_panels,
-    panel_width,
-)
+from mosdeploy.export.tvm import PANEL, WeightPacker, pack_panels, panel_width
 
 
 def unpack(panels: np.ndarray) -> np.ndarray:
@@ -69,15 +64,6 @@ def test_codes_times_scales_are_the_weights() -> None:
     scales = packer.packed["layer.fc1.scales"]
     assert codes.dtype == np.int8 and scales.shape == (32,)
     assert (abs(unpack(codes) * scales[:, None] - weight) <= 0.501 * scales[:, None]).all()
-
-
-def test_a_norm_keeps_gain_and_bias() -> None:
-    packer = packer_of(norm__weight=np.arange(3.0), norm__bias=np.ones(3))
-    packer.norm("norm", 3)
-    assert {name: array.tolist() for name, array in packer.packed.items()} == {
-        "norm.weight": [0.0, 1.0, 2.0],
-        "norm.bias": [1.0, 1.0, 1.0],
-    }
 
 
 def test_a_weight_that_is_not_finite_is_named() -> None:
