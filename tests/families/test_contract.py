@@ -47,10 +47,6 @@ EVERYTHING = [
 ]
 
 
-def test_there_is_a_family() -> None:
-    assert "translation" in NAMES
-
-
 @pytest.mark.parametrize("family", NAMES)
 def test_a_family_has_the_name_of_its_folder(family: str) -> None:
     assert load_family(family).name == family

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from encoder_walking import examples, make_encoder_folder, write_checkpoint
-from walking import KeptProgress, edit
+from walking import KeptProgress
 
 import mosdeploy
 from mosdeploy.cli import main
@@ -39,27 +39,6 @@ def told(
 
 def write_rows(root: Path, name: str, rows: list[dict[str, object]]) -> None:
     (root / "data" / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("vocab_size = 60", 'vocab_size = 60\npath = "data"', "data is no checkpoint: it lacks"),
-        ("max_tokens = 24", 'max_tokens = 24\ntext = "sentence"', "line 1: no column 'sentence'"),
-        ("max_tokens = 24", "max_tokens = 25", "may have 25 tokens, but space.max_positions is 24"),
-    ],
-)
-def test_a_training_on_bad_input_is_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    old: str,
-    new: str,
-    message: str,
-) -> None:
-    root = make_encoder_folder(tmp_path / "run", "classification")
-    edit(root / "mosdeploy.toml", old, new)
-    assert message in told(root, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("verb", ["profile", "train --dry-run"])

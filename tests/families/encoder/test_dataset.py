@@ -189,6 +189,14 @@ def test_the_loss_is_the_sum_of_the_texts(kind: TaskKind) -> None:
     assert (losses > 0).all()
 
 
+def test_hidden_pieces_count_for_their_texts() -> None:
+    batch, logits = random_case("masked-lm")
+    assert batch.hidden is not None
+    assert batch.hidden.tolist() == [0, 2, 4]
+    nats = [-row.log_softmax(-1)[i].item() for row, i in zip(logits, (1, 2, 0), strict=True)]
+    assert batch.losses(logits).tolist() == pytest.approx([nats[0] + nats[1], nats[2]])
+
+
 @pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "embedding"])
 def test_a_student_like_its_teacher_has_no_loss(kind: TaskKind) -> None:
     batch, logits = random_case(kind)

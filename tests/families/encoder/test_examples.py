@@ -352,14 +352,3 @@ def test_a_bad_row_is_named(tmp_path: Path, kind: str, line: str, message: str) 
     config = encoder_config(kind=kind, train="train.jsonl", labels=labels.get(kind, []))
     with pytest.raises(ConfigError, match=rf"train\.jsonl, line 2: .*{message}"):
         load_data(config, tmp_path)
-
-
-def test_splits_that_are_empty(tmp_path: Path) -> None:
-    write_train(tmp_path, labelled(60))
-    with pytest.raises(ConfigError, match="no validation examples"):
-        load_data(encoder_config(valid_fraction=0.0), tmp_path)
-    with pytest.raises(ConfigError, match="add up to 1"):
-        load_data(encoder_config(valid_fraction=0.5, test_fraction=0.5), tmp_path)
-    (tmp_path / "valid.csv").write_text(GOOD)
-    with pytest.raises(ConfigError, match=r"held_out 60\); 60 are in task\.valid 'valid.csv' too"):
-        load_data(encoder_config(valid="valid.csv"), tmp_path)

@@ -14,9 +14,7 @@ from mosdeploy.config.encoder import CheckpointConfig, EncoderRunConfig, Teacher
 from mosdeploy.errors import ConfigError
 from mosdeploy.families.encoder.checkpoint_files import CROSS_ENCODER_NAME
 from mosdeploy.families.encoder.examples import Example
-from mosdeploy.families.encoder.external_teacher import (
-    load_external_teacher,
-)
+from mosdeploy.families.encoder.external_teacher import load_external_teacher
 from mosdeploy.families.encoder.teacher import same_folder
 
 TAGS = {"kind": "tagging", "labels": ["PLACE"]}

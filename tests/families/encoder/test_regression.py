@@ -13,11 +13,7 @@ from encoder_walking import examples, make_encoder_folder
 from walking import opened
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.families.encoder.dataset import (
-    EncoderDataset,
-    center_and_spread,
-    tokenize,
-)
+from mosdeploy.families.encoder.dataset import EncoderDataset, center_and_spread, tokenize
 from mosdeploy.families.encoder.elastic import fit_scale, fresh_supernet, serve_task
 from mosdeploy.families.encoder.examples import Example
 from mosdeploy.families.encoder.network import EncoderSubnet

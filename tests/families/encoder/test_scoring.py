@@ -235,6 +235,12 @@ def test_concordance_sees_what_correlations_do_not() -> None:
     assert regression_metrics([3.0] * 2, [3.0] * 2)["concordance"] == 0
 
 
+def test_constant_answers_have_no_correlation() -> None:
+    none = {"Pearson": 0.0, "Spearman": 0.0, "concordance": 0.0}
+    assert regression_metrics([2.0] * 3, [1, 2, 6]) == {**none, "MAE": 5 / 3}
+    assert regression_metrics([1], [2]) == {**none, "MAE": 1.0}
+
+
 @pytest.mark.parametrize(
     ("tags", "wanted"),
     [
@@ -259,6 +265,16 @@ def test_tagging_by_hand() -> None:
     perfect = tagging_metrics([x.split() for x in references], [x.split() for x in references])
     assert perfect == {"F1": 100.0, "precision": 100.0, "recall": 100.0}
     assert tagging_metrics([["O"]], [["O"]]) == {"F1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def test_similarities_do_not_depend_on_rotation_or_scale() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 3))
+    rotation = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    scores = embedding_metrics(5 * vectors @ rotation, vectors)
+    assert scores["similarity"] == pytest.approx(100)
+    assert scores["cosine"] < 90
+    assert embedding_metrics(vectors, vectors) == pytest.approx({"similarity": 100, "cosine": 100})
 
 
 def test_embeddings_by_hand() -> None:

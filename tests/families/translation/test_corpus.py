@@ -47,18 +47,6 @@ def config(**fields: object) -> CorpusConfig:
     return CorpusConfig(**{"train": "train", "valid_fraction": 0.1, "test_fraction": 0.1, **fields})  # type: ignore[arg-type]
 
 
-def test_a_rerun_and_an_extended_corpus_repeat_the_split(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(300))
-    first = load_corpus(config(), tmp_path)
-    again = load_corpus(config(), tmp_path)
-    assert first == again
-    write_text(tmp_path / "train", pairs(300, start=300) + pairs(300))
-    more = load_corpus(config(), tmp_path)
-    for name in ("train", "valid", "test"):
-        assert set(getattr(first, name)) < set(getattr(more, name))
-    assert more.sha256 != first.sha256
-
-
 def test_splits_share_no_source_and_lose_nothing(tmp_path: Path) -> None:
     rows = [
         (source.upper() if shout else source, f"{target} {shout}")
@@ -110,17 +98,6 @@ def test_held_out_files_stay_as_they_are_published(tmp_path: Path) -> None:
     assert corpus.valid == tuple(pairs(2))
     assert corpus.train == (pairs(20)[2], *pairs(20)[4:])
     assert corpus.dropped == {"empty": 1, "held_out": 1 + 3}
-
-
-def test_gzip_and_byte_order_mark_read_like_plain_text(tmp_path: Path) -> None:
-    write_text(tmp_path / "train", pairs(100))
-    plain = load_corpus(config(), tmp_path)
-    content = (tmp_path / "train.en").read_bytes()
-    (tmp_path / "train.en").unlink()
-    (tmp_path / "train.en.gz").write_bytes(
-        gzip.compress(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
-    )
-    assert load_corpus(config(), tmp_path) == plain
 
 
 def test_held_out_pairs_may_lie_in_the_other_format(tmp_path: Path) -> None:

@@ -6,11 +6,7 @@ import torch
 
 from mosdeploy.data.batches import Ragged, ordered_batches
 from mosdeploy.errors import ConfigError
-from mosdeploy.families.translation.dataset import (
-    TranslationDataset,
-    made_up_dataset,
-    tokenize,
-)
+from mosdeploy.families.translation.dataset import TranslationDataset, made_up_dataset, tokenize
 from mosdeploy.families.translation.tokenizer import (
     BOS_ID,
     EOS_ID,

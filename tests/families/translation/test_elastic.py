@@ -6,10 +6,7 @@ from supernet_fixtures import archs, prev, space, src  # noqa: F401
 from torch import Tensor
 
 from mosdeploy.config.sections import SupernetConfig
-from mosdeploy.families.translation.elastic import (
-    ElasticTranslation,
-    fresh_supernet,
-)
+from mosdeploy.families.translation.elastic import ElasticTranslation, fresh_subnet, fresh_supernet
 from mosdeploy.spaces.spec import ModelSpec
 from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.supernet.supernet import Supernet, extract
@@ -103,3 +100,16 @@ def test_the_order_of_parameters_is_that_of_older_states(
     assert [name for name in names if name.startswith("encoder_layers.0.")] == expected
     tops = list(dict.fromkeys(name.split(".")[0] for name in names))
     assert tops == ["embed", "encoder_layers", "decoder_layers", "encoder_norm", "decoder_norm"]
+
+
+def test_fresh_networks_are_those_of_their_seed(space: TranslationSpace) -> None:
+    state = torch.get_rng_state()
+    config = SupernetConfig()
+    for fresh in (
+        lambda seed: fresh_supernet(space, VOCAB_SIZE, config, seed),
+        lambda seed: fresh_subnet(space.smallest, space, VOCAB_SIZE, config, seed),
+    ):
+        first, again, other = (list(fresh(seed).parameters()) for seed in (1, 1, 2))
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not torch.equal(first[0], other[0])
+    assert torch.equal(torch.get_rng_state(), state)

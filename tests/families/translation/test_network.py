@@ -15,10 +15,7 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
 from mosdeploy.families.translation.network import TranslationSubnet
-from mosdeploy.spaces.translation import (
-    TranslationArch,
-    TranslationSpace,
-)
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
 from mosdeploy.supernet.supernet import extract
 
 VOCAB_SIZE = 20

@@ -55,21 +55,6 @@ def test_sources_that_are_all_too_long_for_a_bundle_are_told(tokenizer: Tokenize
         scored_examples(tokenizer, PAIRS, config_of(1), TranslationWorkload(), limit=5)
 
 
-REFERENCES = [
-    "Das Menü enthält Befehle zum Einfügen.",
-    "Seitenumbruch",
-    "Der Ordner ist leer.",
-]
-
-
-def test_scores_of_the_reference_itself_and_of_noise() -> None:
-    perfect = bleu_chrf(REFERENCES, REFERENCES)
-    assert list(perfect) == ["BLEU", "chrF"]  # the first is the one that counts
-    assert perfect == pytest.approx({"BLEU": 100.0, "chrF": 100.0})
-    noise = bleu_chrf(["xyz"] * 3, REFERENCES)
-    assert noise["BLEU"] < 1 and noise["chrF"] < 5
-
-
 def test_bleu_by_hand() -> None:
     """Precisions 4/5, 3/4, 2/3, 1/2, no brevity penalty: (0.2) ** (1/4)."""
     scores = bleu_chrf(["a b c d x"], ["a b c d e"])

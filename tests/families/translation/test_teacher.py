@@ -25,16 +25,8 @@ from mosdeploy.families.translation.teacher import (
     answered_pairs,
     open_teacher,
 )
-from mosdeploy.families.translation.tokenizer import (
-    EOS_ID,
-    Tokenizer,
-    train_corpus_tokenizer,
-)
-from mosdeploy.spaces.translation import (
-    DecoderLayerConfig,
-    EncoderLayerConfig,
-    TranslationArch,
-)
+from mosdeploy.families.translation.tokenizer import EOS_ID, Tokenizer, train_corpus_tokenizer
+from mosdeploy.spaces.translation import DecoderLayerConfig, EncoderLayerConfig, TranslationArch
 from mosdeploy.supernet.elastic import Subnet
 
 ROOT = Path(__file__).parents[3]

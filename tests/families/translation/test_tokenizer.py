@@ -134,6 +134,13 @@ def test_answers_with_unknown_tokens_have_single_spaces(path: Path) -> None:
         assert tokenizer.decode(ids) == "\u2047 save \u2047 \u2047 file \u2047"
 
 
+def test_encode_many_is_encode_of_each(path: Path) -> None:
+    tokenizer = Tokenizer(path)
+    texts = [source for source, _ in PAIRS[:5]]
+    assert tokenizer.encode_many(texts) == [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_many([]) == []
+
+
 def test_too_few_pairs_say_how_many_tokens_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"2 training pairs are too few for corpus.vocab_size = 4000.*at most \d+"
