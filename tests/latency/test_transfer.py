@@ -136,6 +136,14 @@ def test_the_ensemble_of_a_crooked_source_is_carried_over(
     )
 
 
+def test_corrected_features_add_up_to_the_prediction(spec, source, draw):
+    genes = draw(20, seed=4)
+    weights = np.array([source.coefficients.get(name, 0.0) for name in spec.space.feature_names])
+    np.testing.assert_allclose(
+        source.corrected_features(genes) @ weights, source.predict(genes), rtol=1e-12
+    )
+
+
 def test_hand_worked_map(spec, source, draw):
     """Twice the rest of the source, and overhead of its own."""
     genes = draw(8, seed=5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from supernet_fixtures import TOY_SPACE, toy_ids, toy_supernet
+from torch.nn import functional as F
 from toy_family.words import CipherArch, CipherLayer
 
 from mosdeploy.config import load_recipe
@@ -20,6 +21,19 @@ def test_given_weights_are_used_and_get_the_gradient() -> None:
     net((toy_ids(),), TOY_SPACE.smallest, weights).sum().backward()
     assert all(weight.grad is not None for weight in weights.values())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("routing", ["layer", "neuron"])
+def test_gradient_reaches_every_expert_and_router(routing: str) -> None:
+    net = toy_supernet(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
+    logits = net((toy_ids(),), TOY_SPACE.largest)
+    F.cross_entropy(logits.flatten(0, 1), toy_ids().flatten()).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        if name.endswith(("fc1.weight", "fc2.weight", "fc1.bias", "fc2.bias")):
+            assert (parameter.grad.flatten(1).abs().sum(1) > 0).all(), name  # each expert
+        else:
+            assert parameter.grad.abs().sum() > 0, name
 
 
 def test_equal_architectures_are_one_whatever_ran_between() -> None:

@@ -68,3 +68,13 @@ def test_a_student_comes_closer_to_its_teacher(space: TranslationSpace, tmp_path
     losses = taught(student, tmp_path, Distillation(teacher, weight=1.0), steps=30)
     assert losses[-1] < losses[0] / 2
     assert all(torch.equal(x, before[name]) for name, x in teacher.state_dict().items())
+
+
+def test_the_loss_is_that_without_a_teacher_plus_its_share(
+    space: TranslationSpace, tmp_path: Path
+) -> None:
+    """In the first step, where both networks still have the same weights."""
+    alone = taught(subnet(space, 1), tmp_path / "alone", None, steps=1)
+    teacher = subnet(space, 1)
+    both = taught(subnet(space, 1), tmp_path / "both", Distillation(teacher, 0.5), steps=1)
+    assert both[0] == pytest.approx(alone[0] / 2, rel=1e-4)

@@ -182,6 +182,16 @@ def test_masked_tokens_are_predicted_as_by_transformers(kind: str, tmp_path: Pat
     assert_same_answers(network(checkpoint, "masked-lm"), theirs, checkpoint)
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_texts_are_classified_as_by_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = saved(tmp_path, kind, "ForSequenceClassification", num_labels=3)
+    checkpoint = load_checkpoint(str(tmp_path), Path())
+    own_inputs, their_inputs = inputs_of(checkpoint)
+    with torch.no_grad():
+        found = network(checkpoint, "pooled", num_outputs=3)(*own_inputs)
+        torch.testing.assert_close(found, theirs(**their_inputs).logits, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "roberta"])
 def test_a_head_with_a_matrix_of_its_own_is_refused(kind: str, tmp_path: Path) -> None:
     saved(tmp_path, kind, "ForMaskedLM", tie_word_embeddings=False)

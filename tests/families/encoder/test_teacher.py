@@ -528,3 +528,9 @@ def test_a_part_with_any_wrong_byte_is_an_answer_or_made_again(
         labels = TeacherOutputs(tmp_path, ids)
         if labels.is_whole:
             assert all(map(np.array_equal, labels.values, wanted))
+    for length in (0, 100):  # as a kill may leave it
+        path.write_bytes(content[:length])
+        labels = TeacherOutputs(tmp_path, ids)
+        assert not labels.is_whole
+        labels.compute(network, LAYOUT, FULL)
+        assert path.read_bytes() == content

@@ -15,7 +15,8 @@ from mosdeploy.config.sections import SupernetConfig
 from mosdeploy.errors import ArchError
 from mosdeploy.families.translation.elastic import fresh_subnet, fresh_supernet
 from mosdeploy.families.translation.network import TranslationSubnet
-from mosdeploy.spaces.translation import TranslationArch, TranslationSpace
+from mosdeploy.spaces.spec import ModelSpec
+from mosdeploy.spaces.translation import TranslationArch, TranslationSpace, TranslationWorkload
 from mosdeploy.supernet.supernet import extract
 
 VOCAB_SIZE = 20
@@ -138,6 +139,17 @@ def test_a_padded_batch_computes_what_the_contract_says(
             np.testing.assert_allclose(
                 logits[row], reference.logits(real, prev[row].numpy()), atol=2e-5
             )
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_network_has_as_many_weights_as_its_spec_counts(
+    space: TranslationSpace, archs: list[TranslationArch], norm: str
+) -> None:
+    space = space.model_copy(update={"norm": norm})
+    spec = ModelSpec(space, VOCAB_SIZE, TranslationWorkload())
+    for arch in archs:
+        weights = TranslationSubnet(arch, space, VOCAB_SIZE).state_dict().values()
+        assert sum(x.numel() for x in weights) == spec.num_parameters(arch)
 
 
 def test_steps_equal_the_full_forward(
