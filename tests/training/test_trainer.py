@@ -45,6 +45,8 @@ from mosdeploy.training.trainer import (
     validation_loss,
 )
 
+Net = Callable[..., Supernet]
+
 KILLED_RUN = """
 import json, os, signal, sys
 from pathlib import Path
@@ -78,9 +80,7 @@ train(net, batches, ordered_batches(pairs, 1000), training, kill)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_undisturbed(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_killed_run_goes_on_as_if_undisturbed(net: Net, run: Run, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     killed = tmp_path / "killed"
     undisturbed = net()
@@ -113,9 +113,7 @@ def test_a_killed_run_goes_on_as_if_undisturbed(
     assert again.losses == summary.losses
 
 
-def test_a_finished_run_returns_at_once(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_finished_run_returns_at_once(net: Net, run: Run, tmp_path: Path) -> None:
     trained = net()
     loaded = net()
     summary = run(trained, BRIEF)
@@ -130,9 +128,7 @@ def test_a_finished_run_returns_at_once(
     assert not loaded.training
 
 
-def test_a_state_made_from_something_else_is_refused(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_state_made_from_something_else_is_refused(net: Net, run: Run, tmp_path: Path) -> None:
     run(net(), BRIEF)
     with pytest.raises(StaleInputError, match=r"state\.pt was made from other data"):
         run(net(), BRIEF, inputs_sha256="y")
@@ -141,9 +137,7 @@ def test_a_state_made_from_something_else_is_refused(
         run(net(), BRIEF)
 
 
-def test_log_and_progress(
-    net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
-) -> None:
+def test_log_and_progress(net: Net, run: Run, pairs: TranslationDataset, tmp_path: Path) -> None:
     seen: list[tuple[LogLine, int, float]] = []
     trained = net()
     summary = run(trained, progress=lambda *numbers: seen.append(numbers))
@@ -162,9 +156,7 @@ def test_log_and_progress(
     )
 
 
-def test_training_learns_to_translate(
-    net: Callable[..., Supernet], run: Run, pairs: TranslationDataset
-) -> None:
+def test_training_learns_to_translate(net: Net, run: Run, pairs: TranslationDataset) -> None:
     trained = net(NO_DROPOUT)
     changes = {
         "steps": 80,
@@ -186,9 +178,7 @@ def test_training_learns_to_translate(
 
 
 @pytest.mark.slow
-def test_a_subnet_alone_learns_what_is_left_to_learn(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_subnet_alone_learns_what_is_left_to_learn(net: Net, run: Run, tmp_path: Path) -> None:
     supernet = net(NO_DROPOUT)
     run(supernet, BRIEF.model_copy(update={"steps": 20, "warmup_steps": 2, "learning_rate": 1e-2}))
     inherited, frozen = (extract(supernet, supernet.space.largest) for _ in range(2))
@@ -201,16 +191,14 @@ def test_a_subnet_alone_learns_what_is_left_to_learn(
     assert not torch.equal(inherited.embed.weight, frozen.embed.weight)
 
 
-def test_the_global_generator_is_left_alone(net: Callable[..., Supernet], run: Run) -> None:
+def test_the_global_generator_is_left_alone(net: Net, run: Run) -> None:
     fresh = net()
     before = torch.get_rng_state()
     run(fresh, BRIEF)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_diverged_run_says_what_to_do(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_diverged_run_says_what_to_do(net: Net, run: Run, tmp_path: Path) -> None:
     broken = net()
     with torch.no_grad():
         next(broken.parameters()).fill_(math.nan)
@@ -221,9 +209,7 @@ def test_a_diverged_run_says_what_to_do(
     assert not (tmp_path / "state.pt").exists()
 
 
-def test_a_full_memory_of_a_gpu_says_what_to_do(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path
-) -> None:
+def test_a_full_memory_of_a_gpu_says_what_to_do(net: Net, run: Run, tmp_path: Path) -> None:
     fresh = net()
     steps: list[int] = []
 
@@ -246,7 +232,7 @@ def test_a_full_memory_of_a_gpu_says_what_to_do(
 
 @pytest.mark.parametrize("amp", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_narrow_types_stay_near_full_precision(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path, amp: str
+    net: Net, run: Run, tmp_path: Path, amp: str
 ) -> None:
     for name in ("none", amp):
         config = CONFIG.model_copy(update={"steps": 3, "amp": name})
@@ -260,7 +246,7 @@ def test_narrow_types_stay_near_full_precision(
 
 @pytest.mark.slow
 def test_fp16_leaves_out_what_overflows_also_when_resumed(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: Net, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scaler = torch.amp.GradScaler
     steep = partial(scaler, init_scale=2.0**30)
@@ -278,7 +264,7 @@ def test_fp16_leaves_out_what_overflows_also_when_resumed(
 
 @pytest.mark.slow
 def test_checkpointing_changes_nothing_but_the_memory(
-    net: Callable[..., Supernet], run: Run, pairs: TranslationDataset, tmp_path: Path
+    net: Net, run: Run, pairs: TranslationDataset, tmp_path: Path
 ) -> None:
     kept_bytes = {}
     batch = Batches(pairs, 400, seed=1)[0]
@@ -313,7 +299,7 @@ def chosen(amp: str) -> ComputeModeTrial:
 @pytest.mark.parametrize("amp", ["none", "bf16"])
 def test_auto_trains_as_what_it_chose(
     amp: str,
-    net: Callable[..., Supernet],
+    net: Net,
     run: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -334,7 +320,7 @@ def test_auto_trains_as_what_it_chose(
 
 @pytest.mark.slow
 def test_a_resumed_run_keeps_its_precision(
-    net: Callable[..., Supernet], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: Net, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "try_modes", lambda *_: chosen("bf16"))
     run(net(), AUTO, folder=tmp_path / "whole")

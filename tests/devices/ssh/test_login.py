@@ -1,7 +1,6 @@
 """Why there is no session: each cause has its error and says what to do."""
 
 import base64
-import contextlib
 import getpass
 import re
 import socket
@@ -106,15 +105,6 @@ def key_line(key):
     return f"{key.get_name()} {key.get_base64()}"
 
 
-def test_known_hosts_that_cannot_be_read(make_profile, client_files, double, tmp_path, monkeypatch):
-    stub = tmp_path / "ssh-keygen"
-    stub.write_text("#!/bin/sh\necho Permission denied >&2\nexit 255\n")
-    stub.chmod(0o700)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(ConfigError, match=r"known_hosts cannot be read: Permission denied"):
-        login(make_profile, client_files)
-
-
 def test_a_key_on_a_token_is_named_and_the_next_one_tried(
     make_profile, client_files, double, tmp_path
 ):
@@ -142,34 +132,6 @@ def test_a_public_key_names_one_of_the_agent(make_profile, client_files, double,
     monkeypatch.setattr(paramiko, "Agent", Agent)
     with login(make_profile, client_files) as session:
         assert session.run("true").returncode == 0
-
-
-@pytest.fixture
-def agent(client_files, double, tmp_path, monkeypatch):
-    """An ssh-agent that gives the answers put into it, and is silent then; the user's key is it."""
-    answers = []
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "agent"))
-        server.listen()
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-
-        def answer():
-            with contextlib.suppress(OSError):
-                link, _ = server.accept()
-                while link.recv(1 << 16):
-                    for content in answers[:1]:
-                        link.sendall(packed(content))
-                    del answers[:1]
-
-        threading.Thread(target=answer, daemon=True).start()
-        key = client_files.key_path
-        key.write_text(f"{key_line(client_files.key)} me\n")
-        yield answers
-
-
-def test_an_agent_that_never_answers(make_profile, client_files, agent):
-    with pytest.raises(AuthError, match=r"did not tell its keys within 0\.5"):
-        login(make_profile, client_files, connect_timeout_s=0.5)
 
 
 def test_a_server_that_hangs_up_has_not_judged_the_keys_behind(
@@ -250,17 +212,13 @@ REASONS = {
 
 LINES = (
     ("127.0.0.1 KEY", None),
-    ("127.0.0.* KEY", None),
     ("* OTHER\n127.0.0.1 KEY", "changed"),
     ("127.0.0.1 OTHER", "unknown"),
     ("HOST RSA\n127.0.0.1 KEY", "changed"),
     ("HOST OTHER\nHOST KEY", None),
-    ("HOST OTHER\n[127.*]:* KEY", None),
-    ("elsewhere,[127.0.0.?]:PORT KEY", None),
     ("*:PORT KEY", None),
     ("*,!127.0.0.1,!HOST KEY", "unknown"),
     ("[127.*]:*,![127.0.0.1]:* KEY", "unknown"),
-    ("[12]27.0.0.1 KEY\n[[]127.0.0.1]:PORT KEY", "unknown"),
     ("HASHED KEY", None),
     ("HASHED OTHER", "changed"),
     ("|1|x|y KEY\n|1|==|= KEY\n|2 KEY", "unknown"),

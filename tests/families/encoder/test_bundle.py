@@ -24,7 +24,6 @@ from mosdeploy.families.encoder.bundle import (
     bundle_readme,
     bundle_settings,
     describe_page,
-    graph_options,
     open_bundle,
 )
 from mosdeploy.families.encoder.dataset import BatchLayout
@@ -35,29 +34,6 @@ from mosdeploy.records import BundleManifest, SearchResult, SelfTest
 from mosdeploy.runtime.encoder import best_places, decode_answer
 from mosdeploy.runtime.wordpieces import WordPieces
 from mosdeploy.spaces.encoder import BertLayerConfig, EncoderArch, EncoderWorkload
-
-
-def test_settings_hold_what_the_runtime_reads() -> None:
-    config = encoder_config("tagging")
-    data = learned("tagging")
-    assert bundle_settings(config, config.workload, data) == {
-        "kind": "tagging",
-        "labels": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
-        "num_outputs": 5,
-        "num_types": 2,
-        "max_input_len": 10,
-        "takes_pairs": 0,
-        "texts_per_call": 1,
-    }
-    many = config.workload.model_copy(update={"batch": 16})
-    assert bundle_settings(config, many, data)["texts_per_call"] == 16
-    config = encoder_config("embedding")
-    assert bundle_settings(config, config.workload, data)["num_outputs"] == 24
-    config = encoder_config("regression")
-    assert bundle_settings(config, config.workload, data)["num_outputs"] == 1
-    pairs = learned("regression")
-    assert bundle_settings(config, config.workload, pairs)["takes_pairs"] == 1
-    assert graph_options(config).max_positions == 10
 
 
 def test_a_network_without_answers_is_not_exported() -> None:

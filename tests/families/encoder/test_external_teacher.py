@@ -118,13 +118,6 @@ def other_tokenizer(folder: Path) -> None:
     path.write_text(json.dumps(content))
 
 
-def more_ids(folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    content = json.loads(path.read_text())
-    content["model"]["vocab"]["zebra"] = 96
-    path.write_text(json.dumps(content))
-
-
 SEQUENCES = "ForSequenceClassification"
 
 
@@ -139,13 +132,6 @@ SEQUENCES = "ForSequenceClassification"
             None,
             {"id2label": {0: "bad", 1: "good"}},
             r"are called bad, good, those of task\.labels no, yes; write its names",
-        ),
-        (SEQUENCES, more_ids, {}, "has ids up to 96, .* 96 rows"),
-        (
-            SEQUENCES,
-            lambda x: (x / "tokenizer.json").write_text("{}"),
-            {},
-            r"teacher\.path: .*tokenizer\.json cannot be used",
         ),
         (
             SEQUENCES,

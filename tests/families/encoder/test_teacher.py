@@ -62,20 +62,11 @@ def card_of(root: Path) -> TeacherCard:
 
 
 @slow
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("max_tokens = 24", "max_tokens = 4"),
-        ("\ndropout = 0.0", "\ndropout = 0.0\nattention_dropout = 0.5"),
-    ],
-)
-def test_a_teacher_of_other_texts_or_rates_is_trained_anew(
-    tmp_path: Path, old: str, new: str
-) -> None:
+def test_a_teacher_of_other_texts_is_trained_anew(tmp_path: Path) -> None:
     root = make_encoder_folder(tmp_path / "run", "classification")
     opened(root).train()
     card = card_of(root)
-    edit(root / "mosdeploy.toml", old, new)
+    edit(root / "mosdeploy.toml", "max_tokens = 24", "max_tokens = 4")
     opened(root).train()
     assert card_of(root).weights_sha256 != card.weights_sha256
 

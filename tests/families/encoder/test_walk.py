@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoder_checkpoints import write_modules
-from encoder_walking import make_encoder_folder, write_checkpoint
+from encoder_walking import make_encoder_folder
 from walking import edit, opened
 
 import mosdeploy
-from mosdeploy.config.encoder import read_vector_modules
 from mosdeploy.errors import InfeasibleError, MosdeployError, StaleInputError
 from mosdeploy.pipeline.demo import design_by_hand, hand_designed_path
 from mosdeploy.run_folder.context import Context
@@ -124,26 +122,6 @@ def test_damaged_outputs_of_the_teacher_are_made_again(walked: Any) -> None:
     assert run.evaluate().subnets["teacher"] == results["scores"].subnets["teacher"]
     again = [path.read_bytes() for path in kept if path.stat().st_size > 100]
     assert again and set(again) <= set(before)
-
-
-@pytest.mark.slow
-def test_a_checkpoint_that_pools_by_its_first_token_is_walked(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_checkpoint(tmp_path / "bert")
-    write_modules(tmp_path / "bert", "cls")
-    checkpoint = f'60\npath = "{tmp_path / "bert"}"'
-    root = make_encoder_folder(tmp_path / "run", "embedding", vocab_size=checkpoint)
-    run = opened(root)
-    assert run.config.space.head == "cls-vector"
-    run.train()
-    assert "bert are not normalised; those learned here have length 1" in caplog.text
-    run.export("largest")
-    vectors = [json.loads(answer) for answer in run.predict(["the film is bright", "it was dull"])]
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
-    folder = run.export_format("hf", "largest", precision="fp32").path
-    said = read_vector_modules(Path(folder))
-    assert said is not None and said.pooling == "cls"
 
 
 @pytest.mark.slow

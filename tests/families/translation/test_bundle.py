@@ -46,22 +46,6 @@ def make_manifest(**changed: object) -> BundleManifest:
     return BundleManifest(**{**fields, **changed})
 
 
-def test_settings_hold_what_the_runtime_reads() -> None:
-    config = config_of(max_source_len=20, max_decode_steps=30, length_penalty=0.5)
-    assert bundle_settings(config, TranslationWorkload(beam=4)) == {
-        "source_lang": "en",
-        "target_lang": "fr",
-        "pad_id": 0,
-        "unk_id": 1,
-        "bos_id": 2,
-        "eos_id": 3,
-        "beam": 4,
-        "length_penalty": 0.5,
-        "max_source_len": 20,
-        "max_decode_steps": 30,
-    }
-
-
 def test_the_readme_shows_an_example_for_a_shell() -> None:
     text = bundle_readme(make_manifest())
     assert text.startswith("# en-de: en to fr\n")
