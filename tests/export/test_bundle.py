@@ -9,7 +9,6 @@ import errno
 import itertools
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,20 +160,11 @@ def test_a_failed_check_leaves_what_was_there(tmp_path: Path) -> None:
     assert beside(tmp_path) == {"b", "trained.model"}
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (lambda ids: ids[::-1], r"splits '11 4' .*: from token 1 on \[4, 11\], not \[11, 4\]\. No"),
-        (lambda ids: [*ids, 5], r"splits '4' .*: from token 2 on \[5\], not \[\]\. No bundle"),
-    ],
-)
-def test_a_tokenizer_that_splits_differently_is_refused(
-    tmp_path: Path, changed: Callable[[list[int]], list[int]], message: str
-) -> None:
+def test_a_tokenizer_that_splits_differently_is_refused(tmp_path: Path) -> None:
     class Another(Opened):
-        tokenizer = SimpleNamespace(encode=lambda text: changed(Opened.tokenizer.encode(text)))
+        tokenizer = SimpleNamespace(encode=lambda text: [*Opened.tokenizer.encode(text), 5])
 
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(ExportError, match=r"splits '4' .*: from token 2 on \[5\], not \[\]"):
         export(tmp_path / "b", open_bundle=Another)
     assert not (tmp_path / "b").exists()
 

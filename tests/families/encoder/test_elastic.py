@@ -165,19 +165,9 @@ def test_a_teacher_has_the_weights_of_its_checkpoint() -> None:
     assert own["head.out.weight"].abs().sum() > 0
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda x: x.pop("layers.1.fc1.weight"), "layers.1.fc1.weight is missing"),
-        (
-            lambda x: x.update({"embed.weight": torch.zeros(29, 12)}),
-            r"embed.weight is \[29, 12\], needed is \[30, 12\]",
-        ),
-    ],
-)
-def test_weights_of_another_network_are_refused(change: object, message: str) -> None:
+def test_weights_of_another_network_are_refused() -> None:
     space = small_space()
     weights = a_teacher(space).state_dict()
-    change(weights)
-    with pytest.raises(ConfigError, match=message):
+    weights["embed.weight"] = torch.zeros(29, 12)
+    with pytest.raises(ConfigError, match=r"embed.weight is \[29, 12\], needed is \[30, 12\]"):
         teacher_network(space, VOCAB_SIZE, SupernetConfig(), weights, seed=1)
