@@ -95,14 +95,10 @@ def test_only_what_no_version_holds_undamaged_is_sent(device, put, bundles):
 
 def test_a_failed_self_test_leaves_the_old_version_current(put, bundles, runtime_dir):
     put("one")
-    with pytest.raises(
-        CommandError, match=r"self-test failed .*`current` is unchanged: example 1: got \[5\]"
-    ):
+    with pytest.raises(CommandError, match=r"self-test failed .*example 1: got \[5\]"):
         put("bad", tokenizer="bad")
     (runtime_dir / "__main__.py").write_text("import sentencepiece_is_missing")
-    with pytest.raises(
-        CommandError, match=r"did not run: .*No module named .*mosdeploy devices check dev --setup"
-    ):
+    with pytest.raises(CommandError, match=r"did not run: .*No module .*--setup"):
         put("two")
     assert live(bundles) == "one"
 

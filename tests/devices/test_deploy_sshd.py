@@ -81,9 +81,7 @@ def test_a_link_that_is_cut_at_every_step_costs_nothing(server, lasting, put, bu
 def test_a_failure_leaves_the_old_version_and_a_rollback_works(lasting, put, bundles, make_profile):
     first = put("one", tokenizer="good one")
     put("two", tokenizer="good two")
-    with pytest.raises(
-        CommandError, match="self-test failed on the device, `current` is unchanged"
-    ):
+    with pytest.raises(CommandError, match="self-test failed"):
         put("three", tokenizer="bad")
     assert live(bundles) == "two"
     with lasting[0]() as session:

@@ -71,12 +71,7 @@ def test_a_good_device_has_no_problems(make_profile):
 @pytest.mark.parametrize(
     ("change", "what", "fix", "blocking"),
     [
-        (
-            {"packages": {"numpy": "2.0"}},
-            "not installed: onnxruntime",
-            "devices check dev --setup",
-            True,
-        ),
+        ({"packages": {"numpy": "2.0"}}, "not installed: onnxruntime", "check dev --setup", True),
         (
             {"packages": {"numpy": "2.0"}, "providers": ("OpenVINOExecutionProvider",)},
             *("another build of it is there", "onnxruntime-openvino", True),

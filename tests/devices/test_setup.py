@@ -65,10 +65,8 @@ def test_wheels_are_sent_to_a_device_without_internet(
     with open_session(profile, client_files.config) as session:
         python = setup(Device(session, profile), said.append)
         assert python == f"{profile.work_dir}/venv/bin/python"
-        assert (
-            session.run([python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]).stdout
-            == "42\n"
-        )
+        command = [python, "-c", "import tiny_runtime; print(tiny_runtime.answer)"]
+        assert session.run(command).stdout == "42\n"
         # From now on the environment is the Python that is probed.
         assert probe(Device(session, profile)).packages == {"tiny_runtime": "1.0"}
     assert any("sending wheels" in line for line in said)

@@ -191,9 +191,7 @@ def test_an_agent_that_stalls_is_ended(server, make_profile, monkeypatch):
     next(collecting)
     pid = agent_pid(profile)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(
-        DeviceTimeoutError, match=r"printed nothing for 3 s.*measuring .*run the same command again"
-    ):
+    with pytest.raises(DeviceTimeoutError, match=r"nothing for 3 s.*run the same command again"):
         list(collecting)
     wait_for(lambda: not is_alive(pid))
 
@@ -222,14 +220,10 @@ def test_a_full_disk_on_the_device_is_named(server, make_profile, small_disk, tm
     source = tmp_path / "large"
     source.write_bytes(os.urandom(3_000_000))
     with open_session(profile, server.files.config) as session:
-        with pytest.raises(
-            CommandError, match=r"disk full: .*small needs 2\.9 MiB, .* [KM]iB free"
-        ):
+        with pytest.raises(CommandError, match=r"disk full: .*small needs 2\.9 MiB"):
             session.put(source, str(small_disk / "large"))
         assert list(small_disk.iterdir()) == []
         with pytest.raises(CommandError, match="disk full"):
             session.put_bytes(source.read_bytes(), str(small_disk / "large"))
-    with pytest.raises(
-        CommandError, match=r"dev: measuring stopped: disk full: .*uniform-4096.* MiB free"
-    ):
+    with pytest.raises(CommandError, match=r"stopped: disk full: .*uniform-4096"):
         list(run(server, profile))

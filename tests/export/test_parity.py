@@ -115,10 +115,7 @@ def test_scores_in_fp32_differ_by_a_tenth_of_a_thousandth_of_their_spread(
 
 
 def test_fp32_must_be_equal() -> None:
-    message = (
-        r"answers 2 of 40 .* the first is 'text 3', from number 1 on \[9\], not \[4, 11, 10, 9\]"
-    )
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(ExportError, match=r"2 of 40 .* first is 'text 3', from number 1 on \[9\]"):
         check_parity(Model(3, 8), examples(), limits=LIMITS, precision="fp32")
 
 
@@ -132,9 +129,7 @@ def test_int8_may_lose_so_much_of_the_score(drop: float, passes: bool) -> None:
         report = check_parity(Model(1), check, limits=LIMITS, precision="int8")
         assert report.torch_score == 30.0 and report.identical == 39
     else:
-        with pytest.raises(
-            ExportError, match=r"int8 costs 0\.5[01] BLEU on 40 .*, at most 0\.5 is"
-        ):
+        with pytest.raises(ExportError, match=r"costs 0\.5[01] BLEU .*, at most 0\.5 is"):
             check_parity(Model(1), check, limits=LIMITS, precision="int8")
 
 

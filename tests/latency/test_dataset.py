@@ -123,9 +123,7 @@ def test_a_corrupt_middle_line_names_file_line_and_remedy(path, context, archs, 
     for arch in archs[:3]:
         dataset.append(record(arch, 1.0))
     overwrite_line(path, 3, text)
-    with pytest.raises(
-        StaleInputError, match=r"latency\.jsonl, line 3.*delete that line.*mosdeploy profile"
-    ):
+    with pytest.raises(StaleInputError, match=r"latency\.jsonl, line 3.*delete that line"):
         LatencyDataset.open(path, context)
 
 
@@ -150,10 +148,7 @@ def test_each_key_of_the_protocol_is_another_context_but_for_a_timeout(path, con
         ({"space_sha256": "0" * 64}, "search space is .* 000000000000 now"),
         ({"workload": {"threads": 4}}, "workload.threads is 1 there and 4 now"),
         ({"device": {"emulated": True}}, "device emulated is False there and True now"),
-        (
-            {"device": {"provider": "CUDAExecutionProvider"}},
-            "device provider is CPUExecutionProvider there",
-        ),
+        ({"device": {"provider": "CUDAExecutionProvider"}}, "provider is CPUExecutionProvider"),
     ],
 )
 def test_another_context_is_refused_with_what_differs(path, context, change, message):
@@ -162,9 +157,7 @@ def test_another_context_is_refused_with_what_differs(path, context, change, mes
         key: getattr(context, key).model_copy(update=value) if isinstance(value, dict) else value
         for key, value in change.items()
     }
-    with pytest.raises(
-        StaleInputError, match=rf"{message}.*Move the folder .*board-sentence.*workload\.name"
-    ):
+    with pytest.raises(StaleInputError, match=rf"{message}.*Move .*board-sentence"):
         LatencyDataset.open(path, context.model_copy(update=update))
 
 
@@ -183,15 +176,8 @@ def test_a_full_disk_keeps_what_was_there(path, context, archs, monkeypatch, rec
 
 
 def timing(median_ms):
-    return Measurement(
-        total=Timing(
-            median_ms=median_ms,
-            p90_ms=median_ms,
-            p99_ms=median_ms,
-            minimum_ms=median_ms,
-            repeats=10,
-        )
-    )
+    names = ("median_ms", "p90_ms", "p99_ms", "minimum_ms")
+    return Measurement(total=Timing(**dict.fromkeys(names, median_ms), repeats=10))
 
 
 def test_a_session_is_in_the_file_from_its_beginning_to_its_end(path):

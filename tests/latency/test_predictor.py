@@ -172,10 +172,7 @@ def fit_with(space, context, true_latency, draw, record, tmp_path):
 
 
 def test_records_of_two_runtimes_are_refused(fit_with):
-    with pytest.raises(
-        PredictorError,
-        match=r"mixes the runtimes onnxruntime 1\.20\.0 and tvm 0\.27; move the folder",
-    ):
+    with pytest.raises(PredictorError, match=r"onnxruntime 1\.20\.0 and tvm 0\.27; move"):
         fit_with("tvm 0.27")
 
 
@@ -211,18 +208,13 @@ def test_measurements_whose_sessions_are_lost_are_refused(
         dataset.append(record(space.from_genes(row), ms))
     LatencyPredictor.fit_dataset(space, dataset)
     (tmp_path / "sessions.jsonl").unlink()
-    lost = (
-        r"20 subnets were measured in sessions that are not in sessions\.jsonl.*mosdeploy profile"
-    )
-    with pytest.raises(StaleInputError, match=lost):
+    with pytest.raises(StaleInputError, match=r"20 subnets .* not in sessions\.jsonl"):
         LatencyPredictor.fit_dataset(space, LatencyDataset.load(dataset.path))
 
 
 def test_too_few_samples_say_how_many_and_how(true_latency, draw, fit):
     genes = draw(MIN_SAMPLES - 1, seed=16)
-    with pytest.raises(
-        PredictorError, match=rf"^7 .*at least {MIN_SAMPLES} .*mosdeploy profile --device board"
-    ):
+    with pytest.raises(PredictorError, match=rf"^7 .*at least {MIN_SAMPLES} .*mosdeploy profile"):
         fit(genes, true_latency(genes))
 
 

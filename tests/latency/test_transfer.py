@@ -161,9 +161,7 @@ def test_hand_worked_map(spec, source, draw):
 def test_too_few_measurements_or_an_emulated_device_are_refused(
     space, context, source, true_latency, measure, tmp_path
 ):
-    with pytest.raises(
-        PredictorError, match=f"^4 measured subnets are too few .* least {MIN_TRANSFER_SAMPLES}"
-    ):
+    with pytest.raises(PredictorError, match=f"^4 .* least {MIN_TRANSFER_SAMPLES}"):
         fit_transfer(space, measure(true_latency, 4), source)
     device = DeviceProfile(name="board", host="board", emulated=True)
     emulated = LatencyDataset.open(

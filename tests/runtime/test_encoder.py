@@ -280,12 +280,7 @@ def test_a_missing_package_is_named(
 @pytest.mark.parametrize(
     ("operator", "attributes", "kind", "message"),
     [
-        (
-            "Identity",
-            {},
-            onnx.TensorProto.INT64,
-            r"int64 of .*, not float32 of \(1, 3\)",
-        ),
+        ("Identity", {}, onnx.TensorProto.INT64, r"int64 of .*, not float32 of \(1, 3\)"),
         ("Cast", {"to": 1}, onnx.TensorProto.FLOAT, r"float32 of shape \(1, 4\)"),
     ],
 )

@@ -148,9 +148,7 @@ def test_a_huge_file_is_refused_unread(bundle: Path, name: str, limit: int) -> N
     manifest = read_manifest(bundle)
     with (bundle / name).open("r+b") as file:
         file.truncate(limit * 2**20 + 1)  # takes no room on the disk
-    with pytest.raises(
-        FileMismatchError, match=f"{name} is not a regular file of at most {limit} MiB"
-    ):
+    with pytest.raises(FileMismatchError, match=f"{name} .* at most {limit} MiB"):
         check_files(bundle, manifest)
 
 

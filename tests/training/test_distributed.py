@@ -137,10 +137,7 @@ def test_ranks_that_start_apart_are_refused(tmp_path: Path) -> None:
 
 def test_more_ranks_than_batches_are_refused(tmp_path: Path) -> None:
     for answer in train(2, tmp_path, SMALL, CONFIG.model_copy(update={"grad_accum_steps": 1})):
-        assert (
-            "grad_accum_steps = 1 batches a step leave nothing to do for some of 2 processes"
-            in answer
-        )
+        assert "leave nothing to do for some of 2 processes" in answer
 
 
 def test_texts_and_sums_reach_every_rank(tmp_path: Path) -> None:

@@ -202,9 +202,7 @@ def test_a_diverged_run_says_what_to_do(net: Net, run: Run, tmp_path: Path) -> N
     broken = net()
     with torch.no_grad():
         next(broken.parameters()).fill_(math.nan)
-    with pytest.raises(
-        MosdeployError, match=r"diverged at step 1: loss nan.*lower training\.learning_rate"
-    ):
+    with pytest.raises(MosdeployError, match=r"diverged at step 1.*lower training\.learning_rate"):
         run(broken)
     assert not (tmp_path / "state.pt").exists()
 
@@ -220,8 +218,7 @@ def test_a_full_memory_of_a_gpu_says_what_to_do(net: Net, run: Run, tmp_path: Pa
             raise torch.OutOfMemoryError(told)
 
     with pytest.raises(
-        MosdeployError,
-        match=r"Tried to allocate 2\.00 GiB\); training\.tokens_per_batch is \d+: lower it",
+        MosdeployError, match=r"allocate 2\.00 GiB.*tokens_per_batch is \d+: lower it"
     ):
         run(fresh, BRIEF, progress=fill)
     assert steps == [1, 2]

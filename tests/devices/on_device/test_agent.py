@@ -92,9 +92,7 @@ def test_a_provider_s_error_says_which_library_it_lacks(tmp_path, monkeypatch):
         'print(\'{"provider_error": "CUDA did not start"}\')\n'
     )
     monkeypatch.setattr(agent, "ARCHIVE", tmp_path / "archive.pyz")
-    assert agent.in_child(["benchmark"], timeout_s=30)["provider_error"] == (
-        "CUDA did not start: Failed to load library a.so with error: b.so.13: none"
-    )
+    assert agent.in_child(["benchmark"], timeout_s=30)["provider_error"].endswith("b.so.13: none")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A teacher that was fine-tuned before: it answers as transformers does, in the task's order."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,35 +121,18 @@ SEQUENCES = "ForSequenceClassification"
 
 
 @pytest.mark.parametrize(
-    ("suffix", "spoil", "changes", "message"),
+    ("suffix", "changes", "message"),
     [
-        ("Model", None, {}, r"teacher\.path: .* has no head for a classification"),
-        (SEQUENCES, None, {"problem_type": "multi_label_classification"}, "may have several"),
-        (SEQUENCES, None, {"num_labels": 3}, "has 3 outputs, the task 2"),
-        (
-            SEQUENCES,
-            None,
-            {"id2label": {0: "bad", 1: "good"}},
-            r"are called bad, good, those of task\.labels no, yes; write its names",
-        ),
-        (
-            SEQUENCES,
-            lambda x: (x / "model.safetensors").unlink(),
-            {},
-            r"teacher\.path: .* is no checkpoint: it lacks model\.safetensors",
-        ),
+        ("Model", {}, r"teacher\.path: .* has no head for a classification"),
+        (SEQUENCES, {"problem_type": "multi_label_classification"}, "may have several"),
+        (SEQUENCES, {"num_labels": 3}, "has 3 outputs, the task 2"),
+        (SEQUENCES, {"id2label": {0: "bad", 1: "good"}}, "are called bad, good, .* no, yes"),
     ],
 )
 def test_a_teacher_of_something_else_is_refused(
-    suffix: str,
-    spoil: Callable[[Path], object] | None,
-    changes: dict[str, Any],
-    message: str,
-    tmp_path: Path,
+    suffix: str, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     given(tmp_path, "bert", suffix, **changes)
-    if spoil is not None:
-        spoil(tmp_path)
     with pytest.raises(ConfigError, match=message):
         load_external_teacher(config_of(tmp_path), Path())
 

@@ -163,9 +163,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(StaleInputError, match="run `mosdeploy train` first"):
         EncoderTokenizer(path)
     path.write_text("{}")
-    with pytest.raises(
-        StaleInputError, match=r"is no tokenizer\.json .*save a checkpoint.*delete it"
-    ):
+    with pytest.raises(StaleInputError, match=r"is no tokenizer\.json"):
         EncoderTokenizer(path)
     trained_tokenizer(path)
     content = json.loads(path.read_text())
@@ -187,9 +185,7 @@ def test_pairs_need_a_template(tmp_path: Path) -> None:
     assert tokenizer.encode_many([("the house", None)], 4) == [
         tokenizer.encode("the house", None, 4)
     ]
-    with pytest.raises(
-        ConfigError, match=r"encodes a pair of empty texts as \[\], not as \[2, 3, 3\]"
-    ):
+    with pytest.raises(ConfigError, match=r"a pair of empty texts as \[\], not"):
         tokenizer.encode_many([("the house", "a lake")], 9)
 
 

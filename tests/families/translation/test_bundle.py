@@ -53,7 +53,6 @@ def test_the_readme_shows_an_example_for_a_shell() -> None:
     assert "pip install numpy onnxruntime sentencepiece" in text
     assert "printf '%s\\n' 'say \"$5\"' | python -m mosdeploy_runtime ." in text
     assert "    sag fünf\n" in text and "machine code" not in text
-    assert "    python -m mosdeploy_runtime . --provider CUDAExecutionProvider\n" in text
     assert 'open_model(".", providers=["CUDAExecutionProvider"])' in text
 
 

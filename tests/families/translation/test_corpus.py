@@ -242,6 +242,7 @@ LATIN = "eins\nzwölf\n".encode("latin-1")
 TSV = {"format": "tsv", "train": "a.tsv"}
 MO = {"format": "gettext", "train": "a.mo"}
 SOURCES = "".join(f"{i}\n" for i in range(300))
+CUT = gzip.compress(SOURCES.encode())[:-40]
 
 
 @pytest.mark.parametrize(
@@ -259,11 +260,7 @@ SOURCES = "".join(f"{i}\n" for i in range(300))
         ({"train.en": "1\n2\n", "train.de": "1\n"}, {}, r"en has 2 lines, .*de has 1; .*other$"),
         ({"train.en": "1\n2\n\n", "train.de": "1\n2\n"}, {}, r"last line of .*train\.en is blank"),
         ({"train.en": "1\n2\n", "train.de": LATIN}, {}, r"train\.de, line 2: not UTF-8"),
-        (
-            {"train.en": SOURCES, "train.de.gz": gzip.compress(SOURCES.encode())[:-40]},
-            {},
-            r"train\.de\.gz: cannot be read",
-        ),
+        ({"train.en": SOURCES, "train.de.gz": CUT}, {}, r"train\.de\.gz: cannot be read"),
         ({"train.en": "", "train.de": ""}, {}, "'train' is empty"),
         ({"train.en": "OK\n\n", "train.de": "OK\n\n"}, {}, r"dropped: empty 1, identical 1\)"),
     ],

@@ -142,9 +142,7 @@ def test_encode_many_is_encode_of_each(path: Path) -> None:
 
 
 def test_too_few_pairs_say_how_many_tokens_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"2 training pairs are too few for corpus.vocab_size = 4000.*at most \d+"
-    ):
+    with pytest.raises(ConfigError, match=r"2 training pairs are too few .*at most \d+"):
         train_tokenizer([("save", "file")] * 2, 4000, tmp_path / "x.model")
     assert list(tmp_path.iterdir()) == []
 
