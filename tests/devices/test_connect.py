@@ -2,11 +2,10 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
-from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, LocalSession, open_session
+from mosdeploy.devices.connect import RECONNECT_WAITS_S, LastingSession, LocalSession
 from mosdeploy.errors import (
     AuthError,
     CommandError,
@@ -40,12 +39,6 @@ def open_lasting():
         return session, messages, waits_s
 
     return open_
-
-
-def test_a_local_profile_needs_no_ssh_config(make_profile):
-    with open_session(make_profile("local"), Path("nowhere")) as session:
-        assert isinstance(session, LocalSession)
-        assert session.name == "dev"
 
 
 def test_a_call_is_repeated_after_each_wait(open_lasting):

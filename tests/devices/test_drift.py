@@ -13,9 +13,8 @@ from mosdeploy.records import Measurement, Timing
 
 
 def result(key, median_ms):
-    timing = Timing(
-        median_ms=median_ms, p90_ms=median_ms, p99_ms=median_ms, minimum_ms=median_ms, repeats=10
-    )
+    names = ("median_ms", "p90_ms", "p99_ms", "minimum_ms")
+    timing = Timing(**dict.fromkeys(names, median_ms), repeats=10)
     name = {"R": "reference"}.get(key, key)
     return AgentResult(key=name, measurement=Measurement(total=timing))
 
@@ -252,9 +251,7 @@ def test_each_figure_is_the_median_of_its_own():
         ]
     )
     assert found == Measurement(
-        total=Timing(
-            median_ms=6.0, p90_ms=7.0, p99_ms=7.0, minimum_ms=4.0, repeats=30, cpu_ms=4.25
-        ),
+        total=timing_of(6.0, 4.25).model_copy(update={"minimum_ms": 4.0, "repeats": 30}),
         load_ms=20.0,
         peak_memory_bytes=9,
         memory_bytes=5,

@@ -44,7 +44,7 @@ from mosdeploy.errors import (
     DeviceBusyError,
     DeviceError,
 )
-from mosdeploy.records import Measurement
+from mosdeploy.records import DeviceState, Measurement
 
 WEIGHTS_BYTES = 4096
 KEYS = ["a", "b", "c", "d"]
@@ -141,6 +141,18 @@ def test_what_a_killed_run_left_is_collected_from_its_board(profiles):
     assert accepted(events) == {"a": "pi1", "b": "pi1", "c": "pi2", "d": "pi2"}
     assert sorted(line["key"] for line in result_lines(second)) == ["c", "d"]
     assert agent_pid(second) == pid  # joined, or read after its end: never started again
+
+
+def test_a_board_that_was_looked_at_is_not_probed_again(profiles, monkeypatch):
+    monkeypatch.setattr(fleet, "collect", collect_at_once)
+    commands = []
+    looked = DeviceState(cores=99)
+    events = run([Board(profiles[0], lambda: Recorded(commands), state=looked)])
+    assert accepted(events) == dict.fromkeys(KEYS, "pi1")
+    assert events[0] == Started("pi1", looked)
+    # and how it is afterwards is asked without its runtime
+    told = " ".join(map(str, commands))
+    assert "describe" in told and "probe" not in told and "benchmark" not in told
 
 
 @pytest.mark.slow

@@ -64,10 +64,6 @@ def test_no_python_is_a_state_too(make_profile):
     assert "apt-get install python3" in problem.fix
 
 
-def test_a_good_device_has_no_problems(make_profile):
-    assert problems(make_profile) == ()
-
-
 @pytest.mark.parametrize(
     ("change", "what", "fix", "blocking"),
     [

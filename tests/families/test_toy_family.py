@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import run_python
+from example_spaces import SMALL
 from toy_family import FAMILY
 from toy_family.bundle import CipherModel
 from toy_family.words import CipherArch, CipherLayer, CipherRunConfig, CipherSpace, CipherWorkload
@@ -48,8 +49,6 @@ def test_spellings_of_an_architecture_agree(arch: CipherArch) -> None:
 
 
 def test_another_familys_architecture_is_refused() -> None:
-    from example_spaces import SMALL
-
     with pytest.raises(ArchError, match="not of this family"):
         SPACE.check(SMALL.smallest)
     with pytest.raises(ArchError, match="not of this family"):

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_spaces import space_of
 
 from mosdeploy.latency.regression import _scale, choose, choose_rows, fit_nonnegative, independent
-from mosdeploy.spaces.translation import TranslationSpace
 
 
 def worst_error(model, features, latency_ms):
@@ -108,18 +108,8 @@ def test_hand_worked_dependent_features():
 
 
 def test_what_a_space_does_not_vary_is_left_out(spec):
-    fixed = TranslationSpace(
-        encoder_embed_dim=(64,),
-        decoder_embed_dim=(64,),
-        encoder_layers=(2,),
-        decoder_layers=(1, 2, 3),
-        encoder_ffn_dim=(128,),
-        decoder_ffn_dim=(64, 128),
-        encoder_heads=(2,),
-        decoder_self_heads=(2,),
-        decoder_cross_heads=(2,),
-        qkv_dim=32,
-    )
+    sizes = {"embed_dim": (64,), "layers": (2,), "ffn_dim": (128,), "heads": (2,), "qkv_dim": 32}
+    fixed = space_of(**sizes, decoder_layers=(1, 2, 3), decoder_ffn_dim=(64, 128))
     rng = np.random.default_rng(0)
     genes = fixed.genes([fixed.sample(rng) for _ in range(100)])
     features = replace(spec, space=fixed).latency_features(genes)
@@ -152,18 +142,8 @@ def test_it_tells_the_coefficients_apart_better_than_chance(spec, draw):
 
 
 def test_a_space_smaller_than_the_budget_is_measured_whole(spec):
-    tiny = TranslationSpace(
-        encoder_embed_dim=(32,),
-        decoder_embed_dim=(32,),
-        encoder_layers=(1,),
-        decoder_layers=(1, 2),
-        encoder_ffn_dim=(64,),
-        decoder_ffn_dim=(64,),
-        encoder_heads=(2, 4),
-        decoder_self_heads=(2,),
-        decoder_cross_heads=(2,),
-        qkv_dim=32,
-    )
+    sizes = {"embed_dim": (32,), "layers": (1,), "ffn_dim": (64,), "heads": (2,), "qkv_dim": 32}
+    tiny = space_of(**sizes, decoder_layers=(1, 2), encoder_heads=(2, 4))
     chosen = choose(replace(spec, space=tiny), budget=30, seed=1)
     assert len(chosen) == tiny.num_architectures == 4
 

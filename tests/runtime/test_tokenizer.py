@@ -86,9 +86,6 @@ def test_a_line_that_fits_is_one_part(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode_parts("", 5) == []
 
 
-# -- bad files -------------------------------------------------------------------------------------
-
-
 def test_a_tokenizer_of_another_size(bundle: Path, replace: Callable) -> None:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences(400, 0)),

@@ -30,15 +30,7 @@ RATIO = EncoderSpace(
     num_outputs=3,
 )
 # layers of widths of their own
-BOTTLENECKS = EncoderSpace(
-    embed_dim=(8,),
-    layers=(1, 2, 3),
-    ffn_dim=(4, 16),
-    heads=(2,),
-    layer_dim=(2, 4, 8),
-    max_positions=10,
-    num_outputs=3,
-)
+BOTTLENECKS = SPACE.model_copy(update={"heads": (2,), "head_dim": None, "layer_dim": (2, 4, 8)})
 KINDS = {
     "free": SPACE,
     "uniform": UNIFORM,

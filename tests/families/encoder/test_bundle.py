@@ -24,6 +24,7 @@ from mosdeploy.families.encoder.bundle import (
     bundle_readme,
     bundle_settings,
     describe_page,
+    draw_architecture,
     open_bundle,
 )
 from mosdeploy.families.encoder.dataset import BatchLayout
@@ -123,6 +124,17 @@ def search_of_encoder() -> SearchResult:
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> BundleManifest:
     folder = tmp_path_factory.mktemp("bundle")
     return read_manifest(export_encoder(folder, "classification"))
+
+
+def test_layers_are_listed_and_drawn_by_hand() -> None:
+    page = describe_page(search_of_encoder(), None)
+    assert page.layer_rows(ARCH) == ((1, 24, 40, 4), (2, 24, 20, 1))
+    drawing = page.draw(ARCH)
+    assert len(page.layer_header) == 4
+    filled = re.findall(r'width="([\d.]+)" height="44" rx="5" class="fill primary"', drawing)
+    assert filled == ["132", "66"]
+    assert "2: FFN 20<" in drawing and "Encoder, 24 wide" in drawing
+    assert "Encoder of 2 layers: 24 [40/4h 20/1h]" in draw_architecture(ARCH)
 
 
 def test_workload_and_bundle_in_words(manifest: BundleManifest) -> None:

@@ -62,9 +62,6 @@ def batch_of(folder: Path, texts: list[str]) -> dict:
     return tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 
 
-# -- transformers ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
@@ -136,9 +133,6 @@ def test_what_no_bert_can_hold(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.json"]
 
 
-# -- Optimum ---------------------------------------------------------------------------------------
-
-
 def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
     """What Optimum does, by hand: inputs by the names of the model, as the tokenizer makes them."""
     transformers = pytest.importorskip("transformers")
@@ -160,9 +154,6 @@ def test_a_folder_for_optimum_has_what_its_classes_read(tmp_path: Path) -> None:
     assert set(batch) == {value.name for value in session.get_inputs()}
     (found,) = session.run(["logits"], {name: array.numpy() for name, array in batch.items()})
     assert found == pytest.approx(np.stack(expected(job, TEXTS)), rel=1e-5, abs=1e-4)
-
-
-# -- places ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("write", [write_hf, write_optimum])

@@ -223,6 +223,3 @@ def test_its_size_is_known_before_it_is_built(kind: str, precision: str) -> None
     for arch in (arch_of(space), space.smallest):
         size = len(build_graph(spec, arch, random_weights(space, arch)).SerializeToString())
         assert bundle_bytes(spec, arch, build_graph) == pytest.approx(size, rel=0.01)
-
-
-# -- bad input -------------------------------------------------------------------------------------

@@ -174,12 +174,6 @@ def test_every_precision_translates_as_torch_or_nearly(
     assert len({tuple(ids) for ids in expected}) > 15
 
 
-# -- options ---------------------------------------------------------------------------------------
-
-
-# -- bad input -------------------------------------------------------------------------------------
-
-
 NUM_TOKENS = 2
 SHORT_LENGTHS = (1, 2, 4, 5)
 
