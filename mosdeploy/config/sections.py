@@ -19,17 +19,21 @@ class SupernetConfig(Record):
     """How subnets share weights (Mixture-of-Supernets, Jawahar et al., ACL Findings 2024).
 
     `router_hidden_dim` is the width of the routers, which read an encoding of the architecture;
-    `router_dropout` is of their hidden layer. `dropout` is of embeddings and of what is added to
-    them, in the largest network; a narrower translation has less. `attention_dropout` is of the
+    `dropout` is of embeddings and of what is added to them, in the largest network; a narrower
+    translation has less. `attention_dropout` is of the
     attention's weights.
     """
 
     routing: Literal["none", "layer", "neuron"] = "neuron"
     num_experts: int = Field(2, ge=1, le=16)
     router_hidden_dim: Width = 128
-    router_dropout: Fraction = 0.1
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.0
+
+    @property
+    def router_dropout(self) -> float:
+        """Dropout of the hidden layer of the routers."""
+        return min(0.1, self.dropout)
 
 
 ParameterCount = Literal["total", "encoder"]

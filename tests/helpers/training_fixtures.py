@@ -38,7 +38,7 @@ CONFIG = TrainingConfig(
 BRIEF = CONFIG.model_copy(
     update={"steps": 2, "grad_accum_steps": 1, "tokens_per_batch": 400, "num_random_archs": 0}
 )
-NO_DROPOUT = SupernetConfig(dropout=0.0, router_dropout=0.0)
+NO_DROPOUT = SupernetConfig(dropout=0.0)
 
 Run = Callable[..., TrainingSummary]
 

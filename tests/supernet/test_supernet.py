@@ -13,7 +13,7 @@ from mosdeploy.supernet.supernet import extract, memory_errors
 
 
 def test_given_weights_are_used_and_get_the_gradient() -> None:
-    net = toy_supernet(dropout=0.0, router_dropout=0.0)
+    net = toy_supernet(dropout=0.0)
     weights = {
         name: weight.detach().requires_grad_()
         for name, weight in net.generate(TOY_SPACE.smallest, router_dropout=False).items()
@@ -25,7 +25,7 @@ def test_given_weights_are_used_and_get_the_gradient() -> None:
 
 @pytest.mark.parametrize("routing", ["layer", "neuron"])
 def test_gradient_reaches_every_expert_and_router(routing: str) -> None:
-    net = toy_supernet(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
+    net = toy_supernet(routing=routing, num_experts=3, dropout=0.0)
     logits = net((toy_ids(),), TOY_SPACE.largest)
     F.cross_entropy(logits.flatten(0, 1), toy_ids().flatten()).backward()
     for name, parameter in net.named_parameters():
@@ -47,7 +47,7 @@ def test_equal_architectures_are_one_whatever_ran_between() -> None:
 
 
 def test_eval_draws_nothing_and_training_drops_out() -> None:
-    net = toy_supernet(dropout=0.0, router_dropout=0.5)
+    net = toy_supernet(dropout=0.3)
     inputs = (toy_ids(),)
     assert not torch.equal(net(inputs, TOY_SPACE.largest), net(inputs, TOY_SPACE.largest))
     net.eval()

@@ -29,7 +29,7 @@ def gradient(
 
 
 def without_dropout() -> Supernet:
-    return toy_supernet(dropout=0.0, router_dropout=0.0)
+    return toy_supernet(dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_the_shares_of_ranks_add_up_to_the_whole() -> None:
         def all_reduce(self, tensors: object) -> None:
             """Leave each rank's part as it is, to be added up below."""
 
-    whole = toy_supernet(dropout=0.3, router_dropout=0.0)
+    whole = toy_supernet(dropout=0.3)
     loss, _ = gradient(whole).add_up(BATCHES, step=1)
-    parts = [toy_supernet(dropout=0.3, router_dropout=0.0) for _ in range(2)]
+    parts = [toy_supernet(dropout=0.3) for _ in range(2)]
     losses = [
         gradient(net, distributed=Unconnected(rank, 2)).add_up(BATCHES, step=1)[0]
         for rank, net in enumerate(parts)

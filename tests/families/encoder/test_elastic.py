@@ -117,7 +117,7 @@ def test_a_sliced_subnet_has_the_first_heads_and_neurons() -> None:
 def test_gradient_reaches_every_weight_expert_and_router(routing: str) -> None:
     space = small_space()
     teacher = a_teacher(space).state_dict()
-    config = SupernetConfig(routing=routing, num_experts=3, router_dropout=0.0, dropout=0.0)
+    config = SupernetConfig(routing=routing, num_experts=3, dropout=0.0)
     net = fresh_supernet(space, VOCAB_SIZE, config, 1, start=teacher)
     F.cross_entropy(net(texts(), space.largest), torch.tensor([0, 2, 1])).backward()
     for name, parameter in net.named_parameters():
