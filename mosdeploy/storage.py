@@ -55,6 +55,17 @@ def read_errors(path: Path) -> Iterator[None]:
         raise kind(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def read_bytes(path: Path, made_by: str) -> bytes:
+    """Read a file that a command makes."""
+    try:
+        with read_errors(path):
+            return path.read_bytes()
+    except StaleInputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise StaleInputError(f"{path} does not exist; run {made_by} first") from error
+        raise
+
+
 def fingerprint(*parts: Record | str | int | float | None) -> str:
     """Hex SHA-256 over records and plain values: the same content gives the same digits in every
     process.
@@ -177,14 +188,9 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(model: type[R], path: Path, made_by: str) -> R:
     """Read one record."""
     try:
-        with read_errors(path):
-            data = load_json(path.read_text(encoding="utf-8"))
+        data = load_json(read_bytes(path, f"`{made_by}`").decode())
         _check_version(model, data, path, made_by)
         return parse(model, data, str(path))
-    except StaleInputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise StaleInputError(f"{path} does not exist; run `{made_by}` first") from error
-        raise
     except UnknownKeyError as error:
         what = str(error).removeprefix(f"{path}: ")
         raise StaleInputError(

@@ -1,10 +1,10 @@
 """Datasets, and batches of examples of like length."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,19 @@ class Dataset(Protocol):
 
     def save(self, path: Path) -> None:
         """Write the examples to a file, whole or not at all."""
+
+
+B = TypeVar("B")
+
+
+def moved(batch: B, device: torch.device) -> B:
+    """Copy a batch's tensors to a device; to a GPU by way of pinned memory, without waiting."""
+    if device.type == "cpu":
+        return batch
+    parts = {name: part for name, part in vars(batch).items() if isinstance(part, Tensor)}
+    copies = {k: x.pin_memory().to(device, non_blocking=True) for k, x in parts.items()}
+    found: B = replace(cast("Any", batch), **copies)
+    return found
 
 
 VALIDATION_TOKENS = 4096

@@ -173,12 +173,13 @@ class ElasticLayer(nn.Module):
         encoding_dim: int,
         config: SupernetConfig,
         memory_dim: int | None = None,
+        routes_attention: bool = False,
     ) -> None:
         super().__init__()
-        self.qkv_dim = qkv_dim
         # this order is that of the random draws: another one gives a seed other weights; None:
-        # plain slices, since MoS routes the FFN alone
-        self.self_attn = MoSBlock(attention_sizes(dim, dim, qkv_dim), encoding_dim, None)
+        # plain slices, where MoS routes the FFN alone
+        sizes = attention_sizes(dim, dim, qkv_dim)
+        self.self_attn = MoSBlock(sizes, encoding_dim, config if routes_attention else None)
         self.self_attn_norm = ElasticLayerNorm(dim)
         if memory_dim is not None:
             sizes = attention_sizes(dim, memory_dim, qkv_dim)
@@ -190,13 +191,14 @@ class ElasticLayer(nn.Module):
     def generate(
         self,
         dim: int,
+        qkv_dim: int,
         ffn_dim: int,
         encoding: Tensor,
         router_dropout: bool,
         memory_dim: int | None = None,
     ) -> StateDict:
         """Weights of an `EncoderLayer`, or with a memory of a `DecoderLayer`, of these widths."""
-        sizes = attention_sizes(dim, dim, self.qkv_dim)
+        sizes = attention_sizes(dim, dim, qkv_dim)
         parts = {
             "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
             "self_attn_norm": self.self_attn_norm.generate(dim),
@@ -204,7 +206,7 @@ class ElasticLayer(nn.Module):
         }
         if memory_dim is not None:
             # keys and values read the memory's active width, queries and output this stack's
-            sizes = attention_sizes(dim, memory_dim, self.qkv_dim)
+            sizes = attention_sizes(dim, memory_dim, qkv_dim)
             parts["cross_attn"] = self.cross_attn.generate(sizes, encoding, router_dropout)
             parts["cross_attn_norm"] = self.cross_attn_norm.generate(dim)
         # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2

@@ -162,7 +162,7 @@ CONFIG = SupernetConfig(router_hidden_dim=4)
 
 def test_attention_is_sliced_and_only_the_ffn_is_routed() -> None:
     layer = ElasticLayer(6, 8, 9, encoding_dim=3, config=CONFIG)
-    first = layer.generate(4, 5, torch.zeros(3), False)
-    second = layer.generate(4, 5, torch.ones(3), False)
+    first = layer.generate(4, 8, 5, torch.zeros(3), False)
+    second = layer.generate(4, 8, 5, torch.ones(3), False)
     differing = {name for name in first if not torch.equal(first[name], second[name])}
     assert differing == {"fc1.weight", "fc2.weight"}  # biases start at zero in every expert

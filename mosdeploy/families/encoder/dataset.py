@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.encoder import EncoderRunConfig, TaskKind
-from ...data.batches import Ragged, cross_entropy, pad_rows
+from ...data.batches import Ragged, cross_entropy, moved, pad_rows
 from ...storage import atomic_file
 from .examples import Example
 from .tokenizer import EncoderTokenizer
@@ -63,12 +63,8 @@ class EncoderBatch:
     objective: Objective
 
     def to(self, device: torch.device) -> "EncoderBatch":
-        """Copy to a device; to a GPU by way of pinned memory, without waiting."""
-        if device.type == "cpu":
-            return self
-        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
-        moved: Any = {k: x.pin_memory().to(device, non_blocking=True) for k, x in parts.items()}
-        return replace(self, **moved)
+        """Copy to a device."""
+        return moved(self, device)
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Ids, attention mask and token types, each (B, S); of a masked-lm, the places of hidden

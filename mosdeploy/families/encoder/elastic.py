@@ -22,7 +22,7 @@ from ...supernet.elastic import (
     part_of,
     with_prefix,
 )
-from ...supernet.mos import MoSBlock, Size, attention_sizes, ffn_sizes
+from ...supernet.mos import ElasticLayer
 from ...supernet.supernet import Supernet, drawn, extract
 from .dataset import center_and_spread, label_array
 from .examples import Example
@@ -81,43 +81,32 @@ class ElasticHead(nn.Module):
         return with_prefix(**parts) | {name: x for name, x in own.items() if x is not None}
 
 
-class ElasticBertLayer(nn.Module):
-    """The largest layer, which generates the weights of every smaller one."""
+class ElasticBertLayer(ElasticLayer):
+    """The largest layer, with the linear layers around a bottleneck."""
 
     def __init__(self, space: EncoderSpace, config: SupernetConfig) -> None:
-        super().__init__()
-        self.attention_dim = space.attention_dim
         outer_dim = max(space.embed_dim)
         dim = max(space.layer_dim) if space.layer_dim else outer_dim
-        largest = BertLayerConfig(ffn_dim=max(space.ffn_dim), heads=max(space.heads))
-        length = space.num_genes
-        self.self_attn = MoSBlock(self._attention_sizes(dim, largest), length, config)
-        self.self_attn_norm = ElasticLayerNorm(dim)
-        self.ffn = MoSBlock(ffn_sizes(dim, largest.ffn_dim), length, config)
-        self.ffn_norm = ElasticLayerNorm(dim)
+        widths = (dim, space.attention_dim(dim, max(space.heads)), max(space.ffn_dim))
+        super().__init__(*widths, space.num_genes, config, routes_attention=True)
+        self.attention_dim = space.attention_dim
         self.narrow = self.widen = None
         if space.layer_dim:
             self.narrow = ElasticLinear(outer_dim, dim)
             self.widen = ElasticLinear(dim, outer_dim)
             pass_through(self.narrow, self.widen)
 
-    def generate(
+    def generate_layer(
         self, outer_dim: int, layer: BertLayerConfig, encoding: Tensor, router_dropout: bool
     ) -> StateDict:
         """Weights of a layer of these widths, between states of `outer_dim`."""
         dim = layer.dim or outer_dim
-        sizes = self._attention_sizes(dim, layer)
-        parts = {
-            "self_attn": self.self_attn.generate(sizes, encoding, router_dropout),
-            "self_attn_norm": self.self_attn_norm.generate(dim),
-            "ffn_norm": self.ffn_norm.generate(dim),
-        }
-        if self.narrow is not None and self.widen is not None:
-            parts["narrow"] = self.narrow.generate(outer_dim, dim)
-            parts["widen"] = self.widen.generate(dim, outer_dim)
-        # the FFN has no prefix: in the plain layer no module stands around fc1 and fc2
-        ffn = self.ffn.generate(ffn_sizes(dim, layer.ffn_dim), encoding, router_dropout)
-        return with_prefix(**parts) | ffn
+        widths = (dim, self.attention_dim(dim, layer.heads), layer.ffn_dim)
+        weights = self.generate(*widths, encoding, router_dropout)
+        if self.narrow is None or self.widen is None:
+            return weights
+        narrow, widen = self.narrow.generate(outer_dim, dim), self.widen.generate(dim, outer_dim)
+        return weights | with_prefix(narrow=narrow, widen=widen)
 
     def start_from(self, weights: StateDict, encoding: Tensor) -> None:
         """Set experts and routers so that the largest layer, of this encoding, gets the given
@@ -125,9 +114,6 @@ class ElasticBertLayer(nn.Module):
         """
         self.self_attn.start_from(part_of(weights, "self_attn"), encoding)
         self.ffn.start_from(weights, encoding)
-
-    def _attention_sizes(self, dim: int, layer: BertLayerConfig) -> dict[str, Size]:
-        return attention_sizes(dim, dim, self.attention_dim(dim, layer.heads))
 
 
 class ElasticEncoder(nn.Module):
@@ -170,7 +156,7 @@ class ElasticEncoder(nn.Module):
         # the first layers of the largest stack: a shallower architecture has no others
         for i, layer in enumerate(arch.layers):
             elastic = cast("ElasticBertLayer", self.layers[i])
-            parts[f"layers.{i}"] = elastic.generate(d, layer, encoding, router_dropout)
+            parts[f"layers.{i}"] = elastic.generate_layer(d, layer, encoding, router_dropout)
         return with_prefix(**parts)
 
     def skeleton(self, arch: ArchConfig) -> EncoderSubnet:

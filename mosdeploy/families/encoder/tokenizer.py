@@ -16,7 +16,7 @@ from ...config.encoder import EncoderRunConfig
 from ...errors import ConfigError, ExportError, StaleInputError
 from ...family import SmallerVocabulary
 from ...runtime.wordpieces import kept_positions
-from ...storage import atomic_write
+from ...storage import atomic_write, read_bytes
 from .examples import EncoderData, Example
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -80,12 +80,7 @@ class EncoderTokenizer:
     """A tokenizer in the format of Hugging Face, of at most `num_rows` ids if that is given."""
 
     def __init__(self, path: Path, num_rows: int | None = None) -> None:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError as error:
-            raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
-        except OSError as error:
-            raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
+        content = read_bytes(path, "`mosdeploy train`")
         with _library_errors(path):
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
             self._tokenizer.no_padding()  # a file may say that all texts have one length

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...config.translation import TranslationRunConfig
-from ...data.batches import Ragged, cross_entropy, pad_rows
+from ...data.batches import Ragged, cross_entropy, moved, pad_rows
 from ...errors import ConfigError
 from ...storage import atomic_file
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID, Tokenizer
@@ -40,14 +40,8 @@ class TranslationBatch:
         )
 
     def to(self, device: torch.device) -> "TranslationBatch":
-        """Copy to a device; to a GPU by way of pinned memory, without waiting."""
-        if device.type == "cpu":
-            return self
-        src, prev, target = (
-            part.pin_memory().to(device, non_blocking=True)
-            for part in (self.src, self.prev, self.target)
-        )
-        return TranslationBatch(src, prev, target, self.num_targets)
+        """Copy to a device."""
+        return moved(self, device)
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """Source ids (B, S) and earlier target ids (B, T)."""

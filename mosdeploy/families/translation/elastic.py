@@ -54,12 +54,12 @@ class ElasticTranslation(nn.Module):
         # the first layers of the largest stack: a shallower architecture has no others
         for i, layer in enumerate(arch.encoder_layers):
             elastic = cast("ElasticLayer", self.encoder_layers[i])
-            weights = elastic.generate(e, layer.ffn_dim, encoding, router_dropout)
-            parts[f"encoder.layers.{i}"] = weights
+            widths = (e, self.space.qkv_dim, layer.ffn_dim)
+            parts[f"encoder.layers.{i}"] = elastic.generate(*widths, encoding, router_dropout)
         for i, decoder_layer in enumerate(arch.decoder_layers):
             elastic = cast("ElasticLayer", self.decoder_layers[i])
-            weights = elastic.generate(d, decoder_layer.ffn_dim, encoding, router_dropout, e)
-            parts[f"decoder.layers.{i}"] = weights
+            widths = (d, self.space.qkv_dim, decoder_layer.ffn_dim)
+            parts[f"decoder.layers.{i}"] = elastic.generate(*widths, encoding, router_dropout, e)
         if self.encoder_norm is not None and self.decoder_norm is not None:
             parts["encoder.norm"] = self.encoder_norm.generate(e)
             parts["decoder.norm"] = self.decoder_norm.generate(d)

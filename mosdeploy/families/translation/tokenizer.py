@@ -16,7 +16,7 @@ from ...errors import ConfigError, StaleInputError
 from ...family import TaskData
 from ...runtime.texts import single_spaced
 from ...runtime.tokenizer import Normaliser
-from ...storage import atomic_write
+from ...storage import atomic_write, read_bytes
 
 PAD_ID = 0
 UNK_ID = 1
@@ -112,15 +112,12 @@ class Tokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            content = read_bytes(path, "`mosdeploy train`")
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)
             special = [
                 getattr(self._processor, name)()
                 for name in ("pad_id", "unk_id", "bos_id", "eos_id")
             ]
-        except FileNotFoundError as error:
-            raise StaleInputError(f"{path} does not exist; run `mosdeploy train` first") from error
-        except OSError as error:
-            raise StaleInputError(f"{path} cannot be read: {error.strerror}") from error
         except RuntimeError as error:
             raise StaleInputError(
                 f"{path} is no SentencePiece model; delete it and run `mosdeploy train` again"
