@@ -39,6 +39,7 @@ from mosdeploy.devices.measure import MeasurementTask, collect
 from mosdeploy.devices.session import CommandResult
 from mosdeploy.errors import (
     CommandError,
+    ConfigError,
     ConnectError,
     ConnectionLostError,
     DeviceBusyError,
@@ -226,6 +227,20 @@ def test_one_odd_board_does_not_end_a_fleet(profiles, monkeypatch):
     (failed,) = (event for event in events if isinstance(event, Failed))
     assert failed.host == "pi2"
     assert "no valid answer: 'cores': " in str(failed.error)
+
+
+def test_a_host_that_the_ssh_config_has_no_key_for_does_not_end_a_fleet(profiles, monkeypatch):
+    def refuse():
+        raise ConfigError("IdentityFile does not exist")
+
+    monkeypatch.setattr(fleet, "collect", collect_at_once)
+    lost = Board(profiles[1], refuse)
+    events = run([Board(profiles[0], Answering), lost])
+    assert accepted(events) == dict.fromkeys(KEYS, "pi1")
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert (failed.host, str(failed.error)) == ("pi2", "IdentityFile does not exist")
+    with pytest.raises(ConfigError, match="IdentityFile"):
+        run([lost])
 
 
 def test_a_board_that_stalls_keeps_no_other_from_its_work(profiles, monkeypatch):

@@ -262,3 +262,11 @@ def test_a_damaged_file_is_refused(true_latency, draw, fit, tmp_path, damage):
     path.write_text(json.dumps(data))
     with pytest.raises(StaleInputError, match=r"predictor\.json.*mosdeploy fit"):
         LatencyPredictor.load(path)
+
+
+def test_a_missing_or_cut_file_is_refused(tmp_path):
+    with pytest.raises(StaleInputError, match="does not exist; run `mosdeploy fit` first"):
+        LatencyPredictor.load(tmp_path / "predictor.json")
+    (tmp_path / "predictor.json").write_text('{"version": 1, "spa')
+    with pytest.raises(StaleInputError, match="corrupt"):
+        LatencyPredictor.load(tmp_path / "predictor.json")

@@ -10,7 +10,7 @@ import pytest
 from bundles import LIMITS, VOCAB_SIZE, sentences
 from encoder_bundles import edit_manifest
 
-from mosdeploy.runtime import InputError, ModelError, Translator, open_model
+from mosdeploy.runtime import FileMismatchError, InputError, ModelError, Translator, open_model
 from mosdeploy.runtime.errors import LineError
 from mosdeploy.runtime.translation import LETTERS_A_TOKEN, batch_limits
 from mosdeploy.storage import sha256_file
@@ -184,3 +184,15 @@ def test_a_bundle_for_tvm_asks_for_tvm(
         Translator(bundle)
     with pytest.raises(ModelError, match="knows no ONNX Runtime providers"):
         Translator(bundle, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", ["model.so", "weights.bin"])
+def test_a_library_of_another_bundle_is_not_loaded(bundle: Path, edit: Callable, name: str) -> None:
+    make_tvm_bundle(bundle, edit)
+    (bundle / name).write_bytes(b"another")
+    with pytest.raises(FileMismatchError, match=name.replace(".", r"\.")):
+        Translator(bundle)
+    (bundle / name).unlink()
+    (bundle / name).symlink_to(bundle / "tokenizer.model")
+    with pytest.raises(FileMismatchError, match="is not a regular file"):
+        Translator(bundle)
