@@ -15,7 +15,7 @@ import re
 import tomllib
 from pathlib import Path
 
-import tomli_w
+import tomlkit
 from encoder_quality_walk import add_folder_options
 from results import add_result_options, finish
 from walk_cells import ALONE, alone_losses, group_means, inherited_losses, write_run_file
@@ -67,7 +67,7 @@ def trained(options: argparse.Namespace, routing: str, seed: int) -> TrainedRun:
         "training": training,
         "finetune": {"steps": options.steps},
     }
-    write_run_file(folder, tomli_w.dumps(config), changes)
+    write_run_file(folder, tomlkit.dumps(config), changes)
     mosdeploy.open_run(folder).train()
     return trained_run(open_run(folder))
 

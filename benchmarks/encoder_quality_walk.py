@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import tomli_w
+import tomlkit
 from encoder_quality_hand import SpacedTraining, random_arch
 from walk_cells import Scores, kept, measured_ms, scores, train_alone, write_run_file
 
@@ -238,4 +238,4 @@ def write_task(folder: Path, options: argparse.Namespace, task: str, seed: int) 
         },
         "finetune": {"steps": own},
     }
-    write_run_file(folder, tomli_w.dumps(config), changes)
+    write_run_file(folder, tomlkit.dumps(config), changes)

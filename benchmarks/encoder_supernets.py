@@ -13,7 +13,7 @@ import shutil
 import tomllib
 from typing import Any
 
-import tomli_w
+import tomlkit
 from encoder_quality_walk import REVIEWS, STEPS, TASKS, add_folder_options
 from results import add_result_options, finish
 from walk_cells import (
@@ -66,7 +66,7 @@ def trained(
     }
     for section, values in VARIANTS[variant].items():
         changes[section] = {**changes.get(section, {}), **values}
-    write_run_file(folder, tomli_w.dumps(config), changes)
+    write_run_file(folder, tomlkit.dumps(config), changes)
     if first is not None and not (folder / "teacher").exists():
         shutil.copytree(first.files.teacher_dir, folder / "teacher")
     mosdeploy.open_run(folder).train()

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import tomli_w
+import tomlkit
 from results import markdown, processor, versions
 from sklearn.metrics import f1_score
 
@@ -140,9 +140,9 @@ def scores(options: argparse.Namespace, pick: str, task: str) -> dict[str, float
     folder = root / "runs" / f"glue-{task}-{Path(pick).stem}"
     path = folder / "mosdeploy.toml"
     content = {"supernet_from": "../..", **content}
-    atomic_write(path, tomli_w.dumps(content))
+    atomic_write(path, tomlkit.dumps(content))
     steps = num_steps(root, folder, options.epochs)
-    atomic_write(path, tomli_w.dumps({**content, "finetune": {"steps": steps}}))
+    atomic_write(path, tomlkit.dumps({**content, "finetune": {"steps": steps}}))
     run = mosdeploy.open_run(folder)
     run.train()
     if pick == "winner":

@@ -14,7 +14,7 @@ from statistics import mean, median
 from typing import Any, TypeVar
 
 import numpy as np
-import tomli_w
+import tomlkit
 from results import spread
 from scipy.stats import kendalltau
 
@@ -98,7 +98,7 @@ def write_run_file(folder: Path, text: str, options: Options) -> None:
     data = tomllib.loads(text)
     for section, changes in options.items():
         data[section] = {**data.get(section, {}), **changes}
-    text = tomli_w.dumps(data)
+    text = tomlkit.dumps(data)
     if not path.exists():
         atomic_write(path, text)
     before, now = (set(words.splitlines()) for words in (path.read_text(), text))

@@ -2,13 +2,14 @@
 
 import json
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
+
+import tomlkit
 
 from ..config import RUN_CONFIGS, RunConfig, parse_run_config
 from ..config.device import DeviceProfile, load_profile
@@ -284,7 +285,7 @@ def init_from_data(
         costs = replace(costs, context=context(plan))
     text = plan.text
     if device is not None:
-        text = text.replace("\n\n", f'\n\ndevice = "{device}"\n\n', 1)
+        text = with_settings(text, {"device": device})
     text = with_settings(text, options.settings)
     _parse(text, root)
     atomic_write(path, text)
@@ -395,44 +396,23 @@ def _fitted(plan: RunPlan, costs: WalkCosts, time_s: float) -> RunPlan:
 
 def with_settings(text: str, settings: Mapping[str, Any]) -> str:
     """Return the text of a run file in which some keys, by `section.key`, have other values."""
+    document = tomlkit.parse(text)
     for name, value in settings.items():
-        section, _, key = name.rpartition(".")
+        *sections, key = name.split(".")
         try:
-            value_of_toml = json.loads(json.dumps(value, default=_plain))
-            line = Setting(key, value_of_toml, "given to init").line
-            changed = _replaced(text.splitlines(), section, line)
-            wanted = tomllib.loads(text)
-            (wanted.setdefault(section, {}) if section else wanted)[key] = value_of_toml
-            is_there = tomllib.loads(changed) == wanted
-        except (AttributeError, TypeError, ValueError):  # no JSON; no TOML
-            is_there = False
-        if not is_there:
+            place: Any = document
+            for section in sections:
+                place = place.setdefault(section, tomlkit.table())
+            plain_value = json.loads(json.dumps(value, default=_plain, allow_nan=False))
+            place[key] = tomlkit.item(plain_value).comment("given to init")
+        except (AttributeError, TypeError, ValueError) as error:  # no JSON; no TOML
             raise ConfigError(
                 f"'{name}' cannot be set to {value!r} here: a setting is a string, a number, a "
                 "boolean or a list of them, by its section.key; change all else in mosdeploy.toml"
-            )
-        text = changed
-    return text
+            ) from error
+    return tomlkit.dumps(document)
 
 
 def _plain(value: Any) -> Any:
     """A path, a number or an array of numpy as TOML holds it."""
     return str(value) if isinstance(value, PurePath) else value.tolist()
-
-
-def _replaced(lines: list[str], section: str, line: str) -> str:
-    """The line in place of the one with its key, else first in its section, last at the top."""
-    heads = {i: x.partition("#")[0].strip() for i, x in enumerate(lines) if x.startswith("[")}
-    header = f"[{section}]"
-    if section and header not in heads.values():
-        return "\n".join([*lines, "", header, line]) + "\n"
-    start = next((i for i, x in heads.items() if x == header), -1) + 1
-    stop = next((i for i in heads if i >= start), len(lines))
-    key = line.partition(" ")[0]
-    same = re.compile(rf"{re.escape(key)}\s*=")
-    at = next((i for i in range(start, stop) if same.match(lines[i])), None)
-    if at is None:
-        lines.insert(start if section else stop, line)
-    else:
-        lines[at] = line
-    return "\n".join(lines) + "\n"
