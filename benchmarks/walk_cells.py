@@ -24,7 +24,7 @@ from mosdeploy.config.sections import TrainingConfig
 from mosdeploy.data.batches import Batch, Batches, ordered_batches
 from mosdeploy.pipeline.finetune import FinetuneOptions, alone
 from mosdeploy.pipeline.measuring.collect import CollectRequest, collect
-from mosdeploy.pipeline.training.subnet_training import SubnetTraining, teaching
+from mosdeploy.pipeline.training.subnet_training import SubnetTraining, teacher_card
 from mosdeploy.record import Record
 from mosdeploy.records import SubnetCard, WeightOrigin
 from mosdeploy.run_folder.context import Context
@@ -162,7 +162,7 @@ def train_alone(
     options = FinetuneOptions(from_scratch=start == "scratch")
     training = alone(state.config.training, state.config.finetune, options)
     training = training.model_copy(update=changes)
-    one = kind(state, arch, start, training, teaching(state, arch))
+    one = kind(state, arch, start, training, teacher_card(state, arch))
     return one.run(SINGLE_PROCESS, PROGRESS)
 
 
